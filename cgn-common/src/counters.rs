@@ -1,0 +1,82 @@
+//! Counters of the data plane: one set per processor in XDP, one in the slow path.
+
+use crate::verdict::{Direction, Protocol, REASONS, Reason};
+
+/// Plain counters; whoever owns a set is the only one who writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counters {
+    /// Translated packets, by direction and protocol.
+    pub packets: [[u64; 3]; 2],
+    /// Bytes of the translated IPv4 packets, by direction and protocol.
+    pub bytes: [[u64; 3]; 2],
+    /// Mappings created, by protocol.
+    pub created: [u64; 3],
+    /// Packets dropped, punted or passed, by number of the reason.
+    pub reasons: [u64; REASONS],
+}
+
+impl Counters {
+    /// All zero.
+    pub const ZERO: Self = Self {
+        packets: [[0; 3]; 2],
+        bytes: [[0; 3]; 2],
+        created: [0; 3],
+        reasons: [0; REASONS],
+    };
+
+    /// One translated packet of `bytes` bytes (IPv4 total length).
+    #[inline(always)]
+    pub fn translated(&mut self, direction: Direction, protocol: Protocol, bytes: u16) {
+        // Constant first index each: LLVM then needs no bounds check.
+        let (packets, octets) = match direction {
+            Direction::Outbound => (&mut self.packets[0], &mut self.bytes[0]),
+            Direction::Inbound => (&mut self.packets[1], &mut self.bytes[1]),
+        };
+        match protocol {
+            Protocol::Tcp => (packets[0], octets[0]) = (packets[0] + 1, octets[0] + u64::from(bytes)),
+            Protocol::Udp => (packets[1], octets[1]) = (packets[1] + 1, octets[1] + u64::from(bytes)),
+            Protocol::Icmp => (packets[2], octets[2]) = (packets[2] + 1, octets[2] + u64::from(bytes)),
+        }
+    }
+
+    /// One new mapping.
+    #[inline(always)]
+    pub fn created(&mut self, protocol: Protocol) {
+        match protocol {
+            Protocol::Tcp => self.created[0] += 1,
+            Protocol::Udp => self.created[1] += 1,
+            Protocol::Icmp => self.created[2] += 1,
+        }
+    }
+
+    /// One packet that was not translated.
+    #[inline(always)]
+    pub fn stopped(&mut self, reason: Reason) {
+        self.reasons[reason as usize] += 1;
+    }
+
+    /// Adds another set, for totals over processors.
+    pub fn merge(&mut self, other: &Self) {
+        for direction in 0..2 {
+            for protocol in 0..3 {
+                self.packets[direction][protocol] += other.packets[direction][protocol];
+                self.bytes[direction][protocol] += other.bytes[direction][protocol];
+            }
+        }
+        for (mine, theirs) in self.created.iter_mut().zip(&other.created) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.reasons.iter_mut().zip(&other.reasons) {
+            *mine += theirs;
+        }
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+const _: () = assert!(size_of::<Counters>() == 8 * (6 + 6 + 3 + REASONS));

@@ -1,0 +1,153 @@
+//! Finding the mapping of an established flow, and keeping it alive.
+
+use super::place::Place;
+use super::tcp_state;
+use crate::layout::{
+    Line, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, bucket_line, peer,
+};
+use crate::limits::SLOTS_PER_BUCKET;
+use crate::tables::Tables;
+use crate::verdict::{Direction, Protocol};
+use crate::wire::transport::flag;
+
+/// A slot as found: its line, its number in the line, and its first word.
+pub struct Slot<'a> {
+    pub line: &'a Line,
+    pub at: u32,
+    pub key: SlotKey,
+}
+
+impl Slot<'_> {
+    #[inline(always)]
+    fn word(&self) -> &crate::word::Word {
+        &self.line.0[(2 * self.at as usize) & 7]
+    }
+    #[inline(always)]
+    fn peer(&self) -> &crate::word::Word {
+        &self.line.0[(2 * self.at as usize + 1) & 7]
+    }
+}
+
+/// External port of the mapping and its slot, if it stands where most do: in
+/// its home bucket of its home block. One cache line. Everything else is the
+/// business of [`super::open`].
+#[inline(always)]
+pub fn at_home<'t, T: Tables>(
+    tables: &'t T,
+    subscriber: &Subscriber,
+    head: SubscriberHead,
+    protocol: Protocol,
+    inside_port: u16,
+) -> Option<(u16, Slot<'t>)> {
+    let place = Place::new(subscriber.secret.load(), protocol, inside_port);
+    let home = match head.block_count() {
+        0 => return None,
+        1 => 0,
+        count => place.block(count),
+    };
+    let block = OwnedBlock(subscriber.blocks.get(home as usize)?.load());
+    if block.slab_line() == 0 {
+        return None; // given back since `head` was read
+    }
+    let shift = head.block_shift();
+    let bucket = place.bucket(shift);
+    let line = tables.line(bucket_line(block.slab_line(), protocol, shift) + bucket)?;
+    for at in 0..SLOTS_PER_BUCKET {
+        let key = SlotKey(line.0[(2 * at as usize) & 7].load());
+        if key.inside_port() == inside_port && key.is_live() {
+            let port = block.first_port() + (bucket * SLOTS_PER_BUCKET + at) as u16;
+            return Some((port, Slot { line, at, key }));
+        }
+    }
+    None
+}
+
+/// Slot of an external port: its index is the port.
+#[inline(always)]
+pub fn by_port<'t, T: Tables>(
+    tables: &'t T,
+    slab_line: u32,
+    protocol: Protocol,
+    block_shift: u32,
+    offset: u32,
+) -> Option<Slot<'t>> {
+    let first = bucket_line(slab_line, protocol, block_shift);
+    let line = tables.line(first + offset / SLOTS_PER_BUCKET)?;
+    let at = offset % SLOTS_PER_BUCKET;
+    let key = SlotKey(line.0[(2 * at as usize) & 7].load());
+    key.is_live().then_some(Slot { line, at, key })
+}
+
+/// Notes that the mapping was used by an outbound packet. False if it ended
+/// meanwhile: the packet then needs a new one.
+///
+/// The word is written only when its tick or state changes, so that a busy
+/// flow does not dirty its cache line with every packet.
+#[inline(always)]
+#[must_use]
+pub fn refresh_outbound(slot: &Slot, remote: u64, flags: Option<u8>, now: u32) -> bool {
+    let mut new = slot.key.with(slot.key.state(), now);
+    if let Some(flags) = flags {
+        if slot.peer().load() & peer::REMOTE == remote {
+            let state = tcp_state::next(slot.key.state(), Direction::Outbound, flags);
+            new = slot.key.with(state, now);
+        } else if !slot.key.is_shared() {
+            new = another_session(slot, remote, flags, now);
+        }
+    }
+    update(slot, new)
+}
+
+/// A TCP segment to a second remote endpoint. If the first session is over, a
+/// SYN takes its place; otherwise the mapping lives as long as an established one.
+#[inline(never)]
+fn another_session(slot: &Slot, remote: u64, flags: u8, now: u32) -> SlotKey {
+    const CLOSING: u64 = SlotState::TcpClosing as u64;
+    const TRANSITORY: u64 = SlotState::TcpTransitory as u64;
+    let state = slot.key.state();
+    if flags & flag::SYN != 0 && (state == CLOSING || state == TRANSITORY) {
+        set_remote(slot.peer(), remote);
+        return slot.key.with(SlotState::TcpInit as u64, now);
+    }
+    SlotKey(slot.key.with(state, now).0 | SlotKey::SHARED)
+}
+
+/// Notes an inbound TCP segment. Inbound packets of other protocols do not
+/// refresh (RFC 4787 REQ-6a): who can reach a mapping could keep it for ever.
+#[inline(always)]
+#[must_use]
+pub fn refresh_inbound_tcp(slot: &Slot, remote: u64, flags: u8, now: u32) -> bool {
+    let first_session = slot.peer().load() & peer::REMOTE == remote;
+    if !first_session && !slot.key.is_shared() {
+        return true;
+    }
+    let state = if first_session {
+        tcp_state::next(slot.key.state(), Direction::Inbound, flags)
+    } else {
+        slot.key.state()
+    };
+    update(slot, slot.key.with(state, now))
+}
+
+/// Writes the first word; on a lost race, true if the mapping is still the same.
+#[inline(always)]
+fn update(slot: &Slot, new: SlotKey) -> bool {
+    if new == slot.key || slot.word().replace(slot.key.0, new.0) {
+        return true;
+    }
+    let seen = SlotKey(slot.word().load());
+    seen.is_live() && seen.inside_port() == slot.key.inside_port()
+}
+
+/// Writes the remote endpoint of the first session, leaving the bucket's
+/// overflow count alone. Gives up after a few lost races: the endpoint then
+/// belongs to another packet, which costs nothing but timing precision.
+#[inline(always)]
+pub fn set_remote(peer_word: &crate::word::Word, remote: u64) {
+    for _ in 0..4 {
+        let old = peer_word.load();
+        if peer_word.replace(old, old & !peer::REMOTE | remote) {
+            return;
+        }
+    }
+}

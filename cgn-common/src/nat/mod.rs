@@ -1,0 +1,11 @@
+//! The steps of the packet's way: where a mapping stands, how one is found,
+//! opened and rewritten into the packet.
+
+pub mod lookup;
+pub mod next_hop;
+pub mod open;
+pub mod place;
+pub mod rewrite;
+pub mod search;
+pub mod tcp_state;
+pub mod walk;

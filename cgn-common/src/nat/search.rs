@@ -1,0 +1,254 @@
+//! Searching all blocks of a subscriber for one inside port: before a mapping
+//! is opened ([`search`]), and once more after its slot was claimed ([`is_alone`]).
+
+use super::open::Flow;
+use super::place::Place;
+use super::walk::{Found, NO_SLOT, Request};
+use crate::layout::{
+    OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, Used, bucket_line, buckets, header,
+};
+use crate::limits::{MAX_BLOCKS_PER_SUBSCRIBER, SLOTS_PER_BUCKET};
+use crate::tables::Tables;
+use crate::verdict::Reason;
+
+const MAX_BLOCKS: u32 = MAX_BLOCKS_PER_SUBSCRIBER as u32;
+
+/// A free slot in a block of the subscriber: bits 0-31 slab line, 32-47 slot,
+/// 48 it is in the subscriber's newest block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate(pub u64);
+
+impl Candidate {
+    const NEWEST: u64 = 1 << 48;
+
+    #[inline(always)]
+    const fn new(slab_line: u32, slot: u32, newest: bool) -> Self {
+        Self(slab_line as u64 | (slot as u64) << 32 | (newest as u64) << 48)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn slab_line(self) -> u32 {
+        self.0 as u32
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        (self.0 >> 32) as u32 & 0xffff
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_newest(self) -> bool {
+        self.0 & Self::NEWEST != 0
+    }
+    /// Order in which tentative claims of one inside port win.
+    #[inline(always)]
+    const fn order(self) -> u64 {
+        (self.0 & 0xffff_ffff) << 16 | self.slot() as u64
+    }
+}
+
+/// Result of a search, as one scalar: bits 60-63 what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Searched(pub u64);
+
+/// A [`Searched`], unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The mapping is there, with this external port.
+    Port(u16),
+    /// It is not there; this slot is free.
+    Free(Candidate),
+    /// It is just being opened by another processor.
+    Race,
+    /// It is not there and cannot be opened.
+    Refused(Reason),
+}
+
+impl Searched {
+    const KIND: u32 = 60;
+
+    #[inline(always)]
+    const fn port(port: u16) -> Self {
+        Self(1 << Self::KIND | port as u64)
+    }
+    #[inline(always)]
+    const fn free(candidate: Candidate) -> Self {
+        Self(2 << Self::KIND | candidate.0)
+    }
+    const RACE: Self = Self(3 << Self::KIND);
+    #[inline(always)]
+    const fn refused(reason: Reason) -> Self {
+        Self(reason as u64)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn outcome(self) -> Outcome {
+        match self.0 >> Self::KIND {
+            1 => Outcome::Port(self.0 as u16),
+            2 => Outcome::Free(Candidate(self.0 & !(0xf << Self::KIND))),
+            3 => Outcome::Race,
+            _ => Outcome::Refused(match self.0 as u8 {
+                n if n == Reason::FirstPacket as u8 => Reason::FirstPacket,
+                n if n == Reason::BlockFull as u8 => Reason::BlockFull,
+                n if n == Reason::NoPort as u8 => Reason::NoPort,
+                n if n == Reason::NoBlock as u8 => Reason::NoBlock,
+                _ => Reason::Internal,
+            }),
+        }
+    }
+}
+
+/// Searches all blocks, the flow's home block first.
+#[inline(always)]
+pub fn search<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Searched {
+    let Some(scope) = Scope::new(tables, flow) else {
+        return Searched::refused(Reason::Internal);
+    };
+    let count = scope.head.block_count();
+    let refused = scope.head.has(SubscriberHead::REFUSED);
+    if count == 0 {
+        return Searched::refused(if refused {
+            Reason::NoBlock
+        } else {
+            Reason::FirstPacket
+        });
+    }
+    let mut candidate = 0;
+    let mut at = scope.place.block(count);
+    for turn in 0..MAX_BLOCKS {
+        if turn >= count {
+            break;
+        }
+        let Some(block) = scope.block(at) else {
+            return Searched::RACE;
+        };
+        let found = scope.walk(block, NO_SLOT, candidate == 0);
+        if found.is_live() {
+            return Searched::port(block.first_port() + found.slot() as u16);
+        }
+        if found.is_tentative() {
+            return Searched::RACE;
+        }
+        if candidate == 0
+            && let Some(slot) = found.free()
+            && scope.has_room(block)
+        {
+            candidate = Candidate::new(block.slab_line(), slot, at + 1 == count).0;
+        }
+        at = if at + 1 >= count { 0 } else { at + 1 };
+    }
+    match candidate {
+        0 if refused => Searched::refused(Reason::NoPort),
+        0 => Searched::refused(Reason::BlockFull),
+        _ => Searched::free(Candidate(candidate)),
+    }
+}
+
+/// False if another mapping of the flow's inside port than the tentative one
+/// in `own` must win. Tentative ones in higher places are removed; their
+/// owners notice and search again.
+#[inline(always)]
+pub fn is_alone<T: Tables + ?Sized>(tables: &T, flow: Flow, own: Candidate) -> bool {
+    let Some(scope) = Scope::new(tables, flow) else {
+        return false;
+    };
+    let mut at = 0;
+    // Two turns more than blocks: room for two removals.
+    for _ in 0..MAX_BLOCKS + 2 {
+        if at >= scope.head.block_count() {
+            return true;
+        }
+        let Some(block) = scope.block(at) else {
+            return false;
+        };
+        let skip = if block.slab_line() == own.slab_line() {
+            own.slot()
+        } else {
+            NO_SLOT
+        };
+        let found = scope.walk(block, skip, false);
+        if found.is_live() {
+            return false;
+        }
+        if found.is_tentative() {
+            let other = Candidate::new(block.slab_line(), found.slot(), false);
+            if other.order() < own.order() || !scope.remove(other) {
+                return false;
+            }
+        } else {
+            at += 1;
+        }
+    }
+    false
+}
+
+/// Where to search for what.
+struct Scope<'a, T: Tables + ?Sized> {
+    tables: &'a T,
+    subscriber: &'a Subscriber,
+    head: SubscriberHead,
+    flow: Flow,
+    place: Place,
+}
+
+impl<'a, T: Tables + ?Sized> Scope<'a, T> {
+    #[inline(always)]
+    fn new(tables: &'a T, flow: Flow) -> Option<Self> {
+        let subscriber = tables.subscriber(flow.subscriber)?;
+        Some(Self {
+            tables,
+            subscriber,
+            head: SubscriberHead(subscriber.head.load()),
+            flow,
+            place: Place::new(subscriber.secret.load(), flow.protocol, flow.inside_port),
+        })
+    }
+
+    /// None if the block was given back since the count was read.
+    #[inline(always)]
+    fn block(&self, at: u32) -> Option<OwnedBlock> {
+        let block = OwnedBlock(self.subscriber.blocks.get(at as usize)?.load());
+        (block.slab_line() != 0).then_some(block)
+    }
+
+    #[inline(always)]
+    fn walk(&self, block: OwnedBlock, skip: u32, want_free: bool) -> Found {
+        let shift = self.head.block_shift();
+        self.tables.walk(Request {
+            first_line: bucket_line(block.slab_line(), self.flow.protocol, shift),
+            mask: buckets(shift) - 1,
+            start: self.place.bucket(shift),
+            first_slot: self.place.slot(),
+            inside_port: self.flow.inside_port,
+            skip,
+            want_free,
+        })
+    }
+
+    /// A full block is seen from its counter.
+    #[inline(always)]
+    fn has_room(&self, block: OwnedBlock) -> bool {
+        match self.tables.line(block.slab_line()) {
+            Some(head) => {
+                let used = Used(head.0[header::USED].load());
+                !used.closed() && used.of(self.flow.protocol) < 1 << self.head.block_shift()
+            }
+            None => false,
+        }
+    }
+
+    /// Removes another's tentative claim of this inside port.
+    #[inline(always)]
+    fn remove(&self, other: Candidate) -> bool {
+        let shift = self.head.block_shift();
+        let first = bucket_line(other.slab_line(), self.flow.protocol, shift);
+        let Some(line) = self.tables.line(first + other.slot() / SLOTS_PER_BUCKET) else {
+            return false;
+        };
+        let word = &line.0[(2 * (other.slot() % SLOTS_PER_BUCKET) as usize) & 7];
+        let key = SlotKey(word.load());
+        key.inside_port() == self.flow.inside_port
+            && key.state() == SlotState::Tentative as u64
+            && word.replace(key.0, 0)
+    }
+}

@@ -1,0 +1,352 @@
+//! THE PACKET'S WAY. The steps, in order; nothing else decides the order.
+//!
+//! ```text
+//!  1 parse      link header, IPv4, TCP/UDP/ICMP: lengths and checksums that lie end here
+//!  2 classify   the router's own traffic goes to the kernel
+//!  3 filter     a source from inside must be a subscriber's, from outside a host's
+//!  4 route      where to; before the mapping is opened, so that nothing is opened in vain
+//!  5 look up    the mapping: at home (one cache line), else found or opened by `nat::open`
+//!  6 translate  address, port, checksums, time to live
+//!  7 emit       link header of the next hop; out of its device
+//! ```
+//!
+//! Anything that cannot be translated leaves with a [`Reason`]; nothing leaves
+//! untranslated. Cache lines of a packet of an established flow, beside its
+//! own two and the always-hot settings, counters and next hop:
+//!
+//! | outbound | waits for | inbound | waits for |
+//! |---|---|---|---|
+//! | `ROUTES` line | | `OUTSIDE_PAGES` page | |
+//! | `INSIDE_PAGES` page | | `EXTERNALS` entry | page |
+//! | `SUBSCRIBERS` line | page | `BLOCKS` entry | `EXTERNALS` |
+//! | `SLABS` bucket | subscriber | `SLABS` bucket | `BLOCKS` |
+//! | | | `ROUTES` line | `BLOCKS` |
+
+use crate::block::{block_of, page_of};
+use crate::frame::Frame;
+use crate::layout::{NextHopEntry, Side, SlotState, SubscriberHead, VlanKey, peer};
+use crate::nat::next_hop::{route, rows_of};
+use crate::nat::{lookup, open, rewrite, tcp_state};
+use crate::tables::{Route, Tables};
+use crate::verdict::{Direction, Protocol, Reason, Verdict};
+use crate::wire::ethernet::{self, Ethernet};
+use crate::wire::ipv4::{self, Ipv4};
+use crate::wire::transport::{self, Transport};
+
+/// A parsed packet: offsets from the start of the frame, headers by value.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    pub link: Ethernet,
+    /// Offset of the IPv4 header.
+    pub l3: usize,
+    /// Offset of the transport header.
+    pub l4: usize,
+    pub ip: Ipv4,
+    pub transport: Transport,
+}
+
+/// Way of a frame that an untagged inside interface received.
+#[inline(always)]
+pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
+    finish(
+        tables,
+        untagged(frame).and_then(|link| outbound(frame, tables, link)),
+    )
+}
+
+/// Way of a frame that an untagged outside interface received.
+#[inline(always)]
+pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
+    finish(
+        tables,
+        untagged(frame).and_then(|link| inbound(frame, tables, link)),
+    )
+}
+
+/// Way of a frame from an interface that carries VLANs: the tags tell the side.
+#[inline(always)]
+pub fn vlan<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
+    let way = vlan_side(frame, tables).and_then(|(side, link)| match side {
+        Side::Inside => outbound(frame, tables, link),
+        Side::Outside => inbound(frame, tables, link),
+    });
+    finish(tables, way)
+}
+
+/// The one place where packets that are not translated are counted.
+#[inline(always)]
+fn finish<T: Tables>(tables: &T, way: Result<Verdict, Reason>) -> Verdict {
+    way.unwrap_or_else(|reason| {
+        tables.count(|c| c.stopped(reason));
+        reason.into()
+    })
+}
+
+#[inline(always)]
+fn outbound<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    link: Ethernet,
+) -> Result<Verdict, Reason> {
+    // 1 parse
+    let ip = network(frame, &link)?;
+    let (source, destination) = (ip.source.get(), ip.destination.get());
+    // 2 classify
+    if is_multicast(destination) {
+        return Err(Reason::Multicast);
+    }
+    // 4 route (tells the router's own addresses, too)
+    let route_out = route(tables, source, destination);
+    if matches!(route_out, Route::Local) {
+        return Err(Reason::Local);
+    }
+    // 3 filter
+    let (index, subscriber) = subscriber_of(tables, source)?;
+    let hop = leave(route_out, Side::Outside)?;
+    let packet = transport_of(frame, link, ip)?;
+    let transport = packet.transport;
+    if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REQUEST {
+        return Err(Reason::UnsupportedIcmp);
+    }
+    check_hop(&packet, hop)?;
+    // 5 look up
+    let head = SubscriberHead(subscriber.head.load());
+    let remote = peer::remote(destination, transport.destination_port);
+    let now = tables.now();
+    let at_home = lookup::at_home(
+        tables,
+        subscriber,
+        head,
+        transport.protocol,
+        transport.source_port,
+    );
+    let flags = (transport.protocol == Protocol::Tcp).then_some(transport.flags);
+    let port = match at_home {
+        Some((port, slot)) if lookup::refresh_outbound(&slot, remote, flags, now) => port,
+        _ => elsewhere(tables, index, &transport, remote, now)?,
+    };
+    // A block may have been given since `head` was read.
+    let external = SubscriberHead(subscriber.head.load()).external();
+    // 6 translate
+    rewrite::translate(frame, &packet, Direction::Outbound, external, port)?;
+    // 7 emit
+    emit(frame, tables, &packet, hop, Direction::Outbound)
+}
+
+#[inline(always)]
+fn inbound<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    link: Ethernet,
+) -> Result<Verdict, Reason> {
+    // 1 parse
+    let ip = network(frame, &link)?;
+    let (source, destination) = (ip.source.get(), ip.destination.get());
+    // 2 classify: ours is what goes to a pool address
+    let rows = rows_of(tables, destination);
+    if !rows.is_pool_address() {
+        return Err(not_for_a_pool(tables, source, destination));
+    }
+    // 3 filter
+    if !is_host(source) {
+        return Err(Reason::BadSource);
+    }
+    let packet = transport_of(frame, link, ip)?;
+    let transport = packet.transport;
+    if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REPLY {
+        return Err(Reason::UnsupportedIcmp);
+    }
+    // 5 look up: the slot's index is the port
+    let shift = rows.block_shift();
+    let number = block_of(transport.destination_port, shift).ok_or(Reason::NoMapping)?;
+    let entry = tables
+        .block(rows.first_row() + number)
+        .ok_or(Reason::Internal)?;
+    let (slab_line, inside_address) = entry.read();
+    if slab_line == 0 {
+        return Err(Reason::NoMapping);
+    }
+    let offset = u32::from(transport.destination_port - crate::block::first_port(number, shift));
+    let slot = lookup::by_port(tables, slab_line, transport.protocol, shift, offset)
+        .ok_or(Reason::NoMapping)?;
+    // 4 route
+    let hop = leave(route(tables, source, inside_address), Side::Inside)?;
+    check_hop(&packet, hop)?;
+    if transport.protocol == Protocol::Tcp {
+        let remote = peer::remote(source, transport.source_port);
+        if !lookup::refresh_inbound_tcp(&slot, remote, transport.flags, tables.now()) {
+            return Err(Reason::NoMapping);
+        }
+    }
+    // 6 translate
+    let port = slot.key.inside_port();
+    rewrite::translate(frame, &packet, Direction::Inbound, inside_address, port)?;
+    // 7 emit
+    emit(frame, tables, &packet, hop, Direction::Inbound)
+}
+
+/// Link header of a frame from an interface without VLANs of ours.
+#[inline(always)]
+fn untagged<F: Frame>(frame: &F) -> Result<Ethernet, Reason> {
+    let link = ethernet::parse(frame)?;
+    if link.tag_count != 0 {
+        return Err(Reason::OtherVlan);
+    }
+    Ok(link)
+}
+
+/// Link header and side of a frame from an interface that carries VLANs.
+#[inline(always)]
+fn vlan_side<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<(Side, Ethernet), Reason> {
+    let link = ethernet::parse(frame)?;
+    let key = VlanKey {
+        ifindex: tables.ingress(),
+        vlans: link.vlans(),
+    };
+    let side = tables.vlan_side(&key).ok_or(Reason::OtherVlan)?;
+    if ethernet::is_tag(link.ethertype) {
+        return Err(Reason::VlanDepth);
+    }
+    Ok((side, link))
+}
+
+/// IPv4 header; other protocols are the kernel's.
+#[inline(always)]
+fn network<F: Frame>(frame: &F, link: &Ethernet) -> Result<Ipv4, Reason> {
+    if link.ethertype != ethernet::IPV4 {
+        return Err(Reason::NotIpv4);
+    }
+    ipv4::parse(frame, link.length)
+}
+
+/// Transport header of a whole packet that lives on.
+#[inline(always)]
+fn transport_of<F: Frame>(frame: &F, link: Ethernet, ip: Ipv4) -> Result<Packet, Reason> {
+    if ip.is_fragment() {
+        return Err(Reason::Fragment);
+    }
+    if ip.ttl <= 1 {
+        return Err(Reason::TtlExpired);
+    }
+    let l3 = link.length;
+    let l4 = l3 + ip.header_length();
+    let length = ip.total_length() - ip.header_length() as u16;
+    let transport = transport::parse(frame, l4, length, ip.protocol)?;
+    Ok(Packet {
+        link,
+        l3,
+        l4,
+        ip,
+        transport,
+    })
+}
+
+/// Index and line of the subscriber with this inside address.
+#[inline(always)]
+fn subscriber_of<T: Tables>(
+    tables: &T,
+    source: u32,
+) -> Result<(u32, &crate::layout::Subscriber), Reason> {
+    let page = tables
+        .inside_page(page_of(source))
+        .ok_or(Reason::Internal)?;
+    let index = page.index_of(source).ok_or(Reason::SpoofedSource)?;
+    let subscriber = tables.subscriber(index).ok_or(Reason::Internal)?;
+    if !SubscriberHead(subscriber.head.load()).has(SubscriberHead::VALID) {
+        return Err(Reason::SpoofedSource);
+    }
+    Ok((index, subscriber))
+}
+
+/// External port of a flow whose mapping is not at home, or not yet there.
+#[inline(always)]
+fn elsewhere<T: Tables>(
+    tables: &T,
+    subscriber: u32,
+    transport: &Transport,
+    remote: u64,
+    tick: u32,
+) -> Result<u16, Reason> {
+    let state = match transport.protocol {
+        Protocol::Tcp => tcp_state::first(transport.flags),
+        Protocol::Udp | Protocol::Icmp => SlotState::Open,
+    };
+    open::open(
+        tables,
+        open::Flow {
+            subscriber,
+            protocol: transport.protocol,
+            inside_port: transport.source_port,
+            remote,
+            state,
+            tick,
+        },
+    )
+}
+
+/// The next hop, if it lies on the other side.
+#[inline(always)]
+fn leave(route: Route<'_>, side: Side) -> Result<&NextHopEntry, Reason> {
+    match route {
+        Route::Via(hop) if hop.side() == side as u8 => Ok(hop),
+        Route::Via(_) | Route::Elsewhere | Route::Local => Err(Reason::WrongSide),
+        Route::Pool => Err(Reason::Hairpin),
+        Route::NoNeighbour => Err(Reason::NoNeighbour),
+        Route::None => Err(Reason::NoRoute),
+    }
+}
+
+#[inline(always)]
+fn check_hop(packet: &Packet, hop: &NextHopEntry) -> Result<(), Reason> {
+    if packet.ip.total_length() > hop.mtu() {
+        return Err(Reason::TooBig);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn emit<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    hop: &NextHopEntry,
+    direction: Direction,
+) -> Result<Verdict, Reason> {
+    rewrite::link_header(frame, packet, hop)?;
+    tables.count(|c| {
+        c.translated(
+            direction,
+            packet.transport.protocol,
+            packet.ip.total_length(),
+        );
+    });
+    Ok(Verdict::Transmit {
+        device: hop.device(),
+        ifindex: hop.mac_end_and_ifindex().1,
+    })
+}
+
+/// A packet from outside to an address that is in no pool.
+#[inline(always)]
+fn not_for_a_pool<T: Tables>(tables: &T, source: u32, destination: u32) -> Reason {
+    if is_multicast(destination) {
+        return Reason::Multicast;
+    }
+    match route(tables, source, destination) {
+        Route::Local => Reason::Local,
+        _ => Reason::NotForUs,
+    }
+}
+
+/// Multicast (224/4) and limited broadcast; 240/4 is the kernel's to refuse.
+#[inline(always)]
+const fn is_multicast(address: u32) -> bool {
+    address >= 0xe000_0000
+}
+
+/// A source address that a single host can have (RFC 1812 section 5.3.7).
+#[inline(always)]
+const fn is_host(address: u32) -> bool {
+    let first = address >> 24;
+    first != 0 && first != 127 && first < 224
+}

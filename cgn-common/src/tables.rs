@@ -1,0 +1,92 @@
+//! What the packet's way may ask of the tables, whoever holds them.
+
+use crate::counters::Counters;
+use crate::event::Event;
+use crate::layout::{
+    BlockEntry, External, Line, NextHopEntry, Page, Side, Subscriber, VlanKey,
+};
+use crate::nat::{open, search, walk};
+
+/// Where a destination leads.
+#[derive(Clone, Copy, Debug)]
+pub enum Route<'t> {
+    /// Send it there.
+    Via(&'t NextHopEntry),
+    /// An address of the router itself.
+    Local,
+    /// A pool address.
+    Pool,
+    /// The next hop's link address is not known yet.
+    NoNeighbour,
+    /// Out of an interface that is not ours.
+    Elsewhere,
+    /// The kernel has no route.
+    None,
+}
+
+/// The tables of the layout. Indices beyond a table give `None`.
+///
+/// The methods with a body are the same everywhere; XDP overrides some to make
+/// them functions of their own, which the verifier then checks once.
+pub trait Tables {
+    /// The clock in coarse ticks (2^28 ns), shifted as the settings say.
+    fn now(&self) -> u32;
+
+    /// Page of an inside address; its entries are in `subscriber`.
+    fn inside_page(&self, page: u32) -> Option<Page>;
+    /// Page of an external address; its entries are in `external`.
+    fn outside_page(&self, page: u32) -> Option<Page>;
+    fn subscriber(&self, index: u32) -> Option<&Subscriber>;
+    fn external(&self, index: u32) -> Option<&External>;
+    fn block(&self, index: u32) -> Option<&BlockEntry>;
+    fn line(&self, index: u32) -> Option<&Line>;
+
+    /// Next-hop number of the /16 that holds `address`; 0 if its addresses differ.
+    fn route_summary(&self, address: u32) -> u16;
+    fn next_hop(&self, number: u32) -> Option<&NextHopEntry>;
+    /// Value of `EXACT_ROUTES` for this very address.
+    fn exact_route(&self, address: u32) -> Option<u32>;
+    /// What the kernel's routing table says, for addresses in neither table.
+    fn kernel_route(&self, source: u32, destination: u32) -> Route<'_>;
+
+    /// Side that a receiving VLAN leads to; None if it is not ours.
+    fn vlan_side(&self, key: &VlanKey) -> Option<Side>;
+    /// Interface that received the packet.
+    fn ingress(&self) -> u32;
+
+    /// Runs `f` on the counters of this processor.
+    fn count(&self, f: impl FnOnce(&mut Counters));
+    /// Asks user space for the subscriber's next block; false if the ring is full.
+    fn request_block(&self, event: Event) -> bool;
+
+    /// See [`walk::walk`].
+    #[inline(always)]
+    fn walk(&self, request: walk::Request) -> walk::Found {
+        walk::walk(self, request)
+    }
+    /// See [`walk::spill`].
+    #[inline(always)]
+    fn spill(&self, request: walk::Spill) {
+        walk::spill(self, request);
+    }
+    /// See [`search::search`].
+    #[inline(always)]
+    fn search(&self, flow: open::Flow) -> search::Searched {
+        search::search(self, flow)
+    }
+    /// See [`open::claim`].
+    #[inline(always)]
+    fn claim(&self, flow: open::Flow, candidate: search::Candidate) -> bool {
+        open::claim(self, flow, candidate)
+    }
+    /// See [`search::is_alone`].
+    #[inline(always)]
+    fn is_alone(&self, flow: open::Flow, own: search::Candidate) -> bool {
+        search::is_alone(self, flow, own)
+    }
+    /// See [`open::settle`].
+    #[inline(always)]
+    fn settle(&self, flow: open::Flow, own: search::Candidate, alone: bool) -> open::Settled {
+        open::settle(self, flow, own, alone)
+    }
+}

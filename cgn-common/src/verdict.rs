@@ -1,0 +1,186 @@
+//! What becomes of a packet, and why. The one list of reasons: counters,
+//! metrics, `cgn show drops` and documents are made from it.
+
+/// Which way a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From a subscriber to the internet.
+    Outbound = 0,
+    /// From the internet to a subscriber.
+    Inbound = 1,
+}
+
+/// Transport protocols that are translated. Each has its own port space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Tcp = 0,
+    Udp = 1,
+    /// ICMP queries; the identifier is the port.
+    Icmp = 2,
+}
+
+impl Protocol {
+    /// All protocols, in the order of their port spaces in a slab.
+    pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
+
+    /// Lower-case name, as in metrics and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Icmp => "icmp",
+        }
+    }
+}
+
+/// What becomes of a packet.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Translated; send it out of device `device` (key of the `DEVICES` map).
+    Transmit { device: u16, ifindex: u32 },
+    /// Not ours to translate: the kernel has it.
+    Pass(Reason),
+    /// The slow path must see it.
+    Punt(Reason),
+    /// Dropped.
+    Drop(Reason),
+}
+
+/// What a reason does to the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Drop,
+    Punt,
+    Pass,
+}
+
+macro_rules! reasons {
+    ($($number:literal $variant:ident $effect:ident $name:literal $help:literal;)*) => {
+        /// Why a packet was dropped, punted or passed. Numbers are never reused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason { $(#[doc = $help] $variant = $number,)* }
+
+        impl Reason {
+            /// Every reason, by number.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// Name in metrics, `cgn show drops` and documents.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)* }
+            }
+
+            /// One sentence for an operator.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Reason::$variant => $help,)* }
+            }
+
+            const DECLARED: &'static [Effect] = &[$(Effect::$effect,)*];
+        }
+    };
+}
+
+reasons! {
+    0 Truncated Drop "truncated" "the frame ends before the headers that it announces";
+    1 VlanDepth Drop "vlan_depth" "more than two VLAN tags on a VLAN of ours";
+    2 BadIpHeader Drop "bad_ip_header" "IPv4 version or header length is impossible";
+    3 BadIpLength Drop "bad_ip_length" "IPv4 total length is shorter than its header or longer than the frame";
+    4 BadIpChecksum Drop "bad_ip_checksum" "the IPv4 header checksum is wrong (RFC 1812 section 5.2.2)";
+    5 BadTransportHeader Drop "bad_transport_header" "TCP, UDP or ICMP header does not fit in the IPv4 packet, or its length field lies";
+    6 Fragment Drop "fragment" "an IPv4 fragment (not yet supported)";
+    7 UnsupportedProtocol Drop "unsupported_protocol" "not TCP, UDP or ICMP";
+    8 UnsupportedIcmp Drop "unsupported_icmp" "an ICMP message other than echo from inside or its reply (not yet supported)";
+    9 TtlExpired Drop "ttl_expired" "the time to live ended here";
+    10 SpoofedSource Drop "spoofed_source" "the source address of a packet from inside belongs to no subscriber prefix";
+    11 NotForUs Drop "not_for_us" "a packet from outside to an address that is neither a pool's nor the router's";
+    12 NoMapping Drop "no_mapping" "a packet from outside to an external port without a mapping";
+    13 Hairpin Drop "hairpin" "a packet from inside to a pool address (not yet supported)";
+    14 NoRoute Drop "no_route" "the kernel has no route to the destination";
+    15 WrongSide Drop "wrong_side" "the route leads back to the side that the packet came from, or to an interface that is not ours";
+    16 TooBig Drop "too_big" "the packet is larger than the MTU of the next hop";
+    17 NoPort Drop "no_port" "all ports of the subscriber's blocks are in use and it may have no more blocks";
+    18 NoBlock Drop "no_block" "no block could be given to the subscriber: pool, paired address or slot memory exhausted";
+    19 Contended Drop "contended" "two processors opened the same mapping again and again; the sender's retry will find it";
+    20 NoHeadRoom Drop "no_head_room" "no room in front of the frame for another VLAN tag";
+    21 BadSource Drop "bad_source" "the source address cannot be a host's (multicast, broadcast, loopback, zero or our own pool's)";
+    22 LogUnavailable Drop "log_unavailable" "the mapping log could not be written, so the new block was not used";
+    23 NeighbourUnresolved Drop "neighbour_unresolved" "the next hop did not answer in time, or too many packets waited for it";
+    24 PuntUndelivered Drop "punt_undelivered" "no slow-path socket on this receive queue took the packet";
+    25 Internal Drop "internal" "a table named an entry that does not exist; please report it";
+
+    32 FirstPacket Punt "first_packet" "the subscriber has no block yet";
+    33 BlockFull Punt "block_full" "all ports of the subscriber's blocks are in use, another block may be had";
+    34 NoNeighbour Punt "no_neighbour" "the link address of the next hop is not known yet";
+
+    48 Local Pass "local" "to an address of the router itself";
+    49 Multicast Pass "multicast" "to a multicast or broadcast address";
+    50 NotIpv4 Pass "not_ipv4" "ARP, IPv6 or another protocol that is the kernel's";
+    51 OtherVlan Pass "other_vlan" "on a VLAN that is not configured here";
+}
+
+impl Reason {
+    /// What happens to a packet with this reason. By ranges of numbers, so
+    /// that it costs XDP two comparisons and no table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn effect(self) -> Effect {
+        match self as u8 {
+            0..=31 => Effect::Drop,
+            32..=47 => Effect::Punt,
+            _ => Effect::Pass,
+        }
+    }
+
+    /// The reason with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.iter().copied().find(|r| *r as u8 == number)
+    }
+}
+
+impl From<Reason> for Verdict {
+    #[inline(always)]
+    fn from(reason: Reason) -> Self {
+        match reason.effect() {
+            Effect::Drop => Verdict::Drop(reason),
+            Effect::Punt => Verdict::Punt(reason),
+            Effect::Pass => Verdict::Pass(reason),
+        }
+    }
+}
+
+/// Counters kept for reasons: one for every number that a reason can have, so
+/// that no bound needs to be checked (LLVM drops a mask that it can prove
+/// useless, and then the verifier misses it).
+pub const REASONS: usize = 256;
+
+const _: () = {
+    let mut i = 0;
+    while i < Reason::ALL.len() {
+        assert!(Reason::ALL[i].effect() as u8 == Reason::DECLARED[i] as u8);
+        i += 1;
+    }
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_for_metrics() {
+        let mut names: Vec<_> = Reason::ALL.iter().map(|r| r.name()).collect();
+        assert!(
+            names
+                .iter()
+                .all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit()))
+        );
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

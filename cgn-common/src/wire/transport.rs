@@ -1,0 +1,163 @@
+//! TCP (RFC 9293), UDP (RFC 768) and ICMP echo (RFC 792), as far as a NAT
+//! reads them: the two ports or the identifier, the checksum, the TCP flags.
+
+use super::Be16;
+use crate::frame::{Frame, Plain};
+use crate::verdict::{Protocol, Reason};
+
+/// IPv4 protocol numbers.
+pub const ICMP: u8 = 1;
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+
+/// ICMP message types.
+pub const ECHO_REPLY: u8 = 0;
+pub const ECHO_REQUEST: u8 = 8;
+
+/// TCP flags.
+pub mod flag {
+    pub const FIN: u8 = 0x01;
+    pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
+}
+
+/// Offsets from the start of the transport header.
+pub mod field {
+    pub const SOURCE_PORT: usize = 0;
+    pub const DESTINATION_PORT: usize = 2;
+    pub const ICMP_IDENTIFIER: usize = 4;
+    pub const UDP_CHECKSUM: usize = 6;
+    pub const TCP_REST: usize = 12;
+    pub const TCP_CHECKSUM: usize = 16;
+    pub const ICMP_CHECKSUM: usize = 2;
+}
+
+const TCP_HEADER: u16 = 20;
+const UDP_HEADER: u16 = 8;
+const ICMP_HEADER: u16 = 8;
+
+/// First 8 bytes of any of the three.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Start([Be16; 4]);
+// SAFETY: four integers, no padding.
+unsafe impl Plain for Start {}
+
+/// Bytes 12 to 19 of TCP: data offset, flags, window, checksum, urgent pointer.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct TcpRest {
+    data_offset: u8,
+    flags: u8,
+    window: Be16,
+    checksum: Be16,
+    urgent: Be16,
+}
+// SAFETY: 8 bytes of integers, no padding.
+unsafe impl Plain for TcpRest {}
+const _: () = assert!(size_of::<TcpRest>() == 8);
+
+/// A parsed transport header. Ports in host order; for ICMP both are the identifier.
+#[derive(Clone, Copy, Debug)]
+pub struct Transport {
+    pub protocol: Protocol,
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub checksum: Be16,
+    /// TCP flags; 0 otherwise.
+    pub flags: u8,
+    /// ICMP type; 0 otherwise.
+    pub icmp_type: u8,
+}
+
+/// Reads and checks the header at `offset`, of which the IPv4 packet holds
+/// `length` bytes.
+///
+/// # Errors
+/// The reason why the packet must be dropped.
+#[inline(always)]
+pub fn parse<F: Frame>(
+    frame: &F,
+    offset: usize,
+    length: u16,
+    protocol: u8,
+) -> Result<Transport, Reason> {
+    // No transport header fits in less; the frame holds what the length says.
+    if length < UDP_HEADER {
+        return Err(match protocol {
+            TCP | UDP | ICMP => Reason::BadTransportHeader,
+            _ => Reason::UnsupportedProtocol,
+        });
+    }
+    let Start(start) = frame.load(offset).ok_or(Reason::Truncated)?;
+    match protocol {
+        TCP => parse_tcp(frame, offset, length, start),
+        UDP => parse_udp(length, start),
+        ICMP => parse_icmp(length, start),
+        _ => Err(Reason::UnsupportedProtocol),
+    }
+}
+
+#[inline(always)]
+fn parse_tcp<F: Frame>(
+    frame: &F,
+    offset: usize,
+    length: u16,
+    start: [Be16; 4],
+) -> Result<Transport, Reason> {
+    if length < TCP_HEADER {
+        return Err(Reason::BadTransportHeader);
+    }
+    let rest: TcpRest = frame
+        .load(offset + field::TCP_REST)
+        .ok_or(Reason::Truncated)?;
+    let header = u16::from(rest.data_offset >> 4) << 2;
+    if header < TCP_HEADER || header > length {
+        return Err(Reason::BadTransportHeader);
+    }
+    Ok(Transport {
+        protocol: Protocol::Tcp,
+        source_port: start[0].get(),
+        destination_port: start[1].get(),
+        checksum: rest.checksum,
+        flags: rest.flags,
+        icmp_type: 0,
+    })
+}
+
+#[inline(always)]
+fn parse_udp(length: u16, start: [Be16; 4]) -> Result<Transport, Reason> {
+    // A UDP length below the IPv4 payload is legal (UDP options); above it lies.
+    let udp_length = start[2].get();
+    if udp_length < UDP_HEADER || udp_length > length {
+        return Err(Reason::BadTransportHeader);
+    }
+    Ok(Transport {
+        protocol: Protocol::Udp,
+        source_port: start[0].get(),
+        destination_port: start[1].get(),
+        checksum: start[3],
+        flags: 0,
+        icmp_type: 0,
+    })
+}
+
+#[inline(always)]
+fn parse_icmp(length: u16, start: [Be16; 4]) -> Result<Transport, Reason> {
+    if length < ICMP_HEADER {
+        return Err(Reason::BadTransportHeader);
+    }
+    let [icmp_type, _code] = start[0].get().to_be_bytes();
+    if icmp_type != ECHO_REQUEST && icmp_type != ECHO_REPLY {
+        return Err(Reason::UnsupportedIcmp);
+    }
+    let identifier = start[2].get();
+    Ok(Transport {
+        protocol: Protocol::Icmp,
+        source_port: identifier,
+        destination_port: identifier,
+        checksum: start[1],
+        flags: 0,
+        icmp_type,
+    })
+}

@@ -1,0 +1,66 @@
+//! `Frame` over an XDP context: the only packet-pointer arithmetic.
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use cgn_common::frame::{Frame, Plain};
+
+/// The frame of one run of the program.
+pub struct XdpFrame {
+    ctx: *mut xdp_md,
+}
+
+impl XdpFrame {
+    /// `ctx` is the program's own context.
+    #[inline(always)]
+    pub fn new(ctx: *mut xdp_md) -> Self {
+        Self { ctx }
+    }
+
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: the context is valid for the whole run of the program; the
+        // verifier turns this load into the packet pointer.
+        unsafe { (*self.ctx).data as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as in `start`.
+        unsafe { (*self.ctx).data_end as usize }
+    }
+
+    /// Pointer to a `T` at `offset`, if all of it is in the packet.
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        let pointer = self.start() + offset;
+        (pointer + size_of::<T>() <= self.end()).then_some(pointer as *mut T)
+    }
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.end() - self.start()
+    }
+
+    #[inline(always)]
+    fn load<T: Plain>(&self, offset: usize) -> Option<T> {
+        // SAFETY: `at` checked that the T lies in the packet, and any bytes are a T.
+        self.at::<T>(offset).map(|p| unsafe { p.read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn store<T: Plain>(&mut self, offset: usize, value: T) -> Option<()> {
+        // SAFETY: `at` checked that the T lies in the packet.
+        self.at::<T>(offset)
+            .map(|p| unsafe { p.write_unaligned(value) })
+    }
+
+    #[inline(always)]
+    fn move_start(&mut self, delta: i32) -> Option<()> {
+        // SAFETY: a helper call on our own context. Packet pointers are made
+        // anew at each access, so none outlives it.
+        let result = unsafe { bpf_xdp_adjust_head(self.ctx, delta) };
+        (result == 0).then_some(())
+    }
+}

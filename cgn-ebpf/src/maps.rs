@@ -1,0 +1,57 @@
+//! Every map of the object, typed and sized from `cgn_common::layout`; a test
+//! compares the built object with that file. No other file declares one.
+
+use aya_ebpf::btf_maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf, XskMap};
+use aya_ebpf::macros::btf_map;
+use cgn_common::counters::Counters;
+use cgn_common::layout::{
+    self, BlockEntry, External, Line, Link, NextHopEntry, Page, RouteLine, Settings, Subscriber,
+    VlanKey, VlanRole,
+};
+
+const MMAPABLE: usize = layout::MMAPABLE as usize;
+
+#[btf_map]
+pub static SETTINGS: Array<Settings, { layout::SETTINGS.entries as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub static INSIDE_PAGES: Array<Page, { layout::INSIDE_PAGES.entries as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub static OUTSIDE_PAGES: Array<Page, { layout::OUTSIDE_PAGES.entries as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub static SUBSCRIBERS: Array<Subscriber, { layout::SUBSCRIBERS.entries as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub static EXTERNALS: Array<External, { layout::EXTERNALS.entries as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub static BLOCKS: Array<BlockEntry, { layout::BLOCKS.entries as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static SLABS: Array<Line, { layout::SLABS.entries as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static ROUTES: Array<RouteLine, { layout::ROUTES.entries as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static NEXT_HOPS: Array<NextHopEntry, { layout::NEXT_HOPS.entries as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub static EXACT_ROUTES: HashMap<u32, u32, { layout::EXACT_ROUTES.entries as usize }> =
+    HashMap::new();
+#[btf_map]
+pub static LINKS: HashMap<u32, Link, { layout::LINKS.entries as usize }> = HashMap::new();
+#[btf_map]
+pub static VLANS: HashMap<VlanKey, VlanRole, { layout::VLANS.entries as usize }> = HashMap::new();
+#[btf_map]
+pub static COUNTERS: PerCpuArray<Counters, { layout::COUNTERS.entries as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub static DEVICES: DevMap<{ layout::DEVICES.entries as usize }> = DevMap::new();
+#[btf_map]
+pub static SOCKETS: XskMap<{ layout::SOCKETS.entries as usize }> = XskMap::new();
+// `()`: a typed ring declares a value size of zero beside its type, which libbpf refuses.
+#[btf_map]
+pub static EVENTS: RingBuf<(), { layout::EVENTS.entries as usize }> = RingBuf::new();
+#[btf_map]
+pub static KERNEL_HOP: PerCpuArray<NextHopEntry, { layout::KERNEL_HOP.entries as usize }> =
+    PerCpuArray::new();

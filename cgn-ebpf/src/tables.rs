@@ -1,0 +1,267 @@
+//! `Tables` over the maps: the only map helper calls.
+
+use aya_ebpf::bindings::{
+    BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT,
+    BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE, bpf_fib_lookup,
+    xdp_md,
+};
+use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_coarse_ns};
+use cgn_common::counters::Counters;
+use cgn_common::event::Event;
+use cgn_common::layout::{
+    BlockEntry, External, Line, Link, NextHopEntry, Page, ROUTES_PER_LINE, Side, Subscriber,
+    VlanKey,
+};
+use cgn_common::limits::TICK_SHIFT;
+use cgn_common::nat::{open, search, walk};
+use cgn_common::tables::{Route, Tables};
+
+use crate::maps;
+
+const AF_INET: u8 = 2;
+
+/// The maps, with the context that `bpf_fib_lookup` asks for.
+pub struct XdpTables {
+    /// Null in functions of their own, which look up no route.
+    pub ctx: *mut xdp_md,
+}
+
+/// A copy of an element. User space may rewrite it at any time, so it is read once.
+#[inline(always)]
+fn copy<T: Copy>(pointer: Option<*const T>) -> Option<T> {
+    // SAFETY: the pointer is to an element of an array map, which lives as
+    // long as the program.
+    pointer.map(|p| unsafe { p.read_volatile() })
+}
+
+/// Writes an answer of the kernel as a next hop. The addresses are read in
+/// aligned halves: they lie at odd places, and the BPF stack allows no
+/// misaligned access.
+#[inline(always)]
+fn write_hop(hop: &NextHopEntry, answer: &bpf_fib_lookup, link: &Link) {
+    let half = |mac: &[u8; 6], at: usize| {
+        // SAFETY: `at` is 0, 1 or 2; the field is 6 bytes at an even offset.
+        u64::from(unsafe { mac.as_ptr().cast::<u16>().add(at).read_volatile() })
+    };
+    let (to, from) = (&answer.dmac, &answer.smac);
+    hop.0[0].store(half(to, 0) | half(to, 1) << 16 | half(to, 2) << 32 | half(from, 0) << 48);
+    hop.0[1].store(half(from, 1) | half(from, 2) << 16 | u64::from(link.ifindex) << 32);
+    hop.0[2].store(
+        u64::from(link.device)
+            | u64::from(link.mtu) << 16
+            | u64::from(link.side) << 32
+            | u64::from(link.vlan_count) << 40,
+    );
+    hop.0[3].store(u64::from(link.vlans[0]) | u64::from(link.vlans[1]) << 16);
+}
+
+impl Tables for XdpTables {
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        let offset = match maps::SETTINGS.get(0) {
+            Some(settings) => settings.clock_offset_ns.load(),
+            None => 0,
+        };
+        // SAFETY: a helper without arguments.
+        let now = unsafe { bpf_ktime_get_coarse_ns() };
+        (now.wrapping_add(offset) >> TICK_SHIFT) as u32
+    }
+
+    #[inline(always)]
+    fn inside_page(&self, page: u32) -> Option<Page> {
+        copy(maps::INSIDE_PAGES.get_ptr(page))
+    }
+
+    #[inline(always)]
+    fn outside_page(&self, page: u32) -> Option<Page> {
+        copy(maps::OUTSIDE_PAGES.get_ptr(page))
+    }
+
+    #[inline(always)]
+    fn subscriber(&self, index: u32) -> Option<&Subscriber> {
+        maps::SUBSCRIBERS.get(index)
+    }
+
+    #[inline(always)]
+    fn external(&self, index: u32) -> Option<&External> {
+        maps::EXTERNALS.get(index)
+    }
+
+    #[inline(always)]
+    fn block(&self, index: u32) -> Option<&BlockEntry> {
+        maps::BLOCKS.get(index)
+    }
+
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<&Line> {
+        maps::SLABS.get(index)
+    }
+
+    #[inline(always)]
+    fn route_summary(&self, address: u32) -> u16 {
+        let network = address >> 16;
+        match maps::ROUTES.get(network / ROUTES_PER_LINE) {
+            Some(line) => line.0[(network % ROUTES_PER_LINE) as usize],
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn next_hop(&self, number: u32) -> Option<&NextHopEntry> {
+        maps::NEXT_HOPS.get(number)
+    }
+
+    #[inline(always)]
+    fn exact_route(&self, address: u32) -> Option<u32> {
+        // SAFETY: a 4-byte value that is copied at once.
+        unsafe { maps::EXACT_ROUTES.get(&address).copied() }
+    }
+
+    #[inline(never)]
+    fn kernel_route(&self, source: u32, destination: u32) -> Route<'_> {
+        // SAFETY: all bytes zero is a valid query of the kernel's plain C struct.
+        let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+        query.family = AF_INET;
+        query.ifindex = self.ingress();
+        query.__bindgen_anon_3.ipv4_src = source.to_be();
+        query.__bindgen_anon_4.ipv4_dst = destination.to_be();
+        // SAFETY: context and query are valid, the length is the query's own.
+        let answer = unsafe {
+            fib_lookup(
+                self.ctx.cast(),
+                &raw mut query,
+                size_of::<bpf_fib_lookup>() as i32,
+                0,
+            )
+        } as u32;
+        match answer {
+            BPF_FIB_LKUP_RET_SUCCESS => {}
+            BPF_FIB_LKUP_RET_NOT_FWDED => return Route::Local,
+            BPF_FIB_LKUP_RET_BLACKHOLE
+            | BPF_FIB_LKUP_RET_UNREACHABLE
+            | BPF_FIB_LKUP_RET_PROHIBIT => return Route::None,
+            // No neighbour yet, or the helper refuses (forwarding is off on
+            // the interface, say): the slow path has the routes, too.
+            _ => return Route::NoNeighbour,
+        }
+        // SAFETY: a 16-byte value that is copied at once.
+        let Some(link) = (unsafe { maps::LINKS.get(&query.ifindex).copied() }) else {
+            return Route::Elsewhere;
+        };
+        let Some(hop) = maps::KERNEL_HOP.get(0) else {
+            return Route::None;
+        };
+        write_hop(hop, &query, &link);
+        Route::Via(hop)
+    }
+
+    #[inline(always)]
+    fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
+        // SAFETY: only the 4-byte side is read, at once.
+        match unsafe { maps::VLANS.get(key) }?.side {
+            1 => Some(Side::Inside),
+            2 => Some(Side::Outside),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        // SAFETY: the context is valid for the whole run of the program.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn count(&self, f: impl FnOnce(&mut Counters)) {
+        if let Some(counters) = maps::COUNTERS.get_ptr_mut(0) {
+            // SAFETY: this processor's own element, and an XDP program is not interrupted by another.
+            f(unsafe { &mut *counters });
+        }
+    }
+
+    #[inline(always)]
+    fn request_block(&self, event: Event) -> bool {
+        maps::EVENTS
+            .output_untyped::<[u64; 2]>(event.to_words(), 0)
+            .is_ok()
+    }
+
+    #[inline(always)]
+    fn walk(&self, request: walk::Request) -> walk::Found {
+        let (a, b) = request.pack();
+        walk::Found(cgn_walk(a, b))
+    }
+
+    #[inline(always)]
+    fn spill(&self, request: walk::Spill) {
+        let (a, b) = request.pack();
+        cgn_spill(a, b);
+    }
+
+    #[inline(always)]
+    fn search(&self, flow: open::Flow) -> search::Searched {
+        search::Searched(cgn_search(flow.pack()))
+    }
+
+    #[inline(always)]
+    fn is_alone(&self, flow: open::Flow, own: search::Candidate) -> bool {
+        cgn_is_alone(flow.pack(), own.0) != 0
+    }
+
+    #[inline(always)]
+    fn claim(&self, flow: open::Flow, candidate: search::Candidate) -> bool {
+        cgn_claim(flow.pack(), flow.remote, u64::from(flow.tick), candidate.0) != 0
+    }
+
+    #[inline(always)]
+    fn settle(&self, flow: open::Flow, own: search::Candidate, alone: bool) -> open::Settled {
+        let tick = u64::from(flow.tick);
+        open::Settled(cgn_settle(flow.pack(), tick, own.0, u64::from(alone)))
+    }
+}
+
+// Global functions: the verifier checks each once, whatever calls it how often.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_walk(a: u64, b: u64) -> u64 {
+    walk::walk(&DETACHED, walk::Request::unpack(a, b)).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_spill(a: u64, b: u64) -> u64 {
+    walk::spill(&DETACHED, walk::Spill::unpack(a, b));
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_search(flow: u64) -> u64 {
+    search::search(&DETACHED, open::Flow::unpack(flow, 0, 0)).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_is_alone(flow: u64, own: u64) -> u64 {
+    let flow = open::Flow::unpack(flow, 0, 0);
+    u64::from(search::is_alone(&DETACHED, flow, search::Candidate(own)))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_claim(flow: u64, remote: u64, tick: u64, candidate: u64) -> u64 {
+    let flow = open::Flow::unpack(flow, remote, tick as u32);
+    u64::from(open::claim(&DETACHED, flow, search::Candidate(candidate)))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_settle(flow: u64, tick: u64, own: u64, alone: u64) -> u64 {
+    let flow = open::Flow::unpack(flow, 0, tick as u32);
+    open::settle(&DETACHED, flow, search::Candidate(own), alone != 0).0
+}
+
+const DETACHED: XdpTables = XdpTables {
+    ctx: core::ptr::null_mut(),
+};

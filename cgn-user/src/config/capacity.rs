@@ -1,0 +1,182 @@
+//! What a configuration provides: addresses, blocks and the memory that they take.
+
+use std::fmt;
+
+use super::SubscriberRange;
+use super::address::Ipv4Set;
+use super::schema::{Config, Pool};
+
+/// The first port of an external address that is given out (RFC 6056 section 3.2: 1024 to 65535).
+pub const FIRST_PORT: u16 = 1024;
+/// How many ports of an external address are given out, for each protocol: 1024 to 65535.
+pub const PORTS_PER_ADDRESS: u32 = 65536 - FIRST_PORT as u32;
+/// TCP, UDP and ICMP each have a port space of their own.
+pub const PORT_SPACES: u64 = 3;
+/// Bytes of the slot of one mapping.
+pub const SLOT_BYTES: u64 = 16;
+/// Bytes that a block has besides its slots.
+pub const BLOCK_HEADER_BYTES: u64 = 64;
+/// `max_blocks` of a pool that has more blocks and does not say.
+pub const DEFAULT_MAX_BLOCKS: u32 = 16384;
+
+impl Pool {
+    /// The external addresses; their [`Ipv4Set::position`] numbers them.
+    pub fn address_set(&self) -> Ipv4Set {
+        self.addresses.iter().map(|span| span.range()).collect()
+    }
+
+    /// How many external addresses the pool has.
+    pub fn address_count(&self) -> u64 {
+        self.address_set().address_count()
+    }
+
+    /// How many whole blocks one address has. The ports after the last whole block stay unused.
+    pub fn blocks_per_address(&self) -> u32 {
+        PORTS_PER_ADDRESS
+            .checked_div(self.block_ports.into())
+            .unwrap_or(0)
+    }
+
+    /// How many blocks all addresses have together.
+    pub fn total_blocks(&self) -> u64 {
+        self.address_count() * u64::from(self.blocks_per_address())
+    }
+
+    /// How many blocks can be allocated at once: `max_blocks` or its default.
+    pub fn blocks_at_once(&self) -> u32 {
+        self.max_blocks.unwrap_or_else(|| {
+            u32::try_from(self.total_blocks())
+                .unwrap_or(u32::MAX)
+                .min(DEFAULT_MAX_BLOCKS)
+        })
+    }
+
+    /// Bytes of memory for one allocated block with its slots.
+    pub fn block_bytes(&self) -> u64 {
+        BLOCK_HEADER_BYTES + PORT_SPACES * u64::from(self.block_ports) * SLOT_BYTES
+    }
+
+    /// Bytes of memory for all blocks that can be allocated at once.
+    pub fn slot_bytes(&self) -> u64 {
+        u64::from(self.blocks_at_once()) * self.block_bytes()
+    }
+}
+
+impl Config {
+    /// The index of the pool with this name.
+    pub fn pool_index(&self, name: &str) -> Option<usize> {
+        self.pool.iter().position(|pool| pool.name == name)
+    }
+
+    /// The prefixes of all subscribers in ascending order, each with its pool. Prefixes whose pool
+    /// does not exist are left out; the validation refuses them.
+    pub(super) fn subscriber_ranges(&self) -> Vec<SubscriberRange> {
+        let mut ranges: Vec<SubscriberRange> = self
+            .subscribers
+            .iter()
+            .filter_map(|subscribers| {
+                let pool = self.pool_index(&subscribers.pool)?;
+                let prefixes = subscribers.prefixes.iter();
+                Some(prefixes.map(move |prefix| SubscriberRange {
+                    range: prefix.range(),
+                    pool,
+                }))
+            })
+            .flatten()
+            .collect();
+        ranges.sort_unstable_by_key(|subscribers| subscribers.range);
+        ranges
+    }
+
+    /// How many subscribers each pool serves.
+    pub(super) fn subscriber_counts(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.pool.len()];
+        for subscribers in self.subscriber_ranges() {
+            counts[subscribers.pool] += subscribers.range.address_count();
+        }
+        counts
+    }
+
+    /// What the configuration provides, pool by pool; prints as a table's worth of lines.
+    pub fn capacity(&self) -> Capacity {
+        let pools = self.pool.iter().zip(self.subscriber_counts());
+        Capacity {
+            pools: pools
+                .map(|(pool, subscribers)| PoolCapacity {
+                    name: pool.name.clone(),
+                    addresses: pool.address_count(),
+                    subscribers,
+                    block_ports: pool.block_ports,
+                    blocks: pool.total_blocks(),
+                    blocks_at_once: pool.blocks_at_once(),
+                    slot_bytes: pool.slot_bytes(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What a configuration provides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capacity {
+    /// In the order of the file.
+    pub pools: Vec<PoolCapacity>,
+}
+
+/// What one pool provides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolCapacity {
+    /// The pool's name.
+    pub name: String,
+    /// External addresses.
+    pub addresses: u64,
+    /// Inside addresses that the pool serves.
+    pub subscribers: u64,
+    /// Ports per block and protocol.
+    pub block_ports: u16,
+    /// Blocks that the addresses have.
+    pub blocks: u64,
+    /// Blocks that can be allocated at once.
+    pub blocks_at_once: u32,
+    /// Bytes of memory for those blocks.
+    pub slot_bytes: u64,
+}
+
+impl Capacity {
+    /// Bytes of slot memory of all pools together.
+    pub fn slot_bytes(&self) -> u64 {
+        self.pools.iter().map(|pool| pool.slot_bytes).sum()
+    }
+}
+
+impl fmt::Display for PoolCapacity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "pool {}: {} addresses for {} subscribers, {} blocks of {} ports, {} at once, {:.1} MiB of slots",
+            self.name,
+            self.addresses,
+            self.subscribers,
+            self.blocks,
+            self.block_ports,
+            self.blocks_at_once,
+            mebibytes(self.slot_bytes)
+        )
+    }
+}
+
+impl fmt::Display for Capacity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for pool in &self.pools {
+            writeln!(f, "{pool}")?;
+        }
+        let total = mebibytes(self.slot_bytes());
+        write!(f, "slot memory of all pools: {total:.1} MiB")
+    }
+}
+
+/// Exact far beyond the memory of any machine: up to 2^53 bytes.
+#[expect(clippy::cast_precision_loss, reason = "printed with one decimal")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / (1024.0 * 1024.0)
+}

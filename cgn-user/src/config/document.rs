@@ -1,0 +1,201 @@
+//! The whole file: its syntax, then each section, key by key, in the order of the sample.
+
+use std::net::Ipv4Addr;
+
+use toml::de::DeTable;
+
+use super::fault::{Fault, Findings};
+use super::limit;
+use super::notation::{AddressSpan, Ipv4Prefix};
+use super::place::{KeyPath, Places};
+use super::reader::{TableReader, read_table};
+use super::schema::{
+    Config, Control, Hold, Log, Metrics, Pool, Side, Subscribers, Timeouts, Xdp, XdpMode,
+};
+use super::value::{address, boolean, integer, path, socket_address, string, xdp_mode};
+
+/// Reads a file. `None` when it is not TOML; the findings say why.
+///
+/// What could not be read has a placeholder in the configuration and a fault in the findings.
+pub(super) fn read(text: &str, findings: &mut Findings) -> (Option<Config>, Places) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let table = table.get_ref();
+    let places = Places::of(text, table);
+    if !report_syntax(text, &errors, &places, findings) {
+        return (None, places);
+    }
+    let (config, found) = read_table(table, KeyPath::root(), read_config);
+    findings.append(found);
+    (Some(config), places)
+}
+
+/// Whether the table can be read: there are at most duplicate keys.
+fn report_syntax(
+    text: &str,
+    errors: &[toml::de::Error],
+    places: &Places,
+    findings: &mut Findings,
+) -> bool {
+    let mut readable = true;
+    let mut last_line = 0;
+    let mut errors: Vec<_> = errors
+        .iter()
+        .map(|error| (error.span().unwrap_or_default(), error.message()))
+        .collect();
+    errors.sort_by_key(|(span, _)| span.start);
+    for (span, message) in errors {
+        let (line, column) = (
+            places.line_at(span.start),
+            places.column_at(text, span.start),
+        );
+        let key = text.get(span.clone()).unwrap_or_default();
+        // The parser has no error codes; a test holds this text.
+        if message == "duplicate key" {
+            let path = places.path_of_duplicate(key.trim_matches(['"', '\'']), span.start);
+            let first_line = places.line(&path).filter(|first| *first < line);
+            findings.add_at(path, line, Fault::DuplicateKey { column, first_line });
+            continue;
+        }
+        readable = false;
+        // One slip often makes several errors in its line; the first is the true one.
+        if line != last_line {
+            last_line = line;
+            let message = message.to_owned();
+            findings.add_at(KeyPath::root(), line, Fault::Syntax { column, message });
+        }
+    }
+    readable
+}
+
+fn read_config(file: &mut TableReader<'_>) -> Config {
+    Config {
+        inside: file.section("inside", "a section [inside]", read_side),
+        outside: file.section("outside", "a section [outside]", read_side),
+        xdp: file.section("xdp", "a section [xdp]", read_xdp),
+        pool: file.sections("pool", "a section [[pool]], with two brackets", read_pool),
+        subscribers: file.sections(
+            "subscribers",
+            "a section [[subscribers]], with two brackets",
+            read_subscribers,
+        ),
+        timeouts: file.section("timeouts", "a section [timeouts]", read_timeouts),
+        hold: file.section("hold", "a section [hold]", read_hold),
+        log: file.section("log", "a section [log]", read_log),
+        metrics: file.section("metrics", "a section [metrics]", read_metrics),
+        control: file.section("control", "a section [control]", read_control),
+    }
+}
+
+fn read_side(side: &mut TableReader<'_>) -> Side {
+    Side {
+        interface: side.required("interface", "interface = \"eth0\"", String::new(), string),
+        vlan: side.list("vlan", 0, integer(&limit::VLAN_ID)),
+    }
+}
+
+fn read_xdp(xdp: &mut TableReader<'_>) -> Xdp {
+    Xdp {
+        mode: xdp.optional("mode", XdpMode::default(), xdp_mode),
+    }
+}
+
+fn read_pool(pool: &mut TableReader<'_>) -> Pool {
+    Pool {
+        name: pool.required("name", "name = \"residential\"", String::new(), string),
+        addresses: pool.required_list(
+            "addresses",
+            "addresses = [\"203.0.113.0/28\"]",
+            AddressSpan::Single(Ipv4Addr::UNSPECIFIED),
+            address,
+        ),
+        block_ports: pool.optional(
+            "block_ports",
+            Pool::default_block_ports(),
+            integer(&limit::BLOCK_PORTS),
+        ),
+        blocks_per_subscriber: pool.optional(
+            "blocks_per_subscriber",
+            Pool::default_blocks_per_subscriber(),
+            integer(&limit::BLOCKS_PER_SUBSCRIBER),
+        ),
+        watermark_percent: pool.optional(
+            "watermark_percent",
+            Pool::default_watermark_percent(),
+            integer(&limit::WATERMARK_PERCENT),
+        ),
+        max_blocks: pool.optional("max_blocks", None, |value| {
+            integer(&limit::MAX_BLOCKS)(value).map(Some)
+        }),
+    }
+}
+
+fn read_subscribers(subscribers: &mut TableReader<'_>) -> Subscribers {
+    Subscribers {
+        prefixes: subscribers.required_list(
+            "prefixes",
+            "prefixes = [\"100.64.0.0/16\"]",
+            Ipv4Prefix::PLACEHOLDER,
+            address,
+        ),
+        pool: subscribers.required("pool", "pool = \"residential\"", String::new(), string),
+    }
+}
+
+fn read_timeouts(timeouts: &mut TableReader<'_>) -> Timeouts {
+    let default = Timeouts::default();
+    Timeouts {
+        udp_secs: timeouts.optional("udp_secs", default.udp_secs, integer(&limit::UDP_SECS)),
+        icmp_secs: timeouts.optional("icmp_secs", default.icmp_secs, integer(&limit::ICMP_SECS)),
+        tcp_established_secs: timeouts.optional(
+            "tcp_established_secs",
+            default.tcp_established_secs,
+            integer(&limit::TCP_ESTABLISHED_SECS),
+        ),
+        tcp_opening_secs: timeouts.optional(
+            "tcp_opening_secs",
+            default.tcp_opening_secs,
+            integer(&limit::TCP_TRANSITORY_SECS),
+        ),
+        tcp_closing_secs: timeouts.optional(
+            "tcp_closing_secs",
+            default.tcp_closing_secs,
+            integer(&limit::TCP_TRANSITORY_SECS),
+        ),
+    }
+}
+
+fn read_hold(hold: &mut TableReader<'_>) -> Hold {
+    let default = Hold::default();
+    Hold {
+        port_secs: hold.optional("port_secs", default.port_secs, integer(&limit::HOLD_SECS)),
+        block_secs: hold.optional("block_secs", default.block_secs, integer(&limit::HOLD_SECS)),
+        block_idle_secs: hold.optional(
+            "block_idle_secs",
+            default.block_idle_secs,
+            integer(&limit::BLOCK_IDLE_SECS),
+        ),
+    }
+}
+
+fn read_log(log: &mut TableReader<'_>) -> Log {
+    let default = Log::default();
+    Log {
+        path: log.optional("path", default.path, path),
+        sync: log.optional("sync", default.sync, boolean),
+    }
+}
+
+fn read_metrics(metrics: &mut TableReader<'_>) -> Metrics {
+    let default = Metrics::default();
+    Metrics {
+        listen: metrics.optional("listen", default.listen, socket_address),
+    }
+}
+
+fn read_control(control: &mut TableReader<'_>) -> Control {
+    let default = Control::default();
+    Control {
+        socket: control.optional("socket", default.socket, path),
+        pin_directory: control.optional("pin_directory", default.pin_directory, path),
+    }
+}

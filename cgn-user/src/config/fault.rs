@@ -1,0 +1,303 @@
+//! Everything that can be wrong with a configuration, in the words that the operator reads:
+//! `what is wrong; what would be right`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::limit::{self, Limit};
+use super::notation::AddressError;
+use super::place::{KeyPath, Places};
+
+/// What is wrong with a key, and what would be right. Text from the file is quoted and escaped.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Fault {
+    // ---- the text ----
+    #[error(
+        "column {column}: this is not TOML: {message}; write `key = value` with strings in double quotes, lists in [ ] and sections as [name]"
+    )]
+    Syntax { column: usize, message: String },
+    #[error(
+        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]] and [[subscribers]] can repeat)",
+        .first_line.map(|line| format!(", first in line {line}")).unwrap_or_default()
+    )]
+    DuplicateKey {
+        column: usize,
+        /// `None` when the parser kept no trace of the first.
+        first_line: Option<usize>,
+    },
+    #[error("unknown key; {}", suggest(.nearest.as_deref(), .known))]
+    UnknownKey {
+        nearest: Option<String>,
+        known: Vec<String>,
+    },
+    #[error("the key is missing; add it, for example `{example}`")]
+    MissingKey { example: &'static str },
+    #[error("is {found}; must be {wanted}")]
+    WrongType {
+        found: &'static str,
+        wanted: &'static str,
+    },
+
+    // ---- one value ----
+    #[error("is {written}; must be {} to {} ({})", .limit.least, .limit.most, .limit.note)]
+    OutOfRange {
+        /// The number as it was written, for it may not fit any type of ours.
+        written: String,
+        limit: &'static Limit,
+    },
+    #[error("is {value}; must be a power of two, for example {nearest}")]
+    NotPowerOfTwo { value: u16, nearest: u16 },
+    #[error("is {text:?}; must be {choices}")]
+    UnknownChoice { text: String, choices: &'static str },
+    #[error(transparent)]
+    Address(AddressError),
+    #[error("{text:?} is not ADDRESS:PORT; write for example \"127.0.0.1:9464\"")]
+    SocketAddress { text: String },
+    #[error(
+        "{listen} can be reached from other machines and has no access control; write a loopback address, for example \"127.0.0.1:{}\"",
+        .listen.port()
+    )]
+    NotLoopback { listen: SocketAddr },
+    #[error("{path:?} is not an absolute path; begin it with a slash")]
+    NotAbsolute { path: PathBuf },
+    #[error(
+        "the path has {bytes} bytes; a Unix socket's path can have {most}, choose a shorter one"
+    )]
+    SocketPathTooLong { bytes: usize, most: usize },
+    #[error(
+        "is the same file as {other}, which would be overwritten or deleted; give each a path of its own"
+    )]
+    SamePath { other: &'static str },
+    #[error("{name:?} cannot be the name of an interface: {reason}; `ip link` lists the names")]
+    InterfaceName { name: String, reason: &'static str },
+    #[error("there is no interface {interface:?}; `ip link` lists those that exist")]
+    NoSuchInterface { interface: String },
+    #[error("there are {count} VLAN IDs; a frame can have at most {most}, outermost first")]
+    TooManyTags { count: usize, most: usize },
+    #[error("the list is empty; add at least one entry, for example {example}")]
+    EmptyList { example: &'static str },
+    #[error(
+        "{name:?} is not a usable name; write 1 to {most} letters, digits, '-', '_' or '.' (ASCII)"
+    )]
+    PoolName { name: String, most: usize },
+
+    // ---- values together ----
+    #[error(
+        "inside and outside are both interface {interface:?} with VLAN IDs {vlan:?}; give one of them another interface or other VLAN IDs"
+    )]
+    SameSides { interface: String, vlan: Vec<u16> },
+    #[error("there is no pool; add a [[pool]] section with name and addresses")]
+    NoPools,
+    #[error("there are no subscribers; add a [[subscribers]] section with prefixes and pool")]
+    NoSubscribers,
+    #[error("{name:?} is also the name of {other}; give each pool a name of its own")]
+    DuplicatePoolName { name: String, other: KeyPath },
+    #[error("there is no pool {name:?}; {}", suggest(.nearest.as_deref(), .known))]
+    UnknownPool {
+        name: String,
+        nearest: Option<String>,
+        known: Vec<String>,
+    },
+    #[error(
+        "{written} has addresses that are {kind}, which a router must not forward; remove them"
+    )]
+    Unusable { written: String, kind: &'static str },
+    #[error("{written} overlaps {other} ({other_written}); {}", .remedy)]
+    Overlap {
+        written: String,
+        other: KeyPath,
+        other_written: String,
+        remedy: &'static str,
+    },
+    #[error(
+        "is {value}, but the pool has only {total} blocks; write at most that, or leave the key out"
+    )]
+    MoreBlocksThanPool { value: u32, total: u64 },
+
+    // ---- warnings: allowed, but worth knowing ----
+    #[error("no subscribers use this pool; name it in a [[subscribers]] section, or delete it")]
+    UnusedPool,
+    #[error(
+        "{subscribers} subscribers share {blocks} blocks, so not all can be served at once; add addresses{}, or make block_ports smaller",
+        if *.capped { ", raise max_blocks" } else { "" }
+    )]
+    MoreSubscribersThanBlocks {
+        subscribers: u64,
+        blocks: u32,
+        /// Whether `max_blocks` keeps the pool below the blocks that its addresses have.
+        capped: bool,
+    },
+    #[error(
+        "{written} has private addresses, to which the internet has no route; use public ones unless another NAT follows"
+    )]
+    PrivatePool { written: String },
+    #[error(
+        "{secs} seconds cut off slow peers; RFC 7857 section 2.1 recommends {} or more",
+        limit::TCP_TRANSITORY_RECOMMENDED_SECS
+    )]
+    ShortTransitory { secs: u32 },
+    #[error(
+        "after {secs} seconds late packets can reach another subscriber; RFC 6888 REQ-8 asks for {} or more",
+        limit::HOLD_RECOMMENDED_SECS
+    )]
+    ShortHold { secs: u32 },
+    #[error(
+        "a power failure can lose records of ports that were in use; write true unless the disk keeps every write"
+    )]
+    LogNotSynced,
+}
+
+/// The remedy for a name that is not known. Escaped, because names of pools are text from the file.
+fn suggest(nearest: Option<&str>, known: &[String]) -> String {
+    match nearest {
+        Some(nearest) => format!("did you mean `{}`?", nearest.escape_debug()),
+        None => format!("known here: {}", known.join(", ").escape_debug()),
+    }
+}
+
+/// One fault at its place. Prints as one line without the file's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, empty when the file itself is meant.
+    pub path: KeyPath,
+    /// The line of the key, or of the section that should have it; counted from 1.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+impl Problem {
+    /// Prints as `FILE:LINE: key.path: what is wrong; what would be right`.
+    pub fn in_file<'a>(&'a self, file: &'a str) -> impl fmt::Display + 'a {
+        fmt::from_fn(move |f| match self.line {
+            Some(line) => write!(f, "{file}:{line}: {}", self.statement()),
+            None => write!(f, "{file}: {}", self.statement()),
+        })
+    }
+
+    fn statement(&self) -> impl fmt::Display {
+        let separator = if self.path.as_str().is_empty() {
+            ""
+        } else {
+            ": "
+        };
+        fmt::from_fn(move |f| write!(f, "{}{separator}{}", self.path, self.fault))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.statement()),
+            None => self.statement().fmt(f),
+        }
+    }
+}
+
+/// Every error of a configuration, one line each. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub struct ConfigErrors {
+    file: Option<String>,
+    problems: Vec<Problem>,
+}
+
+impl ConfigErrors {
+    pub(super) fn new(problems: Vec<Problem>) -> Self {
+        Self {
+            file: None,
+            problems,
+        }
+    }
+
+    /// The same errors with the file's name, so that they print as `FILE:LINE: ...`.
+    #[must_use]
+    pub fn in_file(self, file: impl Into<String>) -> Self {
+        Self {
+            file: Some(file.into()),
+            ..self
+        }
+    }
+
+    /// The errors, by line.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, problem) in self.problems.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            match &self.file {
+                Some(file) => problem.in_file(file).fmt(f)?,
+                None => problem.fmt(f)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Collects faults while a configuration is read and checked, so that none hides another, and
+/// knows which keys cannot be relied on any more, so that none causes another.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    faults: Vec<(KeyPath, Option<usize>, Fault)>,
+    spoiled: Vec<KeyPath>,
+}
+
+impl Findings {
+    pub(super) fn add(&mut self, path: KeyPath, fault: Fault) {
+        self.spoil(path.clone());
+        self.faults.push((path, None, fault));
+    }
+
+    /// Adds a fault of the text at `line`, which leaves the key with a value that can be checked.
+    pub(super) fn add_at(&mut self, path: KeyPath, line: usize, fault: Fault) {
+        self.faults.push((path, Some(line), fault));
+    }
+
+    /// Adds what another collection has found.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.faults.append(&mut other.faults);
+        self.spoiled.append(&mut other.spoiled);
+    }
+
+    /// Marks a key whose value is a placeholder without a fault of its own.
+    pub(super) fn spoil(&mut self, path: KeyPath) {
+        self.spoiled.push(path);
+    }
+
+    /// Whether the value at `path` was there to be read, whatever may be wrong within it.
+    pub(super) fn readable(&self, path: &KeyPath) -> bool {
+        !self.spoiled.iter().any(|spoiled| spoiled.holds(path))
+    }
+
+    /// Whether the value at `path` is what the file says: nothing was found at it, in it or
+    /// around it.
+    pub(super) fn sound(&self, path: &KeyPath) -> bool {
+        !self
+            .spoiled
+            .iter()
+            .any(|spoiled| spoiled.holds(path) || path.holds(spoiled))
+    }
+
+    pub(super) fn into_problems(self, places: &Places) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self
+            .faults
+            .into_iter()
+            .map(|(path, line, fault)| Problem {
+                line: line.or_else(|| places.line(&path)),
+                path,
+                fault,
+            })
+            .collect();
+        problems.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
+        problems
+    }
+}

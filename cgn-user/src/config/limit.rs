@@ -1,0 +1,69 @@
+//! The least and greatest value of every number in the configuration.
+
+use super::fault::Fault;
+
+/// The values that one number may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Least allowed value.
+    pub least: u32,
+    /// Greatest allowed value.
+    pub most: u32,
+    /// What the number counts and, where a document decides the limit, which.
+    pub note: &'static str,
+}
+
+impl Limit {
+    const fn new(least: u32, most: u32, note: &'static str) -> Self {
+        Self { least, most, note }
+    }
+
+    /// The fault of `value`, `None` when it is within the limit.
+    pub fn check(&'static self, value: u32) -> Option<Fault> {
+        if (self.least..=self.most).contains(&value) {
+            None
+        } else {
+            Some(self.fault(value.to_string()))
+        }
+    }
+
+    /// The fault of a value outside the limit, as it was written.
+    pub(super) fn fault(&'static self, written: String) -> Fault {
+        Fault::OutOfRange {
+            written,
+            limit: self,
+        }
+    }
+}
+
+/// A week: longer than any flow is silent and still alive, and it catches milliseconds that were
+/// meant as seconds.
+const WEEK_SECS: u32 = 7 * 24 * 3600;
+
+/// `inside.vlan[..]`, `outside.vlan[..]`: 0 and 4095 are reserved by IEEE 802.1Q.
+pub const VLAN_ID: Limit = Limit::new(1, 4094, "VLAN IDs, IEEE 802.1Q");
+/// `pool[..].block_ports`, besides being a power of two.
+pub const BLOCK_PORTS: Limit = Limit::new(64, 4096, "ports, a power of two");
+/// `pool[..].blocks_per_subscriber`: a subscriber's table entry has room for six.
+pub const BLOCKS_PER_SUBSCRIBER: Limit = Limit::new(1, 6, "blocks");
+/// `pool[..].watermark_percent`
+pub const WATERMARK_PERCENT: Limit = Limit::new(50, 99, "percent");
+/// `pool[..].max_blocks`; the pool's own number of blocks limits it further.
+pub const MAX_BLOCKS: Limit = Limit::new(1, u32::MAX, "blocks, no more than the pool has");
+/// `timeouts.udp_secs`
+pub const UDP_SECS: Limit = Limit::new(120, WEEK_SECS, "seconds, RFC 4787 REQ-5");
+/// `timeouts.icmp_secs`
+pub const ICMP_SECS: Limit = Limit::new(60, WEEK_SECS, "seconds, RFC 5508 REQ-2");
+/// `timeouts.tcp_established_secs`
+pub const TCP_ESTABLISHED_SECS: Limit = Limit::new(7440, WEEK_SECS, "seconds, RFC 5382 REQ-5");
+/// `timeouts.tcp_opening_secs`, `timeouts.tcp_closing_secs`; below 240 they warn.
+pub const TCP_TRANSITORY_SECS: Limit = Limit::new(1, WEEK_SECS, "seconds");
+/// `hold.port_secs`, `hold.block_secs`; below 120 they warn.
+pub const HOLD_SECS: Limit = Limit::new(0, WEEK_SECS, "seconds");
+/// `hold.block_idle_secs`: at 0 a block would be taken back before its first packet used it.
+pub const BLOCK_IDLE_SECS: Limit = Limit::new(1, WEEK_SECS, "seconds");
+
+/// RFC 7857 section 2.1: transitory TCP timers of four minutes, less only when it is asked for.
+pub const TCP_TRANSITORY_RECOMMENDED_SECS: u32 = 240;
+/// RFC 6888 REQ-8: an external port is not used again for two minutes.
+pub const HOLD_RECOMMENDED_SECS: u32 = 120;

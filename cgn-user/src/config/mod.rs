@@ -1,0 +1,140 @@
+//! The configuration: one TOML file, read and checked as a whole before anything is changed.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`schema`] | the structs; their documentation is the reference of every key |
+//! | [`limit`] | the least and greatest value of every number |
+//! | [`address`] | ranges and sets of IPv4 addresses |
+//! | [`notation`] | the ways in which addresses are written in the file |
+//! | [`capacity`] | what a configuration provides: addresses, blocks, slot memory |
+//! | [`fault`] | everything that can be wrong, in words, with the remedy |
+//! | `place` | key paths, and the lines on which keys stand |
+//! | `reader`, `value`, `document` | TOML text to [`Config`]; collects every fault instead of stopping |
+//! | `validate`, `overlap`, `caution` | what the keys must fulfil together (errors), and should (warnings) |
+//!
+//! The order of steps is in [`Config::parse`]. Nothing here does I/O or knows the machine: whether
+//! an interface exists is asked through a closure ([`Checked::check_interfaces`]).
+
+pub mod address;
+pub mod capacity;
+mod caution;
+mod document;
+pub mod fault;
+pub mod limit;
+pub mod notation;
+mod overlap;
+mod place;
+mod reader;
+pub mod schema;
+mod validate;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use address::{Ipv4Range, Ipv4Set};
+pub use capacity::{Capacity, PoolCapacity};
+pub use fault::{ConfigErrors, Fault, Problem};
+pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
+pub use place::KeyPath;
+pub use schema::{
+    Config, Control, Hold, Log, Metrics, Pool, Side, Subscribers, Timeouts, Xdp, XdpMode,
+};
+
+use fault::Findings;
+use place::Places;
+
+/// A configuration that passed every check.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// What the file says, defaults filled in.
+    pub config: Config,
+    /// What an operator should know but may want; sorted by line.
+    pub warnings: Vec<Problem>,
+    /// Whose addresses are translated from which pool: sorted, non-overlapping.
+    pub subscribers: Vec<SubscriberRange>,
+    places: Places,
+}
+
+/// One prefix of subscribers with its pool resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscriberRange {
+    /// The inside addresses.
+    pub range: Ipv4Range,
+    /// Index into [`Config::pool`].
+    pub pool: usize,
+}
+
+impl Config {
+    /// The documented sample file. It is itself a valid configuration.
+    pub const SAMPLE: &'static str = include_str!("sample.toml");
+
+    /// Reads and checks the text of a configuration file.
+    ///
+    /// 1. TOML syntax. A file that is not TOML is not looked at further, for what it means would
+    ///    be a guess; duplicate keys alone do not stop the reading.
+    /// 2. Every key that is unknown, missing or of the wrong type.
+    /// 3. What the values must fulfil, each and together, as far as step 2 could read them.
+    ///
+    /// # Errors
+    /// All errors that the file has, sorted by line.
+    pub fn parse(text: &str) -> Result<Checked, ConfigErrors> {
+        let mut findings = Findings::default();
+        let (config, places) = document::read(text, &mut findings);
+        match config {
+            Some(config) => conclude(config, places, findings),
+            None => Err(ConfigErrors::new(findings.into_problems(&places))),
+        }
+    }
+
+    /// Checks a configuration that did not come from a file, so has no lines.
+    ///
+    /// # Errors
+    /// All errors that the configuration has, sorted by key.
+    pub fn check(self) -> Result<Checked, ConfigErrors> {
+        conclude(self, Places::default(), Findings::default())
+    }
+}
+
+fn conclude(
+    config: Config,
+    places: Places,
+    mut findings: Findings,
+) -> Result<Checked, ConfigErrors> {
+    validate::validate(&config, &mut findings);
+    let errors = findings.into_problems(&places);
+    if !errors.is_empty() {
+        return Err(ConfigErrors::new(errors));
+    }
+    let mut cautions = Findings::default();
+    caution::examine(&config, &mut cautions);
+    Ok(Checked {
+        warnings: cautions.into_problems(&places),
+        subscribers: config.subscriber_ranges(),
+        config,
+        places,
+    })
+}
+
+impl Checked {
+    /// Checks that both interfaces are there; `exists` asks the machine.
+    ///
+    /// # Errors
+    /// One for each side whose interface does not exist.
+    pub fn check_interfaces(&self, exists: impl Fn(&str) -> bool) -> Result<(), ConfigErrors> {
+        let mut findings = Findings::default();
+        for (key, side) in [
+            ("inside.interface", &self.config.inside),
+            ("outside.interface", &self.config.outside),
+        ] {
+            if !exists(&side.interface) {
+                let interface = side.interface.clone();
+                findings.add(key.into(), Fault::NoSuchInterface { interface });
+            }
+        }
+        match findings.into_problems(&self.places) {
+            missing if missing.is_empty() => Ok(()),
+            missing => Err(ConfigErrors::new(missing)),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The keys of the configuration file. The comments here are their reference documentation.
+//!
+//! Each key can be left out unless it is marked *required*.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::notation::{AddressSpan, Ipv4Prefix};
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `[inside]`, *required*: the side towards the subscribers.
+    pub inside: Side,
+    /// `[outside]`, *required*: the side towards the internet. May be on the same interface as
+    /// `inside` when the VLAN lists differ (one-armed set-up).
+    pub outside: Side,
+    /// `[xdp]`
+    #[serde(default)]
+    pub xdp: Xdp,
+    /// `[[pool]]`, *required*, once or more: the external addresses.
+    pub pool: Vec<Pool>,
+    /// `[[subscribers]]`, *required*, once or more: who is translated, from which pool.
+    pub subscribers: Vec<Subscribers>,
+    /// `[timeouts]`
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// `[hold]`
+    #[serde(default)]
+    pub hold: Hold,
+    /// `[log]`
+    #[serde(default)]
+    pub log: Log,
+    /// `[metrics]`
+    #[serde(default)]
+    pub metrics: Metrics,
+    /// `[control]`
+    #[serde(default)]
+    pub control: Control,
+}
+
+/// `[inside]` and `[outside]`: where packets of one side come from and go to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Side {
+    /// *Required*: name of a network interface, 1 to 15 bytes.
+    pub interface: String,
+    /// VLAN IDs of the frames, outermost first: none, one, or two (802.1ad), each 1 to 4094.
+    /// Default: none, untagged frames.
+    #[serde(default)]
+    pub vlan: Vec<u16>,
+}
+
+/// `[xdp]`: how the program is attached to the interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Xdp {
+    /// `"auto"`, `"native"` or `"generic"`. Default: `"auto"`.
+    pub mode: XdpMode,
+}
+
+/// The values of `xdp.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// Native where the driver can, else generic, with a warning at start.
+    #[default]
+    Auto,
+    /// In the driver, before the kernel makes a packet buffer; refuses to start where the driver cannot.
+    Native,
+    /// In the kernel's receive path: works on every interface, but slower.
+    Generic,
+}
+
+/// `[[pool]]`: a set of external addresses with one allocation policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// *Required*: by this name `[[subscribers]]`, metrics and the log refer to the pool. 1 to 63
+    /// letters, digits, `-`, `_` and `.`; each name once.
+    pub name: String,
+    /// *Required*: prefixes (`"203.0.113.0/28"`), single addresses (`"198.51.100.7"`) and ranges
+    /// (`"198.51.100.64-198.51.100.70"`, both ends included). Every address of a prefix is used,
+    /// the first and the last too. No address may be in two pools or twice in one.
+    pub addresses: Vec<AddressSpan>,
+    /// Ports per block: a power of two, 64 to 4096. TCP, UDP and ICMP each have that many. A block
+    /// is what the log records, so a larger one means fewer records and more unused ports.
+    /// Default: 512.
+    #[serde(default = "Pool::default_block_ports")]
+    pub block_ports: u16,
+    /// How many blocks one subscriber can have at once, 1 to 6; all on one external address
+    /// (paired pooling). Beyond them new flows are refused, existing ones stay. Default: 4.
+    #[serde(default = "Pool::default_blocks_per_subscriber")]
+    pub blocks_per_subscriber: u8,
+    /// Fill of a subscriber's newest block, in percent, at which the next block is fetched ahead of
+    /// need; 50 to 99. Default: 80.
+    #[serde(default = "Pool::default_watermark_percent")]
+    pub watermark_percent: u8,
+    /// How many blocks of the pool can be allocated at once, 1 up to all that it has. This sets the
+    /// slot memory: 64 + 48 x `block_ports` bytes for each. Default: all blocks of the pool, but at
+    /// most 16384.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_blocks: Option<u32>,
+}
+
+impl Pool {
+    /// The default of `block_ports`.
+    pub const fn default_block_ports() -> u16 {
+        512
+    }
+
+    /// The default of `blocks_per_subscriber`.
+    pub const fn default_blocks_per_subscriber() -> u8 {
+        4
+    }
+
+    /// The default of `watermark_percent`.
+    pub const fn default_watermark_percent() -> u8 {
+        80
+    }
+}
+
+/// `[[subscribers]]`: networks whose addresses are translated, and the pool that serves them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subscribers {
+    /// *Required*: prefixes of inside addresses; each address is one subscriber. No address may be
+    /// in two prefixes, nor in a pool. Packets from other inside addresses are dropped.
+    pub prefixes: Vec<Ipv4Prefix>,
+    /// *Required*: the `name` of a `[[pool]]`.
+    pub pool: String,
+}
+
+/// `[timeouts]`: after how many seconds without a packet a session ends. At most a week (604800).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// UDP. At least 120 (RFC 4787 REQ-5). Default: 300.
+    pub udp_secs: u32,
+    /// ICMP queries (ping). At least 60 (RFC 5508 REQ-2). Default: 60.
+    pub icmp_secs: u32,
+    /// TCP connections that are open. At least 7440, that is 2 h 4 min (RFC 5382 REQ-5).
+    /// Default: 7440.
+    pub tcp_established_secs: u32,
+    /// TCP connections that are being opened. At least 1; below 240 warns (RFC 7857 section 2.1).
+    /// Default: 240.
+    pub tcp_opening_secs: u32,
+    /// TCP connections after FIN or RST. At least 1; below 240 warns (RFC 7857 section 2.1).
+    /// Default: 240.
+    pub tcp_closing_secs: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            udp_secs: 300,
+            icmp_secs: 60,
+            tcp_established_secs: 7440,
+            tcp_opening_secs: 240,
+            tcp_closing_secs: 240,
+        }
+    }
+}
+
+/// `[hold]`: for how many seconds what was given back stays unused, so that a late packet or an
+/// enquiry about a log record cannot meet the wrong subscriber. At most a week (604800).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hold {
+    /// A freed port is not used by a new mapping. Below 120 warns (RFC 6888 REQ-8). Default: 120.
+    pub port_secs: u32,
+    /// A released block is not given to another subscriber. Below 120 warns (RFC 6888 REQ-8).
+    /// Default: 120.
+    pub block_secs: u32,
+    /// A block without mappings is kept by its subscriber before it is released. At least 1.
+    /// Default: 60.
+    pub block_idle_secs: u32,
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self {
+            port_secs: 120,
+            block_secs: 120,
+            block_idle_secs: 60,
+        }
+    }
+}
+
+/// `[log]`: the mapping log, one record for each block that is allocated or released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The file to append to, an absolute path. Default: `/var/lib/cgn/mapping.log`.
+    pub path: PathBuf,
+    /// Whether each group of records is on the disk (fdatasync) before its blocks are used.
+    /// `false` warns: a power failure then loses records of ports that were in use. Default: true.
+    pub sync: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("/var/lib/cgn/mapping.log"),
+            sync: true,
+        }
+    }
+}
+
+/// `[metrics]`: where Prometheus scrapes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Address and port to listen on; must be a loopback address, for there is no access control.
+    /// Default: `127.0.0.1:9464`.
+    pub listen: SocketAddr,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
+        }
+    }
+}
+
+/// `[control]`: where the daemon can be reached and keeps its tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Control {
+    /// Unix socket for `cgn show`, an absolute path of at most 107 bytes.
+    /// Default: `/run/cgn/cgn.sock`.
+    pub socket: PathBuf,
+    /// Directory on a BPF file system that holds maps and links while the daemon is away, an
+    /// absolute path. Default: `/sys/fs/bpf/cgn`.
+    pub pin_directory: PathBuf,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("/run/cgn/cgn.sock"),
+            pin_directory: PathBuf::from("/sys/fs/bpf/cgn"),
+        }
+    }
+}

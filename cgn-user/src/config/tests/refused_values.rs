@@ -1,0 +1,720 @@
+//! Files that are refused for what they mean: addresses, limits, values together. Each case has a
+//! sentence, and every error that it must give.
+
+use super::super::Config;
+use super::{BASE, Expected, base_and, base_with, errors_of, expect};
+
+#[test]
+fn addresses_that_cannot_be_read() {
+    let cases: [(&str, &str, &[&str]); 16] = [
+        ("Not an address.", "example.net", &["not an IPv4 address"]),
+        (
+            "A leading zero, which some read as octal.",
+            "203.0.113.010",
+            &["without leading zeros"],
+        ),
+        ("An octet too large.", "203.0.113.256", &["0 to 255"]),
+        ("Three octets.", "203.0.113", &["not an IPv4 address"]),
+        ("Nothing.", "", &["not an IPv4 address"]),
+        ("Space around it.", " 203.0.113.1", &["not an IPv4 address"]),
+        ("IPv6.", "2001:db8::1", &["is IPv6", "only IPv4"]),
+        ("An IPv6 prefix.", "2001:db8::/32", &["is IPv6"]),
+        (
+            "Host bits; the right prefix is named.",
+            "192.0.2.77/26",
+            &["host bits", "\"192.0.2.64/26\"", "\"192.0.2.77/32\""],
+        ),
+        (
+            "A prefix that is too wide.",
+            "64.0.0.0/7",
+            &["wider than a /8", "8 to 32"],
+        ),
+        ("Everything.", "0.0.0.0/0", &["wider than a /8"]),
+        (
+            "A prefix that is too long.",
+            "192.0.2.0/33",
+            &["no valid prefix length", "8 to 32"],
+        ),
+        (
+            "A prefix length with a sign.",
+            "192.0.2.0/+24",
+            &["no valid prefix length"],
+        ),
+        (
+            "A netmask.",
+            "192.0.2.0/255.255.255.0",
+            &["no valid prefix length"],
+        ),
+        (
+            "A range the wrong way round.",
+            "192.0.2.9-192.0.2.1",
+            &["ends before it begins", "\"192.0.2.1-192.0.2.9\""],
+        ),
+        (
+            "A range as wide as a /7.",
+            "64.0.0.0-65.255.255.255",
+            &["33554432 addresses", "at most 16777216"],
+        ),
+    ];
+    for (sentence, address, fragments) in cases {
+        let text = base_with("198.51.100.7", address);
+        expect(sentence, &text, &[(9, "pool[0].addresses[1]", fragments)]);
+    }
+    let prefixes: [(&str, &str, &[&str]); 3] = [
+        (
+            "A subscriber without a length.",
+            "100.64.7.1",
+            &["no prefix length", "\"100.64.7.1/32\""],
+        ),
+        (
+            "A range of subscribers.",
+            "100.64.7.1-100.64.7.9",
+            &["is a range", "write prefixes"],
+        ),
+        (
+            "Host bits of subscribers.",
+            "100.64.7.1/16",
+            &["\"100.64.0.0/16\""],
+        ),
+    ];
+    for (sentence, prefix, fragments) in prefixes {
+        let text = base_with("100.64.0.0/24", prefix);
+        expect(
+            sentence,
+            &text,
+            &[(15, "subscribers[0].prefixes[0]", fragments)],
+        );
+    }
+}
+
+#[test]
+fn addresses_that_cannot_be_used() {
+    let cases = [
+        ("\"This\" network.", "0.1.2.3", "this network"),
+        ("The unspecified address.", "0.0.0.0", "this network"),
+        ("Loopback.", "127.0.0.1", "loopback"),
+        (
+            "A range that ends in loopback.",
+            "126.255.0.0-127.0.0.0",
+            "loopback",
+        ),
+        ("Link-local.", "169.254.1.0/24", "link-local"),
+        ("The first multicast address.", "224.0.0.0", "multicast"),
+        (
+            "The last multicast address.",
+            "239.255.255.255",
+            "multicast",
+        ),
+        ("Class E.", "240.0.0.0/8", "reserved"),
+        ("Broadcast.", "255.255.255.255", "broadcast"),
+    ];
+    for (sentence, address, kind) in cases {
+        let text = base_with("198.51.100.7", address);
+        let fragments: &[&str] = &[address, kind, "remove"];
+        expect(sentence, &text, &[(9, "pool[0].addresses[1]", fragments)]);
+    }
+    for neighbour in [
+        "1.0.0.0",
+        "126.255.255.255",
+        "128.0.0.0",
+        "169.253.255.255",
+        "223.255.255.255",
+    ] {
+        let text = base_with("198.51.100.7", neighbour);
+        assert!(Config::parse(&text).is_ok(), "{neighbour} is usable");
+    }
+    expect(
+        "Subscribers cannot have such addresses either.",
+        &base_with("100.64.0.0/24", "127.0.0.0/8"),
+        &[(
+            15,
+            "subscribers[0].prefixes[0]",
+            &["127.0.0.0/8", "loopback"],
+        )],
+    );
+}
+
+#[test]
+fn addresses_that_overlap() {
+    let cases: [(&str, String, &[Expected<'_>]); 9] = [
+        (
+            "One address in two pools, as a prefix and as the last of a range.",
+            base_with(
+                "\"198.51.100.64-",
+                "\"203.0.112.255-203.0.113.0\", \"198.51.100.64-",
+            ),
+            &[(
+                13,
+                "pool[1].addresses[0]",
+                &[
+                    "203.0.112.255-203.0.113.0 overlaps pool[0].addresses[0] (203.0.113.0/28)",
+                    "one pool once",
+                ],
+            )],
+        ),
+        (
+            "The same address twice in one pool.",
+            base_with("\"198.51.100.7\"", "\"198.51.100.7\", \"198.51.100.7\""),
+            &[(
+                9,
+                "pool[0].addresses[2]",
+                &["overlaps pool[0].addresses[1]"],
+            )],
+        ),
+        (
+            "An address inside a prefix that stands after it: the later entry is the one named.",
+            base_with("\"203.0.113.0/28\"", "\"203.0.113.9\", \"203.0.113.0/28\""),
+            &[(
+                9,
+                "pool[0].addresses[1]",
+                &["203.0.113.0/28 overlaps pool[0].addresses[0] (203.0.113.9)"],
+            )],
+        ),
+        (
+            "A pool inside a subscriber prefix.",
+            base_with("100.65.0.0/24", "198.51.0.0/16"),
+            &[
+                (
+                    18,
+                    "subscribers[1].prefixes[0]",
+                    &[
+                        "198.51.0.0/16 overlaps pool[0].addresses[1] (198.51.100.7)",
+                        "either a pool's or a subscriber's",
+                    ],
+                ),
+                (
+                    18,
+                    "subscribers[1].prefixes[0]",
+                    &["overlaps pool[1].addresses[0]"],
+                ),
+            ],
+        ),
+        (
+            "A subscriber prefix inside a pool.",
+            base_with("100.65.0.0/24", "203.0.113.8/30"),
+            &[(
+                18,
+                "subscribers[1].prefixes[0]",
+                &["overlaps pool[0].addresses[0]"],
+            )],
+        ),
+        (
+            "A prefix within another section's prefix.",
+            base_with("100.65.0.0/24", "100.64.0.128/25"),
+            &[(
+                18,
+                "subscribers[1].prefixes[0]",
+                &[
+                    "overlaps subscribers[0].prefixes[0] (100.64.0.0/24)",
+                    "one subscriber",
+                ],
+            )],
+        ),
+        (
+            "The same prefix twice in one section.",
+            base_with("\"100.64.0.0/24\"", "\"100.64.0.0/24\", \"100.64.0.0/24\""),
+            &[(
+                15,
+                "subscribers[0].prefixes[1]",
+                &["overlaps subscribers[0].prefixes[0]"],
+            )],
+        ),
+        (
+            "Two small entries in one large: both are named, though the second touches only the large.",
+            base_with(
+                "\"203.0.113.0/28\"",
+                "\"203.0.113.0/28\", \"203.0.113.1\", \"203.0.113.14\"",
+            ),
+            &[
+                (
+                    9,
+                    "pool[0].addresses[1]",
+                    &["overlaps pool[0].addresses[0]"],
+                ),
+                (
+                    9,
+                    "pool[0].addresses[2]",
+                    &["overlaps pool[0].addresses[0]"],
+                ),
+            ],
+        ),
+        (
+            "Entries around one that cannot be read keep their numbers.",
+            base_with(
+                "\"203.0.113.0/28\"",
+                "\"x\", \"203.0.113.0/28\", 5, \"203.0.113.0\"",
+            ),
+            &[
+                (9, "pool[0].addresses[0]", &["not an IPv4 address"]),
+                (9, "pool[0].addresses[2]", &["a whole number"]),
+                (
+                    9,
+                    "pool[0].addresses[3]",
+                    &["overlaps pool[0].addresses[1]"],
+                ),
+            ],
+        ),
+    ];
+    for (sentence, text, expected) in cases {
+        expect(sentence, &text, expected);
+    }
+}
+
+#[test]
+fn interfaces_and_vlans() {
+    let names = [
+        ("An empty name.", "", "it is empty"),
+        ("16 bytes.", "abcdefghijklmnop", "more than 15 bytes"),
+        (
+            "15 characters of 16 bytes.",
+            "abcdefghijklmné",
+            "more than 15 bytes",
+        ),
+        ("A slash.", "eth/0", "a slash or a colon"),
+        ("An alias.", "eth0:1", "a slash or a colon"),
+        ("A space.", "eth 0", "a space"),
+        ("A line break, which is escaped.", "eth\\n0", "\"eth\\n0\""),
+        ("A directory.", "..", "a directory's name"),
+    ];
+    for (sentence, name, fragment) in names {
+        let text = base_with("eth0", name);
+        expect(
+            sentence,
+            &text,
+            &[(2, "inside.interface", &[fragment, "`ip link`"])],
+        );
+    }
+    let cases: [(&str, String, &[Expected<'_>]); 5] = [
+        (
+            "VLAN IDs outside 1 to 4094, one of them too large for 16 bits.",
+            base_with("vlan = []", "vlan = [0, 4095]").replacen(
+                "vlan = []",
+                "vlan = [70000, -1]",
+                1,
+            ),
+            &[
+                (3, "inside.vlan[0]", &["is 0", "1 to 4094"]),
+                (3, "inside.vlan[1]", &["is 4095", "1 to 4094"]),
+                (6, "outside.vlan[0]", &["is 70000", "1 to 4094"]),
+                (6, "outside.vlan[1]", &["is -1", "1 to 4094"]),
+            ],
+        ),
+        (
+            "Three tags.",
+            base_with("vlan = []", "vlan = [1, 2, 3]"),
+            &[(3, "inside.vlan", &["3 VLAN IDs", "at most 2"])],
+        ),
+        (
+            "Both sides on one interface without VLANs.",
+            base_with("eth1", "eth0"),
+            &[(5, "outside.interface", &["both interface \"eth0\"", "[]"])],
+        ),
+        (
+            "Both sides on one interface with the same VLANs.",
+            BASE.replace("vlan = []", "vlan = [10, 20]")
+                .replace("eth1", "eth0"),
+            &[(
+                5,
+                "outside.interface",
+                &["VLAN IDs [10, 20]", "other VLAN IDs"],
+            )],
+        ),
+        (
+            "Two sides that are equal only because neither could be read.",
+            BASE.replace("\"eth0\"", "0").replace("\"eth1\"", "1"),
+            &[
+                (2, "inside.interface", &["a whole number"]),
+                (5, "outside.interface", &["a whole number"]),
+            ],
+        ),
+    ];
+    for (sentence, text, expected) in cases {
+        expect(sentence, &text, expected);
+    }
+    for (inside, outside) in [
+        ("[1]", "[2]"),
+        ("[1]", "[]"),
+        ("[1, 2]", "[2, 1]"),
+        ("[1]", "[1, 1]"),
+    ] {
+        let text = base_with("vlan = []", &format!("vlan = {inside}"))
+            .replacen("vlan = []", &format!("vlan = {outside}"), 1)
+            .replace("eth1", "eth0");
+        let result = Config::parse(&text);
+        assert!(result.is_ok(), "one-armed {inside} {outside}: {result:?}");
+    }
+}
+
+#[test]
+fn pools_and_subscribers() {
+    let cases: [(&str, String, &[Expected<'_>]); 21] = [
+        (
+            "A block size that is not a power of two.",
+            base_with("512", "500"),
+            &[(
+                10,
+                "pool[0].block_ports",
+                &["is 500", "power of two", "for example 512"],
+            )],
+        ),
+        (
+            "Block sizes just outside the limits.",
+            base_with("512", "32")
+                .replace("\"business\"\na", "\"business\"\nblock_ports = 8192\na"),
+            &[
+                (10, "pool[0].block_ports", &["is 32", "64 to 4096"]),
+                (13, "pool[1].block_ports", &["is 8192", "64 to 4096"]),
+            ],
+        ),
+        (
+            "Block sizes that fit no 16 bits, or are not positive.",
+            base_with("512", "65536")
+                .replace("\"business\"\na", "\"business\"\nblock_ports = -512\na"),
+            &[
+                (10, "pool[0].block_ports", &["is 65536", "64 to 4096"]),
+                (13, "pool[1].block_ports", &["is -512", "64 to 4096"]),
+            ],
+        ),
+        (
+            "No block per subscriber, and too many.",
+            base_with("block_ports = 512", "blocks_per_subscriber = 0").replace(
+                "\"business\"\na",
+                "\"business\"\nblocks_per_subscriber = 7\na",
+            ),
+            &[
+                (10, "pool[0].blocks_per_subscriber", &["is 0", "1 to 6"]),
+                (13, "pool[1].blocks_per_subscriber", &["is 7", "1 to 6"]),
+            ],
+        ),
+        (
+            "Watermarks just outside the limits.",
+            base_with("block_ports = 512", "watermark_percent = 49").replace(
+                "\"business\"\na",
+                "\"business\"\nwatermark_percent = 100\na",
+            ),
+            &[
+                (10, "pool[0].watermark_percent", &["is 49", "50 to 99"]),
+                (13, "pool[1].watermark_percent", &["is 100", "50 to 99"]),
+            ],
+        ),
+        (
+            "No block at once.",
+            base_with("512", "512\nmax_blocks = 0"),
+            &[(11, "pool[0].max_blocks", &["is 0", "1 to"])],
+        ),
+        (
+            "One block more than 17 addresses of 126 blocks have.",
+            base_with("512", "512\nmax_blocks = 2143"),
+            &[(11, "pool[0].max_blocks", &["is 2143", "only 2142 blocks"])],
+        ),
+        (
+            "A number of blocks beyond every integer type, in hexadecimal.",
+            base_with(
+                "512",
+                "512\nmax_blocks = 0xffff_ffff_ffff_ffff_ffff_ffff_ffff_ffff_ffff",
+            ),
+            &[(11, "pool[0].max_blocks", &["0xffff", "1 to 4294967295"])],
+        ),
+        (
+            "A pool without addresses; that max_blocks exceeds it is no error of its own.",
+            base_with(
+                "[\"203.0.113.0/28\", \"198.51.100.7\"]",
+                "[]\nmax_blocks = 5",
+            ),
+            &[(9, "pool[0].addresses", &["empty", "203.0.113.0/28"])],
+        ),
+        (
+            "Subscribers without prefixes.",
+            base_with("[\"100.64.0.0/24\"]", "[]"),
+            &[(15, "subscribers[0].prefixes", &["empty", "100.64.0.0/16"])],
+        ),
+        (
+            "A misspelt pool.",
+            base_with("pool = \"residential\"", "pool = \"residental\""),
+            &[(
+                16,
+                "subscribers[0].pool",
+                &["no pool \"residental\"", "did you mean `residential`?"],
+            )],
+        ),
+        (
+            "A pool that resembles none.",
+            base_with("pool = \"residential\"", "pool = \"mobile\""),
+            &[(
+                16,
+                "subscribers[0].pool",
+                &["no pool \"mobile\"", "residential, business"],
+            )],
+        ),
+        (
+            "A pool's name in two pools; the subscribers of the name lost are named too.",
+            base_with("\"business\"", "\"residential\""),
+            &[
+                (12, "pool[1].name", &["also the name of pool[0]"]),
+                (19, "subscribers[1].pool", &["no pool \"business\""]),
+            ],
+        ),
+        (
+            "An empty name, which is known to the subscribers who name it.",
+            BASE.replace("\"business\"", "\"\""),
+            &[(12, "pool[1].name", &["not a usable name", "1 to 63"])],
+        ),
+        (
+            "A name with a line break, which is escaped wherever it is printed.",
+            base_with("\"business\"", "\"busi\\nness\""),
+            &[
+                (12, "pool[1].name", &["\"busi\\nness\""]),
+                (19, "subscribers[1].pool", &["busi\\nness"]),
+            ],
+        ),
+        (
+            "Such a name in the list of those that exist.",
+            base_with("\"business\"", "\"x\\ny\""),
+            &[
+                (12, "pool[1].name", &["\"x\\ny\""]),
+                (19, "subscribers[1].pool", &["residential, x\\ny"]),
+            ],
+        ),
+        (
+            "A block size that is a multiple of 64, but not a power of two.",
+            base_with("512", "192"),
+            &[(10, "pool[0].block_ports", &["is 192", "for example 256"])],
+        ),
+        (
+            "A name of 64 letters.",
+            BASE.replace("business", &"b".repeat(64)),
+            &[(12, "pool[1].name", &["1 to 63"])],
+        ),
+        (
+            "Empty lists of sections.",
+            format!(
+                "pool = []\nsubscribers = []\n{}",
+                &BASE[..BASE.find("[[pool").unwrap_or(0)]
+            ),
+            &[
+                (1, "pool", &["no pool"]),
+                (2, "subscribers", &["no subscribers"]),
+            ],
+        ),
+        (
+            "Subscribers without any pool are told so once.",
+            BASE.replace("[[pool]]", "#")
+                .replace("name", "#")
+                .replace("addresses", "#")
+                .replace("block_ports", "#"),
+            &[(0, "pool", &["there is no pool; add"])],
+        ),
+        (
+            "A subscriber's unknown pool is not complained about when a pool's name is unreadable.",
+            base_with("name = \"business\"", "name = 3"),
+            &[(12, "pool[1].name", &["a whole number"])],
+        ),
+    ];
+    for (sentence, text, expected) in cases {
+        expect(sentence, &text, expected);
+    }
+}
+
+#[test]
+fn numbers_of_seconds() {
+    // Key, greatest refused value, least accepted value.
+    let floors = [
+        ("timeouts", "udp_secs", 119, 120),
+        ("timeouts", "icmp_secs", 59, 60),
+        ("timeouts", "tcp_established_secs", 7439, 7440),
+        ("timeouts", "tcp_opening_secs", 0, 1),
+        ("timeouts", "tcp_closing_secs", 0, 1),
+        ("hold", "port_secs", -1, 0),
+        ("hold", "block_secs", -1, 0),
+        ("hold", "block_idle_secs", 0, 1),
+    ];
+    for (section, key, refused, accepted) in floors {
+        let path = format!("{section}.{key}");
+        let text = |value: i64| base_and(&format!("[{section}]\n{key} = {value}\n"));
+        for value in [refused, 604_801, 5_000_000_000] {
+            let (is, limits) = (format!("is {value}"), format!("{accepted} to 604800"));
+            let fragments: &[&str] = &[&is, &limits, "seconds"];
+            expect(
+                "A limit of seconds.",
+                &text(value),
+                &[(21, &path, fragments)],
+            );
+        }
+        for value in [accepted, 604_800] {
+            assert!(Config::parse(&text(value)).is_ok(), "{path} = {value}");
+        }
+    }
+}
+
+#[test]
+fn the_daemon() {
+    let long = format!("/{}", "s".repeat(107));
+    let cases: [(&str, String, &[Expected<'_>]); 7] = [
+        (
+            "Metrics for the whole world.",
+            base_and("[metrics]\nlisten = \"0.0.0.0:9464\"\n"),
+            &[(
+                21,
+                "metrics.listen",
+                &["0.0.0.0:9464", "\"127.0.0.1:9464\""],
+            )],
+        ),
+        (
+            "Metrics on an IPv6 address; the port is kept in the remedy.",
+            base_and("[metrics]\nlisten = \"[2001:db8::1]:80\"\n"),
+            &[(
+                21,
+                "metrics.listen",
+                &["other machines", "\"127.0.0.1:80\""],
+            )],
+        ),
+        (
+            "A log whose place depends on where the daemon was started.",
+            base_and("[log]\npath = \"mapping.log\"\n"),
+            &[(21, "log.path", &["\"mapping.log\"", "absolute", "slash"])],
+        ),
+        (
+            "Empty paths.",
+            base_and("[control]\nsocket = \"\"\npin_directory = \"\"\n"),
+            &[
+                (21, "control.socket", &["absolute"]),
+                (22, "control.pin_directory", &["absolute"]),
+            ],
+        ),
+        (
+            "A socket path of 108 bytes.",
+            base_and(&format!("[control]\nsocket = \"{long}\"\n")),
+            &[(21, "control.socket", &["108 bytes", "can have 107"])],
+        ),
+        (
+            "The socket in the place of the log, which a start would delete.",
+            base_and("[control]\nsocket = \"/var/lib/cgn/mapping.log\"\n"),
+            &[(21, "control.socket", &["same file as log.path"])],
+        ),
+        (
+            "A socket that could not be read is not called relative.",
+            base_and("[control]\nsocket = 5\n"),
+            &[(21, "control.socket", &["a whole number"])],
+        ),
+    ];
+    for (sentence, text, expected) in cases {
+        expect(sentence, &text, expected);
+    }
+}
+
+/// The file of an operator's worst day.
+const MANY: &str = r#"[inside]
+interfac = "eth0"
+vlan = [5000]
+[outside]
+interface = "eth1/0"
+[xdp]
+mode = "turbo"
+[[pool]]
+name = "residential"
+addresses = ["203.0.113.5/28", "198.51.100.0/24"]
+block_ports = "512"
+watermark_percent = 20
+[[pool]]
+name = "residential"
+addresses = ["198.51.100.9"]
+[[subscribers]]
+prefixes = ["198.51.0.0/16", "100.64.0.0/16"]
+pool = "home"
+[timeouts]
+udp_secs = 30
+udp_secs = 300
+[metrics]
+listen = "0.0.0.0:9464"
+[locks]
+"#;
+
+#[test]
+fn every_error_of_a_file_is_reported_at_once() {
+    expect(
+        "Sixteen errors of all kinds: form, value, and values together.",
+        MANY,
+        &[
+            (2, "inside.interfac", &["`interface`"]),
+            (3, "inside.vlan[0]", &["4094"]),
+            (5, "outside.interface", &["slash"]),
+            (7, "xdp.mode", &["turbo"]),
+            (10, "pool[0].addresses[0]", &["\"203.0.113.0/28\""]),
+            (11, "pool[0].block_ports", &["whole number"]),
+            (12, "pool[0].watermark_percent", &["50 to 99"]),
+            (14, "pool[1].name", &["pool[0]"]),
+            (15, "pool[1].addresses[0]", &["pool[0].addresses[1]"]),
+            (17, "subscribers[0].prefixes[0]", &["pool[0].addresses[1]"]),
+            (17, "subscribers[0].prefixes[0]", &["pool[1].addresses[0]"]),
+            (
+                18,
+                "subscribers[0].pool",
+                &["\"home\"; known here: residential"],
+            ),
+            (20, "timeouts.udp_secs", &["120"]),
+            (21, "timeouts.udp_secs", &["second time"]),
+            (23, "metrics.listen", &["loopback"]),
+            (24, "locks", &["unknown key"]),
+        ],
+    );
+}
+
+#[test]
+fn errors_print_one_line_each_with_file_and_line() {
+    let errors = errors_of(&base_with("512", "500").replace("eth1", ""));
+    assert_eq!(
+        errors.to_string(),
+        "line 5: outside.interface: \"\" cannot be the name of an interface: it is empty; `ip link` lists the names\n\
+         line 10: pool[0].block_ports: is 500; must be a power of two, for example 512"
+    );
+    assert_eq!(
+        errors.in_file("/etc/cgn.toml").to_string(),
+        "/etc/cgn.toml:5: outside.interface: \"\" cannot be the name of an interface: it is empty; `ip link` lists the names\n\
+         /etc/cgn.toml:10: pool[0].block_ports: is 500; must be a power of two, for example 512"
+    );
+    let errors = errors_of("").in_file("x");
+    assert!(
+        errors
+            .to_string()
+            .starts_with("x: inside.interface: the key is missing")
+    );
+    let errors = errors_of("\na = ").in_file("x");
+    assert!(
+        errors
+            .to_string()
+            .starts_with("x:2: column 5: this is not TOML"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn interfaces_that_do_not_exist() {
+    let checked = Config::parse(BASE).expect("valid");
+    assert_eq!(checked.check_interfaces(|_| true), Ok(()));
+    let errors = checked
+        .check_interfaces(|name| name == "eth0")
+        .expect_err("eth1 is missing")
+        .in_file("cgn.toml");
+    assert_eq!(
+        errors.to_string(),
+        "cgn.toml:5: outside.interface: there is no interface \"eth1\"; `ip link` lists those that exist"
+    );
+    let errors = checked
+        .check_interfaces(|_| false)
+        .expect_err("both are missing");
+    assert_eq!(errors.problems().len(), 2);
+}
+
+#[test]
+fn a_configuration_without_a_file_is_checked_as_strictly() {
+    let mut config = Config::parse(BASE).expect("valid").config;
+    config.pool[0].block_ports = 0;
+    config.inside.vlan = vec![9999];
+    config.subscribers[1].prefixes.clear();
+    let errors = config.check().expect_err("three errors");
+    assert_eq!(errors.problems().len(), 3, "{errors}");
+    assert!(
+        errors.to_string().starts_with("inside.vlan[0]: is 9999"),
+        "{errors}"
+    );
+}

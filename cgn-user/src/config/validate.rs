@@ -1,0 +1,324 @@
+//! What a configuration must fulfil. Every check that fails is put down; a check whose input could
+//! not be read, or failed a check of its own, is left out, because its answer would mislead.
+
+use std::fmt::Display;
+use std::net::Ipv4Addr;
+use std::os::unix::ffi::OsStrExt;
+
+use super::address::Ipv4Range;
+use super::fault::{Fault, Findings};
+use super::limit::{self, Limit};
+use super::overlap;
+use super::place::KeyPath;
+use super::reader::nearest_name;
+use super::schema::{Config, Pool, Side, Subscribers};
+
+/// IFNAMSIZ without the closing zero byte.
+const LONGEST_INTERFACE_BYTES: usize = 15;
+/// An outer and an inner VLAN tag.
+const MOST_TAGS: usize = 2;
+const LONGEST_POOL_NAME: usize = 63;
+/// `sun_path` of a Unix socket address without the closing zero byte.
+const LONGEST_SOCKET_PATH_BYTES: usize = 107;
+
+pub(super) fn validate(config: &Config, findings: &mut Findings) {
+    check_presence(config, findings);
+    check_pools_exist(config, findings);
+    check_side("inside", &config.inside, findings);
+    check_side("outside", &config.outside, findings);
+    check_sides_differ(config, findings);
+    for (index, pool) in config.pool.iter().enumerate() {
+        check_pool(&format!("pool[{index}]"), pool, findings);
+    }
+    check_pool_names(config, findings);
+    for (index, subscribers) in config.subscribers.iter().enumerate() {
+        check_prefixes(&format!("subscribers[{index}]"), subscribers, findings);
+    }
+    overlap::check_overlaps(config, findings);
+    check_seconds(config, findings);
+    check_daemon(config, findings);
+}
+
+fn check_side(section: &str, side: &Side, findings: &mut Findings) {
+    let path = KeyPath::from(format!("{section}.interface"));
+    if findings.sound(&path)
+        && let Some(reason) = interface_name_fault(&side.interface)
+    {
+        let name = side.interface.clone();
+        findings.add(path, Fault::InterfaceName { name, reason });
+    }
+    for (index, id) in side.vlan.iter().enumerate() {
+        let path = format!("{section}.vlan[{index}]");
+        check_limit(path.into(), u32::from(*id), &limit::VLAN_ID, findings);
+    }
+    if side.vlan.len() > MOST_TAGS {
+        let (count, most) = (side.vlan.len(), MOST_TAGS);
+        let path = KeyPath::from(format!("{section}.vlan"));
+        findings.add(path, Fault::TooManyTags { count, most });
+    }
+}
+
+/// The kernel's own rules for names (`dev_valid_name`), and no control characters.
+fn interface_name_fault(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("it is empty")
+    } else if name.len() > LONGEST_INTERFACE_BYTES {
+        Some("it has more than 15 bytes")
+    } else if name == "." || name == ".." {
+        Some("it is a directory's name")
+    } else if name.contains(['/', ':']) {
+        Some("it has a slash or a colon")
+    } else if name.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        Some("it has a space or a control character")
+    } else {
+        None
+    }
+}
+
+fn check_sides_differ(config: &Config, findings: &mut Findings) {
+    let known = ["inside", "outside"]
+        .into_iter()
+        .all(|section| findings.sound(&section.into()));
+    if known && config.inside == config.outside {
+        let (interface, vlan) = (
+            config.outside.interface.clone(),
+            config.outside.vlan.clone(),
+        );
+        let path = KeyPath::from("outside.interface");
+        findings.add(path, Fault::SameSides { interface, vlan });
+    }
+}
+
+fn check_pool(section: &str, pool: &Pool, findings: &mut Findings) {
+    let key = |key: &str| KeyPath::from(section).key(key);
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let right_length = (1..=LONGEST_POOL_NAME).contains(&pool.name.len());
+    if findings.sound(&key("name")) && !(right_length && pool.name.chars().all(letter)) {
+        let (name, most) = (pool.name.clone(), LONGEST_POOL_NAME);
+        findings.add(key("name"), Fault::PoolName { name, most });
+    }
+    if findings.sound(&key("addresses")) && pool.addresses.is_empty() {
+        let example = "\"203.0.113.0/28\"";
+        findings.add(key("addresses"), Fault::EmptyList { example });
+    }
+    check_usable(
+        &key("addresses"),
+        pool.addresses.iter().map(|span| (span.range(), span)),
+        findings,
+    );
+    for (name, value, limit) in [
+        ("block_ports", pool.block_ports.into(), &limit::BLOCK_PORTS),
+        (
+            "blocks_per_subscriber",
+            pool.blocks_per_subscriber.into(),
+            &limit::BLOCKS_PER_SUBSCRIBER,
+        ),
+        (
+            "watermark_percent",
+            pool.watermark_percent.into(),
+            &limit::WATERMARK_PERCENT,
+        ),
+    ] {
+        check_limit(key(name), value, limit, findings);
+    }
+    check_block_count(section, pool, findings);
+}
+
+fn check_block_count(section: &str, pool: &Pool, findings: &mut Findings) {
+    let key = |key: &str| KeyPath::from(section).key(key);
+    let ports = pool.block_ports;
+    if findings.sound(&key("block_ports")) && !ports.is_power_of_two() {
+        // Cannot overflow: the limit, itself a power of two, was checked before.
+        let (value, nearest) = (ports, ports.next_power_of_two());
+        findings.add(key("block_ports"), Fault::NotPowerOfTwo { value, nearest });
+    }
+    let Some(value) = pool.max_blocks else {
+        return;
+    };
+    check_limit(key("max_blocks"), value, &limit::MAX_BLOCKS, findings);
+    let known = ["block_ports", "addresses", "max_blocks"]
+        .into_iter()
+        .all(|name| findings.sound(&key(name)));
+    let total = pool.total_blocks();
+    if known && u64::from(value) > total {
+        let path = key("max_blocks");
+        findings.add(path, Fault::MoreBlocksThanPool { value, total });
+    }
+}
+
+fn check_pool_names(config: &Config, findings: &mut Findings) {
+    for (index, pool) in config.pool.iter().enumerate() {
+        let path = KeyPath::from(format!("pool[{index}].name"));
+        let other = config.pool_index(&pool.name).filter(|at| *at < index);
+        if let Some(other) = other.filter(|_| findings.sound(&path)) {
+            let name = pool.name.clone();
+            let other = KeyPath::from(format!("pool[{other}]"));
+            findings.add(path, Fault::DuplicatePoolName { name, other });
+        }
+    }
+}
+
+fn check_presence(config: &Config, findings: &mut Findings) {
+    if config.pool.is_empty() && findings.readable(&"pool".into()) {
+        findings.add("pool".into(), Fault::NoPools);
+    }
+    if config.subscribers.is_empty() && findings.readable(&"subscribers".into()) {
+        findings.add("subscribers".into(), Fault::NoSubscribers);
+    }
+}
+
+/// Comes before the checks of the pools: a name that is refused there is still a known name.
+fn check_pools_exist(config: &Config, findings: &mut Findings) {
+    let name_known = |index| findings.readable(&format!("pool[{index}].name").into());
+    if config.pool.is_empty() || !(0..config.pool.len()).all(name_known) {
+        return;
+    }
+    for (index, subscribers) in config.subscribers.iter().enumerate() {
+        let path = KeyPath::from(format!("subscribers[{index}].pool"));
+        if findings.sound(&path) && config.pool_index(&subscribers.pool).is_none() {
+            let names = || unique_names(config);
+            let fault = Fault::UnknownPool {
+                name: subscribers.pool.clone(),
+                nearest: nearest_name(&subscribers.pool, names()).map(str::to_owned),
+                known: names().map(str::to_owned).collect(),
+            };
+            findings.add(path, fault);
+        }
+    }
+}
+
+fn unique_names(config: &Config) -> impl Iterator<Item = &str> {
+    let names = config.pool.iter().map(|pool| pool.name.as_str());
+    names
+        .enumerate()
+        .filter(|(at, name)| config.pool_index(name) == Some(*at))
+        .map(|(_, name)| name)
+}
+
+fn check_prefixes(section: &str, subscribers: &Subscribers, findings: &mut Findings) {
+    let path = KeyPath::from(section).key("prefixes");
+    if findings.sound(&path) && subscribers.prefixes.is_empty() {
+        let example = "\"100.64.0.0/16\"";
+        findings.add(path.clone(), Fault::EmptyList { example });
+    }
+    let prefixes = subscribers.prefixes.iter();
+    check_usable(
+        &path,
+        prefixes.map(|prefix| (prefix.range(), prefix)),
+        findings,
+    );
+}
+
+/// Addresses that a router does not forward.
+const UNUSABLE: [(Ipv4Range, &str); 5] = [
+    (
+        span(0x0000_0000, 0x00ff_ffff),
+        "in 0.0.0.0/8, \"this network\" (RFC 1122 section 3.2.1.3)",
+    ),
+    (
+        span(0x7f00_0000, 0x7fff_ffff),
+        "loopback (RFC 1122 section 3.2.1.3)",
+    ),
+    (
+        span(0xa9fe_0000, 0xa9fe_ffff),
+        "link-local (RFC 3927 section 7)",
+    ),
+    (span(0xe000_0000, 0xefff_ffff), "multicast (RFC 5771)"),
+    (
+        span(0xf000_0000, 0xffff_ffff),
+        "in 240.0.0.0/4, reserved and broadcast (RFC 1112 section 4)",
+    ),
+];
+
+/// Evaluated by the compiler, so a table entry the wrong way round does not build.
+const fn span(first: u32, last: u32) -> Ipv4Range {
+    match Ipv4Range::new(Ipv4Addr::from_bits(first), Ipv4Addr::from_bits(last)) {
+        Some(range) => range,
+        None => panic!("first <= last"),
+    }
+}
+
+fn check_usable(
+    list: &KeyPath,
+    entries: impl Iterator<Item = (Ipv4Range, impl Display)>,
+    findings: &mut Findings,
+) {
+    for (index, (range, written)) in entries.enumerate() {
+        let path = list.index(index);
+        let unusable = UNUSABLE.iter().find(|(bad, _)| bad.overlaps(&range));
+        if let Some((_, kind)) = unusable.filter(|_| findings.sound(&path)) {
+            let written = written.to_string();
+            findings.add(path, Fault::Unusable { written, kind });
+        }
+    }
+}
+
+fn check_limit(path: KeyPath, value: u32, limit: &'static Limit, findings: &mut Findings) {
+    if findings.sound(&path)
+        && let Some(fault) = limit.check(value)
+    {
+        findings.add(path, fault);
+    }
+}
+
+fn check_seconds(config: &Config, findings: &mut Findings) {
+    let (timeouts, hold) = (&config.timeouts, &config.hold);
+    for (path, value, limit) in [
+        ("timeouts.udp_secs", timeouts.udp_secs, &limit::UDP_SECS),
+        ("timeouts.icmp_secs", timeouts.icmp_secs, &limit::ICMP_SECS),
+        (
+            "timeouts.tcp_established_secs",
+            timeouts.tcp_established_secs,
+            &limit::TCP_ESTABLISHED_SECS,
+        ),
+        (
+            "timeouts.tcp_opening_secs",
+            timeouts.tcp_opening_secs,
+            &limit::TCP_TRANSITORY_SECS,
+        ),
+        (
+            "timeouts.tcp_closing_secs",
+            timeouts.tcp_closing_secs,
+            &limit::TCP_TRANSITORY_SECS,
+        ),
+        ("hold.port_secs", hold.port_secs, &limit::HOLD_SECS),
+        ("hold.block_secs", hold.block_secs, &limit::HOLD_SECS),
+        (
+            "hold.block_idle_secs",
+            hold.block_idle_secs,
+            &limit::BLOCK_IDLE_SECS,
+        ),
+    ] {
+        check_limit(path.into(), value, limit, findings);
+    }
+}
+
+fn check_daemon(config: &Config, findings: &mut Findings) {
+    let (log, control) = (&config.log, &config.control);
+    for (key, path) in [
+        ("log.path", &log.path),
+        ("control.socket", &control.socket),
+        ("control.pin_directory", &control.pin_directory),
+    ] {
+        if findings.sound(&key.into()) && !path.is_absolute() {
+            let path = path.clone();
+            findings.add(key.into(), Fault::NotAbsolute { path });
+        }
+    }
+    let (bytes, most) = (
+        control.socket.as_os_str().as_bytes().len(),
+        LONGEST_SOCKET_PATH_BYTES,
+    );
+    if bytes > most {
+        let fault = Fault::SocketPathTooLong { bytes, most };
+        findings.add("control.socket".into(), fault);
+    }
+    if control.socket == log.path {
+        let other = "log.path";
+        findings.add("control.socket".into(), Fault::SamePath { other });
+    }
+    let listen = config.metrics.listen;
+    if !listen.ip().is_loopback() {
+        findings.add("metrics.listen".into(), Fault::NotLoopback { listen });
+    }
+}

@@ -1,0 +1,81 @@
+//! Single TOML values to Rust values: one function for each kind of key.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use toml::de::DeValue;
+
+use super::fault::Fault;
+use super::limit::Limit;
+use super::notation::AddressError;
+use super::schema::XdpMode;
+
+/// A whole number. Values that `T` cannot hold are refused here, values outside `limit` that it
+/// can hold are left to the validation.
+pub(super) fn integer<T: TryFrom<i128>>(
+    limit: &'static Limit,
+) -> impl Fn(&DeValue<'_>) -> Result<T, Fault> {
+    move |value| {
+        let DeValue::Integer(number) = value else {
+            return Err(wrong_type(value, "a whole number, without quotes"));
+        };
+        i128::from_str_radix(number.as_str(), number.radix())
+            .ok()
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| limit.fault(number.to_string()))
+    }
+}
+
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Fault> {
+    match value {
+        DeValue::Boolean(boolean) => Ok(*boolean),
+        _ => Err(wrong_type(value, "true or false, without quotes")),
+    }
+}
+
+pub(super) fn string(value: &DeValue<'_>) -> Result<String, Fault> {
+    match value {
+        DeValue::String(text) => Ok(text.clone().into_owned()),
+        _ => Err(wrong_type(value, "a string in double quotes")),
+    }
+}
+
+pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Fault> {
+    string(value).map(PathBuf::from)
+}
+
+/// A prefix, or an address span.
+pub(super) fn address<T: FromStr<Err = AddressError>>(value: &DeValue<'_>) -> Result<T, Fault> {
+    string(value)?.parse().map_err(Fault::Address)
+}
+
+pub(super) fn socket_address(value: &DeValue<'_>) -> Result<std::net::SocketAddr, Fault> {
+    let text = string(value)?;
+    text.parse().map_err(|_| Fault::SocketAddress { text })
+}
+
+pub(super) fn xdp_mode(value: &DeValue<'_>) -> Result<XdpMode, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "auto" => Ok(XdpMode::Auto),
+        "native" => Ok(XdpMode::Native),
+        "generic" => Ok(XdpMode::Generic),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"auto\", \"native\" or \"generic\"",
+        }),
+    }
+}
+
+pub(super) fn wrong_type(value: &DeValue<'_>, wanted: &'static str) -> Fault {
+    let found = match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a section",
+    };
+    Fault::WrongType { found, wanted }
+}

@@ -1,0 +1,200 @@
+//! Where everything stands in the tables, worked out from the configuration.
+//! Pure: no map, no I/O.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use cgn_common::block::{blocks_per_address, page_of};
+use cgn_common::layout::{Page, Rows, SubscriberHead, slab_lines};
+
+use super::memory::{Memory, Sizes};
+
+/// A pool, as far as the tables care.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolShape {
+    pub name: String,
+    /// Inclusive ranges of external addresses, sorted, without overlap.
+    pub addresses: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// log2 of the ports of a block.
+    pub block_shift: u32,
+    pub blocks_per_subscriber: u32,
+    /// Mappings of one protocol in the newest block at which the next is requested.
+    pub watermark_ports: u32,
+    /// Blocks that can be allocated at once.
+    pub max_blocks: u32,
+}
+
+/// Inside addresses that use one pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscriberShape {
+    pub first: Ipv4Addr,
+    pub last: Ipv4Addr,
+    pub pool: u8,
+}
+
+/// The whole layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    pub pools: Vec<PoolShape>,
+    pub subscribers: Vec<SubscriberShape>,
+    pub sizes: Sizes,
+    inside_pages: BTreeMap<u32, Page>,
+    outside_pages: BTreeMap<u32, Page>,
+    /// Line of slab 0, by pool.
+    first_lines: Vec<u32>,
+}
+
+impl Geometry {
+    /// Works out the layout. The configuration was checked: nothing overlaps.
+    #[must_use]
+    pub fn new(pools: Vec<PoolShape>, subscribers: Vec<SubscriberShape>) -> Self {
+        let inside = subscribers.iter().map(|s| (s.first.to_bits(), s.last.to_bits()));
+        let (inside_pages, subscriber_count) = pages(inside);
+        let outside = pools.iter().flat_map(|pool| {
+            let bits = |(first, last): &(Ipv4Addr, Ipv4Addr)| (first.to_bits(), last.to_bits());
+            pool.addresses.iter().map(bits)
+        });
+        let (outside_pages, external_count) = pages(outside);
+        let mut rows = 0;
+        let mut first_lines = Vec::new();
+        // Line 0 is never a slab: 0 means "no slab" everywhere.
+        let mut lines = 1;
+        for pool in &pools {
+            rows += pool.address_count() * blocks_per_address(pool.block_shift);
+            first_lines.push(lines);
+            lines += pool.max_blocks * slab_lines(pool.block_shift);
+        }
+        Self {
+            sizes: Sizes {
+                subscribers: subscriber_count.max(1),
+                externals: external_count.max(1),
+                blocks: rows.max(1),
+                slab_lines: lines,
+            },
+            pools,
+            subscribers,
+            inside_pages,
+            outside_pages,
+            first_lines,
+        }
+    }
+
+    /// Header line of a slab.
+    #[must_use]
+    pub fn slab_line(&self, pool: u16, slab: u32) -> u32 {
+        let shift = self.pools[usize::from(pool)].block_shift;
+        self.first_lines[usize::from(pool)] + slab * slab_lines(shift)
+    }
+
+    /// Number of the slab in its pool, from its header line.
+    #[must_use]
+    pub fn slab_of(&self, pool: u16, line: u32) -> Option<u32> {
+        let shape = self.pools.get(usize::from(pool))?;
+        let offset = line.checked_sub(self.first_lines[usize::from(pool)])?;
+        let lines = slab_lines(shape.block_shift);
+        (offset % lines == 0 && offset / lines < shape.max_blocks).then_some(offset / lines)
+    }
+
+    /// Index in `SUBSCRIBERS`; None for an address that is no subscriber's.
+    #[must_use]
+    pub fn subscriber_index(&self, inside: Ipv4Addr) -> Option<u32> {
+        self.pool_of(inside)?;
+        self.inside_pages
+            .get(&page_of(inside.to_bits()))?
+            .index_of(inside.to_bits())
+    }
+
+    /// Pool of a subscriber.
+    #[must_use]
+    pub fn pool_of(&self, inside: Ipv4Addr) -> Option<u16> {
+        let range = self
+            .subscribers
+            .iter()
+            .find(|s| s.first <= inside && inside <= s.last)?;
+        Some(u16::from(range.pool))
+    }
+
+    /// Index in `EXTERNALS`; None for an address that is in no page of a pool.
+    #[must_use]
+    pub fn external_index(&self, external: Ipv4Addr) -> Option<u32> {
+        self.outside_pages
+            .get(&page_of(external.to_bits()))?
+            .index_of(external.to_bits())
+    }
+
+    /// Writes directories, subscriber and address entries into empty tables.
+    /// `secret` gives each subscriber its own random secret.
+    pub fn install(&self, memory: &Memory, mut secret: impl FnMut() -> u64) {
+        for (number, page) in &self.inside_pages {
+            memory.inside_pages.write(*number, *page);
+        }
+        for (number, page) in &self.outside_pages {
+            memory.outside_pages.write(*number, *page);
+        }
+        let mut row = 0;
+        for (number, pool) in self.pools.iter().enumerate() {
+            let blocks = blocks_per_address(pool.block_shift);
+            for address in pool.each_address() {
+                if let Some(entry) = self.external_index(address).and_then(|i| memory.externals.get(i)) {
+                    let rows = Rows::new(row, blocks as u16, pool.block_shift as u8, number as u8);
+                    entry.0.store(rows.0);
+                }
+                row += blocks;
+            }
+        }
+        for range in &self.subscribers {
+            let shift = self.pools[usize::from(range.pool)].block_shift as u8;
+            let head = SubscriberHead::new(0, 0, shift, range.pool, SubscriberHead::VALID);
+            for inside in range.first.to_bits()..=range.last.to_bits() {
+                let entry = self
+                    .inside_pages
+                    .get(&page_of(inside))
+                    .and_then(|page| page.index_of(inside))
+                    .and_then(|index| memory.subscribers.get(index));
+                if let Some(entry) = entry {
+                    entry.secret.store(secret());
+                    entry.head.store(head.0);
+                }
+            }
+        }
+    }
+}
+
+impl PoolShape {
+    /// Number of external addresses.
+    #[must_use]
+    pub fn address_count(&self) -> u32 {
+        self.addresses
+            .iter()
+            .map(|(first, last)| last.to_bits() - first.to_bits() + 1)
+            .sum()
+    }
+
+    /// Every external address, in order.
+    pub fn each_address(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.addresses
+            .iter()
+            .flat_map(|(first, last)| (first.to_bits()..=last.to_bits()).map(Ipv4Addr::from_bits))
+    }
+}
+
+/// Directory pages that span the inclusive ranges, and the number of entries
+/// behind them.
+fn pages(ranges: impl Iterator<Item = (u32, u32)>) -> (BTreeMap<u32, Page>, u32) {
+    let mut spans: BTreeMap<u32, (u16, u16)> = BTreeMap::new();
+    for (first, last) in ranges {
+        for page in page_of(first)..=page_of(last) {
+            let start = if page == page_of(first) { first & 0xfff } else { 0 };
+            let end = if page == page_of(last) { (last & 0xfff) + 1 } else { 4096 };
+            let span = spans.entry(page).or_insert((start as u16, end as u16));
+            *span = (span.0.min(start as u16), span.1.max(end as u16));
+        }
+    }
+    let mut base = 0;
+    let mut pages = BTreeMap::new();
+    for (number, (first, end)) in spans {
+        pages.insert(number, Page { base, first, end });
+        base += u32::from(end - first);
+    }
+    (pages, base)
+}

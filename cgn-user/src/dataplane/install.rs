@@ -1,0 +1,216 @@
+//! Giving blocks to subscribers and taking them back, in the tables. The
+//! order of the writes is what keeps packets in flight right: a packet sees a
+//! block whole or not at all.
+
+use std::net::Ipv4Addr;
+
+use cgn_common::block::{blocks_per_address, first_port};
+use cgn_common::layout::{
+    BlockEntry, OwnedBlock, Rows, SubscriberHead, Used, header, slab_lines,
+};
+use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
+
+use super::geometry::Geometry;
+use super::memory::Memory;
+
+/// A block in the hands of a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    pub inside: Ipv4Addr,
+    pub external: Ipv4Addr,
+    pub pool: u16,
+    /// Number of the block in its address.
+    pub block: u16,
+    /// Number of the slab in its pool.
+    pub slab: u32,
+}
+
+/// Why the tables could not take a block.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InstallError {
+    #[error("{0} is in no subscriber prefix")]
+    NoSubscriber(Ipv4Addr),
+    #[error("{0} is in no pool")]
+    NoExternal(Ipv4Addr),
+    #[error("{0} has {MAX_BLOCKS_PER_SUBSCRIBER} blocks already")]
+    TooManyBlocks(Ipv4Addr),
+    #[error("block {block} of {external} belongs to {owner}")]
+    Owned {
+        external: Ipv4Addr,
+        block: u16,
+        owner: Ipv4Addr,
+    },
+}
+
+/// Gives a block to its subscriber. Its log record must be written before.
+///
+/// # Errors
+/// Nothing was changed.
+pub fn give(
+    memory: &Memory,
+    geometry: &Geometry,
+    grant: &Grant,
+    now_ms: u64,
+    log_sequence: u64,
+) -> Result<(), InstallError> {
+    let shape = &geometry.pools[usize::from(grant.pool)];
+    let index = geometry
+        .subscriber_index(grant.inside)
+        .ok_or(InstallError::NoSubscriber(grant.inside))?;
+    let subscriber = memory
+        .subscribers
+        .get(index)
+        .ok_or(InstallError::NoSubscriber(grant.inside))?;
+    let head = SubscriberHead(subscriber.head.load());
+    let count = head.block_count() as usize;
+    let place = subscriber
+        .blocks
+        .get(count)
+        .ok_or(InstallError::TooManyBlocks(grant.inside))?;
+    let row = row_of(memory, geometry, grant)
+        .and_then(|row| memory.blocks.get(row))
+        .ok_or(InstallError::NoExternal(grant.external))?;
+    if let (1.., owner) = row.read() {
+        return Err(InstallError::Owned {
+            external: grant.external,
+            block: grant.block,
+            owner: Ipv4Addr::from_bits(owner),
+        });
+    }
+    let line = geometry.slab_line(grant.pool, grant.slab);
+    let port = first_port(u32::from(grant.block), shape.block_shift);
+    // 1. An empty slab with its header: nobody knows of it yet.
+    clear(memory, line, shape.block_shift);
+    let word = |at: usize, value: u64| {
+        if let Some(head) = memory.slabs.get(line) {
+            head.0[at].store(value);
+        }
+    };
+    word(
+        header::OWNER,
+        u64::from(grant.inside.to_bits()) | u64::from(grant.external.to_bits()) << 32,
+    );
+    word(
+        header::BLOCK,
+        u64::from(port)
+            | u64::from(shape.block_shift) << 16
+            | u64::from(grant.pool) << 24
+            | u64::from(index) << 32,
+    );
+    word(header::ALLOCATED_MS, now_ms);
+    word(header::LOG_SEQUENCE, log_sequence);
+    word(header::WATERMARK, u64::from(shape.watermark_ports));
+    // The last block that a subscriber may have requests no further one.
+    let is_last = count + 1 >= shape.blocks_per_subscriber as usize;
+    word(header::REQUESTED, u64::from(is_last));
+    // 2. Inbound packets find it; it has no mapping yet.
+    row.0.store(BlockEntry::pack(line, grant.inside.to_bits()));
+    // 3. Outbound packets find it and open mappings.
+    place.store(OwnedBlock::new(line, port).0);
+    let flags = if is_last {
+        SubscriberHead::VALID | SubscriberHead::REFUSED
+    } else {
+        SubscriberHead::VALID
+    };
+    subscriber.head.store(
+        SubscriberHead::new(
+            grant.external.to_bits(),
+            (count + 1) as u8,
+            shape.block_shift as u8,
+            grant.pool as u8,
+            flags,
+        )
+        .0,
+    );
+    Ok(())
+}
+
+/// Takes an empty block from its subscriber. False if it is not empty: a
+/// packet may have opened a mapping at any moment before.
+pub fn take(memory: &Memory, geometry: &Geometry, grant: &Grant) -> bool {
+    let line = geometry.slab_line(grant.pool, grant.slab);
+    let Some(head) = memory.slabs.get(line) else {
+        return false;
+    };
+    // From here on nobody can open a mapping in it.
+    if !head.0[header::USED].replace(0, Used::CLOSED) {
+        return false;
+    }
+    withdraw(memory, geometry, grant);
+    true
+}
+
+/// Takes a block from its subscriber whatever is in it: at shutdown, and when
+/// it must not have been given.
+pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
+    let line = geometry.slab_line(grant.pool, grant.slab);
+    let shape = &geometry.pools[usize::from(grant.pool)];
+    let subscriber = geometry
+        .subscriber_index(grant.inside)
+        .and_then(|index| memory.subscribers.get(index));
+    if let Some(subscriber) = subscriber {
+        let head = SubscriberHead(subscriber.head.load());
+        let count = head.block_count() as usize;
+        let mine = subscriber.blocks[..count.min(MAX_BLOCKS_PER_SUBSCRIBER)]
+            .iter()
+            .position(|block| OwnedBlock(block.load()).slab_line() == line);
+        if let Some(at) = mine {
+            // A packet that still counts the old number sees the last block
+            // twice, or a zero where it was: it searches again.
+            subscriber.blocks[at].store(subscriber.blocks[count - 1].load());
+            let external = if count == 1 { 0 } else { head.external() };
+            subscriber.head.store(
+                SubscriberHead::new(
+                    external,
+                    (count - 1) as u8,
+                    shape.block_shift as u8,
+                    grant.pool as u8,
+                    SubscriberHead::VALID,
+                )
+                .0,
+            );
+            subscriber.blocks[count - 1].store(0);
+        }
+    }
+    if let Some(row) = row_of(memory, geometry, grant).and_then(|row| memory.blocks.get(row)) {
+        row.0.store(0);
+    }
+}
+
+/// Says that the subscriber can (or cannot) have a further block at the
+/// moment, so that the fast path refuses without asking.
+pub fn refuse(memory: &Memory, subscriber: u32, refused: bool) {
+    if let Some(entry) = memory.subscribers.get(subscriber) {
+        let head = entry.head.load();
+        let new = if refused {
+            head | SubscriberHead::REFUSED
+        } else {
+            head & !SubscriberHead::REFUSED
+        };
+        entry.head.store(new);
+    }
+}
+
+/// Row in `BLOCKS` of a block.
+fn row_of(memory: &Memory, geometry: &Geometry, grant: &Grant) -> Option<u32> {
+    let rows = Rows(
+        memory
+            .externals
+            .get(geometry.external_index(grant.external)?)?
+            .0
+            .load(),
+    );
+    let shift = geometry.pools[usize::from(grant.pool)].block_shift;
+    (rows.is_pool_address() && u32::from(grant.block) < blocks_per_address(shift))
+        .then(|| rows.first_row() + u32::from(grant.block))
+}
+
+fn clear(memory: &Memory, line: u32, block_shift: u32) {
+    for at in line..line + slab_lines(block_shift) {
+        if let Some(line) = memory.slabs.get(at) {
+            for word in &line.0 {
+                word.store(0);
+            }
+        }
+    }
+}

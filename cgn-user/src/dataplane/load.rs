@@ -1,0 +1,312 @@
+//! Loading the BPF object, with its tables sized for the configuration, and
+//! what of them is reached through system calls rather than memory.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use aya::maps::{DevMap, HashMap, Map, MapData, PerCpuArray, RingBuf, XskMap};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader, Pod};
+use cgn_common::counters::Counters;
+use cgn_common::layout::{self, LAYOUT_VERSION, Link, MapSpec, VlanKey, VlanRole};
+
+use super::memory::{Memory, Sizes, Table};
+
+/// The BPF object, built by `cargo xtask ebpf`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/cgn.bpf.o");
+
+/// Why the data plane could not be loaded or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot load the BPF object; it needs root (CAP_BPF, CAP_NET_ADMIN) and Linux 6.1 or later")]
+    Object(#[source] aya::EbpfError),
+    #[error("the BPF object has no map {0}")]
+    NoMap(&'static str),
+    #[error("map {map}")]
+    Map {
+        map: &'static str,
+        #[source]
+        source: aya::maps::MapError,
+    },
+    #[error("the BPF object has no program {0}")]
+    NoProgram(&'static str),
+    #[error("the kernel refused program {name}")]
+    Verifier {
+        name: &'static str,
+        #[source]
+        source: aya::programs::ProgramError,
+    },
+    #[error("cannot map table {map} ({elements} elements) into memory")]
+    Memory {
+        map: &'static str,
+        elements: usize,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot use the pin directory {path}")]
+    Pin {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// XDP programs of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// An interface that leads to subscribers only, without VLANs.
+    Inside,
+    /// An interface that leads to the internet only, without VLANs.
+    Outside,
+    /// An interface with VLANs.
+    Vlan,
+}
+
+impl Entry {
+    /// Name of the program in the object.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Entry::Inside => "cgn_inside",
+            Entry::Outside => "cgn_outside",
+            Entry::Vlan => "cgn_vlan",
+        }
+    }
+}
+
+/// `Counters` as a value of a BPF map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct CountersValue([u64; size_of::<Counters>() / 8]);
+// SAFETY: an array of integers.
+unsafe impl Pod for CountersValue {}
+
+/// `Link`, `VlanKey` and `VlanRole` as map keys and values.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Plain<T: Copy>(T);
+// SAFETY: repr(C), only integers, no padding (16 bytes: 4+2+2+1+1+4+2).
+unsafe impl Pod for Plain<Link> {}
+// SAFETY: repr(C), only integers, no padding (8 bytes).
+unsafe impl Pod for Plain<VlanKey> {}
+// SAFETY: repr(C), only integers, no padding (8 bytes).
+unsafe impl Pod for Plain<VlanRole> {}
+
+/// The loaded object and its tables.
+pub struct Dataplane {
+    ebpf: Ebpf,
+    memory: std::sync::Arc<Memory>,
+}
+
+impl Dataplane {
+    /// Loads `object` ([`OBJECT`], but for tests) with tables of these sizes.
+    /// With a pin directory, maps that are pinned there are used again, and
+    /// new ones are pinned.
+    ///
+    /// # Errors
+    /// Rights, kernel, memory; see [`LoadError`].
+    pub fn load(object: &[u8], sizes: Sizes, pins: Option<&Path>) -> Result<Self, LoadError> {
+        let mut loader = EbpfLoader::new();
+        for (name, elements) in sizes.by_name() {
+            loader.map_max_entries(name, elements);
+        }
+        if let Some(pins) = pins {
+            fs::create_dir_all(pins).map_err(|source| LoadError::Pin {
+                path: pins.to_owned(),
+                source,
+            })?;
+            for spec in layout::MAPS {
+                loader.map_pin_path(spec.name, pins.join(spec.name));
+            }
+        }
+        let ebpf = loader.load(object).map_err(LoadError::Object)?;
+        let memory = map_memory(&ebpf, sizes)?;
+        if let Some(settings) = memory.settings.get(0) {
+            settings.layout.store(layout_word(sizes));
+        }
+        Ok(Self {
+            ebpf,
+            memory: std::sync::Arc::new(memory),
+        })
+    }
+
+    /// The shared tables.
+    #[must_use]
+    pub fn memory(&self) -> &std::sync::Arc<Memory> {
+        &self.memory
+    }
+
+    /// The program for `entry`, verified by the kernel at the first call.
+    ///
+    /// # Errors
+    /// The verifier's, with its log.
+    pub fn program(&mut self, entry: Entry) -> Result<&mut Xdp, LoadError> {
+        let name = entry.name();
+        let program: &mut Xdp = self
+            .ebpf
+            .program_mut(name)
+            .ok_or(LoadError::NoProgram(name))?
+            .try_into()
+            .map_err(|source| LoadError::Verifier { name, source })?;
+        if program.fd().is_err() {
+            program
+                .load()
+                .map_err(|source| LoadError::Verifier { name, source })?;
+        }
+        Ok(program)
+    }
+
+    /// Counters of the fast path, summed over processors.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn counters(&self) -> Result<Counters, LoadError> {
+        let map: PerCpuArray<&MapData, CountersValue> = self.map(&layout::COUNTERS)?;
+        let mut total = Counters::ZERO;
+        let values = map.get(&0, 0).map_err(failed(&layout::COUNTERS))?;
+        for value in values.iter() {
+            // SAFETY: same size (asserted below), and any integers are Counters.
+            let counters: Counters = unsafe { std::mem::transmute_copy(&value.0) };
+            total.merge(&counters);
+        }
+        Ok(total)
+    }
+
+    /// Sets (or, with `None`, removes) the route of one very address.
+    ///
+    /// # Errors
+    /// The kernel's: the table is full, for one.
+    pub fn set_exact_route(&mut self, address: Ipv4Addr, value: Option<u32>) -> Result<(), LoadError> {
+        let spec = &layout::EXACT_ROUTES;
+        let mut map: HashMap<&mut MapData, u32, u32> = self.map_mut(spec)?;
+        match value {
+            Some(value) => map.insert(address.to_bits(), value, 0),
+            None => match map.remove(&address.to_bits()) {
+                Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+                result => result,
+            },
+        }
+        .map_err(failed(spec))
+    }
+
+    /// Says what an answer of `bpf_fib_lookup` with this interface means.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_link(&mut self, ifindex: u32, link: Link) -> Result<(), LoadError> {
+        let mut map: HashMap<&mut MapData, u32, Plain<Link>> = self.map_mut(&layout::LINKS)?;
+        map.insert(ifindex, Plain(link), 0)
+            .map_err(failed(&layout::LINKS))
+    }
+
+    /// Says which side a VLAN of an interface leads to.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_vlan(&mut self, key: VlanKey, role: VlanRole) -> Result<(), LoadError> {
+        let mut map: HashMap<&mut MapData, Plain<VlanKey>, Plain<VlanRole>> =
+            self.map_mut(&layout::VLANS)?;
+        map.insert(Plain(key), Plain(role), 0)
+            .map_err(failed(&layout::VLANS))
+    }
+
+    /// Lets packets be redirected to `ifindex` as device number `device`.
+    ///
+    /// # Errors
+    /// The kernel's: the interface cannot transmit XDP frames, for one.
+    pub fn set_device(&mut self, device: u16, ifindex: u32) -> Result<(), LoadError> {
+        let mut map: DevMap<&mut MapData> = self.map_mut(&layout::DEVICES)?;
+        map.set(u32::from(device), ifindex, None, 0)
+            .map_err(failed(&layout::DEVICES))
+    }
+
+    /// Delivers punted packets of socket number `number` to `socket`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_socket(&mut self, number: u32, socket: &impl AsRawFd) -> Result<(), LoadError> {
+        let mut map: XskMap<&mut MapData> = self.map_mut(&layout::SOCKETS)?;
+        map.set(number, socket.as_raw_fd(), 0)
+            .map_err(failed(&layout::SOCKETS))
+    }
+
+    /// The ring of [`cgn_common::event::Event`]s. Can be taken once.
+    ///
+    /// # Errors
+    /// It was taken before.
+    pub fn take_events(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+        let spec = &layout::EVENTS;
+        let map = self
+            .ebpf
+            .take_map(spec.name)
+            .ok_or(LoadError::NoMap(spec.name))?;
+        RingBuf::try_from(map).map_err(failed(spec))
+    }
+
+    fn map<'a, M>(&'a self, spec: &'static MapSpec) -> Result<M, LoadError>
+    where
+        M: TryFrom<&'a Map, Error = aya::maps::MapError>,
+    {
+        let map = self
+            .ebpf
+            .map(spec.name)
+            .ok_or(LoadError::NoMap(spec.name))?;
+        M::try_from(map).map_err(failed(spec))
+    }
+
+    fn map_mut<'a, M>(&'a mut self, spec: &'static MapSpec) -> Result<M, LoadError>
+    where
+        M: TryFrom<&'a mut Map, Error = aya::maps::MapError>,
+    {
+        let map = self
+            .ebpf
+            .map_mut(spec.name)
+            .ok_or(LoadError::NoMap(spec.name))?;
+        M::try_from(map).map_err(failed(spec))
+    }
+}
+
+const _: () = assert!(size_of::<CountersValue>() == size_of::<Counters>());
+
+/// First word of the settings of tables with these sizes.
+#[must_use]
+pub fn layout_word(sizes: Sizes) -> u64 {
+    u64::from(LAYOUT_VERSION) | u64::from(sizes.fingerprint()) << 32
+}
+
+fn failed(spec: &MapSpec) -> impl FnOnce(aya::maps::MapError) -> LoadError {
+    let map = spec.name;
+    move |source| LoadError::Map { map, source }
+}
+
+fn map_memory(ebpf: &Ebpf, sizes: Sizes) -> Result<Memory, LoadError> {
+    Ok(Memory {
+        settings: table(ebpf, &layout::SETTINGS, 1)?,
+        inside_pages: table(ebpf, &layout::INSIDE_PAGES, layout::PAGES)?,
+        outside_pages: table(ebpf, &layout::OUTSIDE_PAGES, layout::PAGES)?,
+        subscribers: table(ebpf, &layout::SUBSCRIBERS, sizes.subscribers)?,
+        externals: table(ebpf, &layout::EXTERNALS, sizes.externals)?,
+        blocks: table(ebpf, &layout::BLOCKS, sizes.blocks)?,
+        slabs: table(ebpf, &layout::SLABS, sizes.slab_lines)?,
+        routes: table(ebpf, &layout::ROUTES, layout::ROUTES.entries)?,
+        next_hops: table(ebpf, &layout::NEXT_HOPS, layout::NEXT_HOPS.entries)?,
+    })
+}
+
+fn table<T>(ebpf: &Ebpf, spec: &'static MapSpec, elements: u32) -> Result<Table<T>, LoadError> {
+    let map = ebpf.map(spec.name).ok_or(LoadError::NoMap(spec.name))?;
+    let elements = elements as usize;
+    let memory = |source| LoadError::Memory {
+        map: spec.name,
+        elements,
+        source,
+    };
+    let Map::Array(data) = map else {
+        return Err(LoadError::NoMap(spec.name));
+    };
+    let fd: BorrowedFd<'_> = data.fd().as_fd();
+    Table::mapped(fd, elements).map_err(memory)
+}

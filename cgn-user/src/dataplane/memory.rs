@@ -1,0 +1,220 @@
+//! The shared tables as memory: mmapped BPF arrays, or plain memory of the
+//! same shape for tests, fuzzers and benches.
+
+use std::fmt;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+
+use cgn_common::layout::{
+    BlockEntry, External, Line, NextHopEntry, PAGES, Page, RouteLine, Settings, Subscriber,
+};
+
+/// A table of `T` that others read and write at the same time.
+pub struct Table<T> {
+    start: NonNull<T>,
+    len: usize,
+    /// Length of the mapping.
+    bytes: usize,
+}
+
+// SAFETY: elements are only reached through `Word`s (atomic) or through the
+// volatile copies of `read` and `write`; the memory lives until drop.
+unsafe impl<T: Send> Send for Table<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Table<T> {}
+
+impl<T> Table<T> {
+    /// Zeroed memory of our own, for `len` elements.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn zeroed(len: usize) -> io::Result<Self> {
+        Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
+    }
+
+    /// The elements of a BPF array that was made with `BPF_F_MMAPABLE`.
+    ///
+    /// # Errors
+    /// The kernel's, with the table's size.
+    pub fn mapped(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        Self::map(len, libc::MAP_SHARED, map.as_raw_fd())
+    }
+
+    fn map(len: usize, flags: i32, fd: i32) -> io::Result<Self> {
+        let bytes = (len * size_of::<T>()).max(1).next_multiple_of(4096);
+        // SAFETY: a new mapping at an address of the kernel's choice; nothing else is touched.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                fd,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { start, len, bytes })
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True for a table without elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline(always)]
+    fn at(&self, index: usize) -> Option<NonNull<T>> {
+        // SAFETY: the element lies within the mapping.
+        (index < self.len).then(|| unsafe { self.start.add(index) })
+    }
+}
+
+impl<T: Shared> Table<T> {
+    /// Element `index`.
+    #[inline(always)]
+    #[must_use]
+    pub fn get(&self, index: u32) -> Option<&T> {
+        // SAFETY: the element lives as long as the table, is aligned (mappings
+        // begin at pages) and, being made of `Word`s, may change under us.
+        self.at(index as usize).map(|p| unsafe { p.as_ref() })
+    }
+}
+
+impl<T: Copy> Table<T> {
+    /// A copy of element `index`.
+    #[inline(always)]
+    #[must_use]
+    pub fn read(&self, index: u32) -> Option<T> {
+        // SAFETY: within the mapping and aligned; any bytes are a T.
+        self.at(index as usize).map(|p| unsafe { p.read_volatile() })
+    }
+
+    /// Replaces element `index`; false if there is none.
+    pub fn write(&self, index: u32, value: T) -> bool {
+        // SAFETY: within the mapping and aligned. Only the control plane
+        // writes these tables, from one thread.
+        self.at(index as usize)
+            .map(|p| unsafe { p.write_volatile(value) })
+            .is_some()
+    }
+}
+
+impl<T> Drop for Table<T> {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, and no reference outlives the table.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+impl<T> fmt::Debug for Table<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Table({} x {} bytes)", self.len, size_of::<T>())
+    }
+}
+
+/// Elements made of [`cgn_common::word::Word`]s only: sound to share.
+pub trait Shared {}
+impl Shared for Settings {}
+impl Shared for Subscriber {}
+impl Shared for External {}
+impl Shared for BlockEntry {}
+impl Shared for Line {}
+impl Shared for NextHopEntry {}
+
+/// Elements of the tables whose size the configuration decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    pub subscribers: u32,
+    pub externals: u32,
+    pub blocks: u32,
+    pub slab_lines: u32,
+}
+
+impl Sizes {
+    /// Table name and number of elements.
+    #[must_use]
+    pub fn by_name(&self) -> [(&'static str, u32); 4] {
+        use cgn_common::layout::{BLOCKS, EXTERNALS, SLABS, SUBSCRIBERS};
+        [
+            (SUBSCRIBERS.name, self.subscribers),
+            (EXTERNALS.name, self.externals),
+            (BLOCKS.name, self.blocks),
+            (SLABS.name, self.slab_lines),
+        ]
+    }
+
+    /// Hash that tells pinned tables of another size: FNV-1a of the sizes.
+    #[must_use]
+    pub fn fingerprint(&self) -> u32 {
+        let mut hash = 0x811c_9dc5_u32;
+        for (_, size) in self.by_name() {
+            for byte in size.to_le_bytes() {
+                hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+            }
+        }
+        hash
+    }
+}
+
+/// All shared tables.
+#[derive(Debug)]
+pub struct Memory {
+    pub settings: Table<Settings>,
+    pub inside_pages: Table<Page>,
+    pub outside_pages: Table<Page>,
+    pub subscribers: Table<Subscriber>,
+    pub externals: Table<External>,
+    pub blocks: Table<BlockEntry>,
+    pub slabs: Table<Line>,
+    pub routes: Table<RouteLine>,
+    pub next_hops: Table<NextHopEntry>,
+}
+
+impl Memory {
+    /// Tables in memory of our own.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn private(sizes: Sizes) -> io::Result<Self> {
+        use cgn_common::layout::{NEXT_HOPS, ROUTES};
+        Ok(Self {
+            settings: Table::zeroed(1)?,
+            inside_pages: Table::zeroed(PAGES as usize)?,
+            outside_pages: Table::zeroed(PAGES as usize)?,
+            subscribers: Table::zeroed(sizes.subscribers as usize)?,
+            externals: Table::zeroed(sizes.externals as usize)?,
+            blocks: Table::zeroed(sizes.blocks as usize)?,
+            slabs: Table::zeroed(sizes.slab_lines as usize)?,
+            routes: Table::zeroed(ROUTES.entries as usize)?,
+            next_hops: Table::zeroed(NEXT_HOPS.entries as usize)?,
+        })
+    }
+
+    /// Nanoseconds by which the clock of the data plane is moved.
+    #[must_use]
+    pub fn clock_offset_ns(&self) -> u64 {
+        self.settings.get(0).map_or(0, |s| s.clock_offset_ns.load())
+    }
+
+    /// Sets the next-hop number of the /16 `network` (upper 16 bits of its addresses).
+    pub fn set_route(&self, network: u16, number: u16) {
+        use cgn_common::layout::ROUTES_PER_LINE;
+        let index = u32::from(network) / ROUTES_PER_LINE;
+        if let Some(mut line) = self.routes.read(index) {
+            line.0[(u32::from(network) % ROUTES_PER_LINE) as usize] = number;
+            self.routes.write(index, line);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Expiry: the control plane walks the slots of allocated blocks, ends idle
+//! mappings, and frees their ports when the hold is over. No timer per flow.
+
+use cgn_common::layout::{
+    Line, SlotKey, SlotState, Subscriber, Used, bucket_line, buckets, header, peer,
+};
+use cgn_common::limits::SLOTS_PER_BUCKET;
+use cgn_common::nat::place::Place;
+use cgn_common::verdict::Protocol;
+
+use super::memory::Memory;
+
+/// Idle times in ticks after which a mapping ends, and the hold of its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    pub udp: u32,
+    pub icmp: u32,
+    pub tcp_established: u32,
+    /// A SYN from inside without an answer, and mappings opened in mid-stream.
+    pub tcp_opening: u32,
+    /// After FIN from both sides, or RST.
+    pub tcp_closing: u32,
+    /// Hold of a freed port (RFC 6888 REQ-8).
+    pub hold: u32,
+}
+
+/// A claim that is still tentative after so many ticks was left by a slow
+/// path that died in the middle of it (16 ticks = 4.3 s).
+const ABANDONED: u32 = 16;
+
+/// What one sweep of one slab saw and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Mappings alive, by protocol.
+    pub live: [u32; 3],
+    /// Ports in hold.
+    pub held: u32,
+    /// Mappings that ended now, by protocol.
+    pub expired: [u32; 3],
+    /// Ports whose hold ended now.
+    pub freed: u32,
+}
+
+impl Swept {
+    /// Adds another.
+    pub fn merge(&mut self, other: &Self) {
+        for at in 0..3 {
+            self.live[at] += other.live[at];
+            self.expired[at] += other.expired[at];
+        }
+        self.held += other.held;
+        self.freed += other.freed;
+    }
+}
+
+/// Sweeps the slab whose header is at `slab_line`. `now` in ticks.
+#[must_use]
+pub fn sweep_slab(memory: &Memory, slab_line: u32, now: u32, timers: &Timers) -> Swept {
+    let mut swept = Swept::default();
+    let Some(head) = memory.slabs.get(slab_line) else {
+        return swept;
+    };
+    let used = Used(head.0[header::USED].load());
+    let block = head.0[header::BLOCK].load();
+    let Some(subscriber) = memory.subscribers.get((block >> 32) as u32) else {
+        return swept;
+    };
+    let shift = (block >> 16) as u32 & 0xff;
+    for protocol in Protocol::ALL {
+        if used.of(protocol) != 0 {
+            let part = Part {
+                memory,
+                head,
+                subscriber,
+                protocol,
+                shift,
+                first_line: bucket_line(slab_line, protocol, shift),
+            };
+            part.sweep(now, timers, &mut swept);
+        }
+    }
+    swept
+}
+
+/// The buckets of one protocol in one slab.
+struct Part<'a> {
+    memory: &'a Memory,
+    head: &'a Line,
+    subscriber: &'a Subscriber,
+    protocol: Protocol,
+    shift: u32,
+    first_line: u32,
+}
+
+impl Part<'_> {
+    fn sweep(&self, now: u32, timers: &Timers, swept: &mut Swept) {
+        for bucket in 0..buckets(self.shift) {
+            let Some(line) = self.memory.slabs.get(self.first_line + bucket) else {
+                return;
+            };
+            for at in 0..SLOTS_PER_BUCKET as usize {
+                let key = SlotKey(line.0[2 * at].load());
+                if !key.is_free() {
+                    self.visit(bucket, line, at, key, now, timers, swept);
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the inner step of one loop")]
+    fn visit(
+        &self,
+        bucket: u32,
+        line: &Line,
+        at: usize,
+        key: SlotKey,
+        now: u32,
+        timers: &Timers,
+        swept: &mut Swept,
+    ) {
+        let number = self.protocol as usize;
+        // A packet may have stamped the slot a moment after `now` was read.
+        let idle = now.wrapping_sub(key.last_seen()) as i32;
+        let idle = idle.max(0) as u32;
+        let word = &line.0[2 * at];
+        if key.is_live() {
+            let over = idle >= timeout(key, self.protocol, timers);
+            // A packet that refreshes it meanwhile wins.
+            if over && word.replace(key.0, key.with(SlotState::Held as u64, now).0) {
+                swept.expired[number] += 1;
+                swept.held += 1;
+            } else {
+                swept.live[number] += 1;
+            }
+        } else if key.state() == SlotState::Held as u64 {
+            if idle >= timers.hold {
+                self.free(bucket, line, at, key);
+                swept.freed += 1;
+            } else {
+                swept.held += 1;
+            }
+        } else if idle >= ABANDONED {
+            self.free(bucket, line, at, key);
+        }
+    }
+
+    /// Frees a slot, then takes back what it counted: in this order, so that
+    /// at every moment the counts cover at least what is there.
+    fn free(&self, bucket: u32, line: &Line, at: usize, key: SlotKey) {
+        let peer_word = &line.0[2 * at + 1];
+        let remote = peer_word.load();
+        let _ = peer_word.replace(remote, remote & !peer::REMOTE);
+        if !line.0[2 * at].replace(key.0, 0) {
+            return;
+        }
+        let secret = self.subscriber.secret.load();
+        let home = Place::new(secret, self.protocol, key.inside_port()).bucket(self.shift);
+        let mask = buckets(self.shift) - 1;
+        let mut passed = home;
+        while passed != bucket {
+            if let Some(line) = self.memory.slabs.get(self.first_line + passed) {
+                line.0[1].add(peer::ONE_OVERFLOW.wrapping_neg());
+            }
+            passed = (passed + 1) & mask;
+        }
+        self.head.0[header::USED].add(Used::one(self.protocol).wrapping_neg());
+    }
+}
+
+/// Idle ticks after which the mapping ends.
+fn timeout(key: SlotKey, protocol: Protocol, timers: &Timers) -> u32 {
+    match protocol {
+        Protocol::Udp => timers.udp,
+        Protocol::Icmp => timers.icmp,
+        Protocol::Tcp if key.is_shared() => timers.tcp_established,
+        Protocol::Tcp => match SlotState::from_bits(key.state() as u8) {
+            SlotState::TcpInit => timers.tcp_opening,
+            SlotState::TcpClosing | SlotState::TcpTransitory => timers.tcp_closing,
+            _ => timers.tcp_established,
+        },
+    }
+}

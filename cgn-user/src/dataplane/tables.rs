@@ -1,0 +1,133 @@
+//! [`Tables`] over [`Memory`]: what XDP reads through map pointers, the slow
+//! path, tests and benches read here.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use cgn_common::counters::Counters;
+use cgn_common::event::Event;
+use cgn_common::layout::{
+    BlockEntry, External, Line, NextHopEntry, Page, ROUTES_PER_LINE, Side, Subscriber, VlanKey,
+};
+use cgn_common::tables::{Route, Tables};
+
+use super::memory::Memory;
+
+/// What user space knows of the kernel's routes.
+pub trait Routing {
+    /// Value of `EXACT_ROUTES` for this address.
+    fn exact(&self, address: u32) -> Option<u32>;
+    /// Answer for any address, as `bpf_fib_lookup` would give it.
+    fn resolve(&self, address: u32) -> Resolved;
+}
+
+/// Where an address leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// Number in `NEXT_HOPS`.
+    Hop(u32),
+    /// An address of the router itself.
+    Local,
+    /// The next hop's link address is not known yet.
+    NoNeighbour,
+    /// Out of an interface that is not ours.
+    Elsewhere,
+    /// No route.
+    None,
+}
+
+/// The tables with what one run of the translator needs beside them.
+pub struct UserTables<'a, R: Routing> {
+    pub memory: &'a Memory,
+    pub routing: &'a R,
+    /// Sides of VLANs; empty on interfaces without VLANs.
+    pub vlans: &'a HashMap<(u32, [u16; 2]), Side>,
+    /// Now, in coarse ticks, already moved by the clock offset.
+    pub now: Cell<u32>,
+    /// Interface that received the packet.
+    pub ingress: Cell<u32>,
+    pub counters: RefCell<Counters>,
+    /// Requests for further blocks, to be taken by the caller.
+    pub requests: RefCell<Vec<Event>>,
+}
+
+impl<'a, R: Routing> UserTables<'a, R> {
+    #[must_use]
+    pub fn new(
+        memory: &'a Memory,
+        routing: &'a R,
+        vlans: &'a HashMap<(u32, [u16; 2]), Side>,
+    ) -> Self {
+        Self {
+            memory,
+            routing,
+            vlans,
+            now: Cell::new(0),
+            ingress: Cell::new(0),
+            counters: RefCell::new(Counters::ZERO),
+            requests: RefCell::new(Vec::new()),
+        }
+    }
+}
+
+impl<R: Routing> Tables for UserTables<'_, R> {
+    fn now(&self) -> u32 {
+        self.now.get()
+    }
+    fn inside_page(&self, page: u32) -> Option<Page> {
+        self.memory.inside_pages.read(page)
+    }
+    fn outside_page(&self, page: u32) -> Option<Page> {
+        self.memory.outside_pages.read(page)
+    }
+    fn subscriber(&self, index: u32) -> Option<&Subscriber> {
+        self.memory.subscribers.get(index)
+    }
+    fn external(&self, index: u32) -> Option<&External> {
+        self.memory.externals.get(index)
+    }
+    fn block(&self, index: u32) -> Option<&BlockEntry> {
+        self.memory.blocks.get(index)
+    }
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.memory.slabs.get(index)
+    }
+    fn route_summary(&self, address: u32) -> u16 {
+        let network = address >> 16;
+        match self.memory.routes.read(network / ROUTES_PER_LINE) {
+            Some(line) => line.0[(network % ROUTES_PER_LINE) as usize],
+            None => 0,
+        }
+    }
+    fn next_hop(&self, number: u32) -> Option<&NextHopEntry> {
+        self.memory.next_hops.get(number)
+    }
+    fn exact_route(&self, address: u32) -> Option<u32> {
+        self.routing.exact(address)
+    }
+    fn kernel_route(&self, _source: u32, destination: u32) -> Route<'_> {
+        match self.routing.resolve(destination) {
+            Resolved::Hop(number) => match self.memory.next_hops.get(number) {
+                Some(hop) => Route::Via(hop),
+                None => Route::None,
+            },
+            Resolved::Local => Route::Local,
+            Resolved::NoNeighbour => Route::NoNeighbour,
+            Resolved::Elsewhere => Route::Elsewhere,
+            Resolved::None => Route::None,
+        }
+    }
+    fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
+        self.vlans.get(&(key.ifindex, key.vlans)).copied()
+    }
+    fn ingress(&self) -> u32 {
+        self.ingress.get()
+    }
+    fn count(&self, f: impl FnOnce(&mut Counters)) {
+        f(&mut self.counters.borrow_mut());
+    }
+    fn request_block(&self, event: Event) -> bool {
+        self.requests.borrow_mut().push(event);
+        true
+    }
+}

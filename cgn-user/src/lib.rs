@@ -1,0 +1,20 @@
+//! Control plane and slow path of the CGN.
+//!
+//! | module | what | I/O |
+//! |---|---|---|
+//! | `config` | the configuration file and its errors | no |
+//! | `alloc` | who gets which block | no |
+//! | `maplog` | the mapping log: encoding, file | file only |
+//! | `routes` | next hops from the kernel's routes | no |
+//! | `netlink` | follows the kernel's routes | yes |
+//! | `dataplane` | the tables: load, pin, give, sweep | yes |
+//! | `slowpath` | AF_XDP rings, and what happens to a punted packet | rings only |
+//! | `engine` | the one thread that owns allocator, log and slow path | yes |
+//! | `metrics`, `api`, `cli` | what an operator sees | yes |
+
+pub mod alloc;
+pub mod config;
+pub mod dataplane;
+pub mod maplog;
+pub mod netlink;
+pub mod routes;

@@ -1,0 +1,81 @@
+//! What can go wrong with a mapping log file, with the remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::record::DecodeError;
+
+/// A log that cannot be read, wholly or from some byte on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    #[error("cannot read the mapping log {path}", path = path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{path} is no mapping log: set another path", path = path.display())]
+    NotALog { path: PathBuf },
+    #[error("the mapping log {path} has no header yet: try again once the daemon runs", path = path.display())]
+    NoHeader { path: PathBuf },
+    #[error("the mapping log {path} has version {found}, this program knows version 1: use a newer program, or move the file away to begin a new one", path = path.display())]
+    Version { path: PathBuf, found: u8 },
+    #[error("the header of the mapping log {path} is damaged: move the file away to begin a new one", path = path.display())]
+    Header { path: PathBuf },
+    /// A record that is not whole, with whole ones after it: not a torn tail.
+    #[error("the mapping log {path} is damaged at byte {offset}, and a whole record follows at byte {next_offset}: keep the file, move it away to begin a new one", path = path.display())]
+    Damaged {
+        path: PathBuf,
+        /// Byte at which the bad record begins.
+        offset: u64,
+        /// Byte at which the next whole record begins.
+        next_offset: u64,
+        source: DecodeError,
+    },
+    /// A whole record that this version does not understand.
+    #[error("cannot understand the record at byte {offset} of the mapping log {path}: use a newer program, or move the file away to begin a new one", path = path.display())]
+    Unknown {
+        path: PathBuf,
+        offset: u64,
+        source: DecodeError,
+    },
+    #[error("the mapping log {path} has record {found} at byte {offset} instead of {expected}, so records are missing or doubled: keep the file, move it away to begin a new one", path = path.display())]
+    Sequence {
+        path: PathBuf,
+        offset: u64,
+        expected: u64,
+        found: u64,
+    },
+}
+
+/// A log that the daemon cannot write to.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    #[error("cannot create the directory {path} of the mapping log", path = path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("cannot open the mapping log {path} for writing", path = path.display())]
+    Open { path: PathBuf, source: io::Error },
+    #[error("{path} is no regular file: set another path for the mapping log", path = path.display())]
+    NotAFile { path: PathBuf },
+    #[error("another process writes the mapping log {path}: stop it first, or set another path", path = path.display())]
+    Locked { path: PathBuf },
+    #[error("cannot lock the mapping log {path}: put it on a file system that has locks", path = path.display())]
+    Lock { path: PathBuf, source: io::Error },
+    #[error("cannot prepare the mapping log {path}", path = path.display())]
+    Prepare { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// A group of records that was not logged: nothing of it may be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    #[error("cannot write to the mapping log {path}: no new blocks until it can be written", path = path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot bring the mapping log {path} to disk: no new blocks until it can", path = path.display())]
+    Sync { path: PathBuf, source: io::Error },
+    /// A part of an earlier group is still in the file. Every later append tries again.
+    #[error("cannot cut a partly written group off the mapping log {path}: no new blocks until it can be cut", path = path.display())]
+    Cut { path: PathBuf, source: io::Error },
+}

@@ -1,0 +1,117 @@
+//! What the mapping log says, whatever its bytes look like.
+
+use std::net::Ipv4Addr;
+
+use serde::Serialize;
+
+/// At least one port, none beyond 65535. Host byte order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct PortRange {
+    #[serde(rename = "first_port")]
+    first: u16,
+    #[serde(rename = "port_count")]
+    count: u16,
+}
+
+/// Which protocols' ports a block covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ProtocolScope {
+    /// The same ports of TCP and UDP, and the same ICMP identifiers.
+    All,
+}
+
+/// Why a block was released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ReleaseReason {
+    /// No mapping was left in it for long enough.
+    Idle,
+    /// The daemon stopped and gave everything back.
+    Shutdown,
+    /// The log said that it was live, the tables did not.
+    Orphan,
+    /// The configuration has its pool, subscriber or block size no more.
+    Reconfigured,
+    /// An operator asked for it.
+    Administrative,
+}
+
+/// A block and the subscriber that it was given to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Block {
+    /// The subscriber's inside address.
+    pub inside: Ipv4Addr,
+    pub external: Ipv4Addr,
+    #[serde(flatten)]
+    pub ports: PortRange,
+    /// Number of the pool in the configuration at the time.
+    pub pool: u16,
+    pub scope: ProtocolScope,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A daemon began to write this log.
+    Start,
+    /// The daemon stopped in order.
+    Stop,
+    /// From now on the block's ports mean this subscriber.
+    Allocate(Block),
+    /// They do no more.
+    Release {
+        #[serde(flatten)]
+        block: Block,
+        reason: ReleaseReason,
+    },
+}
+
+/// What is to be logged; the log gives it its sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Entry {
+    /// Milliseconds of Unix time.
+    pub unix_ms: u64,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// One record of the log. Serializes as one flat object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Record {
+    /// One more than the record before; a gap is a loss.
+    pub sequence: u64,
+    #[serde(flatten)]
+    pub entry: Entry,
+}
+
+impl PortRange {
+    /// `count` ports from `first` on; None if that is no port, or one beyond 65535.
+    #[must_use]
+    pub const fn new(first: u16, count: u16) -> Option<Self> {
+        if count == 0 || first.checked_add(count - 1).is_none() {
+            return None;
+        }
+        Some(Self { first, count })
+    }
+
+    #[must_use]
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    #[must_use]
+    pub const fn last(self) -> u16 {
+        // `new` has checked that this does not overflow.
+        self.first + (self.count - 1)
+    }
+
+    #[must_use]
+    pub const fn count(self) -> u16 {
+        self.count
+    }
+}

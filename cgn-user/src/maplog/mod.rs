@@ -1,0 +1,33 @@
+//! The mapping log: which subscriber had which block of ports, and when.
+//!
+//! One record is written when a block is allocated and one when it is released,
+//! so (external address, port, time) leads to one subscriber (RFC 6302, RFC 6888
+//! REQ-14). Destinations are not logged (RFC 6888 REQ-12).
+//!
+//! * `event`: what a record says. Pure.
+//! * `record`: how its bytes look. Pure.
+//! * `text`: a record as one line for people. Pure.
+//! * `recovery`: what a log says of blocks at start. Pure.
+//! * `appender`: groups of records, all or nothing, over any storage.
+//! * `scan`: reads a file record by record and tells a torn tail from damage.
+//! * `file`: the daemon's own log file: lock, recovery, appending.
+//! * `reader`: the same file for other programs, also while it grows.
+
+mod appender;
+mod error;
+mod event;
+mod file;
+mod reader;
+mod record;
+mod recovery;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use error::{AppendError, OpenError, ReadError};
+pub use event::{Block, Entry, Event, PortRange, ProtocolScope, Record, ReleaseReason};
+pub use file::{LogFile, LogOptions};
+pub use reader::{Reader, read};
+pub use record::{DecodeError, HEADER_BYTES, Header, RECORD_BYTES, VERSION};
+pub use recovery::{LoggedBlock, Recovery};

@@ -1,0 +1,318 @@
+//! The bytes of the mapping log, version 1. This file is the only place that knows them.
+//!
+//! A file is one header and then records, each 40 bytes, so record n (from 0)
+//! is at byte 40 * (n + 1). All numbers are little endian; addresses are
+//! numbers too (192.0.2.1 = 0xc0000201 = bytes 01 02 00 c0). A field that a kind
+//! does not use is 0, and is checked to be. The checksum is CRC-32 (IEEE 802.3,
+//! as in zlib) over the 36 bytes before it.
+//!
+//! ```text
+//! header                              record
+//! byte  size                          byte  size
+//!    0     7  "CGNMLOG"                  0     2  length of the record, 40
+//!    7     1  version, 1                 2     1  version, 1
+//!    8     8  created, Unix ms           3     1  kind: 1 allocate 2 release 3 start 4 stop
+//!   16     8  sequence number of         4     8  sequence number, one more than the last
+//!             the first record          12     8  time, Unix ms
+//!   24     2  length of a record, 40    20     4  inside address
+//!   26    10  0                         24     4  external address
+//!   36     4  checksum                  28     2  first port
+//!                                       30     2  port count
+//!                                       32     2  pool number
+//!                                       34     1  protocol scope: 0 all
+//!                                       35     1  reason of a release: 1 idle 2 shutdown
+//!                                                 3 orphan 4 reconfigured 5 administrative
+//!                                       36     4  checksum
+//! ```
+//!
+//! Code numbers are never used again with another meaning.
+
+use thiserror::Error;
+
+use super::event::{Block, Entry, Event, PortRange, ProtocolScope, Record, ReleaseReason};
+
+/// First bytes of every mapping log.
+pub(super) const MAGIC: [u8; 7] = *b"CGNMLOG";
+/// Version of header and records.
+pub const VERSION: u8 = 1;
+/// Bytes of the file header.
+pub const HEADER_BYTES: usize = 40;
+/// Bytes of a record.
+pub const RECORD_BYTES: usize = 40;
+/// How a record begins: its length and version.
+pub(super) const RECORD_PREFIX: [u8; 3] = [RECORD_BYTES as u8, 0, VERSION];
+
+mod header_field {
+    pub const VERSION: usize = 7;
+    pub const CREATED: usize = 8;
+    pub const FIRST_SEQUENCE: usize = 16;
+    pub const RECORD_LENGTH: usize = 24;
+    pub const CHECKSUM: usize = 36;
+}
+
+mod field {
+    pub const LENGTH: usize = 0;
+    pub const VERSION: usize = 2;
+    pub const KIND: usize = 3;
+    pub const SEQUENCE: usize = 4;
+    pub const UNIX_MS: usize = 12;
+    pub const INSIDE: usize = 20;
+    pub const EXTERNAL: usize = 24;
+    pub const FIRST_PORT: usize = 28;
+    pub const PORT_COUNT: usize = 30;
+    pub const POOL: usize = 32;
+    pub const SCOPE: usize = 34;
+    pub const REASON: usize = 35;
+    pub const CHECKSUM: usize = 36;
+}
+
+mod kind {
+    pub const ALLOCATE: u8 = 1;
+    pub const RELEASE: u8 = 2;
+    pub const START: u8 = 3;
+    pub const STOP: u8 = 4;
+}
+
+/// What the header of a file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// When the file was created, milliseconds of Unix time.
+    pub created_unix_ms: u64,
+    /// Sequence number of the file's first record, 1 to 2^63 - 1.
+    pub first_sequence: u64,
+}
+
+/// Bytes that are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The bytes are damaged or were never all written. All other errors are of
+    /// bytes that are as they were written.
+    #[error("checksum is {stored:08x}, the bytes give {computed:08x}")]
+    Checksum { stored: u32, computed: u32 },
+    #[error("record length is {found}, not 40: a newer program wrote it")]
+    Length { found: u16 },
+    #[error("record version is {found}, not 1: a newer program wrote it")]
+    Version { found: u8 },
+    #[error("record kind {found} is unknown: a newer program wrote it")]
+    Kind { found: u8 },
+    #[error("protocol scope {found} is unknown: a newer program wrote it")]
+    Scope { found: u8 },
+    #[error("release reason {found} is unknown: a newer program wrote it")]
+    Reason { found: u8 },
+    #[error("{count} ports from {first} on are no range of ports")]
+    Ports { first: u16, count: u16 },
+    #[error("a field that this kind does not use is not 0")]
+    Unused,
+}
+
+/// Why 40 bytes are no header of a mapping log that this program reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeaderError {
+    Magic,
+    Version { found: u8 },
+    Damaged,
+}
+
+/// Byte of each reason.
+const REASONS: [(u8, ReleaseReason); 5] = [
+    (1, ReleaseReason::Idle),
+    (2, ReleaseReason::Shutdown),
+    (3, ReleaseReason::Orphan),
+    (4, ReleaseReason::Reconfigured),
+    (5, ReleaseReason::Administrative),
+];
+
+const fn reason_code(reason: ReleaseReason) -> u8 {
+    match reason {
+        ReleaseReason::Idle => 1,
+        ReleaseReason::Shutdown => 2,
+        ReleaseReason::Orphan => 3,
+        ReleaseReason::Reconfigured => 4,
+        ReleaseReason::Administrative => 5,
+    }
+}
+
+fn reason_of(found: u8) -> Result<ReleaseReason, DecodeError> {
+    let known = REASONS.iter().find(|&&(code, _)| code == found);
+    known.map_or(Err(DecodeError::Reason { found }), |&(_, reason)| {
+        Ok(reason)
+    })
+}
+
+fn put<const N: usize>(bytes: &mut [u8; 40], at: usize, value: [u8; N]) {
+    bytes[at..at + N].copy_from_slice(&value);
+}
+
+fn get<const N: usize>(bytes: &[u8; 40], at: usize) -> [u8; N] {
+    let mut value = [0; N];
+    value.copy_from_slice(&bytes[at..at + N]);
+    value
+}
+
+fn u16_at(bytes: &[u8; 40], at: usize) -> u16 {
+    u16::from_le_bytes(get(bytes, at))
+}
+
+fn u32_at(bytes: &[u8; 40], at: usize) -> u32 {
+    u32::from_le_bytes(get(bytes, at))
+}
+
+fn u64_at(bytes: &[u8; 40], at: usize) -> u64 {
+    u64::from_le_bytes(get(bytes, at))
+}
+
+impl Header {
+    #[must_use]
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        put(&mut bytes, 0, MAGIC);
+        bytes[header_field::VERSION] = VERSION;
+        put(
+            &mut bytes,
+            header_field::CREATED,
+            self.created_unix_ms.to_le_bytes(),
+        );
+        put(
+            &mut bytes,
+            header_field::FIRST_SEQUENCE,
+            self.first_sequence.to_le_bytes(),
+        );
+        put(
+            &mut bytes,
+            header_field::RECORD_LENGTH,
+            (RECORD_BYTES as u16).to_le_bytes(),
+        );
+        let checksum = crc32fast::hash(&bytes[..header_field::CHECKSUM]);
+        put(&mut bytes, header_field::CHECKSUM, checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Magic and version are looked at first: another version's checksum may be elsewhere.
+    pub(super) fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, HeaderError> {
+        if get(bytes, 0) != MAGIC {
+            return Err(HeaderError::Magic);
+        }
+        let found = bytes[header_field::VERSION];
+        if found != VERSION {
+            return Err(HeaderError::Version { found });
+        }
+        let header = Self {
+            created_unix_ms: u64_at(bytes, header_field::CREATED),
+            first_sequence: u64_at(bytes, header_field::FIRST_SEQUENCE),
+        };
+        // The bound leaves room for 2^63 records, so that no count overflows.
+        let is_in_range = (1..=u64::MAX / 2).contains(&header.first_sequence);
+        if is_in_range && header.encode() == *bytes {
+            Ok(header)
+        } else {
+            Err(HeaderError::Damaged)
+        }
+    }
+}
+
+impl Record {
+    #[must_use]
+    pub fn encode(&self) -> [u8; RECORD_BYTES] {
+        let mut bytes = [0; RECORD_BYTES];
+        put(
+            &mut bytes,
+            field::LENGTH,
+            (RECORD_BYTES as u16).to_le_bytes(),
+        );
+        bytes[field::VERSION] = VERSION;
+        put(&mut bytes, field::SEQUENCE, self.sequence.to_le_bytes());
+        put(&mut bytes, field::UNIX_MS, self.entry.unix_ms.to_le_bytes());
+        bytes[field::KIND] = match &self.entry.event {
+            Event::Start => kind::START,
+            Event::Stop => kind::STOP,
+            Event::Allocate(block) => {
+                block.encode(&mut bytes);
+                kind::ALLOCATE
+            }
+            Event::Release { block, reason } => {
+                block.encode(&mut bytes);
+                bytes[field::REASON] = reason_code(*reason);
+                kind::RELEASE
+            }
+        };
+        let checksum = crc32fast::hash(&bytes[..field::CHECKSUM]);
+        put(&mut bytes, field::CHECKSUM, checksum.to_le_bytes());
+        bytes
+    }
+
+    /// # Errors
+    /// [`DecodeError::Checksum`] if the bytes are damaged; another one if they
+    /// are whole but say what this version does not know.
+    pub fn decode(bytes: &[u8; RECORD_BYTES]) -> Result<Self, DecodeError> {
+        let stored = u32_at(bytes, field::CHECKSUM);
+        let computed = crc32fast::hash(&bytes[..field::CHECKSUM]);
+        if stored != computed {
+            return Err(DecodeError::Checksum { stored, computed });
+        }
+        let length = u16_at(bytes, field::LENGTH);
+        if usize::from(length) != RECORD_BYTES {
+            return Err(DecodeError::Length { found: length });
+        }
+        if bytes[field::VERSION] != VERSION {
+            return Err(DecodeError::Version {
+                found: bytes[field::VERSION],
+            });
+        }
+        let event = match bytes[field::KIND] {
+            kind::START => Event::Start,
+            kind::STOP => Event::Stop,
+            kind::ALLOCATE => Event::Allocate(Block::decode(bytes)?),
+            kind::RELEASE => Event::Release {
+                block: Block::decode(bytes)?,
+                reason: reason_of(bytes[field::REASON])?,
+            },
+            found => return Err(DecodeError::Kind { found }),
+        };
+        let record = Self {
+            sequence: u64_at(bytes, field::SEQUENCE),
+            entry: Entry {
+                unix_ms: u64_at(bytes, field::UNIX_MS),
+                event,
+            },
+        };
+        // One record has one form: what was not read must be 0.
+        if record.encode() == *bytes {
+            Ok(record)
+        } else {
+            Err(DecodeError::Unused)
+        }
+    }
+}
+
+impl Block {
+    fn encode(&self, bytes: &mut [u8; RECORD_BYTES]) {
+        put(bytes, field::INSIDE, self.inside.to_bits().to_le_bytes());
+        put(
+            bytes,
+            field::EXTERNAL,
+            self.external.to_bits().to_le_bytes(),
+        );
+        put(bytes, field::FIRST_PORT, self.ports.first().to_le_bytes());
+        put(bytes, field::PORT_COUNT, self.ports.count().to_le_bytes());
+        put(bytes, field::POOL, self.pool.to_le_bytes());
+        bytes[field::SCOPE] = match self.scope {
+            ProtocolScope::All => 0,
+        };
+    }
+
+    fn decode(bytes: &[u8; RECORD_BYTES]) -> Result<Self, DecodeError> {
+        let first = u16_at(bytes, field::FIRST_PORT);
+        let count = u16_at(bytes, field::PORT_COUNT);
+        Ok(Self {
+            inside: u32_at(bytes, field::INSIDE).into(),
+            external: u32_at(bytes, field::EXTERNAL).into(),
+            ports: PortRange::new(first, count).ok_or(DecodeError::Ports { first, count })?,
+            pool: u16_at(bytes, field::POOL),
+            scope: match bytes[field::SCOPE] {
+                0 => ProtocolScope::All,
+                found => return Err(DecodeError::Scope { found }),
+            },
+        })
+    }
+}

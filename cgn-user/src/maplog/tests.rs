@@ -1,0 +1,120 @@
+//! The mapping log as a whole, by what is asked of it.
+
+mod codec;
+mod damage;
+mod faults;
+mod files;
+mod model;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A directory of its own for a test, removed with everything in it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("cgn-maplog-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.join("mapping.log")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const OPTIONS: LogOptions = LogOptions {
+    sync: false,
+    keep_released_ms: u64::MAX,
+};
+
+fn open(path: &Path) -> (LogFile, Recovery) {
+    LogFile::open(path, OPTIONS).unwrap()
+}
+
+fn records(path: &Path) -> Vec<Record> {
+    read(path).unwrap().map(Result::unwrap).collect()
+}
+
+/// Block `number` of 198.51.100.7.
+fn block(number: u16) -> Block {
+    Block {
+        inside: [100, 64, 0, number as u8].into(),
+        external: [198, 51, 100, 7].into(),
+        ports: PortRange::new(1024 + number * 512, 512).unwrap(),
+        pool: 0,
+        scope: ProtocolScope::All,
+    }
+}
+
+fn allocate(number: u16) -> Entry {
+    Entry {
+        unix_ms: 1_000 + u64::from(number),
+        event: Event::Allocate(block(number)),
+    }
+}
+
+fn release(number: u16) -> Entry {
+    let reason = ReleaseReason::Idle;
+    Entry {
+        unix_ms: 2_000 + u64::from(number),
+        event: Event::Release {
+            block: block(number),
+            reason,
+        },
+    }
+}
+
+fn any_block() -> impl Strategy<Value = Block> {
+    let ports = (any::<u16>(), any::<u16>())
+        .prop_filter_map("a range of ports", |(first, count)| {
+            PortRange::new(first, count)
+        });
+    (any::<u32>(), any::<u32>(), ports, any::<u16>()).prop_map(|(inside, external, ports, pool)| {
+        Block {
+            inside: inside.into(),
+            external: external.into(),
+            ports,
+            pool,
+            scope: ProtocolScope::All,
+        }
+    })
+}
+
+fn any_reason() -> impl Strategy<Value = ReleaseReason> {
+    prop_oneof![
+        Just(ReleaseReason::Idle),
+        Just(ReleaseReason::Shutdown),
+        Just(ReleaseReason::Orphan),
+        Just(ReleaseReason::Reconfigured),
+        Just(ReleaseReason::Administrative),
+    ]
+}
+
+fn any_entry() -> impl Strategy<Value = Entry> {
+    let event = prop_oneof![
+        Just(Event::Start),
+        Just(Event::Stop),
+        any_block().prop_map(Event::Allocate),
+        (any_block(), any_reason()).prop_map(|(block, reason)| Event::Release { block, reason }),
+    ];
+    (any::<u64>(), event).prop_map(|(unix_ms, event)| Entry { unix_ms, event })
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    (any::<u64>(), any_entry()).prop_map(|(sequence, entry)| Record { sequence, entry })
+}

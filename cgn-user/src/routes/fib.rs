@@ -1,0 +1,192 @@
+//! A snapshot of the routing state, ready for look-ups.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::MIXED;
+use super::action::{ActionId, KERNEL_ONLY};
+use super::hop::{HopKey, NextHop};
+use super::kernel::Address;
+use super::port::Port;
+use super::span::{Span, low};
+
+/// Where a packet to some address goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// To the router itself: an own address, a broadcast address of a connected network, loopback,
+    /// multicast.
+    Local,
+    /// To the next hop with this id.
+    Hop(u16),
+    /// To a neighbour whose Ethernet address is not known: ask the kernel to find it.
+    Unresolved {
+        /// The neighbour: a gateway, or the destination itself.
+        gateway: Ipv4Addr,
+        /// The device that it is behind.
+        ifindex: u32,
+        /// The index of its port in [`Fib::ports`].
+        port: usize,
+    },
+    /// By a device that is none of our ports.
+    OffPort {
+        /// The device.
+        ifindex: u32,
+    },
+    /// Dropped in silence by a route.
+    Blackhole,
+    /// Refused by a route: ICMP host unreachable.
+    Unreachable,
+    /// Refused by a route: ICMP communication administratively prohibited.
+    Prohibited,
+    /// No route: ICMP net unreachable.
+    NoRoute,
+    /// Only the kernel can tell (`bpf_fib_lookup`): rules of the operator's, routes by type of
+    /// service, IPv6 gateways, encapsulations; or the ids for next hops are used up.
+    KernelOnly,
+}
+
+/// Where an action leads. Like [`Resolution`], but for the destination still open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Fixed(Resolution),
+    /// The destination itself is on the link.
+    OnLink {
+        ifindex: u32,
+        port: usize,
+        route_mtu: Option<u32>,
+    },
+}
+
+/// A snapshot of the routing state.
+#[derive(Debug, Clone)]
+pub struct Fib {
+    pub(super) generation: u64,
+    pub(super) kernel_decides: bool,
+    pub(super) ports: Arc<[Port]>,
+    /// The router's addresses, each with the port that its link belongs to.
+    pub(super) addresses: Vec<(usize, Address)>,
+    /// 65,536 of them, by the high 16 bits of the address.
+    pub(super) spans: Arc<Vec<Span>>,
+    /// By action number.
+    pub(super) targets: Vec<Target>,
+    /// [`MIXED`] for those that got none.
+    pub(super) ids: HashMap<HopKey, u16>,
+    pub(super) hops: BTreeMap<u16, NextHop>,
+    /// Neighbours with an id that routes reach without a gateway.
+    pub(super) on_link: Vec<HopKey>,
+}
+
+impl Fib {
+    /// The state before anything is known: every answer is [`Resolution::KernelOnly`].
+    pub fn unknown(ports: impl Into<Arc<[Port]>>) -> Self {
+        Fib {
+            generation: 0,
+            kernel_decides: true,
+            ports: ports.into(),
+            addresses: Vec::new(),
+            spans: Arc::new(vec![Span::One(KERNEL_ONLY); 1 << 16]),
+            targets: vec![Target::Fixed(Resolution::KernelOnly); 2],
+            ids: HashMap::new(),
+            hops: BTreeMap::new(),
+            on_link: Vec::new(),
+        }
+    }
+
+    /// Counts the snapshots, from 1.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the operator's own rules (`ip rule`), or a route or rule that could not be read,
+    /// leave every decision but local delivery to the kernel.
+    pub fn kernel_decides(&self) -> bool {
+        self.kernel_decides
+    }
+
+    /// The ports that this snapshot was made for.
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    /// The router's own addresses on a port (an index into [`Fib::ports`]), lowest first per link.
+    pub fn port_addresses(&self, port: usize) -> impl Iterator<Item = Address> {
+        let of_port = self.addresses.iter().filter(move |(of, _)| *of == port);
+        of_port.map(|(_, address)| *address)
+    }
+
+    /// The next hop with this id.
+    pub fn next_hop(&self, id: u16) -> Option<&NextHop> {
+        self.hops.get(&id)
+    }
+
+    /// All next hops, by id. An id that was here in the last snapshot and is not now must be
+    /// cleared in the data plane's table.
+    pub fn next_hops(&self) -> impl ExactSizeIterator<Item = (u16, &NextHop)> {
+        self.hops.iter().map(|(id, hop)| (*id, hop))
+    }
+
+    /// How many next hops got no id because all 65,535 are taken.
+    pub fn hops_without_id(&self) -> usize {
+        self.ids.values().filter(|id| **id == MIXED).count()
+    }
+
+    /// Where a packet to `destination` goes: the longest matching prefix, as in the kernel.
+    ///
+    /// Of several paths (ECMP) all packets take one: see [`super::Tracker::snapshot`].
+    pub fn resolve(&self, destination: Ipv4Addr) -> Resolution {
+        if is_own_business(destination) {
+            return Resolution::Local;
+        }
+        let resolution = match self.targets[self.action(destination) as usize] {
+            Target::Fixed(resolution) => resolution,
+            Target::OnLink {
+                ifindex,
+                port,
+                route_mtu,
+            } => self.resolve_on_link(destination, ifindex, port, route_mtu),
+        };
+        match resolution {
+            Resolution::Local => resolution,
+            _ if self.kernel_decides => Resolution::KernelOnly,
+            _ => resolution,
+        }
+    }
+
+    pub(super) fn action(&self, destination: Ipv4Addr) -> ActionId {
+        let address = u32::from(destination);
+        self.spans[(address >> 16) as usize].lookup(low(address))
+    }
+
+    fn resolve_on_link(
+        &self,
+        ip: Ipv4Addr,
+        ifindex: u32,
+        port: usize,
+        route_mtu: Option<u32>,
+    ) -> Resolution {
+        let key = HopKey {
+            ifindex,
+            ip,
+            route_mtu,
+        };
+        match self.ids.get(&key) {
+            Some(&MIXED) => Resolution::KernelOnly,
+            Some(&id) => Resolution::Hop(id),
+            None => Resolution::Unresolved {
+                gateway: ip,
+                ifindex,
+                port,
+            },
+        }
+    }
+}
+
+/// Addresses that are the router's own business whatever the routes say: a default route covers
+/// them, but no router forwards to them as unicast (RFC 1122 section 3.2.1.3, RFC 5771).
+pub(super) fn is_own_business(destination: Ipv4Addr) -> bool {
+    destination.is_loopback()
+        || destination.is_multicast()
+        || destination.is_broadcast()
+        || destination.is_unspecified()
+}

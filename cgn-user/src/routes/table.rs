@@ -1,0 +1,305 @@
+//! The route table: all routes in the kernel's order of preference, and the /16s in which
+//! something changed.
+
+use std::collections::BTreeMap;
+
+use super::action::{Action, ActionId, Actions, KERNEL_ONLY, NO_ROUTE};
+use super::kernel::{Placement, Route, RouteKind, Table};
+use super::prefix::Prefix;
+use super::span::{Best, Cover, Segment, Span, flatten, overlay};
+
+/// The order in which the kernel prefers the routes of one prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    prefix: Prefix,
+    /// Local before main.
+    table: Table,
+    tos: u8,
+    metric: u32,
+    /// Place among those that are equal up to here.
+    place: i32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    action: ActionId,
+    fingerprint: u32,
+}
+
+/// Prefixes of up to this length cover whole /16s.
+const COVER_BITS: u8 = 16;
+
+/// Tables that are looked up as one.
+#[derive(Default)]
+struct Layer {
+    /// Up to [`COVER_BITS`]; apart from the rest because they are walked for every change.
+    short: BTreeMap<Key, Entry>,
+    long: BTreeMap<Key, Entry>,
+}
+
+impl Layer {
+    fn half(&mut self, prefix: Prefix) -> &mut BTreeMap<Key, Entry> {
+        if prefix.bits() <= COVER_BITS {
+            &mut self.short
+        } else {
+            &mut self.long
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.short.is_empty() && self.long.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.short.len() + self.long.len()
+    }
+
+    /// What the short prefixes say of each of `spans`, which must be in order. One pass: a
+    /// change of the default route touches all /16s.
+    fn covers(&self, spans: &[u16], actions: &Actions) -> Vec<Cover> {
+        let last = Prefix::masked(u32::MAX, 32);
+        let mut routes = best_routes(&self.short, Prefix::ALL, last, actions).peekable();
+        // The prefixes around the current place, each with its last address.
+        let mut around: Vec<(u32, Cover)> = vec![(u32::MAX, Cover::NOTHING)];
+        let innermost = |around: &mut Vec<(u32, Cover)>, address: u32| {
+            while around.pop_if(|(last, _)| *last < address).is_some() {}
+            around.last().map_or(Cover::NOTHING, |(_, cover)| *cover)
+        };
+        let cover = |span: &u16| {
+            let address = u32::from(*span) << 16;
+            while let Some(best) = routes.next_if(|best| best.prefix.first() <= address) {
+                let outer = innermost(&mut around, best.prefix.first());
+                around.push((best.prefix.last(), outer.inside(best)));
+            }
+            innermost(&mut around, address)
+        };
+        spans.iter().map(cover).collect()
+    }
+
+    fn flatten(&self, span: u16, cover: Cover, actions: &Actions) -> Vec<Segment> {
+        let first = Prefix::masked(u32::from(span) << 16, COVER_BITS);
+        let last = Prefix::masked(first.last(), 32);
+        flatten(cover, best_routes(&self.long, first, last, actions))
+    }
+}
+
+/// The best route of each prefix from `first` to `last`.
+fn best_routes(
+    routes: &BTreeMap<Key, Entry>,
+    first: Prefix,
+    last: Prefix,
+    actions: &Actions,
+) -> impl Iterator<Item = Best> {
+    let lowest = Key {
+        prefix: first,
+        table: Table::Local,
+        tos: 0,
+        metric: 0,
+        place: i32::MIN,
+    };
+    let highest = Key {
+        prefix: last,
+        table: Table::Default,
+        tos: u8::MAX,
+        metric: u32::MAX,
+        place: i32::MAX,
+    };
+    let mut rest = routes.range(lowest..=highest).peekable();
+    std::iter::from_fn(move || {
+        let (key, entry) = rest.next()?;
+        let mut any_tos = key.tos != 0;
+        while let Some((other, _)) = rest.next_if(|(other, _)| other.prefix == key.prefix) {
+            any_tos |= other.tos != 0;
+        }
+        let action = match actions.get(entry.action).kind {
+            // Which route it is depends on the packet.
+            _ if any_tos => KERNEL_ONLY,
+            RouteKind::Throw => NO_ROUTE,
+            RouteKind::KernelOnly => KERNEL_ONLY,
+            _ => entry.action,
+        };
+        Some(Best {
+            prefix: key.prefix,
+            action,
+            local: key.table == Table::Local,
+        })
+    })
+}
+
+/// All routes of the tables local, main and default.
+#[derive(Default)]
+pub struct RouteTable {
+    /// The tables local and main; the kernel keeps them in one trie.
+    primary: Layer,
+    /// The table default.
+    fallback: Layer,
+    actions: Actions,
+    dirty: DirtySpans,
+}
+
+impl RouteTable {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of routes.
+    pub fn len(&self) -> usize {
+        self.primary.len() + self.fallback.len()
+    }
+
+    /// Whether there is no route.
+    pub fn is_empty(&self) -> bool {
+        self.primary.is_empty() && self.fallback.is_empty()
+    }
+
+    /// Adds a route, as the kernel does with NLM_F_APPEND, NLM_F_REPLACE or neither. A route that
+    /// is there already stays where it is, so that news older than a dump do no harm after it.
+    pub fn insert(&mut self, route: &Route, placement: Placement) {
+        if self.find(route).is_some() {
+            return;
+        }
+        let action = self.actions.acquire(route);
+        let entry = Entry {
+            action,
+            fingerprint: route.fingerprint,
+        };
+        let half = self.layer(route.table).half(route.dst);
+        let equals = equals_of(route);
+        let mut places = half.range(equals.0..=equals.1).map(|(key, _)| key.place);
+        let place = match placement {
+            Placement::First => places.next().map_or(0, |place| place.saturating_sub(1)),
+            Placement::Replace => places.next().unwrap_or(0),
+            Placement::Last => places
+                .next_back()
+                .map_or(0, |place| place.saturating_add(1)),
+        };
+        let key = Key { place, ..equals.0 };
+        if let Some(replaced) = half.insert(key, entry) {
+            self.actions.release(replaced.action);
+        }
+        self.dirty.mark(route.dst);
+    }
+
+    /// Removes a route. False if it is not there, which means that this table and the kernel's
+    /// have parted.
+    pub fn remove(&mut self, route: &Route) -> bool {
+        let Some((key, entry)) = self.find(route) else {
+            return false;
+        };
+        self.layer(route.table).half(route.dst).remove(&key);
+        self.actions.release(entry.action);
+        self.dirty.mark(route.dst);
+        true
+    }
+
+    fn find(&mut self, route: &Route) -> Option<(Key, Entry)> {
+        let entry = Entry {
+            action: self.actions.find(route)?,
+            fingerprint: route.fingerprint,
+        };
+        let equals = equals_of(route);
+        let half = self.layer(route.table).half(route.dst);
+        half.range(equals.0..=equals.1)
+            .find_map(|(key, found)| (*found == entry).then_some((*key, entry)))
+    }
+
+    /// What all routes do, by action number; `None` for a number that is not in use.
+    pub(super) fn actions(&self) -> impl Iterator<Item = Option<&Action>> {
+        self.actions.all()
+    }
+
+    /// The flattened routes of the /16s whose high 16 bits are `spans`, which must be in order.
+    pub(super) fn spans(&self, spans: &[u16]) -> impl Iterator<Item = Span> {
+        let primary = self.primary.covers(spans, &self.actions);
+        let fallback = self.fallback.covers(spans, &self.actions);
+        let covers = primary.into_iter().zip(fallback);
+        spans
+            .iter()
+            .zip(covers)
+            .map(|(&span, (primary, fallback))| {
+                let primary = self.primary.flatten(span, primary, &self.actions);
+                if self.fallback.is_empty() {
+                    return Span::from_segments(primary);
+                }
+                let fallback = self.fallback.flatten(span, fallback, &self.actions);
+                Span::from_segments(overlay(&primary, &fallback, |first, second| {
+                    self.either(first, second)
+                }))
+            })
+    }
+
+    /// The action when local and main say `first` and default says `second`.
+    fn either(&self, first: ActionId, second: ActionId) -> ActionId {
+        match self.actions.get(first).kind {
+            RouteKind::Throw => second,
+            // A kernel that never had a rule of the operator's goes on to the default table here,
+            // another one stops.
+            RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit
+                if second != NO_ROUTE =>
+            {
+                KERNEL_ONLY
+            }
+            _ => first,
+        }
+    }
+
+    /// The /16s that changed since the last call, by their high 16 bits, in order.
+    pub(super) fn take_dirty(&mut self) -> Vec<u16> {
+        self.dirty.take()
+    }
+
+    fn layer(&mut self, table: Table) -> &mut Layer {
+        match table {
+            Table::Local | Table::Main => &mut self.primary,
+            Table::Default => &mut self.fallback,
+        }
+    }
+}
+
+/// The ends of the range of routes that differ from `route` only in place.
+fn equals_of(route: &Route) -> (Key, Key) {
+    let first = Key {
+        prefix: route.dst,
+        table: route.table,
+        tos: route.tos,
+        metric: route.metric,
+        place: i32::MIN,
+    };
+    let last = Key {
+        place: i32::MAX,
+        ..first
+    };
+    (first, last)
+}
+
+/// A bit for each /16.
+struct DirtySpans(Box<[u64; 1024]>);
+
+impl Default for DirtySpans {
+    fn default() -> Self {
+        DirtySpans(Box::new([0; 1024]))
+    }
+}
+
+impl DirtySpans {
+    fn mark(&mut self, prefix: Prefix) {
+        for span in prefix.first() >> 16..=prefix.last() >> 16 {
+            self.0[span as usize / 64] |= 1 << (span % 64);
+        }
+    }
+
+    fn take(&mut self) -> Vec<u16> {
+        let mut spans = Vec::new();
+        for (word, bits) in self.0.iter_mut().enumerate() {
+            let bits = std::mem::take(bits);
+            spans.extend(
+                (0..64)
+                    .filter(|bit| bits >> bit & 1 == 1)
+                    // 1,024 words of 64 bits: below 65,536.
+                    .map(|bit| (word * 64 + bit) as u16),
+            );
+        }
+        spans
+    }
+}

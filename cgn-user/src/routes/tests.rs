@@ -1,0 +1,689 @@
+//! The whole module against hand-made cases and against a naive model.
+
+use std::net::Ipv4Addr;
+
+use super::*;
+
+mod model;
+mod properties;
+
+const INSIDE: u32 = 2;
+const OUTSIDE: u32 = 3;
+const TAGGED: u32 = 4;
+const OTHER: u32 = 9;
+
+fn ip(text: &str) -> Ipv4Addr {
+    text.parse().expect("an address")
+}
+
+fn prefix(text: &str) -> Prefix {
+    let (address, len) = text.split_once('/').expect("a prefix");
+    Prefix::new(ip(address), len.parse().expect("a length")).expect("a prefix")
+}
+
+fn mac(last: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 0, last]
+}
+
+fn link(ifindex: u32, vlan: Option<(u32, u16)>) -> Link {
+    Link {
+        ifindex,
+        name: format!("if{ifindex}"),
+        mac: mac(ifindex as u8),
+        mtu: 1500,
+        up: true,
+        vlan,
+    }
+}
+
+fn links() -> Vec<Link> {
+    vec![
+        link(1, None),
+        link(INSIDE, None),
+        link(OUTSIDE, None),
+        link(TAGGED, Some((OUTSIDE, 100))),
+        link(OTHER, None),
+    ]
+}
+
+fn ports() -> Vec<Port> {
+    let port = |device, side, phys_ifindex, vlan| Port {
+        device,
+        side,
+        phys_ifindex,
+        vlan,
+    };
+    vec![
+        port(0, Side::Inside, INSIDE, vec![]),
+        port(1, Side::Outside, OUTSIDE, vec![]),
+        port(1, Side::Outside, OUTSIDE, vec![100]),
+    ]
+}
+
+fn route(dst: &str, kind: RouteKind, paths: &[Path]) -> Route {
+    Route {
+        dst: prefix(dst),
+        table: match kind {
+            RouteKind::Local | RouteKind::Broadcast => Table::Local,
+            _ => Table::Main,
+        },
+        tos: 0,
+        metric: 0,
+        kind,
+        paths: paths.to_vec(),
+        mtu: None,
+        fingerprint: 0,
+    }
+}
+
+fn via(gateway: &str, ifindex: u32) -> Path {
+    Path {
+        gateway: Some(ip(gateway)),
+        ifindex,
+    }
+}
+
+fn on_link(ifindex: u32) -> Path {
+    Path {
+        gateway: None,
+        ifindex,
+    }
+}
+
+fn neighbour(ifindex: u32, address: &str, last: u8, state: NeighbourState) -> Neighbour {
+    Neighbour {
+        ifindex,
+        ip: ip(address),
+        mac: (last != 0).then(|| mac(last)),
+        state,
+    }
+}
+
+/// Inside 100.64.0.1/24, outside 198.51.100.1/24 with the default gateway .254, and on VLAN 100
+/// of the same device 203.0.113.1/24.
+fn tracker() -> Tracker {
+    let mut tracker = Tracker::new(ports());
+    tracker.set_links(links());
+    let mut routes = RouteTable::new();
+    let connected = [
+        (INSIDE, "100.64.0"),
+        (OUTSIDE, "198.51.100"),
+        (TAGGED, "203.0.113"),
+    ];
+    let mut addresses = Vec::new();
+    for (ifindex, net) in connected {
+        addresses.push(Address {
+            ifindex,
+            ip: ip(&format!("{net}.1")),
+            prefix_len: 24,
+        });
+        for (dst, kind) in [
+            (format!("{net}.1/32"), RouteKind::Local),
+            (format!("{net}.255/32"), RouteKind::Broadcast),
+            (format!("{net}.0/24"), RouteKind::Unicast),
+        ] {
+            routes.insert(&route(&dst, kind, &[on_link(ifindex)]), Placement::Last);
+        }
+    }
+    let default = route(
+        "0.0.0.0/0",
+        RouteKind::Unicast,
+        &[via("198.51.100.254", OUTSIDE)],
+    );
+    routes.insert(&default, Placement::Last);
+    tracker.set_routes(routes);
+    tracker.set_addresses(addresses);
+    tracker.set_neighbours(vec![
+        neighbour(INSIDE, "100.64.0.10", 10, NeighbourState::Reachable),
+        neighbour(INSIDE, "100.64.0.11", 11, NeighbourState::Stale),
+        neighbour(INSIDE, "100.64.0.12", 0, NeighbourState::Failed),
+        neighbour(OUTSIDE, "198.51.100.254", 254, NeighbourState::Permanent),
+        neighbour(TAGGED, "203.0.113.2", 2, NeighbourState::Delay),
+    ]);
+    tracker
+}
+
+fn add(tracker: &mut Tracker, route: Route) {
+    tracker.apply(Change::RouteAdded(route, Placement::First));
+}
+
+/// The Ethernet address that packets to `destination` go to.
+fn mac_to(fib: &Fib, destination: &str) -> Option<[u8; 6]> {
+    match fib.resolve(ip(destination)) {
+        Resolution::Hop(id) => Some(fib.next_hop(id).expect("the id is listed").mac),
+        _ => None,
+    }
+}
+
+#[test]
+fn resolves_as_the_kernel_does() {
+    let mut tracker = tracker();
+    let unicast = |dst, path: Path| route(dst, RouteKind::Unicast, &[path]);
+    add(
+        &mut tracker,
+        unicast("10.0.0.0/8", via("192.168.0.1", OTHER)),
+    );
+    add(
+        &mut tracker,
+        unicast("10.1.0.0/16", via("100.64.0.10", INSIDE)),
+    );
+    add(
+        &mut tracker,
+        unicast("10.1.2.0/24", via("100.64.0.13", INSIDE)),
+    );
+    add(
+        &mut tracker,
+        route("10.2.0.0/16", RouteKind::Blackhole, &[]),
+    );
+    add(
+        &mut tracker,
+        route("10.3.0.0/16", RouteKind::Unreachable, &[]),
+    );
+    add(&mut tracker, route("10.4.0.0/16", RouteKind::Prohibit, &[]));
+    add(&mut tracker, route("10.5.0.0/16", RouteKind::Throw, &[]));
+    add(
+        &mut tracker,
+        route("10.6.0.0/16", RouteKind::KernelOnly, &[]),
+    );
+    let fib = tracker.snapshot();
+    let unresolved = |gateway, ifindex, port| Resolution::Unresolved {
+        gateway: ip(gateway),
+        ifindex,
+        port,
+    };
+    let cases = [
+        ("an own address", "100.64.0.1", Resolution::Local),
+        ("a broadcast", "203.0.113.255", Resolution::Local),
+        ("loopback", "127.0.0.53", Resolution::Local),
+        ("multicast", "224.0.0.5", Resolution::Local),
+        (
+            "the limited broadcast",
+            "255.255.255.255",
+            Resolution::Local,
+        ),
+        ("no address", "0.0.0.0", Resolution::Local),
+        (
+            "a neighbour never heard of",
+            "100.64.0.99",
+            unresolved("100.64.0.99", INSIDE, 0),
+        ),
+        (
+            "a neighbour that does not answer",
+            "100.64.0.12",
+            unresolved("100.64.0.12", INSIDE, 0),
+        ),
+        (
+            "a neighbour on a VLAN",
+            "203.0.113.3",
+            unresolved("203.0.113.3", TAGGED, 2),
+        ),
+        (
+            "a gateway never heard of",
+            "10.1.2.3",
+            unresolved("100.64.0.13", INSIDE, 0),
+        ),
+        (
+            "not our port",
+            "10.255.0.1",
+            Resolution::OffPort { ifindex: OTHER },
+        ),
+        ("blackhole", "10.2.0.1", Resolution::Blackhole),
+        ("unreachable", "10.3.0.1", Resolution::Unreachable),
+        ("prohibit", "10.4.0.1", Resolution::Prohibited),
+        (
+            "throw, and nothing in the default table",
+            "10.5.0.1",
+            Resolution::NoRoute,
+        ),
+        (
+            "an IPv6 gateway and the like",
+            "10.6.0.1",
+            Resolution::KernelOnly,
+        ),
+    ];
+    for (what, destination, expected) in cases {
+        assert_eq!(fib.resolve(ip(destination)), expected, "{what}");
+    }
+    let hops = [
+        ("a neighbour", "100.64.0.10", 10),
+        ("a stale neighbour", "100.64.0.11", 11),
+        ("the default gateway", "8.8.8.8", 254),
+        ("another gateway", "10.1.3.1", 10),
+        ("a neighbour on a VLAN", "203.0.113.2", 2),
+    ];
+    for (what, destination, expected) in hops {
+        assert_eq!(mac_to(&fib, destination), Some(mac(expected)), "{what}");
+    }
+}
+
+#[test]
+fn a_next_hop_has_all_that_a_frame_needs() {
+    let mut tracker = tracker();
+    let mut small = route(
+        "192.0.2.0/24",
+        RouteKind::Unicast,
+        &[via("203.0.113.2", TAGGED)],
+    );
+    small.mtu = Some(1400);
+    add(&mut tracker, small);
+    let fib = tracker.snapshot();
+    let hop = |destination| match fib.resolve(ip(destination)) {
+        Resolution::Hop(id) => fib.next_hop(id).cloned(),
+        _ => None,
+    };
+    let expected = NextHop {
+        mac: mac(2),
+        src_mac: mac(TAGGED as u8),
+        phys_ifindex: OUTSIDE,
+        device: 1,
+        side: Side::Outside,
+        vlans: vec![100],
+        mtu: 1500,
+    };
+    assert_eq!(hop("203.0.113.2"), Some(expected.clone()), "on the link");
+    let smaller = NextHop {
+        mtu: 1400,
+        ..expected
+    };
+    assert_eq!(hop("192.0.2.1"), Some(smaller), "the route's MTU");
+}
+
+/// What only the kernel knows, or what depends on more than the destination, is left to it.
+#[test]
+fn doubt_is_left_to_the_kernel() {
+    let gateway = [via("198.51.100.254", OUTSIDE)];
+    let main = |dst| route(dst, RouteKind::Unicast, &gateway);
+    let fallback = |dst| Route {
+        table: Table::Default,
+        ..main(dst)
+    };
+    let for_tos = |dst| Route {
+        tos: 16,
+        ..main(dst)
+    };
+    let local = |dst| route(dst, RouteKind::Local, &[on_link(1)]);
+    let drop = |dst| route(dst, RouteKind::Blackhole, &[]);
+    let throw = |dst| route(dst, RouteKind::Throw, &[]);
+    let hop = Some(mac(254));
+    let cases = [
+        ("one route", vec![main("10.0.0.0/24")], hop),
+        (
+            "also one for a type of service",
+            vec![main("10.0.0.0/24"), for_tos("10.0.0.0/24")],
+            None,
+        ),
+        (
+            "inside a wide local route",
+            vec![local("10.0.0.0/8"), main("10.0.0.0/24")],
+            None,
+        ),
+        (
+            "the same, in one /16",
+            vec![local("10.0.0.0/20"), main("10.0.0.0/24")],
+            None,
+        ),
+        (
+            "dropped, and in the default table too",
+            vec![drop("10.0.0.0/24"), fallback("10.0.0.0/8")],
+            None,
+        ),
+        (
+            "thrown to the default table",
+            vec![throw("10.0.0.0/24"), fallback("10.0.0.0/8")],
+            hop,
+        ),
+    ];
+    for (what, routes, expected) in cases {
+        let mut tracker = tracker();
+        tracker.apply(Change::RouteGone(main("0.0.0.0/0")));
+        for route in routes {
+            add(&mut tracker, route);
+        }
+        let fib = tracker.snapshot();
+        assert_eq!(mac_to(&fib, "10.0.0.1"), expected, "{what}");
+        if expected.is_none() {
+            assert_eq!(
+                fib.resolve(ip("10.0.0.1")),
+                Resolution::KernelOnly,
+                "{what}"
+            );
+        }
+    }
+
+    let mut tracker = tracker();
+    tracker.set_kernel_decides(true);
+    let fib = tracker.snapshot();
+    assert_eq!(fib.resolve(ip("8.8.8.8")), Resolution::KernelOnly, "rules");
+    assert_eq!(fib.resolve(ip("100.64.0.1")), Resolution::Local, "rules");
+    assert!(summarise(&fib, &[]).iter().all(|&id| id == MIXED), "rules");
+    let locals_only = exact(&fib, 100);
+    assert!(
+        locals_only
+            .entries
+            .iter()
+            .all(|(_, to)| *to == Exact::Local)
+    );
+}
+
+#[test]
+fn takes_the_first_path_that_works() {
+    let paths = [
+        via("100.64.0.12", INSIDE),
+        via("198.51.100.254", OUTSIDE),
+        via("203.0.113.2", TAGGED),
+    ];
+    let mut tracker = tracker();
+    add(
+        &mut tracker,
+        route("10.0.0.0/8", RouteKind::Unicast, &paths),
+    );
+    let down = |ifindex, vlan| Link {
+        up: false,
+        ..link(ifindex, vlan)
+    };
+    let known = neighbour(INSIDE, "100.64.0.12", 12, NeighbourState::Reachable);
+    let steps = [
+        ("the first gateway does not answer", None, Some(254)),
+        (
+            "the first answers",
+            Some(Change::NeighbourSet(known)),
+            Some(12),
+        ),
+        (
+            "its link goes down",
+            Some(Change::LinkSet(down(INSIDE, None))),
+            Some(254),
+        ),
+        (
+            "so does the second's",
+            Some(Change::LinkSet(down(OUTSIDE, None))),
+            Some(2),
+        ),
+        (
+            "and the third's",
+            Some(Change::LinkSet(down(TAGGED, Some((OUTSIDE, 100))))),
+            None,
+        ),
+        (
+            "the second is back",
+            Some(Change::LinkSet(link(OUTSIDE, None))),
+            Some(254),
+        ),
+    ];
+    for (what, change, expected) in steps {
+        if let Some(change) = change {
+            assert!(tracker.apply(change), "{what}: a change that shows");
+        }
+        let fib = tracker.snapshot();
+        assert_eq!(mac_to(&fib, "10.0.0.1"), expected.map(mac), "{what}");
+    }
+}
+
+/// The kernel uses the first of the routes that are equal but for their place.
+#[test]
+fn placement_decides_among_equals() {
+    let to = |last: u8, metric, fingerprint| Route {
+        metric,
+        fingerprint,
+        ..route(
+            "10.0.0.0/8",
+            RouteKind::Unicast,
+            &[via(&format!("100.64.0.{last}"), INSIDE)],
+        )
+    };
+    let added = |route, placement| Change::RouteAdded(route, placement);
+    let steps = [
+        ("the first", added(to(10, 5, 0), Placement::First), Some(10)),
+        ("appended", added(to(11, 5, 0), Placement::Last), Some(10)),
+        (
+            "again: news from before a dump",
+            added(to(10, 5, 0), Placement::Last),
+            Some(10),
+        ),
+        (
+            "the same by another protocol",
+            added(to(10, 5, 7), Placement::Last),
+            Some(10),
+        ),
+        (
+            "one of these two goes",
+            Change::RouteGone(to(10, 5, 0)),
+            Some(11),
+        ),
+        (
+            "the other one too",
+            Change::RouteGone(to(10, 5, 7)),
+            Some(11),
+        ),
+        ("prepended", added(to(10, 5, 0), Placement::First), Some(10)),
+        (
+            "replaced by one not known",
+            added(to(12, 5, 0), Placement::Replace),
+            None,
+        ),
+        (
+            "what was replaced is gone",
+            Change::RouteGone(to(12, 5, 0)),
+            Some(11),
+        ),
+        (
+            "a better metric",
+            added(to(10, 1, 0), Placement::Last),
+            Some(10),
+        ),
+        ("gone", Change::RouteGone(to(10, 1, 0)), Some(11)),
+        (
+            "gone to the default route",
+            Change::RouteGone(to(11, 5, 0)),
+            Some(254),
+        ),
+    ];
+    let mut tracker = tracker();
+    let before = tracker.route_count();
+    for (what, change, expected) in steps {
+        assert!(tracker.apply(change), "{what}");
+        let fib = tracker.snapshot();
+        assert_eq!(mac_to(&fib, "10.0.0.1"), expected.map(mac), "{what}");
+    }
+    assert_eq!(tracker.route_count(), before);
+    assert!(
+        !tracker.apply(Change::RouteGone(to(11, 5, 0))),
+        "removing what is not there is reported"
+    );
+}
+
+#[test]
+fn a_neighbour_keeps_its_id() {
+    let mut tracker = tracker();
+    let id = |fib: &Fib| match fib.resolve(ip("8.8.8.8")) {
+        Resolution::Hop(id) => Some(id),
+        _ => None,
+    };
+    let first = tracker.snapshot();
+    let before = id(&first).expect("resolved");
+    let gateway =
+        |last, state| Change::NeighbourSet(neighbour(OUTSIDE, "198.51.100.254", last, state));
+
+    assert!(
+        !tracker.apply(gateway(254, NeighbourState::Stale)),
+        "nothing that shows"
+    );
+    assert!(
+        tracker.apply(gateway(77, NeighbourState::Reachable)),
+        "another MAC shows"
+    );
+    let fib = tracker.snapshot();
+    assert_eq!(id(&fib), Some(before), "the id stays");
+    assert_eq!(mac_to(&fib, "8.8.8.8"), Some(mac(77)));
+    assert_eq!(
+        mac_to(&first, "8.8.8.8"),
+        Some(mac(254)),
+        "snapshots do not change"
+    );
+
+    tracker.apply(gateway(0, NeighbourState::Failed));
+    let fib = tracker.snapshot();
+    assert_eq!(id(&fib), None);
+    assert!(fib.next_hop(before).is_none(), "the id is to be cleared");
+
+    tracker.apply(Change::NeighbourSet(neighbour(
+        INSIDE,
+        "100.64.0.50",
+        50,
+        NeighbourState::Reachable,
+    )));
+    tracker.apply(gateway(254, NeighbourState::Reachable));
+    let fib = tracker.snapshot();
+    assert_eq!(id(&fib), Some(before), "it is still the gateway's");
+    assert!(fib.generation() > first.generation());
+}
+
+#[test]
+fn without_ids_the_kernel_is_asked() {
+    let mut tracker = Tracker::with_hop_limit(ports(), 2);
+    tracker.set_links(links());
+    let mut routes = RouteTable::new();
+    routes.insert(
+        &route("100.64.0.0/24", RouteKind::Unicast, &[on_link(INSIDE)]),
+        Placement::Last,
+    );
+    tracker.set_routes(routes);
+    let reachable = |last| {
+        neighbour(
+            INSIDE,
+            &format!("100.64.0.{last}"),
+            last,
+            NeighbourState::Reachable,
+        )
+    };
+    tracker.set_neighbours(vec![reachable(10), reachable(11), reachable(12)]);
+    let fib = tracker.snapshot();
+    let count = |wanted: fn(&Resolution) -> bool| {
+        (10..13)
+            .filter(|last| wanted(&fib.resolve(ip(&format!("100.64.0.{last}")))))
+            .count()
+    };
+    assert_eq!(count(|r| matches!(r, Resolution::Hop(_))), 2);
+    assert_eq!(count(|r| *r == Resolution::KernelOnly), 1);
+    assert_eq!(fib.hops_without_id(), 1);
+    assert_eq!(exact(&fib, 100).entries.len(), 2);
+}
+
+#[test]
+fn the_exact_table_is_bounded() {
+    let mut tracker = tracker();
+    add(
+        &mut tracker,
+        route("192.0.2.0/28", RouteKind::Local, &[on_link(1)]),
+    );
+    add(
+        &mut tracker,
+        route("10.0.0.0/8", RouteKind::Local, &[on_link(1)]),
+    );
+    let fib = tracker.snapshot();
+    let all = exact(&fib, 1000);
+    let locals = all
+        .entries
+        .iter()
+        .filter(|(_, to)| *to == Exact::Local)
+        .count();
+    assert_eq!(
+        locals,
+        6 + 16,
+        "three own addresses, three broadcasts, a small local prefix"
+    );
+    assert_eq!(
+        all.entries.len(),
+        locals + 4,
+        "and four neighbours, the gateway among them"
+    );
+    assert_eq!(all.omitted, 1 << 24, "a /8 is not listed");
+    let some = exact(&fib, 23);
+    assert_eq!(some.entries, all.entries[..23], "own addresses come first");
+    assert_eq!(some.omitted, all.omitted + 3);
+}
+
+#[test]
+fn a_special_prefix_makes_its_16s_mixed() {
+    let fib = tracker().snapshot();
+    let span = |text: &str| (u32::from(ip(text)) >> 16) as usize;
+    let plain = summarise(&fib, &[]);
+    assert_ne!(plain[span("8.8.0.0")], MIXED);
+    for (what, special, inside) in [
+        ("a single address", "8.8.8.8/32", vec!["8.8.0.0"]),
+        ("a wide prefix", "8.8.0.0/14", vec!["8.8.0.0", "8.11.0.0"]),
+    ] {
+        let table = summarise(&fib, &[prefix(special)]);
+        for address in inside {
+            assert_eq!(table[span(address)], MIXED, "{what}");
+        }
+        assert_eq!(
+            table[span("8.7.0.0")],
+            plain[span("8.7.0.0")],
+            "{what}: outside"
+        );
+        assert_eq!(
+            table[span("8.12.0.0")],
+            plain[span("8.12.0.0")],
+            "{what}: outside"
+        );
+    }
+}
+
+#[test]
+fn own_addresses_of_a_port() {
+    let fib = tracker().snapshot();
+    let of = |port| fib.port_addresses(port).map(|a| a.ip).collect::<Vec<_>>();
+    assert_eq!(of(0), [ip("100.64.0.1")]);
+    assert_eq!(of(1), [ip("198.51.100.1")]);
+    assert_eq!(of(2), [ip("203.0.113.1")]);
+}
+
+#[test]
+fn probes_the_lost_then_the_stale() {
+    let mut tracker = tracker();
+    let paths = [via("100.64.0.13", INSIDE), via("192.168.0.1", OTHER)];
+    add(
+        &mut tracker,
+        route("10.0.0.0/8", RouteKind::Unicast, &paths),
+    );
+    tracker.apply(Change::NeighbourSet(neighbour(
+        OUTSIDE,
+        "198.51.100.254",
+        254,
+        NeighbourState::Stale,
+    )));
+    let fib = tracker.snapshot();
+    let asked: Vec<_> = tracker.probes(&fib).iter().map(|probe| probe.ip).collect();
+    let expected = ["100.64.0.13", "198.51.100.254", "100.64.0.11"].map(ip);
+    assert_eq!(
+        asked, expected,
+        "a lost gateway, a stale gateway, a stale neighbour; no other port"
+    );
+
+    let wants = |ifindex, address| {
+        tracker.wants_probe(Probe {
+            ifindex,
+            ip: ip(address),
+        })
+    };
+    assert!(wants(INSIDE, "100.64.0.12"), "failed");
+    assert!(wants(INSIDE, "100.64.0.77"), "unknown");
+    assert!(!wants(INSIDE, "100.64.0.10"), "reachable");
+    tracker.apply(Change::NeighbourSet(neighbour(
+        INSIDE,
+        "100.64.0.12",
+        1,
+        NeighbourState::Permanent,
+    )));
+    let wants = |ifindex, address| {
+        tracker.wants_probe(Probe {
+            ifindex,
+            ip: ip(address),
+        })
+    };
+    assert!(
+        !wants(INSIDE, "100.64.0.12"),
+        "permanent entries are not touched"
+    );
+}

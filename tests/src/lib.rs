@@ -1,0 +1,2 @@
+//! What the tests, the demo and the bench share.
+

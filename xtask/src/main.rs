@@ -1,0 +1,68 @@
+//! `cargo xtask`: every command that a person or CI runs, one module for each.
+//!
+//! A new command is one module with `Args` and `run`, one variant below and one arm in `main`.
+
+mod bpf_linker;
+mod check_deps;
+mod core_sources;
+mod debian;
+mod ebpf;
+mod ebpf_build;
+mod leftovers;
+mod lint;
+mod object_record;
+mod programs;
+mod rustc_wrapper;
+mod setup;
+mod step;
+mod strip;
+mod test;
+mod test_report;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, checks, tests and shows the CGN.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Get what rebuilding the BPF object needs: core's sources and bpf-linker
+    Setup(setup::Args),
+    /// Rebuild the committed BPF object from source, or check it with --check
+    Ebpf(ebpf::Args),
+    /// Formatting, clippy, dependency directions and the object's record
+    Lint,
+    /// Check which crate may depend on which, and that the pure modules are pure
+    CheckDeps,
+    /// Run every test; with --kernel 6.1 those that load the object, in a guest
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    if std::env::var_os(rustc_wrapper::SWITCH).is_some() {
+        return rustc_wrapper::run();
+    }
+    let result = match Cli::parse().command {
+        Command::Setup(args) => setup::run(&args),
+        Command::Ebpf(args) => ebpf::run(&args),
+        Command::Lint => lint::run(),
+        Command::CheckDeps => check_deps::run(),
+        Command::Test(args) => test::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

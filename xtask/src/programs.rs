@@ -1,0 +1,246 @@
+//! What the tests need of the machine: which Debian package brings it, how to see whether it is
+//! there, and why the tests want it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::step::{note, step};
+use crate::{debian, workspace};
+
+/// How to see that a package is there.
+enum Sign {
+    Program(&'static str),
+    File(&'static str),
+    /// A module of the system's Python; another Python on `PATH` does not see Debian's packages.
+    PythonModule(&'static str),
+}
+
+struct Need {
+    package: &'static str,
+    sign: Sign,
+    why: &'static str,
+}
+
+const fn need(package: &'static str, sign: Sign, why: &'static str) -> Need {
+    Need { package, sign, why }
+}
+
+/// Needed to compile the test package: libbpf-rs builds C code.
+const BUILD: &[Need] = &[
+    need(
+        "gcc",
+        Sign::Program("cc"),
+        "compiles libbpf, the second loader of the object",
+    ),
+    need("make", Sign::Program("make"), "builds libbpf"),
+    need(
+        "pkg-config",
+        Sign::Program("pkg-config"),
+        "finds the two libraries below",
+    ),
+    need(
+        "libelf-dev",
+        Sign::File("/usr/include/gelf.h"),
+        "libbpf reads the object with it",
+    ),
+    need(
+        "zlib1g-dev",
+        Sign::File("/usr/include/zlib.h"),
+        "libelf's sections may be compressed",
+    ),
+];
+
+/// Needed while tests run; a test whose program is missing skips itself.
+const RUN: &[Need] = &[
+    need(
+        "iproute2",
+        Sign::Program("ip"),
+        "makes namespaces, veth pairs and routes",
+    ),
+    need(
+        "ethtool",
+        Sign::Program("ethtool"),
+        "switches checksum offload of veth ends off and on",
+    ),
+    need(
+        "iputils-ping",
+        Sign::Program("ping"),
+        "ICMP echo from a kernel socket",
+    ),
+    need("iperf3", Sign::Program("iperf3"), "TCP and UDP streams"),
+    need(
+        "curl",
+        Sign::Program("curl"),
+        "fetches pages, and the metrics",
+    ),
+    need(
+        "python3",
+        Sign::Program("python3"),
+        "its http.server is the web server",
+    ),
+    need(
+        "tcpdump",
+        Sign::Program("tcpdump"),
+        "sees packets on the wire, outside our own code",
+    ),
+    need(
+        "python3-scapy",
+        Sign::PythonModule("scapy"),
+        "makes odd packets and judges ours",
+    ),
+    need(
+        "bpftool",
+        Sign::Program("bpftool"),
+        "a foreign look at programs, maps and BTF",
+    ),
+];
+
+/// Needed to boot a guest kernel.
+const GUEST: &[Need] = &[
+    need(
+        "qemu-system-x86",
+        Sign::Program("qemu-system-x86_64"),
+        "emulates the guest's processor",
+    ),
+    need(
+        "busybox-static",
+        Sign::Program("busybox"),
+        "the guest's first program",
+    ),
+    need(
+        "kmod",
+        Sign::Program("depmod"),
+        "orders the modules, and loads them in the guest",
+    ),
+];
+
+/// Whether the test package can be compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum BuildSupport {
+    Complete,
+    WithoutTestPackage,
+}
+
+impl BuildSupport {
+    /// What cargo must leave out.
+    pub fn excluded(self) -> &'static [&'static str] {
+        match self {
+            Self::Complete => &[],
+            Self::WithoutTestPackage => &["--exclude", "cgn-tests"],
+        }
+    }
+}
+
+/// Gets what compiling the tests needs.
+pub fn ensure_build() -> Result<BuildSupport> {
+    let missing = ensure("build needs of the tests", BUILD)?;
+    if missing.is_empty() {
+        return Ok(BuildSupport::Complete);
+    }
+    note("the package cgn-tests is left out: libbpf cannot be compiled");
+    Ok(BuildSupport::WithoutTestPackage)
+}
+
+/// Gets what running the tests needs.
+pub fn ensure_run() -> Result<()> {
+    ensure("programs that the tests use", RUN)?;
+    if promtool_folder().is_none() && debian::has_apt() {
+        step("promtool, not installed but unpacked", || {
+            if let Err(error) = unpack_promtool() {
+                note(format_args!("not to be had: {error:#}"));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Gets what booting a guest needs; returns the packages that are still missing.
+pub fn ensure_guest() -> Result<Vec<&'static str>> {
+    ensure("programs that the guest needs", GUEST)
+}
+
+/// Folder of `promtool`, if it is on this machine.
+pub fn promtool_folder() -> Option<PathBuf> {
+    workspace::find_program("promtool")
+        .or_else(|| {
+            Some(unpacked_promtool().join("usr/bin/promtool")).filter(|file| file.is_file())
+        })
+        .and_then(|program| program.parent().map(Path::to_path_buf))
+}
+
+/// Installs what is missing, as root on a machine with apt; otherwise says how to. Returns what is missing still.
+fn ensure(what: &str, needs: &'static [Need]) -> Result<Vec<&'static str>> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !need.sign.is_there()).collect();
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    step(what, || {
+        for need in &missing {
+            note(format_args!("missing: {} ({})", need.package, need.why));
+        }
+        if workspace::is_root() && debian::has_apt() {
+            // One that the distribution lacks must not keep the others away.
+            if debian::install(&packages).is_err() {
+                for package in &packages {
+                    if let Err(error) = debian::install(&[package]) {
+                        note(format_args!("{package}: {error:#}"));
+                    }
+                }
+            }
+        } else {
+            note(format_args!(
+                "not installed here; as root: apt-get install {}",
+                packages.join(" ")
+            ));
+        }
+        Ok(())
+    })?;
+    Ok(missing
+        .iter()
+        .filter(|need| !need.sign.is_there())
+        .map(|need| need.package)
+        .collect())
+}
+
+impl Sign {
+    fn is_there(&self) -> bool {
+        match self {
+            Self::Program(name) => workspace::find_program(name).is_some(),
+            Self::File(path) => Path::new(path).is_file(),
+            Self::PythonModule(name) => Command::new("/usr/bin/python3")
+                .args(["-c", &format!("import {name}")])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success()),
+        }
+    }
+}
+
+/// Debian has promtool only inside the package of the server, and installing that starts a server on
+/// this machine; so it is unpacked beside our other tools.
+fn unpack_promtool() -> Result<()> {
+    let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let suite_name = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .unwrap_or("stable");
+    for archive in debian::archives()? {
+        let Ok(suite) = debian::Suite::open(&archive, suite_name) else {
+            continue;
+        };
+        if let Some(offer) = suite.offers("prometheus")?.first() {
+            return suite.unpack(offer, &unpacked_promtool());
+        }
+    }
+    anyhow::bail!("no suite {suite_name} with the package prometheus")
+}
+
+fn unpacked_promtool() -> PathBuf {
+    workspace::store().join("prometheus")
+}

@@ -1,0 +1,78 @@
+//! Where things are: the repository, its target directory, the toolchain in use.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::step;
+
+/// Top folder of the repository.
+pub fn root() -> PathBuf {
+    // The variable is there when cargo runs this program; the constant serves a program that was
+    // started by hand from target/.
+    let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest_dir
+        .parent()
+        .map_or_else(|| manifest_dir.clone(), Path::to_path_buf)
+}
+
+/// Cargo's target directory, also when `CARGO_TARGET_DIR` moves it.
+pub fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root().join(dir),
+        None => root().join("target"),
+    }
+}
+
+/// Where these commands keep what they fetch and build; `cargo clean` empties it.
+pub fn store() -> PathBuf {
+    target_dir().join("xtask")
+}
+
+/// The cargo that runs us, in the repository's top folder.
+pub fn cargo() -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root());
+    command
+}
+
+/// The version line of the rustc in use, such as `rustc 1.95.0 (59807616e 2026-04-14)`.
+pub fn rustc_version() -> Result<String> {
+    let line = step::capture(Command::new("rustc").arg("--version").current_dir(root()))?;
+    Ok(line.trim().to_owned())
+}
+
+/// The number in a version line: `1.95.0` of `rustc 1.95.0 (59807616e 2026-04-14)`.
+pub fn version_number(version_line: &str) -> Result<&str> {
+    version_line
+        .split_whitespace()
+        .nth(1)
+        .with_context(|| format!("no version number in {version_line:?}"))
+}
+
+/// Folder of the toolchain in use.
+pub fn sysroot() -> Result<PathBuf> {
+    let line = step::capture(
+        Command::new("rustc")
+            .args(["--print", "sysroot"])
+            .current_dir(root()),
+    )?;
+    Ok(PathBuf::from(line.trim()))
+}
+
+/// True when this process may load programs and make namespaces.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// First file of this name on `PATH`, or in the folders of system programs, which a user's `PATH` often lacks.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
