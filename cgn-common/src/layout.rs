@@ -619,8 +619,9 @@ impl NextHopEntry {
             vlans: self.vlans(),
         }
     }
-    /// Replaces the entry. For a moment a packet may see half of it; user
-    /// space therefore gives a changed next hop a new number.
+    /// Replaces the entry. Only the link addresses of a neighbour ever change
+    /// under a number; a packet in that moment may get one of each, and a
+    /// switch then drops it.
     pub fn write(&self, hop: &NextHop) {
         let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (hop.destination_mac, hop.source_mac);
         self.0[0].store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));

@@ -13,8 +13,16 @@
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
 
 pub mod alloc;
+pub mod api;
+pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod engine;
 pub mod maplog;
+pub mod metrics;
 pub mod netlink;
+pub mod policy;
 pub mod routes;
+pub mod slowpath;
+pub mod state;
+pub mod supervisor;

@@ -1,2 +1,8 @@
 //! What the tests, the demo and the bench share.
 
+pub mod lab;
+pub mod skip;
+
+pub mod bench;
+pub mod harness;
+pub mod packets;

@@ -1,4 +1,4 @@
-//! `cargo xtask ebpf`: rebuilds the committed BPF object; with `--check`, proves that object and
+//! `cargo xtask ebpf`: rebuilds the committed BPF objects; with `--check`, proves that objects and
 //! sources belong together.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 
 use crate::ebpf_build::{self, FLAGS, Tools};
-use crate::object_record::{OBJECT, Record, sha256};
+use crate::object_record::{ARTIFACTS, Artifact, Record, sha256};
 use crate::step::{note, step};
 use crate::{bpf_linker, workspace};
 
@@ -32,9 +32,9 @@ pub fn run(args: &Args) -> Result<()> {
 /// The check without rights, network or special tools; a fresh build only where it is possible
 /// unless `must_rebuild`.
 pub fn check(must_rebuild: bool) -> Result<()> {
-    let record = step("BPF object: recorded checksums", check_record)?;
-    match tools_like(&record) {
-        Ok(tools) => step("BPF object: fresh build, same bytes", || compare(&tools)),
+    let records = step("BPF objects: recorded checksums", check_records)?;
+    match tools_like(&records) {
+        Ok(tools) => step("BPF objects: fresh build, same bytes", || compare(&tools)),
         Err(error) if must_rebuild => Err(error),
         Err(error) => {
             note(format_args!("no fresh build to compare with: {error:#}"));
@@ -43,53 +43,74 @@ pub fn check(must_rebuild: bool) -> Result<()> {
     }
 }
 
-fn check_record() -> Result<Record> {
+fn check_records() -> Result<Vec<Record>> {
     let root = workspace::root();
-    let record = Record::read(&root)?;
-    let mut differences = record.differences(&root);
-    if record.tools.get("flags") != Some(&flags()) {
-        differences.push("the build flags in xtask/src/ebpf_build.rs have changed".to_owned());
+    let mut differences = Vec::new();
+    let mut records = Vec::new();
+    for artifact in ARTIFACTS {
+        let record = Record::read(&root, artifact)?;
+        differences.extend(record.differences(&root, artifact));
+        if record.tools.get("flags") != Some(&flags()) {
+            differences.push("the build flags in xtask/src/ebpf_build.rs have changed".to_owned());
+        }
+        note(format_args!(
+            "{}: {} files recorded",
+            artifact.object,
+            record.files.len()
+        ));
+        records.push(record);
     }
     if !differences.is_empty() {
+        differences.dedup();
         bail!(
-            "the committed object and its sources do not belong together:\n  {}\n\
-             Remedy: run `cargo xtask ebpf` and commit cgn-user/bpf with the sources.",
+            "the committed objects and their sources do not belong together:\n  {}\n\
+             Remedy: run `cargo xtask ebpf` and commit cgn-user/bpf and tests/bpf with the sources.",
             differences.join("\n  ")
         );
     }
-    note(format_args!("{} files as recorded", record.files.len()));
-    Ok(record)
+    Ok(records)
 }
 
 /// The tools for a fresh build; an error when another compiler than the recorded one is in use,
 /// because its object may rightly differ.
-fn tools_like(record: &Record) -> Result<Tools> {
+fn tools_like(records: &[Record]) -> Result<Tools> {
     let here = workspace::rustc_version()?;
-    let recorded = record.tools.get("rustc").map_or("nothing", String::as_str);
-    if here != recorded {
-        bail!("the object was built by {recorded}, and here is {here}");
+    for record in records {
+        let recorded = record.tools.get("rustc").map_or("nothing", String::as_str);
+        if here != recorded {
+            bail!("the object was built by {recorded}, and here is {here}");
+        }
     }
     Tools::find()
 }
 
 fn compare(tools: &Tools) -> Result<()> {
-    let committed = workspace::root().join(OBJECT);
+    ebpf_build::compile(tools)?;
+    for artifact in ARTIFACTS {
+        compare_one(artifact)?;
+    }
+    Ok(())
+}
+
+fn compare_one(artifact: &Artifact) -> Result<()> {
+    let object = artifact.object;
+    let committed = workspace::root().join(object);
     let committed =
         fs::read(&committed).with_context(|| format!("cannot read {}", committed.display()))?;
-    let built = ebpf_build::build(tools)?;
+    let built = ebpf_build::built(artifact.binary)?;
     if built.object != committed {
-        let copy = workspace::store().join("cgn.bpf.o");
+        let copy = workspace::store().join(format!("{}.bpf.o", artifact.binary));
         fs::write(&copy, &built.object)
             .with_context(|| format!("cannot write {}", copy.display()))?;
         bail!(
-            "a fresh build has other bytes ({}, sha256 {}) than the committed {OBJECT}.\n\
-             Remedy: run `cargo xtask ebpf` and commit cgn-user/bpf.",
+            "a fresh build has other bytes ({}, sha256 {}) than the committed {object}.\n\
+             Remedy: run `cargo xtask ebpf` and commit cgn-user/bpf and tests/bpf.",
             copy.display(),
             sha256(&built.object)
         );
     }
     note(format_args!(
-        "{} bytes, sha256 {}",
+        "{object}: {} bytes, sha256 {}",
         committed.len(),
         sha256(&committed)
     ));
@@ -97,10 +118,16 @@ fn compare(tools: &Tools) -> Result<()> {
 }
 
 fn rebuild() -> Result<()> {
-    let root = workspace::root();
     let tools = Tools::find()?;
-    let built = step("compiling cgn-ebpf for BPF", || ebpf_build::build(&tools))?;
-    let object = root.join(OBJECT);
+    step("compiling cgn-ebpf for BPF", || ebpf_build::compile(&tools))?;
+    ARTIFACTS.iter().try_for_each(store)
+}
+
+/// Writes a built object and its record to where they are committed.
+fn store(artifact: &Artifact) -> Result<()> {
+    let root = workspace::root();
+    let built = ebpf_build::built(artifact.binary)?;
+    let object = root.join(artifact.object);
     if let Some(folder) = object.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
@@ -111,9 +138,10 @@ fn rebuild() -> Result<()> {
         ("bpf-linker".to_owned(), bpf_linker::VERSION.to_owned()),
         ("flags".to_owned(), flags()),
     ]);
-    Record::take(&root, &built.sources, tools)?.write(&root)?;
+    Record::take(&root, artifact, &built.sources, tools)?.write(&root, artifact)?;
     note(format_args!(
-        "{OBJECT}: {} bytes, sha256 {}",
+        "{}: {} bytes, sha256 {}",
+        artifact.object,
         built.object.len(),
         sha256(&built.object)
     ));

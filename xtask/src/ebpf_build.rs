@@ -15,9 +15,6 @@ use crate::{bpf_linker, core_sources, rustc_wrapper, workspace};
 /// Target triple of the object: BPF, little-endian.
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Name of the binary target of `cgn-ebpf`.
-const BINARY: &str = "cgn";
-
 /// What every build passes to rustc; part of the object's record.
 pub const FLAGS: &[&str] = &[
     // BTF is made from debug information, so the compiler must write it; it is stripped afterwards.
@@ -68,14 +65,18 @@ fn target_dir() -> PathBuf {
     workspace::store().join("ebpf")
 }
 
-/// Builds the object below the target directory and returns it without DWARF.
-pub fn build(tools: &Tools) -> Result<Built> {
+/// Compiles every binary target below the target directory.
+pub fn compile(tools: &Tools) -> Result<()> {
     lock()?;
-    step::run(&mut cargo(tools, "build")?)?;
+    step::run(&mut cargo(tools, "build")?)
+}
+
+/// What [`compile`] made of one binary target, without DWARF.
+pub fn built(binary: &str) -> Result<Built> {
     let output = target_dir().join(TARGET).join("release");
-    let linked = output.join(BINARY);
+    let linked = output.join(binary);
     let object = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
-    let dep_info = output.join(format!("{BINARY}.d"));
+    let dep_info = output.join(format!("{binary}.d"));
     let text = fs::read_to_string(&dep_info)
         .with_context(|| format!("cannot read {}", dep_info.display()))?;
     Ok(Built {

@@ -2,6 +2,7 @@
 //!
 //! A new command is one module with `Args` and `run`, one variant below and one arm in `main`.
 
+mod bench;
 mod bpf_linker;
 mod check_deps;
 mod core_sources;
@@ -45,6 +46,8 @@ enum Command {
     CheckDeps,
     /// Run every test; with --kernel 6.1 those that load the object, in a guest
     Test(test::Args),
+    /// Measure: `bench micro` tells what one packet costs
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         return rustc_wrapper::run();
     }
     let result = match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Ebpf(args) => ebpf::run(&args),
         Command::Lint => lint::run(),

@@ -1,4 +1,4 @@
-//! The record beside the committed object: what it was built from, as checksums.
+//! The committed objects, and the record beside each: what it was built from, as checksums.
 //!
 //! Its lines are those of `sha256sum`, so `sha256sum -c` from the top folder checks them as well.
 
@@ -9,11 +9,29 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-/// The committed object, relative to the repository's top.
-pub const OBJECT: &str = "cgn-user/bpf/cgn.bpf.o";
+/// A committed object; paths are relative to the repository's top.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// Binary target of `cgn-ebpf`.
+    pub binary: &'static str,
+    pub object: &'static str,
+    /// The record beside it.
+    pub record: &'static str,
+}
 
-/// The record beside it.
-pub const RECORD: &str = "cgn-user/bpf/cgn.bpf.o.sources";
+/// Every committed object.
+pub const ARTIFACTS: &[Artifact] = &[
+    Artifact {
+        binary: "cgn",
+        object: "cgn-user/bpf/cgn.bpf.o",
+        record: "cgn-user/bpf/cgn.bpf.o.sources",
+    },
+    Artifact {
+        binary: "cgn-bench",
+        object: "tests/bpf/cgn-bench.bpf.o",
+        record: "tests/bpf/cgn-bench.bpf.o.sources",
+    },
+];
 
 /// Inputs of the build that the compiler's own list of files does not hold.
 const BUILD_FILES: &[&str] = &[
@@ -23,7 +41,8 @@ const BUILD_FILES: &[&str] = &[
     "rust-toolchain.toml",
 ];
 
-const HEADLINE: &str = "# cgn.bpf.o and all that it was built from. `cargo xtask ebpf` writes this file, `cargo xtask ebpf --check` compares.";
+/// What follows the object's name in the first line.
+const HEADLINE: &str = "and all that it was built from. `cargo xtask ebpf` writes this file, `cargo xtask ebpf --check` compares.";
 
 /// What the object was built with and from.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +57,7 @@ impl Record {
     /// Takes the checksums of the object and its sources as they are on disk.
     pub fn take(
         root: &Path,
+        artifact: &Artifact,
         sources: &BTreeSet<PathBuf>,
         tools: BTreeMap<String, String>,
     ) -> Result<Self> {
@@ -45,7 +65,7 @@ impl Record {
             BUILD_FILES
                 .iter()
                 .copied()
-                .chain([OBJECT])
+                .chain([artifact.object])
                 .map(PathBuf::from),
         );
         let files = paths
@@ -55,23 +75,23 @@ impl Record {
     }
 
     /// Reads the committed record.
-    pub fn read(root: &Path) -> Result<Self> {
-        let path = root.join(RECORD);
+    pub fn read(root: &Path, artifact: &Artifact) -> Result<Self> {
+        let path = root.join(artifact.record);
         let text = fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}; remedy: cargo xtask ebpf", path.display()))?;
-        Self::parse(&text).with_context(|| format!("in {RECORD}"))
+        Self::parse(&text).with_context(|| format!("in {}", artifact.record))
     }
 
     /// Writes the record beside the object.
-    pub fn write(&self, root: &Path) -> Result<()> {
-        let path = root.join(RECORD);
-        fs::write(&path, self.to_text()).with_context(|| format!("cannot write {}", path.display()))
+    pub fn write(&self, root: &Path, artifact: &Artifact) -> Result<()> {
+        let path = root.join(artifact.record);
+        fs::write(&path, self.to_text(artifact)).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Compares with the files on disk and returns a sentence for each difference.
-    pub fn differences(&self, root: &Path) -> Vec<String> {
+    pub fn differences(&self, root: &Path, artifact: &Artifact) -> Vec<String> {
         let mut differences = Vec::new();
-        for path in BUILD_FILES.iter().chain(&[OBJECT]) {
+        for path in BUILD_FILES.iter().chain(&[artifact.object]) {
             if !self.files.contains_key(Path::new(path)) {
                 differences.push(format!("{path} is not in the record"));
             }
@@ -86,8 +106,10 @@ impl Record {
         differences
     }
 
-    fn to_text(&self) -> String {
-        let mut text = format!("{HEADLINE}\n");
+    fn to_text(&self, artifact: &Artifact) -> String {
+        let object = Path::new(artifact.object);
+        let name = object.file_name().unwrap_or(object.as_os_str());
+        let mut text = format!("# {} {HEADLINE}\n", name.display());
         for (tool, version) in &self.tools {
             text.push_str(&format!("# {tool}: {version}\n"));
         }

@@ -19,6 +19,11 @@ pub fn route<T: Tables>(tables: &T, source: u32, destination: u32) -> Route<'_> 
 
 #[inline(always)]
 fn route_exactly<T: Tables>(tables: &T, source: u32, destination: u32) -> Route<'_> {
+    // A pool address stays one even where the operator also gave it to the
+    // router, as is done to announce it.
+    if rows_of(tables, destination).is_pool_address() {
+        return Route::Pool;
+    }
     match tables.exact_route(destination) {
         Some(EXACT_LOCAL) => return Route::Local,
         Some(number) => {
@@ -27,9 +32,6 @@ fn route_exactly<T: Tables>(tables: &T, source: u32, destination: u32) -> Route<
             }
         }
         None => {}
-    }
-    if rows_of(tables, destination).is_pool_address() {
-        return Route::Pool;
     }
     tables.kernel_route(source, destination)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, page_of};
-use cgn_common::layout::{Page, Rows, SubscriberHead, slab_lines};
+use cgn_common::layout::{LAYOUT_VERSION, Page, Rows, SubscriberHead, slab_lines};
 
 use super::memory::{Memory, Sizes};
 
@@ -77,6 +77,33 @@ impl Geometry {
             outside_pages,
             first_lines,
         }
+    }
+
+    /// First word of the settings: layout version, and a hash (FNV-1a) of
+    /// everything that decides where things stand. Pinned tables with another
+    /// word are not adopted.
+    #[must_use]
+    pub fn layout_word(&self) -> u64 {
+        let mut hash = 0x811c_9dc5_u32;
+        let mut mix = |value: u32| {
+            for byte in value.to_le_bytes() {
+                hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+            }
+        };
+        for pool in &self.pools {
+            mix(pool.block_shift);
+            mix(pool.max_blocks);
+            for (first, last) in &pool.addresses {
+                mix(first.to_bits());
+                mix(last.to_bits());
+            }
+        }
+        for range in &self.subscribers {
+            mix(range.first.to_bits());
+            mix(range.last.to_bits());
+            mix(u32::from(range.pool));
+        }
+        u64::from(LAYOUT_VERSION) | u64::from(hash) << 32
     }
 
     /// Header line of a slab.

@@ -9,6 +9,7 @@ use cgn_common::layout::{
     BlockEntry, OwnedBlock, Rows, SubscriberHead, Used, header, slab_lines,
 };
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
+use cgn_common::verdict::Protocol;
 
 use super::geometry::Geometry;
 use super::memory::Memory;
@@ -170,6 +171,13 @@ pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
                 .0,
             );
             subscriber.blocks[count - 1].store(0);
+            // Whoever is the newest block now may ask for the next one.
+            for block in &subscriber.blocks[..count - 1] {
+                let line = OwnedBlock(block.load()).slab_line();
+                if let Some(head) = memory.slabs.get(line) {
+                    head.0[header::REQUESTED].store(0);
+                }
+            }
         }
     }
     if let Some(row) = row_of(memory, geometry, grant).and_then(|row| memory.blocks.get(row)) {
@@ -189,6 +197,25 @@ pub fn refuse(memory: &Memory, subscriber: u32, refused: bool) {
         };
         entry.head.store(new);
     }
+}
+
+/// Ports in use, by protocol, in each block of a subscriber.
+#[must_use]
+pub fn ports_used(memory: &Memory, subscriber: u32) -> Vec<(u32, [u32; 3])> {
+    let Some(entry) = memory.subscribers.get(subscriber) else {
+        return Vec::new();
+    };
+    let count = SubscriberHead(entry.head.load()).block_count() as usize;
+    entry
+        .blocks
+        .iter()
+        .take(count)
+        .filter_map(|block| {
+            let line = OwnedBlock(block.load()).slab_line();
+            let used = Used(memory.slabs.get(line)?.0[header::USED].load());
+            Some((line, Protocol::ALL.map(|protocol| used.of(protocol))))
+        })
+        .collect()
 }
 
 /// Row in `BLOCKS` of a block.

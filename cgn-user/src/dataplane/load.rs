@@ -11,7 +11,7 @@ use aya::maps::{DevMap, HashMap, Map, MapData, PerCpuArray, RingBuf, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
 use cgn_common::counters::Counters;
-use cgn_common::layout::{self, LAYOUT_VERSION, Link, MapSpec, VlanKey, VlanRole};
+use cgn_common::layout::{self, Link, MapSpec, VlanKey, VlanRole};
 
 use super::memory::{Memory, Sizes, Table};
 
@@ -30,6 +30,12 @@ pub enum LoadError {
         map: &'static str,
         #[source]
         source: aya::maps::MapError,
+    },
+    #[error("packets cannot be redirected to interface {ifindex}")]
+    Device {
+        ifindex: u32,
+        #[source]
+        source: aya::maps::xdp::XdpMapError,
     },
     #[error("the BPF object has no program {0}")]
     NoProgram(&'static str),
@@ -124,9 +130,6 @@ impl Dataplane {
         }
         let ebpf = loader.load(object).map_err(LoadError::Object)?;
         let memory = map_memory(&ebpf, sizes)?;
-        if let Some(settings) = memory.settings.get(0) {
-            settings.layout.store(layout_word(sizes));
-        }
         Ok(Self {
             ebpf,
             memory: std::sync::Arc::new(memory),
@@ -165,14 +168,28 @@ impl Dataplane {
     /// The kernel's.
     pub fn counters(&self) -> Result<Counters, LoadError> {
         let map: PerCpuArray<&MapData, CountersValue> = self.map(&layout::COUNTERS)?;
-        let mut total = Counters::ZERO;
-        let values = map.get(&0, 0).map_err(failed(&layout::COUNTERS))?;
-        for value in values.iter() {
-            // SAFETY: same size (asserted below), and any integers are Counters.
-            let counters: Counters = unsafe { std::mem::transmute_copy(&value.0) };
-            total.merge(&counters);
-        }
-        Ok(total)
+        sum(&map)
+    }
+
+    /// A reader of the fast path's counters for other threads.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn counters_reader(&self) -> Result<impl Fn() -> Counters + Send + Sync + 'static, LoadError> {
+        let spec = &layout::COUNTERS;
+        let Some(Map::PerCpuArray(data)) = self.ebpf.map(spec.name) else {
+            return Err(LoadError::NoMap(spec.name));
+        };
+        let copy = data.fd().as_fd().try_clone_to_owned();
+        let copy = copy.map_err(|source| LoadError::Memory {
+            map: spec.name,
+            elements: 1,
+            source,
+        })?;
+        let data = MapData::from_fd(copy).map_err(failed(spec))?;
+        let map: PerCpuArray<MapData, CountersValue> =
+            PerCpuArray::try_from(Map::PerCpuArray(data)).map_err(failed(spec))?;
+        Ok(move || sum(&map).unwrap_or_default())
     }
 
     /// Sets (or, with `None`, removes) the route of one very address.
@@ -220,7 +237,7 @@ impl Dataplane {
     pub fn set_device(&mut self, device: u16, ifindex: u32) -> Result<(), LoadError> {
         let mut map: DevMap<&mut MapData> = self.map_mut(&layout::DEVICES)?;
         map.set(u32::from(device), ifindex, None, 0)
-            .map_err(failed(&layout::DEVICES))
+            .map_err(|source| LoadError::Device { ifindex, source })
     }
 
     /// Delivers punted packets of socket number `number` to `socket`.
@@ -269,13 +286,21 @@ impl Dataplane {
     }
 }
 
-const _: () = assert!(size_of::<CountersValue>() == size_of::<Counters>());
-
-/// First word of the settings of tables with these sizes.
-#[must_use]
-pub fn layout_word(sizes: Sizes) -> u64 {
-    u64::from(LAYOUT_VERSION) | u64::from(sizes.fingerprint()) << 32
+/// Counters of all processors together.
+fn sum<D: std::borrow::Borrow<MapData>>(
+    map: &PerCpuArray<D, CountersValue>,
+) -> Result<Counters, LoadError> {
+    let mut total = Counters::ZERO;
+    let values = map.get(&0, 0).map_err(failed(&layout::COUNTERS))?;
+    for value in values.iter() {
+        // SAFETY: same size (asserted below), and any integers are Counters.
+        let counters: Counters = unsafe { std::mem::transmute_copy(&value.0) };
+        total.merge(&counters);
+    }
+    Ok(total)
 }
+
+const _: () = assert!(size_of::<CountersValue>() == size_of::<Counters>());
 
 fn failed(spec: &MapSpec) -> impl FnOnce(aya::maps::MapError) -> LoadError {
     let map = spec.name;

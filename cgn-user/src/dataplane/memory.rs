@@ -154,18 +154,6 @@ impl Sizes {
             (SLABS.name, self.slab_lines),
         ]
     }
-
-    /// Hash that tells pinned tables of another size: FNV-1a of the sizes.
-    #[must_use]
-    pub fn fingerprint(&self) -> u32 {
-        let mut hash = 0x811c_9dc5_u32;
-        for (_, size) in self.by_name() {
-            for byte in size.to_le_bytes() {
-                hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-            }
-        }
-        hash
-    }
 }
 
 /// All shared tables.

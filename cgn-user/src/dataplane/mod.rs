@@ -1,8 +1,11 @@
 //! The tables that XDP and user space share.
 
+pub mod attach;
 pub mod geometry;
 pub mod install;
+pub mod interface;
 pub mod load;
 pub mod memory;
+pub mod routing;
 pub mod sweep;
 pub mod tables;

@@ -93,10 +93,6 @@ impl Follower {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = sync_mpsc::channel();
         let shared = Arc::new(Shared::default());
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(FollowError::Thread)?;
         let worker = Worker {
             tracker: Tracker::new(ports),
             options,
@@ -111,14 +107,7 @@ impl Follower {
         // The thread inherits the caller's network namespace; the sockets are opened in it.
         let thread = std::thread::Builder::new()
             .name("cgn-netlink".into())
-            .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = worker.run() => {}
-                        _ = stopped => {}
-                    }
-                });
-            })
+            .spawn(move || worker.run_until(stopped))
             .map_err(FollowError::Thread)?;
         let follower = Follower {
             fib,
@@ -221,15 +210,34 @@ struct Worker {
 }
 
 impl Worker {
+    /// The body of the thread.
+    fn run_until(mut self, stopped: oneshot::Receiver<()>) {
+        match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(async {
+                tokio::select! {
+                    () = self.run() => {}
+                    _ = stopped => {}
+                }
+            }),
+            Err(error) => self.report(Err(FollowError::Thread(error))),
+        }
+    }
+
+    /// Tells the caller of [`Follower::spawn`], if it still waits.
+    fn report(&mut self, outcome: Result<(), FollowError>) {
+        if let Some(ready) = self.ready.take() {
+            // It always waits: it holds the other end until it has heard.
+            let _ = ready.send(outcome);
+        }
+    }
+
     /// Follows until the sockets fail, and then again with new ones. Returns only if the first try
     /// fails, and then has said so.
-    async fn run(mut self) {
+    async fn run(&mut self) {
         loop {
             let Err(error) = self.session().await;
-            if let Some(ready) = self.ready.take() {
-                // Nobody waits: the caller is gone.
-                let _ = ready.send(Err(error));
-                return;
+            if self.ready.is_some() {
+                return self.report(Err(error));
             }
             self.shared.failed(&error);
             self.shared.status(|status| status.reopened += 1);
@@ -247,6 +255,7 @@ impl Worker {
         )?;
         session.start().await?;
         if let Some(ready) = self.ready.take() {
+            // It always waits, as in `report`.
             let _ = ready.send(Ok(()));
         }
         session.follow().await

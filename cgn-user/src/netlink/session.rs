@@ -110,7 +110,8 @@ impl<'a> Session<'a> {
     /// Follows for ever, or until a socket fails.
     pub(super) async fn follow(&mut self) -> Result<Infallible, FollowError> {
         loop {
-            let wake = self.due.earliest().unwrap_or_else(Instant::now);
+            let idle = Instant::now() + PROBE_EVERY;
+            let wake = self.due.earliest().unwrap_or(idle);
             tokio::select! {
                 message = self.news.next() => {
                     let (message, _) = message.ok_or(FollowError::Closed)?;

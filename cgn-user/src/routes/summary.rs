@@ -34,8 +34,8 @@ pub struct ExactTable {
 ///
 /// An id only if every address of the /16 resolves to [`Resolution::Hop`] with that id and no
 /// prefix of `special` touches the /16; else [`MIXED`].
-pub fn summarise(fib: &Fib, special: &[Prefix]) -> Box<[u16]> {
-    let mut table = vec![MIXED; 1 << 16].into_boxed_slice();
+pub fn summarise(fib: &Fib, special: &[Prefix]) -> Box<[u16; 65_536]> {
+    let mut table = Box::new([MIXED; 65_536]);
     if fib.kernel_decides {
         return table;
     }

@@ -1,7 +1,9 @@
-use super::{BUILD_FILES, OBJECT, Record, sha256};
+use super::{ARTIFACTS, Artifact, BUILD_FILES, Record, sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+const OURS: &Artifact = &ARTIFACTS[0];
 
 /// A folder that is removed at the end of a test, also of a failed one.
 struct Clone(PathBuf);
@@ -9,7 +11,7 @@ struct Clone(PathBuf);
 impl Clone {
     fn new(name: &str) -> Self {
         let root = std::env::temp_dir().join(format!("cgn-xtask-{name}-{}", std::process::id()));
-        for path in BUILD_FILES.iter().chain(&[OBJECT, "cgn-common/src/lib.rs"]) {
+        for path in BUILD_FILES.iter().chain(&[OURS.object, "cgn-common/src/lib.rs"]) {
             let file = root.join(path);
             fs::create_dir_all(file.parent().expect("has a folder")).expect("make folder");
             fs::write(file, path).expect("write file");
@@ -20,7 +22,7 @@ impl Clone {
     fn record(&self) -> Record {
         let sources = BTreeSet::from([PathBuf::from("cgn-common/src/lib.rs")]);
         let tools = BTreeMap::from([("rustc".to_owned(), "rustc 1.95.0 (abc)".to_owned())]);
-        Record::take(&self.0, &sources, tools).expect("all files are there")
+        Record::take(&self.0, OURS, &sources, tools).expect("all files are there")
     }
 }
 
@@ -43,9 +45,9 @@ fn sha256_is_the_published_function() {
 fn a_record_survives_writing_and_reading() {
     let clone = Clone::new("roundtrip");
     let record = clone.record();
-    record.write(&clone.0).expect("writable");
-    assert_eq!(Record::read(&clone.0).expect("readable"), record);
-    assert_eq!(record.differences(&clone.0), [""; 0]);
+    record.write(&clone.0, OURS).expect("writable");
+    assert_eq!(Record::read(&clone.0, OURS).expect("readable"), record);
+    assert_eq!(record.differences(&clone.0, OURS), [""; 0]);
 }
 
 #[test]
@@ -59,7 +61,7 @@ fn every_kind_of_change_is_named() {
         ),
         (
             "a changed object",
-            |root, _| fs::write(root.join(OBJECT), "new").expect("writable"),
+            |root, _| fs::write(root.join(OURS.object), "new").expect("writable"),
             "cgn.bpf.o has changed",
         ),
         (
@@ -77,7 +79,7 @@ fn every_kind_of_change_is_named() {
         let clone = Clone::new(&format!("change{index}"));
         let mut record = clone.record();
         change(&clone.0, &mut record);
-        let differences = record.differences(&clone.0);
+        let differences = record.differences(&clone.0, OURS);
         assert_eq!(differences.len(), 1, "{sentence}: {differences:?}");
         assert!(
             differences[0].contains(wanted),

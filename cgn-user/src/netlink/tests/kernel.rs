@@ -1,7 +1,5 @@
 //! Routes, links, addresses and rules.
 
-use std::time::Duration;
-
 use super::namespace::{PATIENTLY, SOON, World, addr, mac, mac_to, wait_for, world};
 use crate::netlink::Options;
 use crate::routes::{Exact, Fib, MIXED, Resolution, exact, summarise};
@@ -303,9 +301,11 @@ fn agrees_with_the_kernel() {
         };
         commands += &format!("route {verb} {what} metric {}\n", random(2));
     }
+    commands += "route add 10.255.0.0/24 via 198.51.100.12\n";
     world.batch(&commands);
-    std::thread::sleep(Duration::from_millis(500));
-    let fib = follower.fib();
+    let fib = wait_for(&follower, PATIENTLY, "the last route", |fib| {
+        to(fib, "10.255.0.1") == Some(12)
+    });
     for _ in 0..400 {
         let address = 0x0a00_0000 | (random(4) << 16) | (random(5) << 8) | random(256);
         let destination = std::net::Ipv4Addr::from(address as u32).to_string();
@@ -317,7 +317,12 @@ fn agrees_with_the_kernel() {
         };
         assert_eq!(ours, expected, "{destination}: {said:?}");
     }
-    assert_eq!(follower.status().last_error, None);
+    let status = follower.status();
+    assert_eq!(
+        status.route_dumps, 1,
+        "the news alone were enough: {status:?}"
+    );
+    assert_eq!(status.last_error, None);
 }
 
 fn as_the_kernel_said(said: &Result<String, String>) -> Result<[u8; 6], Resolution> {

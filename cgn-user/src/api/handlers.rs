@@ -1,0 +1,188 @@
+//! The endpoints.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query as Ask, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+
+use super::query::{Keys, Query, QueryError};
+use super::rows::{ClockAnswer, ClockRequest, Failure, Page};
+use super::view::{self, Part, Selection, View};
+use crate::state::State;
+
+/// Furthest that one request may move the clock: 30 days.
+const MAX_ADVANCE_SECS: u32 = 30 * 24 * 3600;
+
+type Asked = Result<Ask<Query>, QueryRejection>;
+type Daemon = Shared<Arc<State>>;
+
+/// All endpoints.
+pub fn router(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/v1/subscribers", get(subscribers))
+        .route("/v1/blocks", get(blocks))
+        .route("/v1/mappings", get(mappings))
+        .route("/v1/pools", get(pools))
+        .route("/v1/drops", get(drops))
+        .route("/v1/status", get(status))
+        .route("/v1/clock", post(advance_clock))
+        .fallback(unknown)
+        .with_state(state)
+}
+
+async fn subscribers(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {
+    let (selection, part) = resolve(&state, asked, Keys::SUBSCRIBERS)?;
+    read(move || view_of(&state).subscribers(selection, part)).await
+}
+
+async fn blocks(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {
+    let (selection, part) = resolve(&state, asked, Keys::BLOCKS)?;
+    read(move || view_of(&state).blocks(selection, part)).await
+}
+
+async fn mappings(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {
+    let (selection, part) = resolve(&state, asked, Keys::MAPPINGS)?;
+    read(move || view_of(&state).mappings(selection, part, state.now_tick())).await
+}
+
+async fn pools(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {
+    let (selection, _) = resolve(&state, asked, Keys::POOLS)?;
+    read(move || {
+        let stats = state.stats().clone();
+        whole(view::pools(&state.geometry, &stats, selection))
+    })
+    .await
+}
+
+async fn drops(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {
+    let Ask(query) = asked?;
+    query.resolve(Keys::DROPS, &state.geometry)?;
+    let all = query.wants_all()?;
+    read(move || {
+        let slow_path = state.stats().slow_path.clone();
+        whole(view::drops(&(state.fast_path_counters)(), &slow_path, all))
+    })
+    .await
+}
+
+async fn status(Shared(state): Daemon) -> Result<Response, Refusal> {
+    read(move || view::status(&state)).await
+}
+
+/// Moves the data plane's clock forward, for tests: idle mappings and holds
+/// end without waiting. Only in a daemon that was started for tests.
+async fn advance_clock(Shared(state): Daemon, body: String) -> Result<Response, Refusal> {
+    if !state.is_test_clock {
+        return Err(Refusal {
+            status: StatusCode::FORBIDDEN,
+            error: "the clock cannot be moved: the daemon was not started with --test-clock".into(),
+        });
+    }
+    let request: ClockRequest = serde_json::from_str(&body).map_err(|error| {
+        Refusal::bad_request(format!("{error}; the body must be {{\"advance_secs\": SECONDS}}"))
+    })?;
+    if request.advance_secs > MAX_ADVANCE_SECS {
+        let error = format!("advance_secs must be at most {MAX_ADVANCE_SECS}, which is 30 days");
+        return Err(Refusal::bad_request(error));
+    }
+    if let Some(settings) = state.memory.settings.get(0) {
+        let advance_ns = u64::from(request.advance_secs) * 1_000_000_000;
+        settings.clock_offset_ns.add(advance_ns);
+    }
+    let clock_offset_secs = state.memory.clock_offset_ns() / 1_000_000_000;
+    Ok(Json(ClockAnswer { clock_offset_secs }).into_response())
+}
+
+async fn unknown() -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_FOUND,
+        error: "no such endpoint; there are /v1/subscribers, /v1/blocks, /v1/mappings, /v1/pools, \
+                /v1/drops and /v1/status"
+            .into(),
+    }
+}
+
+fn view_of(state: &State) -> View<'_> {
+    View {
+        memory: &state.memory,
+        geometry: &state.geometry,
+    }
+}
+
+/// An answer that has no further part.
+fn whole<T>(rows: Vec<T>) -> Page<T> {
+    Page {
+        rows,
+        next_cursor: None,
+    }
+}
+
+fn resolve(state: &State, asked: Asked, keys: Keys) -> Result<(Selection, Part), Refusal> {
+    let Ask(query) = asked?;
+    Ok(query.resolve(keys, &state.geometry)?)
+}
+
+/// Walks the tables where it does not keep other tasks waiting.
+async fn read<T, F>(walk: F) -> Result<Response, Refusal>
+where
+    T: Serialize + Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    match tokio::task::spawn_blocking(walk).await {
+        Ok(rows) => Ok(Json(rows).into_response()),
+        Err(error) => {
+            tracing::error!(%error, "a request failed");
+            Err(Refusal {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                error: "the daemon could not answer; its log says why".into(),
+            })
+        }
+    }
+}
+
+/// An answer other than 200.
+struct Refusal {
+    status: StatusCode,
+    error: String,
+}
+
+impl Refusal {
+    fn bad_request(error: String) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            error,
+        }
+    }
+}
+
+impl From<QueryError> for Refusal {
+    fn from(error: QueryError) -> Self {
+        let status = if error.is_not_found() {
+            StatusCode::NOT_FOUND
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        Self {
+            status,
+            error: error.to_string(),
+        }
+    }
+}
+
+impl From<QueryRejection> for Refusal {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::bad_request(rejection.body_text())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = Failure { error: self.error };
+        (self.status, Json(body)).into_response()
+    }
+}

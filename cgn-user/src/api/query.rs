@@ -1,0 +1,201 @@
+//! The query part of a request: text to [`Selection`] and [`Part`]. Pure.
+
+use std::net::Ipv4Addr;
+
+use cgn_common::verdict::Protocol;
+use serde::Deserialize;
+
+use super::view::{Part, Selection};
+use crate::dataplane::geometry::Geometry;
+
+/// Rows of an answer, unless the request says how many.
+pub const DEFAULT_LIMIT: usize = 1000;
+/// Most rows of one answer.
+pub const MAX_LIMIT: usize = 10_000;
+
+/// The keys, as they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    pub subscriber: Option<String>,
+    pub pool: Option<String>,
+    pub protocol: Option<String>,
+    pub external: Option<String>,
+    pub limit: Option<String>,
+    pub cursor: Option<String>,
+    pub all: Option<String>,
+}
+
+/// Keys that mean something to an endpoint; those for pages do to each that has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys(pub &'static [&'static str]);
+
+impl Keys {
+    pub const SUBSCRIBERS: Self = Self(&["subscriber", "pool", "external", "limit", "cursor"]);
+    pub const BLOCKS: Self = Self::SUBSCRIBERS;
+    pub const MAPPINGS: Self =
+        Self(&["subscriber", "pool", "protocol", "external", "limit", "cursor"]);
+    pub const POOLS: Self = Self(&["pool"]);
+    pub const DROPS: Self = Self(&["all"]);
+}
+
+/// A query that cannot be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    #[error("`{key}` selects nothing here; what can be given: {}", .keys.0.join(", "))]
+    Meaningless { key: &'static str, keys: Keys },
+    #[error("{key} is {text:?}; it must be {wanted}")]
+    Malformed {
+        key: &'static str,
+        text: String,
+        wanted: &'static str,
+    },
+    #[error("there is no pool {name:?}; the configuration has {}", .known.join(", "))]
+    NoSuchPool { name: String, known: Vec<String> },
+    #[error("{address} is in no subscriber prefix of the configuration")]
+    NoSuchSubscriber { address: Ipv4Addr },
+    #[error("{address} is in no pool of the configuration")]
+    NoSuchExternal { address: Ipv4Addr },
+}
+
+impl QueryError {
+    /// True if the query is well-formed, but what it names does not exist.
+    #[must_use]
+    pub const fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchPool { .. } | Self::NoSuchSubscriber { .. } | Self::NoSuchExternal { .. }
+        )
+    }
+}
+
+impl Query {
+    /// What is wanted, and which part of it.
+    ///
+    /// # Errors
+    /// A key that means nothing here, a value that is none, or a name that the
+    /// configuration does not have.
+    pub fn resolve(&self, keys: Keys, geometry: &Geometry) -> Result<(Selection, Part), QueryError> {
+        self.check_keys(keys)?;
+        let external = self.external.as_deref().map(endpoint).transpose()?;
+        let selection = Selection {
+            subscriber: self.subscriber.as_deref().map(inside).transpose()?,
+            pool: self.pool.as_deref().map(|name| pool(name, geometry)).transpose()?,
+            protocol: self.protocol.as_deref().map(protocol).transpose()?,
+            external: external.map(|(address, _)| address),
+            external_port: external.and_then(|(_, port)| port),
+        };
+        if let Some(address) = selection.subscriber
+            && geometry.pool_of(address).is_none()
+        {
+            return Err(QueryError::NoSuchSubscriber { address });
+        }
+        if let Some(address) = selection.external
+            && !is_in_a_pool(address, geometry)
+        {
+            return Err(QueryError::NoSuchExternal { address });
+        }
+        let limit = number("limit", self.limit.as_deref(), DEFAULT_LIMIT as u64, "1 to 10000")?;
+        if !(1..=MAX_LIMIT as u64).contains(&limit) {
+            return Err(QueryError::Malformed {
+                key: "limit",
+                text: limit.to_string(),
+                wanted: "1 to 10000",
+            });
+        }
+        let part = Part {
+            limit: limit as usize,
+            cursor: number("cursor", self.cursor.as_deref(), 0, "the next_cursor of an answer")?,
+        };
+        Ok((selection, part))
+    }
+
+    /// Whether reasons that never happened are wanted.
+    ///
+    /// # Errors
+    /// Neither `true` nor `false`.
+    pub fn wants_all(&self) -> Result<bool, QueryError> {
+        match self.all.as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(text) => Err(malformed("all", text, "true or false")),
+        }
+    }
+
+    fn check_keys(&self, keys: Keys) -> Result<(), QueryError> {
+        for (key, value) in [
+            ("subscriber", &self.subscriber),
+            ("pool", &self.pool),
+            ("protocol", &self.protocol),
+            ("external", &self.external),
+            ("limit", &self.limit),
+            ("cursor", &self.cursor),
+            ("all", &self.all),
+        ] {
+            if value.is_some() && !keys.0.contains(&key) {
+                return Err(QueryError::Meaningless { key, keys });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn malformed(key: &'static str, text: &str, wanted: &'static str) -> QueryError {
+    QueryError::Malformed {
+        key,
+        text: text.to_owned(),
+        wanted,
+    }
+}
+
+fn inside(text: &str) -> Result<Ipv4Addr, QueryError> {
+    let wanted = "an inside IPv4 address such as 100.64.0.1";
+    text.parse().map_err(|_| malformed("subscriber", text, wanted))
+}
+
+fn endpoint(text: &str) -> Result<(Ipv4Addr, Option<u16>), QueryError> {
+    let wanted = "an external IPv4 address, or address and port such as 203.0.113.1:1024";
+    let error = || malformed("external", text, wanted);
+    match text.split_once(':') {
+        None => Ok((text.parse().map_err(|_| error())?, None)),
+        Some((address, port)) => {
+            let address = address.parse().map_err(|_| error())?;
+            let port = port.parse().map_err(|_| error())?;
+            Ok((address, Some(port)))
+        }
+    }
+}
+
+fn protocol(text: &str) -> Result<Protocol, QueryError> {
+    let mut all = Protocol::ALL.into_iter();
+    all.find(|protocol| protocol.name() == text)
+        .ok_or_else(|| malformed("protocol", text, "tcp, udp or icmp"))
+}
+
+fn pool(name: &str, geometry: &Geometry) -> Result<u16, QueryError> {
+    let position = geometry.pools.iter().position(|pool| pool.name == name);
+    match position {
+        Some(number) => Ok(number as u16),
+        None => Err(QueryError::NoSuchPool {
+            name: name.to_owned(),
+            known: geometry.pools.iter().map(|pool| pool.name.clone()).collect(),
+        }),
+    }
+}
+
+fn is_in_a_pool(address: Ipv4Addr, geometry: &Geometry) -> bool {
+    let mut ranges = geometry.pools.iter().flat_map(|pool| &pool.addresses);
+    ranges.any(|(first, last)| (*first..=*last).contains(&address))
+}
+
+fn number(
+    key: &'static str,
+    text: Option<&str>,
+    default: u64,
+    wanted: &'static str,
+) -> Result<u64, QueryError> {
+    match text {
+        None => Ok(default),
+        Some(text) => text.parse().map_err(|_| malformed(key, text, wanted)),
+    }
+}

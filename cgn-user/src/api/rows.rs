@@ -1,0 +1,203 @@
+//! What the API answers with: the JSON of every endpoint. `docs/api.md`
+//! describes the fields for people.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// A part of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    pub rows: Vec<T>,
+    /// Ask for the next part with `cursor=` this number; `null`: there is none.
+    pub next_cursor: Option<u64>,
+}
+
+/// A number for each protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PerProtocol {
+    pub tcp: u64,
+    pub udp: u64,
+    /// ICMP queries; their identifiers are the ports.
+    pub icmp: u64,
+}
+
+impl From<[u64; 3]> for PerProtocol {
+    /// In the order of [`cgn_common::verdict::Protocol::ALL`].
+    fn from([tcp, udp, icmp]: [u64; 3]) -> Self {
+        Self { tcp, udp, icmp }
+    }
+}
+
+/// `/v1/subscribers`: a subscriber that has a block, or was refused one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriberRow {
+    pub inside: Ipv4Addr,
+    /// The one external address of all its blocks; `null` without a block.
+    pub external: Option<Ipv4Addr>,
+    pub pool: String,
+    pub blocks: u32,
+    /// Ports in use, those in hold included.
+    pub ports_used: PerProtocol,
+    /// Ports of its blocks, for each protocol.
+    pub ports_usable: u64,
+    /// It can have no further block at the moment.
+    pub refused: bool,
+}
+
+/// `/v1/blocks`: a block that a subscriber has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockRow {
+    pub external: Ipv4Addr,
+    pub first_port: u16,
+    /// Belongs to the block, too.
+    pub last_port: u16,
+    pub pool: String,
+    pub inside: Ipv4Addr,
+    /// When the subscriber got it: RFC 3339, UTC.
+    pub allocated: String,
+    /// Number of the record in the mapping log.
+    pub log_sequence: u64,
+    /// Ports in use, those in hold included.
+    pub ports_used: PerProtocol,
+}
+
+/// `/v1/mappings`: one inside address and port with its external ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappingRow {
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: String,
+    pub inside: Ipv4Addr,
+    /// For ICMP, this and the other ports are identifiers.
+    pub inside_port: u16,
+    pub external: Ipv4Addr,
+    pub external_port: u16,
+    /// Remote endpoint of the first session; others may use the mapping, too.
+    pub remote: Ipv4Addr,
+    /// `null` for ICMP.
+    pub remote_port: Option<u16>,
+    /// `open` (UDP, ICMP), or the state of the first TCP session: `init`,
+    /// `established`, `inside_fin`, `outside_fin`, `closing`, `transitory`.
+    pub state: String,
+    /// A TCP mapping with more than one remote endpoint: `state` then says
+    /// nothing of the others.
+    pub shared: bool,
+    /// Whole seconds since the last packet that keeps the mapping alive.
+    pub idle_secs: u64,
+    pub pool: String,
+}
+
+/// `/v1/pools`: a pool of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRow {
+    pub pool: String,
+    pub addresses: u64,
+    /// Addresses of which somebody has a block.
+    pub addresses_used: u64,
+    /// Inside addresses that the pool serves.
+    pub subscriber_addresses: u64,
+    /// Of those, how many have a block.
+    pub subscribers: u64,
+    /// Ports of a block, for each protocol.
+    pub block_ports: u64,
+    pub blocks_per_subscriber: u64,
+    /// Blocks that can be used at once.
+    pub max_blocks: u64,
+    pub blocks_used: u64,
+    /// Released, and not yet given to another.
+    pub blocks_held: u64,
+    pub blocks_free: u64,
+    /// As of the last complete sweep.
+    pub mappings: PerProtocol,
+    /// Ports in hold, all protocols together, as of the last complete sweep.
+    pub held_ports: u64,
+    /// Blocks wanted and not given, since start.
+    pub refusals: Refusals,
+}
+
+/// Why blocks were not given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusals {
+    pub subscriber_limit: u64,
+    pub address_exhausted: u64,
+    pub pool_exhausted: u64,
+    pub no_slab: u64,
+    pub log_unavailable: u64,
+}
+
+impl Refusals {
+    /// All reasons together.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.subscriber_limit
+            + self.address_exhausted
+            + self.pool_exhausted
+            + self.no_slab
+            + self.log_unavailable
+    }
+}
+
+/// `/v1/drops`: a reason why packets are not translated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRow {
+    pub reason: String,
+    /// `drop`; `punt`: to the slow path; `pass`: to the kernel.
+    pub effect: String,
+    /// Packets with this end in XDP.
+    pub fast_path: u64,
+    /// Packets with this end in the slow path.
+    pub slow_path: u64,
+    pub help: String,
+}
+
+/// `/v1/status`: the daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    /// RFC 3339, UTC.
+    pub started: String,
+    pub interfaces: Vec<InterfaceRow>,
+    /// As of the last complete sweep.
+    pub mappings: PerProtocol,
+    pub next_hops: u64,
+    pub route_updates: u64,
+    pub sweeps: u64,
+    pub sweep_last_secs: f64,
+    /// The mapping log file.
+    pub log_path: String,
+    pub log_records: u64,
+    pub log_errors: u64,
+    /// Packets that wait for the link address of their next hop.
+    pub waiting_packets: u64,
+    /// By how much the clock was moved for a test.
+    pub clock_offset_secs: u64,
+}
+
+/// An interface in [`Status`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceRow {
+    pub interface: String,
+    /// `inside` or `outside`.
+    pub side: String,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+/// What `POST /v1/clock` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockRequest {
+    pub advance_secs: u32,
+}
+
+/// What `POST /v1/clock` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockAnswer {
+    pub clock_offset_secs: u64,
+}
+
+/// The body of every answer that is not 200.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub error: String,
+}

@@ -1,0 +1,52 @@
+//! Blocks that subscribers have.
+
+use cgn_common::layout::{Used, header};
+use cgn_common::verdict::Protocol;
+
+use super::{Owned, Part, Selection, View};
+use crate::api::rows::{BlockRow, Page};
+use crate::api::time::utc;
+
+impl View<'_> {
+    /// The selected blocks. The cursor is the row in `BLOCKS`.
+    #[must_use]
+    pub fn blocks(self, selection: Selection, part: Part) -> Page<BlockRow> {
+        let first = u32::try_from(part.cursor).unwrap_or(u32::MAX);
+        let mut rows = Vec::new();
+        for block in self.owned(selection, first) {
+            if rows.len() == part.limit {
+                return Page {
+                    rows,
+                    next_cursor: Some(block.row.into()),
+                };
+            }
+            rows.extend(self.block_row(&block));
+        }
+        Page {
+            rows,
+            next_cursor: None,
+        }
+    }
+
+    /// None if it changed hands while it was read.
+    fn block_row(self, block: &Owned) -> Option<BlockRow> {
+        let head = self.memory.slabs.get(block.slab_line)?;
+        let used = Used(head.0[header::USED].load());
+        let row = BlockRow {
+            external: block.external,
+            first_port: block.first_port,
+            last_port: block.first_port + (block.ports() - 1) as u16,
+            pool: self.pool_name(block.pool),
+            inside: block.inside,
+            allocated: utc(head.0[header::ALLOCATED_MS].load()),
+            log_sequence: head.0[header::LOG_SEQUENCE].load(),
+            ports_used: ports_used(used).into(),
+        };
+        self.is_still(block).then_some(row)
+    }
+}
+
+/// Ports in use, by protocol.
+pub(super) fn ports_used(used: Used) -> [u64; 3] {
+    Protocol::ALL.map(|protocol| u64::from(used.of(protocol)))
+}

@@ -1,0 +1,109 @@
+//! What is counted rather than listed: pools, reasons, the daemon.
+
+use cgn_common::counters::Counters;
+use cgn_common::verdict::{Effect, Reason};
+
+use super::Selection;
+use crate::api::rows::{DropRow, InterfaceRow, PoolRow, Refusals, Status};
+use crate::api::time::utc;
+use crate::dataplane::geometry::{Geometry, PoolShape};
+use crate::state::{PoolStats, State, Stats};
+
+/// The selected pools, in the order of the configuration.
+#[must_use]
+pub fn pools(geometry: &Geometry, stats: &Stats, selection: Selection) -> Vec<PoolRow> {
+    let pools = geometry.pools.iter().enumerate();
+    pools
+        .filter(|(number, _)| selection.pool.is_none_or(|pool| usize::from(pool) == *number))
+        .map(|(number, shape)| {
+            let ranges = geometry.subscribers.iter();
+            let subscriber_addresses = ranges
+                .filter(|range| usize::from(range.pool) == number)
+                .map(|range| u64::from(range.last.to_bits() - range.first.to_bits()) + 1)
+                .sum();
+            pool_row(shape, stats.pool(number), subscriber_addresses)
+        })
+        .collect()
+}
+
+fn pool_row(shape: &PoolShape, pool: PoolStats, subscriber_addresses: u64) -> PoolRow {
+    let status = pool.status;
+    let counters = status.counters;
+    PoolRow {
+        pool: shape.name.clone(),
+        addresses: shape.address_count().into(),
+        addresses_used: status.addresses_used.into(),
+        subscriber_addresses,
+        subscribers: status.subscribers.into(),
+        block_ports: 1 << shape.block_shift,
+        blocks_per_subscriber: shape.blocks_per_subscriber.into(),
+        max_blocks: shape.max_blocks.into(),
+        blocks_used: status.blocks_used,
+        blocks_held: status.blocks_held,
+        blocks_free: status.blocks_free,
+        mappings: pool.mappings.into(),
+        held_ports: pool.held_ports,
+        refusals: Refusals {
+            subscriber_limit: counters.refused_subscriber_limit,
+            address_exhausted: counters.refused_address_exhausted,
+            pool_exhausted: counters.refused_pool_exhausted,
+            no_slab: counters.refused_no_slab,
+            log_unavailable: pool.refused_log_unavailable,
+        },
+    }
+}
+
+/// Why packets were not translated, the most frequent first; only what
+/// happened, unless `all` reasons are wanted.
+#[must_use]
+pub fn drops(fast_path: &Counters, slow_path: &Counters, all: bool) -> Vec<DropRow> {
+    let row = |reason: &Reason| DropRow {
+        reason: reason.name().to_owned(),
+        effect: effect_name(reason.effect()).to_owned(),
+        fast_path: fast_path.reasons[*reason as usize],
+        slow_path: slow_path.reasons[*reason as usize],
+        help: reason.help().to_owned(),
+    };
+    let count = |row: &DropRow| row.fast_path + row.slow_path;
+    let mut rows: Vec<DropRow> = Reason::ALL.iter().map(row).collect();
+    rows.retain(|row| all || count(row) > 0);
+    // By effect in the order of the reasons' numbers: drops stand first.
+    let rank = |row: &DropRow| ["drop", "punt", "pass"].iter().position(|name| *name == row.effect);
+    rows.sort_by_key(|row| (rank(row), std::cmp::Reverse(count(row))));
+    rows
+}
+
+const fn effect_name(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Drop => "drop",
+        Effect::Punt => "punt",
+        Effect::Pass => "pass",
+    }
+}
+
+/// The daemon.
+#[must_use]
+pub fn status(state: &State) -> Status {
+    let stats = state.stats().clone();
+    let interfaces = stats.interfaces.iter().map(|interface| InterfaceRow {
+        interface: interface.name.clone(),
+        side: interface.side.to_owned(),
+        mode: interface.mode.to_owned(),
+    });
+    let log = stats.log;
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: utc(state.started_unix_ms),
+        interfaces: interfaces.collect(),
+        mappings: stats.mappings().into(),
+        next_hops: stats.next_hops,
+        route_updates: stats.routes_generation,
+        sweeps: stats.sweep.count,
+        sweep_last_secs: stats.sweep.last_secs,
+        log_path: state.config.config.log.path.display().to_string(),
+        log_records: log.allocate_records + log.release_records + log.mark_records,
+        log_errors: log.append_errors,
+        waiting_packets: stats.punts.waiting_packets,
+        clock_offset_secs: state.memory.clock_offset_ns() / 1_000_000_000,
+    }
+}

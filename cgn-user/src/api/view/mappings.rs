@@ -1,0 +1,143 @@
+//! Mappings, slot by slot.
+
+use std::net::Ipv4Addr;
+
+use cgn_common::layout::{SlotKey, SlotState, Used, bucket_line, header, peer};
+use cgn_common::limits::{SLOTS_PER_BUCKET, TICK_SHIFT};
+use cgn_common::verdict::Protocol;
+
+use super::{Owned, Part, Selection, TRIES, View};
+use crate::api::rows::{MappingRow, Page};
+
+/// Slots of one block are numbered in the low bits of a cursor, over all
+/// protocols; its row in `BLOCKS` stands above them.
+const SLOT_BITS: u32 = 16;
+
+/// What one mapping's slot says.
+#[derive(Clone, Copy)]
+struct Seen {
+    key: SlotKey,
+    peer: u64,
+}
+
+impl View<'_> {
+    /// The selected mappings. `now` in ticks, of the data plane's clock.
+    #[must_use]
+    pub fn mappings(self, selection: Selection, part: Part, now: u32) -> Page<MappingRow> {
+        let first_row = u32::try_from(part.cursor >> SLOT_BITS).unwrap_or(u32::MAX);
+        let first_slot = part.cursor as u32 & ((1 << SLOT_BITS) - 1);
+        let mut rows = Vec::new();
+        for block in self.owned(selection, first_row) {
+            let from = if block.row == first_row { first_slot } else { 0 };
+            let before = rows.len();
+            let next = self.read_slots(&block, selection, from, part.limit, now, &mut rows);
+            if !self.is_still(&block) {
+                rows.truncate(before);
+            } else if let Some(slot) = next {
+                return Page {
+                    rows,
+                    next_cursor: Some(u64::from(block.row) << SLOT_BITS | u64::from(slot)),
+                };
+            }
+        }
+        Page {
+            rows,
+            next_cursor: None,
+        }
+    }
+
+    /// Adds the block's mappings from slot `from` on, up to `limit` rows in
+    /// all; returns the slot to go on with.
+    fn read_slots(
+        self,
+        block: &Owned,
+        selection: Selection,
+        from: u32,
+        limit: usize,
+        now: u32,
+        rows: &mut Vec<MappingRow>,
+    ) -> Option<u32> {
+        let head = self.memory.slabs.get(block.slab_line)?;
+        let used = Used(head.0[header::USED].load());
+        let wanted = selection.external_port;
+        let offsets = match wanted {
+            Some(port) => {
+                let offset = u32::from(port.checked_sub(block.first_port)?);
+                offset..(offset + 1).min(block.ports())
+            }
+            None => 0..block.ports(),
+        };
+        for protocol in Protocol::ALL {
+            let is_wanted = selection.protocol.is_none_or(|only| only == protocol);
+            if !is_wanted || used.of(protocol) == 0 {
+                continue;
+            }
+            for offset in offsets.clone() {
+                let slot = protocol as u32 * block.ports() + offset;
+                if slot < from {
+                    continue;
+                }
+                let Some(seen) = self.read_slot(block, protocol, offset) else {
+                    continue;
+                };
+                if rows.len() == limit {
+                    return Some(slot);
+                }
+                rows.push(self.mapping_row(block, protocol, offset, seen, now));
+            }
+        }
+        None
+    }
+
+    /// Both words of a slot with a live mapping, of one moment.
+    fn read_slot(self, block: &Owned, protocol: Protocol, offset: u32) -> Option<Seen> {
+        let first = bucket_line(block.slab_line, protocol, block.shift);
+        let line = self.memory.slabs.get(first + offset / SLOTS_PER_BUCKET)?;
+        let at = 2 * (offset % SLOTS_PER_BUCKET) as usize;
+        let mut tries = TRIES;
+        loop {
+            let key = SlotKey(line.0[at].load());
+            if !key.is_live() {
+                return None;
+            }
+            let peer = line.0[at + 1].load();
+            tries -= 1;
+            // A busy mapping changes its tick: what differs then is only that.
+            if tries == 0 || SlotKey(line.0[at].load()) == key {
+                return Some(Seen { key, peer });
+            }
+        }
+    }
+
+    fn mapping_row(
+        self,
+        block: &Owned,
+        protocol: Protocol,
+        offset: u32,
+        seen: Seen,
+        now: u32,
+    ) -> MappingRow {
+        let remote = seen.peer & peer::REMOTE;
+        let remote_port = (remote >> 32) as u16;
+        MappingRow {
+            protocol: protocol.name().to_owned(),
+            inside: block.inside,
+            inside_port: seen.key.inside_port(),
+            external: block.external,
+            external_port: block.first_port + offset as u16,
+            remote: Ipv4Addr::from_bits(remote as u32),
+            remote_port: (protocol != Protocol::Icmp).then_some(remote_port),
+            state: SlotState::from_bits(seen.key.state() as u8).name().to_owned(),
+            shared: seen.key.is_shared(),
+            idle_secs: idle_secs(seen.key, now),
+            pool: self.pool_name(block.pool),
+        }
+    }
+}
+
+/// Whole seconds since the slot's tick. A packet may have stamped it a moment
+/// after `now` was read.
+fn idle_secs(key: SlotKey, now: u32) -> u64 {
+    let ticks = (now.wrapping_sub(key.last_seen()) as i32).max(0);
+    ((ticks as u64) << TICK_SHIFT) / 1_000_000_000
+}

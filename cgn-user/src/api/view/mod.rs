@@ -1,0 +1,180 @@
+//! The tables, read while packets change them. Pure: memory in, rows out.
+//!
+//! A row is consistent in itself: it is read, and then it is checked that the
+//! block still has the same owner; what changed hands meanwhile is left out or
+//! read again. Two rows may be of different moments.
+
+mod blocks;
+mod figures;
+mod mappings;
+mod subscribers;
+#[cfg(test)]
+mod tests;
+
+use std::net::Ipv4Addr;
+
+use cgn_common::block::{block_of, first_port};
+use cgn_common::layout::{OwnedBlock, Rows, SubscriberHead};
+use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
+use cgn_common::verdict::Protocol;
+
+use crate::dataplane::geometry::{Geometry, PoolShape};
+use crate::dataplane::memory::Memory;
+
+pub use figures::{drops, pools, status};
+
+/// How often a row that changes while it is read is read again.
+const TRIES: u32 = 8;
+
+/// Which rows are wanted; `None` is all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    pub subscriber: Option<Ipv4Addr>,
+    /// Number of the pool.
+    pub pool: Option<u16>,
+    pub protocol: Option<Protocol>,
+    pub external: Option<Ipv4Addr>,
+    pub external_port: Option<u16>,
+}
+
+/// Which part of the rows is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Most rows.
+    pub limit: usize,
+    /// Where to begin: 0, or what the part before said.
+    pub cursor: u64,
+}
+
+/// The tables and what they mean.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    pub memory: &'a Memory,
+    pub geometry: &'a Geometry,
+}
+
+/// A block that somebody has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owned {
+    /// Its row in `BLOCKS`.
+    row: u32,
+    slab_line: u32,
+    inside: Ipv4Addr,
+    external: Ipv4Addr,
+    first_port: u16,
+    /// log2 of its ports.
+    shift: u32,
+    pool: u8,
+}
+
+impl Owned {
+    fn ports(&self) -> u32 {
+        1 << self.shift
+    }
+}
+
+impl<'a> View<'a> {
+    fn pool_name(&self, pool: u8) -> String {
+        let shape = self.geometry.pools.get(usize::from(pool));
+        shape.map_or_else(String::new, |shape| shape.name.clone())
+    }
+
+    /// The selected blocks that somebody has, by row, which is by pool,
+    /// address and port; from row `first` on.
+    fn owned(self, selection: Selection, first: u32) -> Box<dyn Iterator<Item = Owned> + 'a> {
+        let fits = move |block: &Owned| {
+            block.row >= first
+                && selection.pool.is_none_or(|pool| pool == u16::from(block.pool))
+                && selection.external.is_none_or(|address| address == block.external)
+                && selection.external_port.is_none_or(|port| {
+                    block_of(port, block.shift) == block_of(block.first_port, block.shift)
+                })
+        };
+        match selection.subscriber {
+            Some(inside) => {
+                let mut blocks = self.blocks_of(inside);
+                blocks.sort_unstable_by_key(|block| block.row);
+                Box::new(blocks.into_iter().filter(fits))
+            }
+            None => Box::new(self.each_owned(selection, first).filter(fits)),
+        }
+    }
+
+    /// Every block that somebody has, of the selected pool and address.
+    fn each_owned(self, selection: Selection, first: u32) -> impl Iterator<Item = Owned> + 'a {
+        let pools = self.geometry.pools.iter().enumerate();
+        pools
+            .filter(move |(number, _)| selection.pool.is_none_or(|pool| usize::from(pool) == *number))
+            .flat_map(move |(_, shape)| addresses(shape, selection.external))
+            .filter_map(move |external| Some((external, self.rows_of(external)?)))
+            .flat_map(move |(external, rows)| {
+                let from = first.saturating_sub(rows.first_row());
+                (from..rows.blocks()).filter_map(move |number| self.block(external, rows, number))
+            })
+    }
+
+    /// The blocks in a subscriber's line, in no order.
+    fn blocks_of(self, inside: Ipv4Addr) -> Vec<Owned> {
+        let line = self
+            .geometry
+            .subscriber_index(inside)
+            .and_then(|index| self.memory.subscribers.get(index));
+        let Some(line) = line else {
+            return Vec::new();
+        };
+        let head = SubscriberHead(line.head.load());
+        let external = Ipv4Addr::from_bits(head.external());
+        let Some(rows) = self.rows_of(external) else {
+            return Vec::new();
+        };
+        let count = (head.block_count() as usize).min(MAX_BLOCKS_PER_SUBSCRIBER);
+        let numbers = line.blocks[..count].iter().filter_map(|word| {
+            let block = OwnedBlock(word.load());
+            block_of(block.first_port(), rows.block_shift())
+        });
+        numbers
+            .filter_map(|number| self.block(external, rows, number))
+            .filter(|block| block.inside == inside)
+            .collect()
+    }
+
+    fn rows_of(self, external: Ipv4Addr) -> Option<Rows> {
+        let index = self.geometry.external_index(external)?;
+        let rows = Rows(self.memory.externals.get(index)?.0.load());
+        rows.is_pool_address().then_some(rows)
+    }
+
+    /// Block `number` of an address, if somebody has it.
+    fn block(self, external: Ipv4Addr, rows: Rows, number: u32) -> Option<Owned> {
+        let row = rows.first_row() + number;
+        let (slab_line, inside) = self.memory.blocks.get(row)?.read();
+        (slab_line != 0).then(|| Owned {
+            row,
+            slab_line,
+            inside: Ipv4Addr::from_bits(inside),
+            external,
+            first_port: first_port(number, rows.block_shift()),
+            shift: rows.block_shift(),
+            pool: rows.pool(),
+        })
+    }
+
+    /// True if the block has the same owner and slab as when it was found:
+    /// then what was read of its slab since was its own.
+    fn is_still(self, block: &Owned) -> bool {
+        let row = self.memory.blocks.get(block.row);
+        row.is_some_and(|row| row.read() == (block.slab_line, block.inside.to_bits()))
+    }
+}
+
+/// External addresses of a pool; only one, if one is named.
+fn addresses(shape: &PoolShape, only: Option<Ipv4Addr>) -> Box<dyn Iterator<Item = Ipv4Addr> + '_> {
+    match only {
+        None => Box::new(shape.each_address()),
+        Some(address) => {
+            let mut ranges = shape.addresses.iter();
+            let is_in = ranges.any(|(first, last)| (*first..=*last).contains(&address));
+            Box::new(is_in.then_some(address).into_iter())
+        }
+    }
+}

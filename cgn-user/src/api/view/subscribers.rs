@@ -1,0 +1,105 @@
+//! Subscribers that have a block, or were refused one.
+
+use std::net::Ipv4Addr;
+
+use cgn_common::layout::{OwnedBlock, Subscriber, SubscriberHead, Used, header};
+use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
+
+use super::blocks::ports_used;
+use super::{Part, Selection, TRIES, View};
+use crate::api::rows::{Page, SubscriberRow};
+
+/// A subscriber's line, as it was at one moment.
+type Line = (SubscriberHead, [OwnedBlock; MAX_BLOCKS_PER_SUBSCRIBER]);
+
+impl<'a> View<'a> {
+    /// The selected subscribers, by address. The cursor counts addresses of
+    /// the configuration's prefixes.
+    #[must_use]
+    pub fn subscribers(self, selection: Selection, part: Part) -> Page<SubscriberRow> {
+        let mut rows = Vec::new();
+        for (position, inside) in self.addresses(selection.subscriber, part.cursor) {
+            let Some(row) = self.subscriber_row(inside, selection) else {
+                continue;
+            };
+            if rows.len() == part.limit {
+                return Page {
+                    rows,
+                    next_cursor: Some(position),
+                };
+            }
+            rows.push(row);
+        }
+        Page {
+            rows,
+            next_cursor: None,
+        }
+    }
+
+    /// Inside addresses with their positions, from `cursor` on.
+    fn addresses(
+        self,
+        only: Option<Ipv4Addr>,
+        cursor: u64,
+    ) -> impl Iterator<Item = (u64, Ipv4Addr)> + 'a {
+        let mut before = 0;
+        self.geometry.subscribers.iter().flat_map(move |range| {
+            let (first, last) = (range.first.to_bits(), range.last.to_bits());
+            let base = before;
+            before += u64::from(last - first) + 1;
+            let from = u64::from(first) + cursor.saturating_sub(base);
+            let (from, to) = match only.map(Ipv4Addr::to_bits) {
+                Some(address) => (from.max(address.into()), last.min(address)),
+                None => (from, last),
+            };
+            (from..=u64::from(to)).map(move |address| {
+                let position = base + (address - u64::from(first));
+                (position, Ipv4Addr::from_bits(address as u32))
+            })
+        })
+    }
+
+    fn subscriber_row(self, inside: Ipv4Addr, selection: Selection) -> Option<SubscriberRow> {
+        let index = self.geometry.subscriber_index(inside)?;
+        let subscriber = self.memory.subscribers.get(index)?;
+        for _ in 0..TRIES {
+            let (head, blocks) = line(subscriber);
+            let count = (head.block_count() as usize).min(MAX_BLOCKS_PER_SUBSCRIBER);
+            let refused = head.has(SubscriberHead::REFUSED);
+            let external = (count > 0).then(|| Ipv4Addr::from_bits(head.external()));
+            if (count == 0 && !refused)
+                || selection.pool.is_some_and(|pool| pool != u16::from(head.pool()))
+                || selection.external.is_some_and(|wanted| external != Some(wanted))
+            {
+                return None;
+            }
+            let mut used = [0; 3];
+            for block in &blocks[..count] {
+                let head = self.memory.slabs.get(block.slab_line())?;
+                let ports = ports_used(Used(head.0[header::USED].load()));
+                used.iter_mut().zip(ports).for_each(|(sum, ports)| *sum += ports);
+            }
+            if line(subscriber) == (head, blocks) {
+                return Some(SubscriberRow {
+                    inside,
+                    external,
+                    pool: self.pool_name(head.pool()),
+                    blocks: count as u32,
+                    ports_used: used.into(),
+                    ports_usable: (count as u64) << head.block_shift(),
+                    refused,
+                });
+            }
+        }
+        None
+    }
+}
+
+fn line(subscriber: &Subscriber) -> Line {
+    let head = SubscriberHead(subscriber.head.load());
+    let mut blocks = [OwnedBlock(0); MAX_BLOCKS_PER_SUBSCRIBER];
+    for (copy, word) in blocks.iter_mut().zip(&subscriber.blocks) {
+        *copy = OwnedBlock(word.load());
+    }
+    (head, blocks)
+}

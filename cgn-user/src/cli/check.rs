@@ -1,0 +1,69 @@
+//! `cgn check`.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::Check;
+use super::config_file::{ConfigFileError, read_config};
+
+/// Exit code of a configuration with errors.
+const HAS_ERRORS: u8 = 2;
+
+/// Checks a configuration file: warnings and errors to stderr, one a line;
+/// what it provides to stdout. Exit code 2 with errors.
+#[must_use]
+pub fn check(arguments: &Check) -> ExitCode {
+    let exists = |name: &str| {
+        arguments.no_interfaces || Path::new("/sys/class/net").join(name).exists()
+    };
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    match examine(&arguments.config, exists, &mut out, &mut err) {
+        Ok(true) => ExitCode::SUCCESS,
+        // Without an output, the exit code is all that can be said.
+        Ok(false) | Err(_) => ExitCode::from(HAS_ERRORS),
+    }
+}
+
+/// True for a configuration without errors.
+pub(super) fn examine(
+    path: &Path,
+    exists: impl Fn(&str) -> bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<bool> {
+    let file = path.display().to_string();
+    let checked = match read_config(path) {
+        Ok(checked) => checked,
+        Err(error) => {
+            writeln!(err, "{error}")?;
+            if let ConfigFileError::Wrong(errors) = &error {
+                writeln!(err, "{file}: {}", counted(errors.problems().len(), "error"))?;
+            }
+            return Ok(false);
+        }
+    };
+    for warning in &checked.warnings {
+        writeln!(err, "warning: {}", warning.in_file(&file))?;
+    }
+    if let Err(missing) = checked.check_interfaces(exists) {
+        let count = missing.problems().len();
+        writeln!(err, "{}", missing.in_file(file.as_str()))?;
+        writeln!(err, "{file}: {}", counted(count, "error"))?;
+        return Ok(false);
+    }
+    match checked.warnings.len() {
+        0 => writeln!(out, "{file}: no errors")?,
+        count => writeln!(out, "{file}: no errors, {}", counted(count, "warning"))?,
+    }
+    writeln!(out, "{}", checked.config.capacity())?;
+    Ok(true)
+}
+
+/// `1 error`, `2 errors`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}

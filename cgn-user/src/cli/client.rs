@@ -1,0 +1,119 @@
+//! Asks the daemon over its Unix socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, header};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::api::rows::Failure;
+
+/// How long an answer may take: a walk through the largest tables takes seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(
+        "there is no control socket {path}: is the daemon running? Start it with `cgn run --config FILE`, \
+         or name its socket with --socket PATH or its configuration with --config FILE"
+    )]
+    NoSocket { path: PathBuf, source: io::Error },
+    #[error(
+        "nobody answers at {path}: the daemon that made this socket is gone. Start it with `cgn run --config FILE`"
+    )]
+    NobodyThere { path: PathBuf, source: io::Error },
+    #[error(
+        "no permission to use the control socket {path}: run this as root (sudo), or as a member of the socket's group"
+    )]
+    NoPermission { path: PathBuf, source: io::Error },
+    #[error("cannot connect to the control socket {path}: {source}")]
+    Connect { path: PathBuf, source: io::Error },
+    #[error("the daemon did not answer within {} seconds", PATIENCE.as_secs())]
+    Slow,
+    #[error("the daemon hung up: {0}")]
+    HungUp(#[source] hyper::Error),
+    /// What the daemon says is wrong with the request.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the answer cannot be understood; is the daemon of another version than this command? ({0})")]
+    Nonsense(#[source] serde_json::Error),
+}
+
+/// A connection to the daemon.
+#[derive(Debug)]
+pub struct Client(SendRequest<Empty<Bytes>>);
+
+impl Client {
+    /// Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// No socket, no daemon, no permission.
+    pub async fn connect(path: &Path) -> Result<Self, ClientError> {
+        let stream = UnixStream::connect(path).await.map_err(|source| {
+            let path = path.to_owned();
+            match source.kind() {
+                io::ErrorKind::NotFound => ClientError::NoSocket { path, source },
+                io::ErrorKind::ConnectionRefused => ClientError::NobodyThere { path, source },
+                io::ErrorKind::PermissionDenied => ClientError::NoPermission { path, source },
+                _ => ClientError::Connect { path, source },
+            }
+        })?;
+        let connected = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = connected.map_err(ClientError::HungUp)?;
+        // Its error reaches us through the request that it breaks.
+        tokio::spawn(connection);
+        Ok(Self(sender))
+    }
+
+    /// The answer to `GET target`.
+    ///
+    /// # Errors
+    /// The daemon's refusal, or no answer.
+    pub async fn get<T: DeserializeOwned>(&mut self, target: &str) -> Result<T, ClientError> {
+        let answer = tokio::time::timeout(PATIENCE, self.exchange(target)).await;
+        let (is_ok, body) = answer.map_err(|_| ClientError::Slow)??;
+        if is_ok {
+            serde_json::from_slice(&body).map_err(ClientError::Nonsense)
+        } else {
+            let failure = serde_json::from_slice::<Failure>(&body);
+            Err(ClientError::Refused(failure.map_err(ClientError::Nonsense)?.error))
+        }
+    }
+
+    async fn exchange(&mut self, target: &str) -> Result<(bool, Bytes), ClientError> {
+        let request = Request::get(target)
+            .header(header::HOST, "cgn")
+            .body(Empty::new())
+            .map_err(|error| ClientError::Refused(error.to_string()))?;
+        self.0.ready().await.map_err(ClientError::HungUp)?;
+        let answer = self.0.send_request(request).await.map_err(ClientError::HungUp)?;
+        let is_ok = answer.status().is_success();
+        let body = answer.into_body().collect().await.map_err(ClientError::HungUp)?;
+        Ok((is_ok, body.to_bytes()))
+    }
+}
+
+/// `path` with the pairs as its query part.
+pub(super) fn target(path: &str, pairs: &[(&str, String)]) -> String {
+    let mut target = path.to_owned();
+    for (number, (key, value)) in pairs.iter().enumerate() {
+        target.push(if number == 0 { '?' } else { '&' });
+        target.push_str(key);
+        target.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte) {
+                target.push(char::from(byte));
+            } else {
+                target.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    target
+}

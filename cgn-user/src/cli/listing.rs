@@ -1,0 +1,277 @@
+//! How each kind of row looks as a line of a table, and what is said when
+//! there is none.
+
+use crate::api::rows::{BlockRow, DropRow, MappingRow, PoolRow, Status, SubscriberRow};
+
+use super::check::counted;
+use super::table::{Column, numbers, words};
+
+/// Rows that can be shown as a table.
+pub trait Listed {
+    const COLUMNS: &'static [Column];
+    /// Where nothing was filtered away.
+    const NONE_YET: &'static str;
+    /// One of them, for counts and messages.
+    const ONE: &'static str;
+    fn cells(&self) -> Vec<String>;
+    /// What a newcomer must know to read the table, and what stands out in it.
+    fn notes(_rows: &[Self]) -> Vec<String>
+    where
+        Self: Sized,
+    {
+        Vec::new()
+    }
+}
+
+const USED_PORTS: &str =
+    "Each protocol has ports of its own (ICMP: identifiers). Used ports include those in hold after their mapping ended.";
+
+impl Listed for SubscriberRow {
+    const COLUMNS: &'static [Column] = &[
+        words("INSIDE"),
+        words("EXTERNAL"),
+        numbers("BLOCKS"),
+        numbers("PORTS"),
+        numbers("TCP USED"),
+        numbers("UDP USED"),
+        numbers("ICMP USED"),
+        words("MORE BLOCKS"),
+        words("POOL"),
+    ];
+    const NONE_YET: &'static str =
+        "no subscriber has a block yet; a subscriber gets one with its first packet to the internet";
+    const ONE: &'static str = "subscriber";
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.inside.to_string(),
+            self.external.map_or_else(|| "-".to_owned(), |address| address.to_string()),
+            self.blocks.to_string(),
+            self.ports_usable.to_string(),
+            self.ports_used.tcp.to_string(),
+            self.ports_used.udp.to_string(),
+            self.ports_used.icmp.to_string(),
+            if self.refused { "no" } else { "yes" }.to_owned(),
+            self.pool.clone(),
+        ]
+    }
+
+    fn notes(_rows: &[Self]) -> Vec<String> {
+        vec![
+            USED_PORTS.to_owned(),
+            "MORE BLOCKS: whether the subscriber can get a further block when these are full.".to_owned(),
+        ]
+    }
+}
+
+impl Listed for BlockRow {
+    const COLUMNS: &'static [Column] = &[
+        words("EXTERNAL"),
+        words("PORTS"),
+        words("INSIDE"),
+        numbers("TCP USED"),
+        numbers("UDP USED"),
+        numbers("ICMP USED"),
+        words("ALLOCATED (UTC)"),
+        numbers("LOG RECORD"),
+        words("POOL"),
+    ];
+    const NONE_YET: &'static str =
+        "no block is allocated yet; a subscriber gets one with its first packet to the internet";
+    const ONE: &'static str = "block";
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.external.to_string(),
+            format!("{}-{}", self.first_port, self.last_port),
+            self.inside.to_string(),
+            self.ports_used.tcp.to_string(),
+            self.ports_used.udp.to_string(),
+            self.ports_used.icmp.to_string(),
+            self.allocated.clone(),
+            self.log_sequence.to_string(),
+            self.pool.clone(),
+        ]
+    }
+
+    fn notes(_rows: &[Self]) -> Vec<String> {
+        vec![USED_PORTS.to_owned()]
+    }
+}
+
+impl Listed for MappingRow {
+    const COLUMNS: &'static [Column] = &[
+        words("PROTOCOL"),
+        words("INSIDE"),
+        words("EXTERNAL"),
+        words("FIRST REMOTE"),
+        words("STATE"),
+        numbers("IDLE"),
+        words("POOL"),
+    ];
+    const NONE_YET: &'static str = "no mappings yet; the first packet from inside opens one";
+    const ONE: &'static str = "mapping";
+
+    fn cells(&self) -> Vec<String> {
+        let remote = match self.remote_port {
+            Some(port) => format!("{}:{port}", self.remote),
+            None => self.remote.to_string(),
+        };
+        let state = if self.shared { "shared" } else { &self.state };
+        vec![
+            self.protocol.clone(),
+            format!("{}:{}", self.inside, self.inside_port),
+            format!("{}:{}", self.external, self.external_port),
+            remote,
+            state.to_owned(),
+            format!("{} s", self.idle_secs),
+            self.pool.clone(),
+        ]
+    }
+
+    fn notes(rows: &[Self]) -> Vec<String> {
+        let mut notes = Vec::new();
+        if rows.iter().any(|row| row.protocol == "icmp") {
+            notes.push("The number after an ICMP address is the identifier of the echo.".to_owned());
+        }
+        if rows.iter().any(|row| row.shared) {
+            notes.push("shared: more than one remote endpoint uses this TCP mapping.".to_owned());
+        }
+        notes
+    }
+}
+
+impl Listed for PoolRow {
+    const COLUMNS: &'static [Column] = &[
+        words("POOL"),
+        numbers("ADDRESSES USED"),
+        numbers("SUBSCRIBERS"),
+        numbers("BLOCKS USED"),
+        numbers("HELD"),
+        numbers("FREE"),
+        numbers("TCP MAPPINGS"),
+        numbers("UDP"),
+        numbers("ICMP"),
+        numbers("HELD PORTS"),
+        numbers("REFUSED"),
+    ];
+    const NONE_YET: &'static str = "the configuration has no pool";
+    const ONE: &'static str = "pool";
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.pool.clone(),
+            format!("{} of {}", self.addresses_used, self.addresses),
+            format!("{} of {}", self.subscribers, self.subscriber_addresses),
+            self.blocks_used.to_string(),
+            self.blocks_held.to_string(),
+            self.blocks_free.to_string(),
+            self.mappings.tcp.to_string(),
+            self.mappings.udp.to_string(),
+            self.mappings.icmp.to_string(),
+            self.held_ports.to_string(),
+            self.refusals.sum().to_string(),
+        ]
+    }
+
+    fn notes(rows: &[Self]) -> Vec<String> {
+        let mut notes: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                format!(
+                    "{}: blocks of {} ports, at most {} for a subscriber, {} in use at once.",
+                    row.pool, row.block_ports, row.blocks_per_subscriber, row.max_blocks
+                )
+            })
+            .collect();
+        notes.extend(rows.iter().filter_map(refusals));
+        notes
+    }
+}
+
+/// Why blocks of the pool were not given, and what would help.
+fn refusals(row: &PoolRow) -> Option<String> {
+    let counts = row.refusals;
+    let reasons = [
+        (counts.subscriber_limit, "blocks_per_subscriber reached"),
+        (counts.address_exhausted, "no free block at the subscriber's address"),
+        (counts.pool_exhausted, "no free block in the pool"),
+        (counts.no_slab, "max_blocks in use"),
+        (counts.log_unavailable, "mapping log not writable"),
+    ];
+    let reasons = reasons.iter().filter(|(count, _)| *count > 0);
+    let reasons: Vec<String> = reasons.map(|(count, why)| format!("{count} x {why}")).collect();
+    (!reasons.is_empty()).then(|| format!("{} refused blocks: {}.", row.pool, reasons.join(", ")))
+}
+
+impl Listed for DropRow {
+    const COLUMNS: &'static [Column] = &[
+        words("EFFECT"),
+        words("REASON"),
+        numbers("FAST PATH"),
+        numbers("SLOW PATH"),
+        words("MEANING"),
+    ];
+    const NONE_YET: &'static str = "no packet was dropped, punted or passed yet";
+    const ONE: &'static str = "reason";
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.effect.clone(),
+            self.reason.clone(),
+            self.fast_path.to_string(),
+            self.slow_path.to_string(),
+            self.help.clone(),
+        ]
+    }
+
+    fn notes(rows: &[Self]) -> Vec<String> {
+        let dropped = rows.iter().filter(|row| row.effect == "drop");
+        let dropped: u64 = dropped.map(|row| row.fast_path + row.slow_path).sum();
+        let dropped = usize::try_from(dropped).unwrap_or(usize::MAX);
+        vec![
+            "Packets since the tables were made, by effect. drop: discarded; punt: given to the slow path, \
+             which translates or drops it; pass: left to the kernel."
+                .to_owned(),
+            format!("{} dropped.", counted(dropped, "packet")),
+        ]
+    }
+}
+
+/// The daemon, one fact a line.
+pub fn status(status: &Status) -> String {
+    let mut lines = vec![("version", status.version.clone()), ("started", status.started.clone())];
+    for interface in &status.interfaces {
+        let how = format!("{} ({} XDP)", interface.interface, interface.mode);
+        let side = if interface.side == "inside" { "inside" } else { "outside" };
+        lines.push((side, how));
+    }
+    let mappings = status.mappings;
+    lines.extend([
+        (
+            "mappings",
+            format!("{} TCP, {} UDP, {} ICMP", mappings.tcp, mappings.udp, mappings.icmp),
+        ),
+        (
+            "next hops",
+            format!("{}, worked out {} times", status.next_hops, status.route_updates),
+        ),
+        ("waiting", format!("{} packets for their next hop", status.waiting_packets)),
+        (
+            "sweeps",
+            format!("{}, the last took {:.1} ms", status.sweeps, status.sweep_last_secs * 1000.0),
+        ),
+        (
+            "mapping log",
+            format!(
+                "{}: {} records, {} errors",
+                status.log_path, status.log_records, status.log_errors
+            ),
+        ),
+    ]);
+    if status.clock_offset_secs > 0 {
+        lines.push(("test clock", format!("{} s ahead", status.clock_offset_secs)));
+    }
+    let lines = lines.iter().map(|(what, fact)| format!("{what:<12}  {fact}\n"));
+    lines.collect()
+}

@@ -1,0 +1,126 @@
+//! The command line: what can be typed, and the commands that do not run the
+//! daemon.
+
+mod check;
+mod client;
+mod config_file;
+mod listing;
+mod show;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use check::check;
+pub use config_file::{ConfigFileError, read_config};
+pub use show::show;
+
+/// What was typed.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "cgn",
+    version,
+    about = "Carrier-grade NAT: IPv4 NAT44 with port blocks in XDP",
+    after_help = "First steps: `cgn sample-config > cgn.toml`, edit it, `cgn check --config cgn.toml`, \
+                  then as root `cgn run --config cgn.toml`, and `cgn show subscribers`."
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground; needs root. Ctrl-C or SIGTERM stops it
+    Run(Run),
+    /// Check a configuration file: names every error, or says what it provides
+    Check(Check),
+    /// Show what the running daemon does
+    Show(Show),
+    /// Print a configuration file with every key explained
+    SampleConfig,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// For tests only: lets clients of the control socket move the clock
+    /// (POST /v1/clock), so that idle mappings and holds end without waiting.
+    #[arg(long, hide = true)]
+    pub test_clock: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Do not look whether the interfaces exist: the file is for another machine
+    #[arg(long)]
+    pub no_interfaces: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Show {
+    /// What to show
+    #[arg(value_enum)]
+    pub what: What,
+    /// Print JSON, all rows unless --limit says otherwise
+    #[arg(long)]
+    pub json: bool,
+    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+    /// Take the control socket from this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub filters: Filters,
+    /// Show at most so many rows, 0 for all [default: 1000]
+    #[arg(long, value_name = "ROWS")]
+    pub limit: Option<usize>,
+}
+
+/// Which rows to show.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct Filters {
+    /// Only this subscriber (of subscribers, blocks, mappings)
+    #[arg(long, value_name = "ADDRESS")]
+    pub subscriber: Option<String>,
+    /// Only this pool (of subscribers, blocks, mappings, pools)
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+    /// Only tcp, udp or icmp (of mappings)
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
+    /// Only this external address, or who has this port of it (of
+    /// subscribers, blocks, mappings)
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub external: Option<String>,
+    /// Also reasons that have not happened (of drops)
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What `cgn show` can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Who has blocks, and how full they are
+    Subscribers,
+    /// Which ports of which external address belong to whom
+    Blocks,
+    /// Inside address and port, external address and port, state
+    Mappings,
+    /// How much of each pool is used
+    Pools,
+    /// Why packets were dropped, punted to the slow path or passed to the kernel
+    Drops,
+    /// The daemon: interfaces, routes, sweep, log
+    Status,
+}

@@ -1,0 +1,206 @@
+//! From the kernel's routes, as [`crate::routes`] sees them, to the tables.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use cgn_common::layout::{EXACT_LOCAL, EXACT_ROUTES, Link, NextHop, Side};
+
+use super::load::{Dataplane, LoadError};
+use super::memory::Memory;
+use super::tables::{Resolved, Routing};
+use crate::routes::{self, Exact, Fib, Prefix, Resolution};
+
+/// The routes that the tables hold now.
+pub struct Applied {
+    /// /16 networks that must not have one next hop: they hold pool addresses.
+    special: Vec<Prefix>,
+    fib: Arc<Fib>,
+    exact: HashMap<Ipv4Addr, u32>,
+    hops: Vec<u16>,
+    /// Next hop that the last look-up could not resolve: interface and address.
+    unresolved: Cell<Option<(u32, Ipv4Addr)>>,
+}
+
+impl Applied {
+    /// No routes yet; `pool_networks` are addresses in /16s that hold pool addresses.
+    #[must_use]
+    pub fn new(fib: Arc<Fib>, pool_networks: impl Iterator<Item = Ipv4Addr>) -> Self {
+        let mut special: Vec<Prefix> = pool_networks
+            .filter_map(|address| Prefix::containing(address, 16).ok())
+            .collect();
+        special.sort_unstable();
+        special.dedup();
+        Self {
+            special,
+            fib,
+            exact: HashMap::new(),
+            hops: Vec::new(),
+            unresolved: Cell::new(None),
+        }
+    }
+
+    /// Number of next hops known.
+    #[must_use]
+    pub fn hop_count(&self) -> usize {
+        self.hops.len()
+    }
+
+    /// Snapshot number of the routes in the tables.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.fib.generation()
+    }
+
+    /// The next hop that the last look-up could not resolve.
+    pub fn take_unresolved(&self) -> Option<(u32, Ipv4Addr)> {
+        self.unresolved.take()
+    }
+
+    /// Writes a new snapshot into the tables. New next hops first, then what
+    /// names them; old ones are cleared last.
+    ///
+    /// # Errors
+    /// The kernel refused an exact route or a link; the rest is written.
+    pub fn apply(&mut self, dataplane: &mut Dataplane, fib: Arc<Fib>) -> Result<(), LoadError> {
+        let memory = Arc::clone(dataplane.memory());
+        let old_hops = std::mem::take(&mut self.hops);
+        for (id, hop) in fib.next_hops() {
+            self.hops.push(id);
+            if let Some(entry) = memory.next_hops.get(u32::from(id)) {
+                let new = next_hop(hop);
+                if entry.read() != new {
+                    entry.write(&new);
+                }
+            }
+        }
+        write_summary(&memory, &fib, &self.special);
+        let exact = self.write_exact(dataplane, &fib);
+        for id in old_hops {
+            if fib.next_hop(id).is_none()
+                && let Some(entry) = memory.next_hops.get(u32::from(id))
+            {
+                entry.write(&NextHop::default());
+            }
+        }
+        let links = write_links(dataplane, &fib);
+        self.fib = fib;
+        exact.and(links)
+    }
+
+    fn write_exact(&mut self, dataplane: &mut Dataplane, fib: &Fib) -> Result<(), LoadError> {
+        let table = routes::exact(fib, EXACT_ROUTES.entries as usize);
+        if table.omitted > 0 {
+            tracing::debug!(omitted = table.omitted, "exact routes that do not fit: the kernel is asked for them");
+        }
+        let new: HashMap<Ipv4Addr, u32> = table
+            .entries
+            .into_iter()
+            .map(|(address, exact)| {
+                let value = match exact {
+                    Exact::Local => EXACT_LOCAL,
+                    Exact::Hop(id) => u32::from(id),
+                };
+                (address, value)
+            })
+            .collect();
+        let mut result = Ok(());
+        for address in self.exact.keys().filter(|a| !new.contains_key(a)) {
+            result = result.and(dataplane.set_exact_route(*address, None));
+        }
+        for (address, value) in &new {
+            if self.exact.get(address) != Some(value) {
+                result = result.and(dataplane.set_exact_route(*address, Some(*value)));
+            }
+        }
+        self.exact = new;
+        result
+    }
+}
+
+impl Routing for Applied {
+    fn exact(&self, address: u32) -> Option<u32> {
+        self.exact.get(&Ipv4Addr::from_bits(address)).copied()
+    }
+
+    fn resolve(&self, address: u32) -> Resolved {
+        match self.fib.resolve(Ipv4Addr::from_bits(address)) {
+            Resolution::Local => Resolved::Local,
+            Resolution::Hop(id) => Resolved::Hop(u32::from(id)),
+            Resolution::Unresolved { gateway, ifindex, .. } => {
+                self.unresolved.set(Some((ifindex, gateway)));
+                Resolved::NoNeighbour
+            }
+            Resolution::OffPort { .. } => Resolved::Elsewhere,
+            // Only `bpf_fib_lookup` knows: the sender's next packet asks it.
+            Resolution::KernelOnly => Resolved::NoNeighbour,
+            Resolution::Blackhole
+            | Resolution::Unreachable
+            | Resolution::Prohibited
+            | Resolution::NoRoute => Resolved::None,
+        }
+    }
+}
+
+fn side(side: routes::Side) -> Side {
+    match side {
+        routes::Side::Inside => Side::Inside,
+        routes::Side::Outside => Side::Outside,
+    }
+}
+
+fn two(vlans: &[u16]) -> [u16; 2] {
+    let at = |index: usize| vlans.get(index).copied().unwrap_or(0);
+    [at(0), at(1)]
+}
+
+fn mtu(mtu: u32) -> u16 {
+    u16::try_from(mtu).unwrap_or(u16::MAX)
+}
+
+fn next_hop(hop: &routes::NextHop) -> NextHop {
+    NextHop {
+        destination_mac: hop.mac,
+        source_mac: hop.src_mac,
+        ifindex: hop.phys_ifindex,
+        device: hop.device,
+        mtu: mtu(hop.mtu),
+        side: side(hop.side) as u8,
+        vlan_count: hop.vlans.len() as u8,
+        vlans: two(&hop.vlans),
+    }
+}
+
+fn write_summary(memory: &Memory, fib: &Fib, special: &[Prefix]) {
+    let table = routes::summarise(fib, special);
+    for (network, id) in (0..=u16::MAX).zip(table.iter()) {
+        memory.set_route(network, *id);
+    }
+}
+
+/// What the kernel's answers mean: each link of ours, VLAN devices included.
+fn write_links(dataplane: &mut Dataplane, fib: &Fib) -> Result<(), LoadError> {
+    let mut result = Ok(());
+    for (number, port) in fib.ports().iter().enumerate() {
+        let smallest = fib
+            .next_hops()
+            .filter(|(_, hop)| hop.device == port.device && hop.vlans == port.vlan)
+            .map(|(_, hop)| mtu(hop.mtu))
+            .min();
+        let link = Link {
+            ifindex: port.phys_ifindex,
+            device: port.device,
+            mtu: smallest.unwrap_or(1500),
+            side: side(port.side) as u8,
+            vlan_count: port.vlan.len() as u8,
+            vlans: two(&port.vlan),
+            reserved: [0; 2],
+        };
+        let ifindexes = fib.port_addresses(number).map(|address| address.ifindex);
+        for ifindex in ifindexes.collect::<std::collections::BTreeSet<_>>() {
+            result = result.and(dataplane.set_link(ifindex, link));
+        }
+    }
+    result
+}

@@ -1,0 +1,325 @@
+//! The keeper of the blocks: allocator, mapping log and tables, always in the
+//! same order. Given: log record, then tables. Taken: tables, then log record,
+//! then allocator; so a block is never without its record while a packet may
+//! use it, and never given to another before its release is on record.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use cgn_common::layout::header;
+use cgn_common::verdict::Reason;
+use rand::rngs::StdRng;
+
+use super::clock;
+use crate::alloc::{Allocation, Allocator, Refusal};
+use crate::dataplane::install::{self, Grant};
+use crate::maplog::{Block, Entry, Event, LogFile, PortRange, ProtocolScope, ReleaseReason};
+use crate::policy;
+use crate::state::State;
+
+/// A block that a subscriber has.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted {
+    pub grant: Grant,
+    /// Index in `SUBSCRIBERS`.
+    pub subscriber: u32,
+    /// Tick at which the sweep first found it empty.
+    pub empty_since: Option<u32>,
+}
+
+/// Owner of allocator and log.
+pub struct Keeper {
+    state: Arc<State>,
+    allocator: Allocator<StdRng>,
+    log: LogFile,
+    /// Every block that a subscriber has, in no order.
+    pub granted: Vec<Granted>,
+    /// Subscribers whose refusal is to be reconsidered.
+    refused: HashSet<u32>,
+    /// Blocks that are out of the tables, but whose release could not be logged yet.
+    unlogged: Vec<(Granted, ReleaseReason)>,
+}
+
+/// A block that the allocator gave and the log has not seen yet.
+struct Pending {
+    grant: Grant,
+    subscriber: u32,
+    allocation: Allocation,
+}
+
+impl Keeper {
+    /// `granted` is what the tables already hold.
+    pub fn new(
+        state: Arc<State>,
+        allocator: Allocator<StdRng>,
+        log: LogFile,
+        granted: Vec<Granted>,
+    ) -> Self {
+        Self {
+            state,
+            allocator,
+            log,
+            granted,
+            refused: HashSet::new(),
+            unlogged: Vec::new(),
+        }
+    }
+
+    /// Gives each subscriber one more block: one group of log records, one
+    /// wait for the disk. Returns why those that got none got none.
+    pub fn grant(&mut self, wanted: &HashSet<Ipv4Addr>) -> HashMap<Ipv4Addr, Reason> {
+        let mut refusals = HashMap::new();
+        let pending: Vec<Pending> = wanted
+            .iter()
+            .filter_map(|inside| {
+                self.allocate(*inside)
+                    .map_err(|reason| refusals.insert(*inside, reason))
+                    .ok()
+            })
+            .collect();
+        if pending.is_empty() {
+            return refusals;
+        }
+        let entries: Vec<Entry> = pending
+            .iter()
+            .map(|p| self.entry(Event::Allocate(self.block(&p.grant))))
+            .collect();
+        match self.log.append(&entries) {
+            Ok(sequences) => {
+                for (pending, sequence) in pending.into_iter().zip(sequences) {
+                    if let Err(reason) = self.install(&pending, sequence) {
+                        refusals.insert(pending.grant.inside, reason);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, blocks = pending.len(), "blocks are not given");
+                self.state.stats().log.append_errors += 1;
+                for pending in pending {
+                    self.refuse_unlogged(&pending);
+                    refusals.insert(pending.grant.inside, Reason::LogUnavailable);
+                }
+            }
+        }
+        refusals
+    }
+
+    fn allocate(&mut self, inside: Ipv4Addr) -> Result<Pending, Reason> {
+        let geometry = &self.state.geometry;
+        let (Some(pool), Some(subscriber)) =
+            (geometry.pool_of(inside), geometry.subscriber_index(inside))
+        else {
+            return Err(Reason::SpoofedSource);
+        };
+        let now_ms = clock::monotonic_ms(&self.state);
+        match self.allocator.allocate(pool, subscriber, now_ms) {
+            Ok(allocation) => Ok(Pending {
+                grant: Grant {
+                    inside,
+                    external: Ipv4Addr::from_bits(allocation.external),
+                    pool,
+                    block: allocation.block,
+                    slab: allocation.slab,
+                },
+                subscriber,
+                allocation,
+            }),
+            Err(refusal) => {
+                tracing::warn!(%inside, %refusal, "no block");
+                install::refuse(&self.state.memory, subscriber, true);
+                if !matches!(refusal, Refusal::SubscriberLimit { .. }) {
+                    self.refused.insert(subscriber);
+                }
+                let has_blocks = self.allocator.blocks_of(pool, subscriber).is_some();
+                Err(if has_blocks { Reason::NoPort } else { Reason::NoBlock })
+            }
+        }
+    }
+
+    fn install(&mut self, pending: &Pending, sequence: u64) -> Result<(), Reason> {
+        let state = &self.state;
+        let unix_ms = clock::unix_ms(state);
+        let given = install::give(&state.memory, &state.geometry, &pending.grant, unix_ms, sequence);
+        if let Err(error) = given {
+            // The tables disagree with the allocator: a fault of ours. Fail closed.
+            tracing::error!(error = &error as &dyn std::error::Error, "please report");
+            return Err(Reason::Internal);
+        }
+        self.granted.push(Granted {
+            grant: pending.grant,
+            subscriber: pending.subscriber,
+            empty_since: None,
+        });
+        self.state.stats().log.allocate_records += 1;
+        Ok(())
+    }
+
+    fn refuse_unlogged(&mut self, pending: &Pending) {
+        let withdrawn =
+            self.allocator
+                .withdraw(pending.grant.pool, pending.subscriber, &pending.allocation);
+        if let Err(error) = withdrawn {
+            tracing::error!(error = &error as &dyn std::error::Error, "please report");
+        }
+        let pool = usize::from(pending.grant.pool);
+        if let Some(pool) = self.state.stats().pools.get_mut(pool) {
+            pool.refused_log_unavailable += 1;
+        }
+    }
+
+    /// A subscriber's newest block is nearly full: the inside address if it
+    /// should get the next one. If its other blocks have room, the block asks
+    /// again when it is fuller.
+    #[must_use]
+    pub fn consider(&self, event: &cgn_common::event::Event) -> Option<Ipv4Addr> {
+        let inside = Ipv4Addr::from_bits(event.inside);
+        let memory = &self.state.memory;
+        let shape = &self.state.geometry.pools[usize::from(self.state.geometry.pool_of(inside)?)];
+        let blocks = install::ports_used(memory, event.subscriber);
+        let used: Vec<_> = blocks.iter().map(|(_, used)| *used).collect();
+        if policy::blocks::wants_next(&used, shape.watermark_ports) {
+            return Some(inside);
+        }
+        let ports = 1_u64 << shape.block_shift;
+        let most = blocks
+            .iter()
+            .find(|(line, _)| *line == event.slab_line)
+            .and_then(|(_, used)| used.iter().max().copied())?;
+        let head = memory.slabs.get(event.slab_line)?;
+        head.0[header::WATERMARK].store((u64::from(most) + ports / 16).min(ports));
+        head.0[header::REQUESTED].store(0);
+        None
+    }
+
+    /// Takes back the empty blocks among `granted[..]` that have been empty
+    /// long enough, as the policy allows. `now` in ticks.
+    pub fn take_idle(&mut self, now: u32, idle_ticks: u32) {
+        let mut at = 0;
+        while at < self.granted.len() {
+            let granted = self.granted[at];
+            let is_idle = granted
+                .empty_since
+                .is_some_and(|since| now.wrapping_sub(since) >= idle_ticks);
+            if is_idle && self.may_take(&granted) && self.take(&granted) {
+                self.unlogged.push((granted, ReleaseReason::Idle));
+                self.granted.swap_remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        self.log_releases();
+    }
+
+    fn may_take(&self, granted: &Granted) -> bool {
+        let geometry = &self.state.geometry;
+        let line = geometry.slab_line(granted.grant.pool, granted.grant.slab);
+        let watermark = geometry.pools[usize::from(granted.grant.pool)].watermark_ports;
+        let blocks = install::ports_used(&self.state.memory, granted.subscriber);
+        let used: Vec<_> = blocks.iter().map(|(_, used)| *used).collect();
+        blocks
+            .iter()
+            .position(|(at, _)| *at == line)
+            .is_some_and(|at| policy::blocks::may_take(&used, at, watermark))
+    }
+
+    fn take(&self, granted: &Granted) -> bool {
+        install::take(&self.state.memory, &self.state.geometry, &granted.grant)
+    }
+
+    /// Takes all blocks back, at shutdown.
+    pub fn take_all(&mut self) {
+        for granted in std::mem::take(&mut self.granted) {
+            install::withdraw(&self.state.memory, &self.state.geometry, &granted.grant);
+            self.unlogged.push((granted, ReleaseReason::Shutdown));
+        }
+        self.log_releases();
+        self.mark(Event::Stop);
+    }
+
+    /// Logs the releases that are not logged yet, and only then lets the
+    /// allocator have the blocks.
+    pub fn log_releases(&mut self) {
+        if self.unlogged.is_empty() {
+            return;
+        }
+        let entries: Vec<Entry> = self
+            .unlogged
+            .iter()
+            .map(|(granted, reason)| {
+                self.entry(Event::Release {
+                    block: self.block(&granted.grant),
+                    reason: *reason,
+                })
+            })
+            .collect();
+        if let Err(error) = self.log.append(&entries) {
+            tracing::error!(error = &error as &dyn std::error::Error, "releases stay to be logged");
+            self.state.stats().log.append_errors += 1;
+            return;
+        }
+        self.state.stats().log.release_records += entries.len() as u64;
+        let now_ms = clock::monotonic_ms(&self.state);
+        for (granted, _) in std::mem::take(&mut self.unlogged) {
+            let Grant { pool, external, block, .. } = granted.grant;
+            let released =
+                self.allocator
+                    .release(pool, granted.subscriber, external.to_bits(), block, now_ms);
+            if let Err(error) = released {
+                tracing::error!(error = &error as &dyn std::error::Error, "please report");
+            }
+        }
+    }
+
+    /// Logs the daemon's own start or stop.
+    pub fn mark(&mut self, event: Event) {
+        let entry = self.entry(event);
+        match self.log.append(&[entry]) {
+            Ok(_) => self.state.stats().log.mark_records += 1,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the mapping log");
+                self.state.stats().log.append_errors += 1;
+            }
+        }
+    }
+
+    /// Ends holds that are due, and lets refused subscribers ask again.
+    pub fn advance(&mut self) {
+        self.allocator.advance(clock::monotonic_ms(&self.state));
+        for subscriber in self.refused.drain() {
+            install::refuse(&self.state.memory, subscriber, false);
+        }
+        let mut stats = self.state.stats();
+        stats.log.file_bytes = self.log.length_bytes();
+        let pools = self.state.geometry.pools.len();
+        stats.pools.resize(pools, Default::default());
+        for (number, pool) in stats.pools.iter_mut().enumerate() {
+            pool.status = self.allocator.status(number as u16).unwrap_or_default();
+        }
+    }
+
+    fn entry(&self, event: Event) -> Entry {
+        Entry {
+            unix_ms: clock::unix_ms(&self.state),
+            event,
+        }
+    }
+
+    fn block(&self, grant: &Grant) -> Block {
+        block(&self.state, grant)
+    }
+}
+
+/// The block as the log records it.
+#[must_use]
+pub fn block(state: &State, grant: &Grant) -> Block {
+    let shift = state.geometry.pools[usize::from(grant.pool)].block_shift;
+    let first = cgn_common::block::first_port(u32::from(grant.block), shift);
+    Block {
+        inside: grant.inside,
+        external: grant.external,
+        ports: PortRange::new(first, 1 << shift).expect("blocks end at port 65535 at the latest"),
+        pool: grant.pool,
+        scope: ProtocolScope::All,
+    }
+}

@@ -1,0 +1,333 @@
+//! The engine: one thread that owns allocator, mapping log and slow path, so
+//! that nothing of them is locked. It waits for punted packets and for
+//! requests of further blocks, and sweeps in between.
+
+pub mod clock;
+pub mod keeper;
+pub mod start;
+mod sweeper;
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use aya::maps::{MapData, RingBuf};
+use cgn_common::event::Event as BlockRequest;
+use cgn_common::frame::Buffer;
+use cgn_common::layout::Side;
+use cgn_common::verdict::Reason;
+use tokio::sync::watch;
+
+use crate::dataplane::attach::Pins;
+use crate::dataplane::load::{Dataplane, Entry};
+use crate::dataplane::routing::Applied;
+use crate::dataplane::tables::UserTables;
+use crate::netlink::Follower;
+use crate::routes::Fib;
+use crate::slowpath::process::{self, Outcome};
+use crate::slowpath::rings::{QueueSocket, Received};
+use crate::slowpath::waiting::Waiting;
+use crate::state::State;
+use keeper::Keeper;
+use sweeper::Sweeper;
+
+/// Most packets that one turn takes from one socket: a full ring.
+const BATCH: u32 = 2048;
+/// Longest wait for packets, in milliseconds: sweep and routes come around so often.
+const WAIT_MS: i32 = 20;
+/// Holds, refusals and figures are brought up to date so often.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
+/// An interface with its sockets.
+pub struct Port {
+    pub name: String,
+    pub ifindex: u32,
+    pub entry: Entry,
+    pub sockets: Vec<QueueSocket>,
+}
+
+/// A punted packet in the memory of its socket.
+#[derive(Clone, Copy)]
+struct Punted {
+    port: usize,
+    queue: usize,
+    received: Received,
+}
+
+/// The engine. Field order is drop order: sockets before the maps they are in.
+pub struct Engine {
+    state: Arc<State>,
+    ports: Vec<Port>,
+    events: RingBuf<MapData>,
+    keeper: Keeper,
+    sweeper: Sweeper,
+    waiting: Waiting,
+    routing: Applied,
+    fib: watch::Receiver<Arc<Fib>>,
+    follower: Follower,
+    vlans: HashMap<(u32, [u16; 2]), Side>,
+    dataplane: Dataplane,
+    pins: Pins,
+    housekeeping: Instant,
+}
+
+impl Engine {
+    /// Runs until `stop`, then takes all blocks back, detaches XDP and ends.
+    pub fn run(mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            self.wait();
+            self.turn();
+        }
+        tracing::info!("stopping: XDP is detached, all blocks are released");
+        self.abandon();
+    }
+
+    /// Detaches XDP, gives all blocks back and frees the tables.
+    pub fn abandon(self) {
+        self.pins.remove();
+        // With the last pin gone, the programs leave the interfaces when their
+        // descriptors are closed: before that no block may be given away.
+        let Self { ports, dataplane, pins, mut keeper, .. } = self;
+        keeper.take_all();
+        drop(ports);
+        drop(dataplane);
+        pins.close();
+    }
+
+    /// One turn: packets, requests, routes, sweep.
+    fn turn(&mut self) {
+        self.follow_routes();
+        let punted = self.receive();
+        self.process(&punted);
+        let now = self.state.now_tick();
+        self.give_up_waiting(now);
+        self.sweeper.slice(&self.state, &mut self.keeper, now);
+        if self.housekeeping.elapsed() >= HOUSEKEEPING {
+            self.housekeeping = Instant::now();
+            self.keeper.log_releases();
+            self.keeper.advance();
+        }
+    }
+
+    /// Waits for packets or requests.
+    fn wait(&mut self) {
+        let sockets = self.ports.iter().flat_map(|port| &port.sockets);
+        let fds = sockets.map(AsRawFd::as_raw_fd).chain([self.events.as_raw_fd()]);
+        let mut fds: Vec<libc::pollfd> = fds.map(poll_in).collect();
+        // SAFETY: an array of pollfd with its length.
+        let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, WAIT_MS) };
+        let broken = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
+        if ready < 0 || fds.iter().any(|fd| fd.revents & broken != 0) {
+            // An interface that went down, for one: do not spin until it is back.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn receive(&mut self) -> Vec<Punted> {
+        let mut punted = Vec::new();
+        let mut received = Vec::new();
+        for (number, port) in self.ports.iter_mut().enumerate() {
+            for (queue, socket) in port.sockets.iter_mut().enumerate() {
+                socket.receive(BATCH, &mut received);
+                punted.extend(received.drain(..).map(|received| Punted {
+                    port: number,
+                    queue,
+                    received,
+                }));
+            }
+        }
+        if !punted.is_empty() {
+            let mut stats = self.state.stats();
+            stats.punts.batches += 1;
+            stats.punts.packets += punted.len() as u64;
+        }
+        punted
+    }
+
+    /// Translates what can be translated; gives blocks to those who need one,
+    /// all in one group; translates the rest.
+    fn process(&mut self, punted: &[Punted]) {
+        let mut wanted: HashSet<Ipv4Addr> = self.requests();
+        let mut needy = Vec::new();
+        for punted in punted {
+            match self.translate(*punted, None) {
+                Some(inside) => {
+                    wanted.insert(inside);
+                    needy.push((*punted, inside));
+                }
+                None => self.done(*punted),
+            }
+        }
+        if !wanted.is_empty() {
+            let refusals = self.keeper.grant(&wanted);
+            for (punted, inside) in needy {
+                let refusal = refusals.get(&inside).copied();
+                // A race: the block may be full again already.
+                let refusal = refusal.unwrap_or(Reason::NoPort);
+                let _ = self.translate(punted, Some(refusal));
+                self.done(punted);
+            }
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        for port in &mut self.ports {
+            for socket in &mut port.sockets {
+                socket.flush();
+            }
+        }
+    }
+
+    fn done(&mut self, punted: Punted) {
+        self.ports[punted.port].sockets[punted.queue].done(punted.received);
+    }
+
+    /// Requests for further blocks: from XDP, those that the policy grants.
+    fn requests(&mut self) -> HashSet<Ipv4Addr> {
+        let mut wanted = HashSet::new();
+        while let Some(item) = self.events.next() {
+            if let Some(request) = BlockRequest::from_bytes(&item) {
+                wanted.extend(self.keeper.consider(&request));
+            }
+        }
+        wanted
+    }
+
+    /// Runs the translator on a punted packet and does what it says. Returns
+    /// the inside address if the packet needs a block; with `last`, such a
+    /// packet is dropped for that reason instead.
+    fn translate(&mut self, punted: Punted, last: Option<Reason>) -> Option<Ipv4Addr> {
+        let port = &mut self.ports[punted.port];
+        let (entry, ifindex) = (port.entry, port.ifindex);
+        let (memory, start, end) = port.sockets[punted.queue].frame(punted.received);
+        let mut frame = Buffer::new(memory, start, end)?;
+        let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
+        tables.now.set(self.state.now_tick());
+        tables.ingress.set(ifindex);
+        let mut outcome = process::process(&mut frame, &tables, entry);
+        if let (Outcome::NeedsBlock { .. }, Some(reason)) = (outcome, last) {
+            outcome = process::drop(&tables, reason);
+        }
+        let bytes = frame.bytes().to_vec();
+        let counters = tables.counters.take();
+        let requests = tables.requests.take();
+        self.state.stats().slow_path.merge(&counters);
+        self.finish(outcome, punted.port, punted.queue, &bytes);
+        self.answer(&requests);
+        match outcome {
+            Outcome::NeedsBlock { inside } => Some(inside),
+            _ => None,
+        }
+    }
+
+    /// Requests of further blocks that the slow path's own translator made.
+    fn answer(&mut self, requests: &[BlockRequest]) {
+        let wanted: HashSet<Ipv4Addr> = requests
+            .iter()
+            .filter_map(|request| self.keeper.consider(request))
+            .collect();
+        if !wanted.is_empty() {
+            self.keeper.grant(&wanted);
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome, port: usize, queue: usize, bytes: &[u8]) {
+        match outcome {
+            Outcome::Send { ifindex } => self.send(ifindex, queue, bytes),
+            Outcome::NeedsNeighbour => {
+                let now = self.state.now_tick();
+                let hop = self.routing.take_unresolved();
+                if let Some((ifindex, address)) = hop {
+                    self.follower.resolve_neighbour(ifindex, address);
+                }
+                let kept = hop.is_some_and(|hop| self.waiting.keep(bytes, port, hop, now));
+                if !kept {
+                    self.count(Reason::NeighbourUnresolved);
+                }
+            }
+            Outcome::NeedsBlock { .. } | Outcome::Dropped(_) => {}
+        }
+    }
+
+    fn send(&mut self, ifindex: u32, queue: usize, bytes: &[u8]) {
+        let port = self.ports.iter_mut().find(|port| port.ifindex == ifindex);
+        let sent = port.is_some_and(|port| {
+            let count = port.sockets.len();
+            port.sockets[queue % count].send(bytes)
+        });
+        if !sent {
+            self.count(Reason::PuntUndelivered);
+        }
+    }
+
+    fn count(&self, reason: Reason) {
+        self.state.stats().slow_path.stopped(reason);
+    }
+
+    /// Takes over new routes, and tries the packets that waited for them.
+    fn follow_routes(&mut self) {
+        if !self.fib.has_changed().unwrap_or(false) {
+            return;
+        }
+        let fib = Arc::clone(&self.fib.borrow_and_update());
+        let generation = fib.generation();
+        if let Err(error) = self.routing.apply(&mut self.dataplane, fib) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "routes");
+        }
+        self.follower.applied(generation);
+        {
+            let mut stats = self.state.stats();
+            stats.next_hops = self.routing.hop_count() as u64;
+            stats.routes_generation = generation;
+        }
+        for packet in self.waiting.take_all() {
+            self.try_again(packet);
+        }
+        self.flush();
+    }
+
+    fn try_again(&mut self, packet: crate::slowpath::waiting::Packet) {
+        // Head room for the tags of the way out.
+        const HEAD_ROOM: usize = 8;
+        let mut memory = vec![0; HEAD_ROOM];
+        memory.extend_from_slice(&packet.frame);
+        let end = memory.len();
+        let Some(mut frame) = Buffer::new(&mut memory, HEAD_ROOM, end) else {
+            return;
+        };
+        let (entry, ifindex) = (self.ports[packet.port].entry, self.ports[packet.port].ifindex);
+        let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
+        tables.now.set(self.state.now_tick());
+        tables.ingress.set(ifindex);
+        let outcome = process::process(&mut frame, &tables, entry);
+        let bytes = frame.bytes().to_vec();
+        self.state.stats().slow_path.merge(&tables.counters.take());
+        match outcome {
+            Outcome::Send { ifindex } => self.send(ifindex, 0, &bytes),
+            Outcome::NeedsNeighbour => self.waiting.put_back(packet),
+            // Its block was asked for when it came; it went meanwhile.
+            Outcome::NeedsBlock { .. } => self.count(Reason::NoBlock),
+            Outcome::Dropped(_) => {}
+        }
+    }
+
+    fn give_up_waiting(&mut self, now: u32) {
+        for _ in self.waiting.take_overdue(now) {
+            self.count(Reason::NeighbourUnresolved);
+        }
+        let waiting = self.waiting.len() as u64;
+        self.state.stats().punts.waiting_packets = waiting;
+    }
+}
+
+fn poll_in(fd: RawFd) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }
+}

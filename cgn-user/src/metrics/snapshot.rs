@@ -1,0 +1,75 @@
+//! Everything that one scrape reads, copied at one moment.
+
+use cgn_common::counters::Counters;
+
+use crate::dataplane::geometry::PoolShape;
+use crate::state::{PoolStats, State, Stats};
+
+/// What the metrics are made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Counters of the fast path.
+    pub fast_path: Counters,
+    pub stats: Stats,
+    pub pools: Vec<PoolShape>,
+    /// Inside addresses in the prefixes of the configuration.
+    pub subscriber_addresses: u64,
+    pub started_unix_ms: u64,
+    /// Version of the program.
+    pub version: &'static str,
+    pub behaviours: Behaviours,
+}
+
+/// How this NAT behaves, in the words of RFC 4787 and RFC 7659.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behaviours {
+    pub mapping: &'static str,
+    pub filtering: &'static str,
+    pub pooling: &'static str,
+    pub fragments: &'static str,
+    pub hairpinning: &'static str,
+}
+
+impl Behaviours {
+    /// What the translator does today.
+    pub const CURRENT: Self = Self {
+        mapping: "eim",
+        filtering: "eif",
+        pooling: "paired",
+        fragments: "dropped",
+        hairpinning: "dropped",
+    };
+}
+
+impl Snapshot {
+    /// Copies the figures of a running daemon.
+    #[must_use]
+    pub fn take(state: &State) -> Self {
+        let ranges = state.geometry.subscribers.iter();
+        Self {
+            fast_path: (state.fast_path_counters)(),
+            stats: state.stats().clone(),
+            pools: state.geometry.pools.clone(),
+            subscriber_addresses: ranges
+                .map(|range| u64::from(range.last.to_bits() - range.first.to_bits()) + 1)
+                .sum(),
+            started_unix_ms: state.started_unix_ms,
+            version: env!("CARGO_PKG_VERSION"),
+            behaviours: Behaviours::CURRENT,
+        }
+    }
+
+    /// Counters of fast and slow path together.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut sum = self.fast_path.clone();
+        sum.merge(&self.stats.slow_path);
+        sum
+    }
+
+    /// Each pool of the configuration with its figures.
+    pub fn each_pool(&self) -> impl Iterator<Item = (&PoolShape, PoolStats)> {
+        let pools = self.pools.iter().enumerate();
+        pools.map(|(number, shape)| (shape, self.stats.pool(number)))
+    }
+}

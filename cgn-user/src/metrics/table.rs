@@ -1,0 +1,250 @@
+//! THE METRICS. Rules: <https://prometheus.io/docs/practices/naming/>.
+
+use cgn_common::block::blocks_per_address;
+use cgn_common::counters::Counters;
+use cgn_common::verdict::{Effect, Protocol, Reason};
+
+use super::{Kind, Metric, Samples, Snapshot};
+
+type Read = fn(&Snapshot, &mut Samples);
+type Labels = &'static [&'static str];
+
+const fn counter(name: &'static str, labels: Labels, help: &'static str, read: Read) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Counter,
+        labels,
+        help,
+        read,
+    }
+}
+
+const fn gauge(name: &'static str, labels: Labels, help: &'static str, read: Read) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Gauge,
+        labels,
+        help,
+        read,
+    }
+}
+
+const NONE: Labels = &[];
+const POOL: Labels = &["pool"];
+const PROTOCOL: Labels = &["protocol"];
+const REASON: Labels = &["reason"];
+
+/// Every metric, in the order in which they are scraped.
+#[rustfmt::skip]
+pub const TABLE: &[Metric] = &[
+    // ---- packets ----
+    counter("cgn_translated_packets_total", &["direction", "protocol"],
+        "Packets translated and sent, by fast and slow path together.",
+        |s, out| by_direction(s.counters().packets, out)),
+    counter("cgn_translated_bytes_total", &["direction", "protocol"],
+        "Bytes of the IPv4 packets translated and sent, without link headers.",
+        |s, out| by_direction(s.counters().bytes, out)),
+    counter("cgn_drops_total", REASON,
+        "Packets dropped, by fast and slow path together. `cgn show drops --all` explains the reasons.",
+        |s, out| by_reason(&s.counters(), Effect::Drop, out)),
+    counter("cgn_punts_total", REASON,
+        "Packets that the fast path handed to the slow path.",
+        |s, out| by_reason(&s.fast_path, Effect::Punt, out)),
+    counter("cgn_passes_total", REASON,
+        "Packets given to the kernel untouched, because they are the router's own.",
+        |s, out| by_reason(&s.counters(), Effect::Pass, out)),
+
+    // ---- mappings ----
+    gauge("cgn_mappings", PROTOCOL,
+        "Live mappings as of the last complete sweep: one for each inside address and port in use, however many remote endpoints it talks to.",
+        |s, out| by_protocol(s.stats.mappings(), out)),
+    counter("cgn_mappings_created_total", PROTOCOL,
+        "Mappings created.",
+        |s, out| by_protocol(s.counters().created, out)),
+    counter("cgn_mappings_expired_total", PROTOCOL,
+        "Mappings that the sweep ended because they were idle.",
+        |s, out| by_protocol(s.stats.sweep.expired, out)),
+    gauge("cgn_sessions", PROTOCOL,
+        "Sessions that are tracked, as of the last complete sweep: the first session of each mapping. Further sessions share the mapping and need no entry with endpoint-independent filtering.",
+        |s, out| by_protocol(s.stats.mappings(), out)),
+
+    // ---- subscribers and blocks ----
+    gauge("cgn_subscribers", NONE,
+        "Subscribers that have a block.",
+        |s, out| out.put(&[], s.each_pool().map(|(_, pool)| u64::from(pool.status.subscribers)).sum())),
+    gauge("cgn_subscriber_addresses", NONE,
+        "Inside addresses in the subscriber prefixes of the configuration.",
+        |s, out| out.put(&[], s.subscriber_addresses)),
+    gauge("cgn_blocks", &["pool", "state"],
+        "Blocks of ports by what they are: used by a subscriber, held after their release, or free.",
+        |s, out| for (shape, pool) in s.each_pool() {
+            out.put(&[&shape.name, "used"], pool.status.blocks_used);
+            out.put(&[&shape.name, "held"], pool.status.blocks_held);
+            out.put(&[&shape.name, "free"], pool.status.blocks_free);
+        }),
+    counter("cgn_blocks_allocated_total", POOL,
+        "Blocks given to subscribers.",
+        |s, out| by_pool(s, out, |pool| pool.status.counters.allocated)),
+    counter("cgn_blocks_withdrawn_total", POOL,
+        "Allocations taken back before any packet used them.",
+        |s, out| by_pool(s, out, |pool| pool.status.counters.withdrawn)),
+    counter("cgn_blocks_released_total", POOL,
+        "Blocks that subscribers gave back.",
+        |s, out| by_pool(s, out, |pool| pool.status.counters.released)),
+    counter("cgn_blocks_adopted_total", POOL,
+        "Blocks taken over at start from the tables of an earlier run.",
+        |s, out| by_pool(s, out, |pool| pool.status.counters.adopted)),
+    counter("cgn_block_holds_skipped_total", POOL,
+        "Blocks that were free at once after their release, because too many were in hold.",
+        |s, out| by_pool(s, out, |pool| pool.status.counters.holds_skipped)),
+    counter("cgn_block_refusals_total", &["pool", "reason"],
+        "Blocks that a subscriber wanted and did not get.",
+        |s, out| for (shape, pool) in s.each_pool() {
+            let counters = pool.status.counters;
+            for (reason, count) in [
+                ("subscriber_limit", counters.refused_subscriber_limit),
+                ("address_exhausted", counters.refused_address_exhausted),
+                ("pool_exhausted", counters.refused_pool_exhausted),
+                ("no_slab", counters.refused_no_slab),
+                ("log_unavailable", pool.refused_log_unavailable),
+            ] {
+                out.put(&[&shape.name, reason], count);
+            }
+        }),
+    gauge("cgn_slabs", &["pool", "state"],
+        "Slabs of slot memory, one for each block that can be allocated at once: used, free, or in quarantine for a moment after use.",
+        |s, out| for (shape, pool) in s.each_pool() {
+            let status = pool.status;
+            let idle = status.slabs_free + status.slabs_quarantined;
+            out.put(&[&shape.name, "used"], u64::from(status.slabs_total.saturating_sub(idle)));
+            out.put(&[&shape.name, "free"], u64::from(status.slabs_free));
+            out.put(&[&shape.name, "quarantined"], u64::from(status.slabs_quarantined));
+        }),
+
+    // ---- pools ----
+    gauge("cgn_pool_addresses", &["pool", "state"],
+        "External addresses: used (somebody has a block of it) or free.",
+        |s, out| for (shape, pool) in s.each_pool() {
+            let (all, used) = (shape.address_count(), pool.status.addresses_used);
+            out.put(&[&shape.name, "used"], u64::from(used));
+            out.put(&[&shape.name, "free"], u64::from(all.saturating_sub(used)));
+        }),
+    gauge("cgn_pool_ports", POOL,
+        "Ports of each protocol in the blocks of all addresses of the pool.",
+        |s, out| for (shape, _) in s.each_pool() {
+            let blocks = u64::from(shape.address_count()) * u64::from(blocks_per_address(shape.block_shift));
+            out.put(&[&shape.name], blocks << shape.block_shift);
+        }),
+    gauge("cgn_pool_allocated_ports", POOL,
+        "Ports of each protocol in the blocks that subscribers have.",
+        |s, out| for (shape, pool) in s.each_pool() {
+            out.put(&[&shape.name], pool.status.blocks_used << shape.block_shift);
+        }),
+    gauge("cgn_pool_mapped_ports", &["pool", "protocol"],
+        "Ports with a live mapping, as of the last complete sweep.",
+        |s, out| for (shape, pool) in s.each_pool() {
+            for protocol in Protocol::ALL {
+                out.put(&[&shape.name, protocol.name()], pool.mappings[protocol as usize]);
+            }
+        }),
+    gauge("cgn_pool_held_ports", POOL,
+        "Ports in hold after the end of their mapping, all protocols together, as of the last complete sweep.",
+        |s, out| by_pool(s, out, |pool| pool.held_ports)),
+    gauge("cgn_pool_limit", &["pool", "limit"],
+        "Limits from the configuration.",
+        |s, out| for (shape, _) in s.each_pool() {
+            out.put(&[&shape.name, "block_ports"], 1 << shape.block_shift);
+            out.put(&[&shape.name, "blocks_per_subscriber"], u64::from(shape.blocks_per_subscriber));
+            out.put(&[&shape.name, "max_blocks"], u64::from(shape.max_blocks));
+        }),
+
+    // ---- slow path ----
+    counter("cgn_punt_batches_total", NONE,
+        "Times that the slow path found punted packets.",
+        |s, out| out.put(&[], s.stats.punts.batches)),
+    counter("cgn_punted_packets_received_total", NONE,
+        "Punted packets that the slow path received; fewer than cgn_punts_total if some were lost on the way.",
+        |s, out| out.put(&[], s.stats.punts.packets)),
+    gauge("cgn_neighbour_waiting_packets", NONE,
+        "Packets that wait for the link address of their next hop.",
+        |s, out| out.put(&[], s.stats.punts.waiting_packets)),
+
+    // ---- mapping log ----
+    counter("cgn_log_records_total", &["kind"],
+        "Records written to the mapping log; kind mark is a start or stop of the daemon.",
+        |s, out| {
+            out.put(&["allocate"], s.stats.log.allocate_records);
+            out.put(&["release"], s.stats.log.release_records);
+            out.put(&["mark"], s.stats.log.mark_records);
+        }),
+    counter("cgn_log_errors_total", NONE,
+        "Groups of log records that could not be written; their blocks were not given.",
+        |s, out| out.put(&[], s.stats.log.append_errors)),
+    gauge("cgn_log_file_bytes", NONE,
+        "Length of the mapping log file.",
+        |s, out| out.put(&[], s.stats.log.file_bytes)),
+
+    // ---- sweep ----
+    counter("cgn_sweeps_total", NONE,
+        "Complete sweeps over all blocks.",
+        |s, out| out.put(&[], s.stats.sweep.count)),
+    counter("cgn_sweep_seconds_total", NONE,
+        "Time spent in complete sweeps.",
+        |s, out| out.put_fraction(&[], s.stats.sweep.total_secs)),
+    gauge("cgn_sweep_last_seconds", NONE,
+        "Time spent in the last complete sweep.",
+        |s, out| out.put_fraction(&[], s.stats.sweep.last_secs)),
+
+    // ---- routes and interfaces ----
+    gauge("cgn_next_hops", NONE,
+        "Next hops that packets can be sent to.",
+        |s, out| out.put(&[], s.stats.next_hops)),
+    counter("cgn_route_updates_total", NONE,
+        "Times that the next hops were worked out anew from the kernel's routes.",
+        |s, out| out.put(&[], s.stats.routes_generation)),
+    gauge("cgn_interface_info", &["interface", "side", "mode"],
+        "Always 1; how the XDP program is attached: native (in the driver) or generic (slower).",
+        |s, out| for interface in &s.stats.interfaces {
+            out.put(&[&interface.name, interface.side, interface.mode], 1);
+        }),
+
+    // ---- the program ----
+    gauge("cgn_start_time_seconds", NONE,
+        "When the daemon started, in seconds of Unix time; counters count from then on, or from when the tables were made.",
+        |s, out| out.put_fraction(&[], s.started_unix_ms as f64 / 1000.0)),
+    gauge("cgn_build_info", &["version"],
+        "Always 1; the version of the program.",
+        |s, out| out.put(&[s.version], 1)),
+    gauge("cgn_info", &["mapping", "filtering", "pooling", "fragments", "hairpinning"],
+        "Always 1; how this NAT behaves, in the words of RFC 4787: eim and eif are endpoint-independent mapping and filtering.",
+        |s, out| {
+            let is = s.behaviours;
+            out.put(&[is.mapping, is.filtering, is.pooling, is.fragments, is.hairpinning], 1);
+        }),
+];
+
+fn by_direction(counts: [[u64; 3]; 2], out: &mut Samples) {
+    for (direction, counts) in ["outbound", "inbound"].into_iter().zip(counts) {
+        for protocol in Protocol::ALL {
+            out.put(&[direction, protocol.name()], counts[protocol as usize]);
+        }
+    }
+}
+
+fn by_protocol(counts: [u64; 3], out: &mut Samples) {
+    for protocol in Protocol::ALL {
+        out.put(&[protocol.name()], counts[protocol as usize]);
+    }
+}
+
+fn by_reason(counters: &Counters, effect: Effect, out: &mut Samples) {
+    for reason in Reason::ALL.iter().filter(|reason| reason.effect() == effect) {
+        out.put(&[reason.name()], counters.reasons[*reason as usize]);
+    }
+}
+
+fn by_pool(s: &Snapshot, out: &mut Samples, read: fn(&crate::state::PoolStats) -> u64) {
+    for (shape, pool) in s.each_pool() {
+        out.put(&[&shape.name], read(&pool));
+    }
+}

@@ -1,0 +1,5 @@
+//! Decisions, without I/O: what the configuration means for the tables, and
+//! when blocks are given and taken back.
+
+pub mod blocks;
+pub mod shape;

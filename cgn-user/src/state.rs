@@ -1,0 +1,174 @@
+//! What the daemon knows of itself: the engine writes it, metrics and the API
+//! read it. Plain data; nothing here decides anything.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cgn_common::counters::Counters;
+use cgn_common::limits::TICK_SHIFT;
+
+use crate::alloc::PoolStatus;
+use crate::config::Checked;
+use crate::dataplane::geometry::Geometry;
+use crate::dataplane::memory::Memory;
+
+/// Reads the counters of the fast path, summed over processors.
+pub type ReadCounters = Box<dyn Fn() -> Counters + Send + Sync>;
+
+/// What engine and front end share, for the life of the daemon.
+pub struct State {
+    pub config: Checked,
+    pub geometry: Geometry,
+    /// The tables. The front end reads them, and moves the clock for tests.
+    pub memory: Arc<Memory>,
+    /// Take it through [`State::stats`].
+    pub stats: Mutex<Stats>,
+    /// When the daemon started, in milliseconds of Unix time.
+    pub started_unix_ms: u64,
+    pub fast_path_counters: ReadCounters,
+    /// The daemon was started with `--test-clock`, so a client may move the clock.
+    pub is_test_clock: bool,
+}
+
+impl State {
+    /// The figures, locked: keep them for a moment only, the engine waits.
+    pub fn stats(&self) -> MutexGuard<'_, Stats> {
+        // Plain numbers: a writer that panicked left none half-written that matters.
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Now, on the data plane's clock, in nanoseconds: the kernel's coarse
+    /// monotonic clock, which XDP reads, moved by the clock offset.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        monotonic_ns().wrapping_add(self.memory.clock_offset_ns())
+    }
+
+    /// Now in coarse ticks, the unit of a slot's last-seen time.
+    #[must_use]
+    pub fn now_tick(&self) -> u32 {
+        (self.now_ns() >> TICK_SHIFT) as u32
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("geometry", &self.geometry)
+            .field("stats", &self.stats)
+            .field("started_unix_ms", &self.started_unix_ms)
+            .field("is_test_clock", &self.is_test_clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `CLOCK_MONOTONIC_COARSE`, what `bpf_ktime_get_coarse_ns` reads.
+fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is ours and lives across the call. The clock exists since
+    // Linux 2.6.32, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Figures of the engine. What is not known yet is zero or absent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Counters of the slow path's translator.
+    pub slow_path: Counters,
+    /// By number of the pool.
+    pub pools: Vec<PoolStats>,
+    pub sweep: SweepStats,
+    pub log: LogStats,
+    pub punts: PuntStats,
+    /// One for each interface and side.
+    pub interfaces: Vec<InterfaceStats>,
+    /// Next hops that packets can be sent to now.
+    pub next_hops: u64,
+    /// How often the next hops were worked out anew from the kernel's routes.
+    pub routes_generation: u64,
+}
+
+impl Stats {
+    /// Figures of a pool; all zero if the engine has not given any.
+    #[must_use]
+    pub fn pool(&self, number: usize) -> PoolStats {
+        self.pools.get(number).copied().unwrap_or_default()
+    }
+
+    /// Live mappings of all pools by protocol, as of the last complete sweep.
+    #[must_use]
+    pub fn mappings(&self) -> [u64; 3] {
+        let mut sum = [0; 3];
+        for pool in &self.pools {
+            for (sum, live) in sum.iter_mut().zip(pool.mappings) {
+                *sum += live;
+            }
+        }
+        sum
+    }
+}
+
+/// Figures of one pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// As the allocator tells; its counters have the refusals, too.
+    pub status: PoolStatus,
+    /// Blocks that were not given because their log record could not be written.
+    pub refused_log_unavailable: u64,
+    /// Live mappings by protocol, as of the last complete sweep.
+    pub mappings: [u64; 3],
+    /// Ports in hold, all protocols together, as of the last complete sweep.
+    pub held_ports: u64,
+}
+
+/// Figures of the sweep that ends idle mappings.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SweepStats {
+    /// Complete sweeps since start.
+    pub count: u64,
+    /// Time spent in all of them, in seconds.
+    pub total_secs: f64,
+    /// Time spent in the last complete one, in seconds.
+    pub last_secs: f64,
+    /// Mappings that a sweep ended since start, by protocol.
+    pub expired: [u64; 3],
+}
+
+/// Figures of the mapping log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Records written since start, by kind.
+    pub allocate_records: u64,
+    pub release_records: u64,
+    /// Records of the daemon's start and stop.
+    pub mark_records: u64,
+    /// Groups of records that could not be written.
+    pub append_errors: u64,
+    /// Length of the log file in bytes.
+    pub file_bytes: u64,
+}
+
+/// Figures of the AF_XDP sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PuntStats {
+    /// Wake-ups that found punted packets.
+    pub batches: u64,
+    /// Punted packets received.
+    pub packets: u64,
+    /// Packets that wait for the link address of their next hop now.
+    pub waiting_packets: u64,
+}
+
+/// How the program is attached to one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceStats {
+    pub name: String,
+    /// `inside` or `outside`.
+    pub side: &'static str,
+    /// `native` or `generic`.
+    pub mode: &'static str,
+}

@@ -1,0 +1,118 @@
+//! Which task owns what, and in which order things start and stop.
+//!
+//! ```text
+//! start: config -> log (lock) -> tables -> routes -> XDP -> sockets -> API, metrics -> engine
+//! stop:  engine: XDP off, blocks released and logged -> API, metrics
+//! ```
+//! The engine has a thread of its own; API and metrics share one more.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result, anyhow};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{Checked, Config};
+use crate::dataplane::interface;
+use crate::engine::Engine;
+use crate::state::State;
+use crate::{api, engine, metrics};
+
+/// Reads and checks a configuration file; warnings go to the log.
+///
+/// # Errors
+/// Every error of the file, one a line.
+pub fn configuration(path: &Path) -> Result<Checked> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    let name = path.display().to_string();
+    let checked = Config::parse(&text).map_err(|errors| errors.in_file(&name))?;
+    checked
+        .check_interfaces(|interface| interface::index_of(interface).is_some())
+        .map_err(|errors| errors.in_file(&name))?;
+    for warning in &checked.warnings {
+        tracing::warn!("{}", warning.in_file(&name));
+    }
+    Ok(checked)
+}
+
+/// Runs the daemon until SIGINT or SIGTERM.
+///
+/// # Errors
+/// What keeps it from starting, or made it end.
+pub fn run(config: &Path, is_test_clock: bool) -> Result<()> {
+    let checked = configuration(config)?;
+    // A write beyond a file size limit shall be an error, not death.
+    // SAFETY: ignoring a signal touches no memory.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    let socket = checked.config.control.socket.clone();
+    let listen = checked.config.metrics.listen;
+    // Bound before anything is changed: a second daemon ends here.
+    let metrics = runtime.block_on(metrics::Listener::bind(listen))?;
+    let (state, engine) = engine::start::start(checked, is_test_clock)?;
+    let api = {
+        let _context = runtime.enter();
+        api::Socket::bind(&socket)
+    };
+    let api = match api {
+        Ok(api) => api,
+        Err(error) => {
+            engine.abandon();
+            return Err(error.into());
+        }
+    };
+    runtime.block_on(serve(state, engine, api, metrics))
+}
+
+async fn serve(
+    state: Arc<State>,
+    engine: Engine,
+    api: api::Socket,
+    metrics: metrics::Listener,
+) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let (stop_servers, stopped) = watch::channel(false);
+    let until_stopped = |mut stopped: watch::Receiver<bool>| async move {
+        // An error means that the sender is gone: stop, too.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let api = tokio::spawn(api.serve(Arc::clone(&state), until_stopped(stopped.clone())));
+    let metrics = tokio::spawn(metrics.serve(Arc::clone(&state), until_stopped(stopped)));
+    let stop = Arc::new(AtomicBool::new(false));
+    let thread = {
+        let stop = Arc::clone(&stop);
+        std::thread::Builder::new()
+            .name("cgn-engine".into())
+            .spawn(move || engine.run(&stop))
+            .context("no thread for the engine")?
+    };
+    tracing::info!("ready");
+    let died = async {
+        while !thread.is_finished() {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = died => {}
+    }
+    stop.store(true, Ordering::Relaxed);
+    let ended = tokio::task::spawn_blocking(move || thread.join()).await?;
+    stop_servers.send_replace(true);
+    for server in [api, metrics] {
+        if let Err(error) = server.await? {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a server ended badly");
+        }
+    }
+    ended.map_err(|_| anyhow!("the engine died; tables and programs stay pinned, traffic of known subscribers goes on: start again"))
+}

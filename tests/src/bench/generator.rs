@@ -1,0 +1,231 @@
+//! Runs a program behind the generator, and checks what it did to the packets:
+//! a figure for packets that were not translated would be worth nothing.
+
+use std::os::fd::AsFd as _;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::{Map, MapData, ProgramArray};
+use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, TestRunResult, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use cgn_user::dataplane::memory::Table;
+
+use super::plan::{CHUNK_SHIFT, FRAME_BYTES, Flow, OFFSETS, Plan, STAMPS};
+use super::sample::Chunks;
+
+/// The generator and the references, built by `cargo xtask ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/cgn-bench.bpf.o");
+
+/// Packets between two time stamps. A run begins at a multiple of it.
+pub const CHUNK: u64 = 1 << CHUNK_SHIFT;
+/// Most packets of a run.
+pub const MAX_PACKETS: u64 = (STAMPS as u64 - 1) << CHUNK_SHIFT;
+const XDP_TX: u32 = 3;
+
+/// Programs of the bench object that the generator can jump to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// Does nothing.
+    Tx,
+    /// One look-up in the hash map.
+    HashLookup,
+    /// Puts the flow into the hash map.
+    HashFill,
+}
+
+impl Reference {
+    const ALL: [Self; 3] = [Self::Tx, Self::HashLookup, Self::HashFill];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Tx => "bench_xdp_tx",
+            Self::HashLookup => "bench_hash_lookup",
+            Self::HashFill => "bench_hash_fill",
+        }
+    }
+}
+
+/// One run of the generator.
+#[derive(Debug)]
+pub struct Run {
+    pub chunks: Chunks,
+    /// The flow of the last packet as sent, and as it came out.
+    pub last_sent: Flow,
+    pub last_seen: Flow,
+}
+
+/// The loaded bench object.
+pub struct Generator {
+    ebpf: Ebpf,
+    target: ProgramArray<MapData>,
+    plan: Table<Plan>,
+    offsets: Table<[u16; OFFSETS]>,
+    stamps: Table<[u64; STAMPS]>,
+}
+
+impl Generator {
+    /// Loads the bench object, with a hash map for `flows` entries.
+    ///
+    /// # Errors
+    /// Rights, kernel, memory.
+    pub fn load(flows: u64) -> Result<Self> {
+        let entries = u32::try_from(flows).context("too many flows for a hash map")?;
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("BENCH_HASH", entries)
+            .load(OBJECT)
+            .context("cannot load the bench object; it needs root and Linux 6.1 or later")?;
+        for name in Reference::ALL.map(Reference::name).iter().chain(&["bench_generator"]) {
+            program(&mut ebpf, name)?.load()?;
+        }
+        let target = ebpf.take_map("BENCH_TARGET").context("no BENCH_TARGET")?;
+        Ok(Self {
+            target: ProgramArray::try_from(target)?,
+            plan: table(&ebpf, "BENCH_PLAN")?,
+            offsets: table(&ebpf, "BENCH_OFFSETS")?,
+            stamps: table(&ebpf, "BENCH_STAMPS")?,
+            ebpf,
+        })
+    }
+
+    /// Takes the flows of the next runs.
+    pub fn follow(&self, plan: &Plan, offsets: &[u16]) {
+        let mut all = [0; OFFSETS];
+        for (to, from) in all.iter_mut().zip(offsets) {
+            *to = *from;
+        }
+        self.offsets.write(0, all);
+        self.plan.write(0, *plan);
+    }
+
+    /// Lets the generator jump to one of our own programs.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn aim(&mut self, reference: Reference) -> Result<()> {
+        let fd = program(&mut self.ebpf, reference.name())?.fd()?.try_clone()?;
+        self.aim_at(&fd)
+    }
+
+    /// Lets the generator jump to `program`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn aim_at(&mut self, program: &ProgramFd) -> Result<()> {
+        self.target
+            .set(0, program, 0)
+            .context("the generator cannot jump into the program")
+    }
+
+    /// Sends `packets` packets, from number `first` on, and one more, which
+    /// closes the last chunk. Both are multiples of [`CHUNK`].
+    ///
+    /// # Errors
+    /// Not every packet reached the end of its program.
+    pub fn run(&mut self, first: u64, packets: u64) -> Result<Run> {
+        ensure!(
+            first % CHUNK == 0 && packets % CHUNK == 0 && packets <= MAX_PACKETS,
+            "a run of {packets} packets from {first} does not fit the time stamps"
+        );
+        let mut plan = self.plan.read(0).context("no plan")?;
+        (plan.next, plan.missed) = (first, 0);
+        self.plan.write(0, plan);
+        let mut frame = [0; 2 * FRAME_BYTES];
+        let result = test_run(
+            program(&mut self.ebpf, "bench_generator")?,
+            packets + 1,
+            &mut frame,
+        )?;
+        let after = self.plan.read(0).context("no plan")?;
+        ensure!(
+            result.return_value == XDP_TX,
+            "the last packet was not sent: XDP action {}",
+            result.return_value
+        );
+        ensure!(after.missed == 0, "{} packets failed", after.missed);
+        ensure!(
+            after.next == first + packets + 1,
+            "the generator stopped at packet {} of {packets}",
+            after.next - first
+        );
+        let number = plan.number(first + packets);
+        let offset = self.offsets.read(0).context("no offsets")?[number.offset_at];
+        Ok(Run {
+            chunks: self.chunks(first, packets)?,
+            last_sent: plan.flow(number, offset),
+            last_seen: read_flow(&frame, result.data_size_out)?,
+        })
+    }
+
+    /// Nanoseconds of one run of the do-nothing program alone, without the
+    /// generator: the price of a test run itself.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn bare_tx_ns(&mut self) -> Result<f64> {
+        const MANY: u64 = 1 << 22;
+        let program = program(&mut self.ebpf, Reference::Tx.name())?;
+        let mut frame = [0; 2 * FRAME_BYTES];
+        let mut timed = |packets: u64| -> Result<f64> {
+            let start = Instant::now();
+            let result = test_run(program, packets, &mut frame)?;
+            ensure!(result.return_value == XDP_TX, "not sent");
+            Ok(start.elapsed().as_nanos() as f64)
+        };
+        // The system call costs milliseconds, whatever it repeats.
+        let fixed = timed(2)?;
+        Ok((timed(MANY)? - fixed) / (MANY - 2) as f64)
+    }
+
+    fn chunks(&self, first: u64, packets: u64) -> Result<Chunks> {
+        let all = self.stamps.read(0).context("no time stamps")?;
+        let at = |chunk: u64| all[chunk as usize % STAMPS];
+        let (from, to) = (first >> CHUNK_SHIFT, (first + packets) >> CHUNK_SHIFT);
+        let stamps: Vec<u64> = (from..=to).map(at).collect();
+        Ok(Chunks::between(&stamps, CHUNK))
+    }
+}
+
+fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the bench object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+fn table<T>(ebpf: &Ebpf, name: &str) -> Result<Table<T>> {
+    let Some(Map::Array(data)) = ebpf.map(name) else {
+        bail!("the bench object has no array {name}");
+    };
+    Table::mapped(data.fd().as_fd(), 1).with_context(|| format!("cannot map {name}"))
+}
+
+fn test_run(program: &Xdp, repeat: u64, frame: &mut [u8]) -> Result<TestRunResult> {
+    let input = [0; FRAME_BYTES];
+    program
+        .test_run(TestRunOptions {
+            data_in: Some(&input),
+            data_out: Some(frame),
+            repeat: u32::try_from(repeat).context("too many packets for one run")?,
+            ..TestRunOptions::new()
+        })
+        .context("BPF_PROG_TEST_RUN failed")
+}
+
+/// Addresses and ports of an untagged IPv4 frame.
+fn read_flow(frame: &[u8], len: u32) -> Result<Flow> {
+    ensure!(len as usize == FRAME_BYTES, "the frame became {len} bytes long");
+    let headers = etherparse::PacketHeaders::from_ethernet_slice(&frame[..FRAME_BYTES])
+        .context("the frame is no longer a packet")?;
+    let Some(etherparse::NetHeaders::Ipv4(ip, _)) = headers.net else {
+        bail!("the frame is no longer IPv4");
+    };
+    let Some(etherparse::TransportHeader::Udp(udp)) = headers.transport else {
+        bail!("the packet is no longer UDP");
+    };
+    Ok(Flow {
+        source: u32::from_be_bytes(ip.source),
+        destination: u32::from_be_bytes(ip.destination),
+        source_port: udp.source_port,
+        destination_port: udp.destination_port,
+    })
+}

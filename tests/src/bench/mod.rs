@@ -1,0 +1,19 @@
+//! `cargo xtask bench`: what the data plane costs, measured on this machine.
+//!
+//! | module | what |
+//! |---|---|
+//! | `micro` | the cases, sizes and rounds of `bench micro` |
+//! | `world` | hosts, blocks and mappings in the product's own tables |
+//! | `generator` | runs a program behind the generator, and checks what it did |
+//! | `sample` | from time stamps to one figure |
+//! | `report` | the table, the goals, the JSON |
+
+pub mod generator;
+pub mod micro;
+pub mod report;
+pub mod sample;
+pub mod world;
+
+/// The generator's arithmetic, shared with the BPF program.
+#[path = "../../../cgn-ebpf/src/bench/plan.rs"]
+pub mod plan;

@@ -1,0 +1,217 @@
+//! The table, the goals and the JSON of `bench micro`.
+
+use cgn_common::layout::{Line, slab_lines};
+use cgn_common::limits::SLOTS_PER_BUCKET;
+use cgn_common::verdict::Protocol;
+use serde_json::{Value, json};
+
+use super::micro::{Case, Row};
+use super::world::{Density, FEW, MANY};
+
+/// Size at which the goals are held.
+const GOAL_FLOWS: u64 = 1 << 20;
+
+/// A figure that was promised.
+#[derive(Clone, Debug)]
+pub struct Goal {
+    pub what: &'static str,
+    pub limit: f64,
+    pub value: f64,
+}
+
+impl Goal {
+    /// Whether the promise is kept.
+    #[must_use]
+    pub fn met(&self) -> bool {
+        self.value <= self.limit
+    }
+}
+
+/// Bytes of slot memory per usable port and protocol: of the slot itself, and
+/// with the share of its block's header line.
+#[must_use]
+pub fn bytes_per_port(density: Density) -> (f64, f64) {
+    let slot = size_of::<Line>() as f64 / f64::from(SLOTS_PER_BUCKET);
+    let slab = f64::from(slab_lines(density.block_shift)) * size_of::<Line>() as f64;
+    let ports = f64::from(1_u32 << density.block_shift) * Protocol::ALL.len() as f64;
+    (slot, slab / ports)
+}
+
+/// The goals, as far as `rows` has the figures.
+#[must_use]
+pub fn goals(rows: &[Row]) -> Vec<Goal> {
+    let find = |case| {
+        rows.iter()
+            .find(|r| r.case == case && r.flows == GOAL_FLOWS && r.density == FEW)
+    };
+    let goal = |what, limit, value: Option<f64>| value.map(|value| Goal { what, limit, value });
+    let outbound = find(Case::Outbound);
+    [
+        goal(
+            "outbound, established, 1 M flows: in hash look-ups",
+            1.1,
+            outbound.map(ratio),
+        ),
+        goal(
+            "inbound, established, 1 M flows: in hash look-ups",
+            0.9,
+            find(Case::Inbound).map(ratio),
+        ),
+        goal(
+            "new mapping, 1 M flows: in established outbound packets",
+            1.5,
+            find(Case::New).zip(outbound).map(|(new, out)| new.ns / out.ns),
+        ),
+        goal(
+            "slot memory: bytes per usable port and protocol",
+            16.0,
+            Some(bytes_per_port(FEW).0),
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn ratio(row: &Row) -> f64 {
+    row.ns / row.hash_lookup_ns
+}
+
+/// The rows as a table, one line each.
+#[must_use]
+pub fn table(rows: &[Row]) -> String {
+    let mut text = format!(
+        "{:<9} {:>9} {:>11} {:>8} {:>15} {:>10} {:>6}\n",
+        "case", "flows", "ports/host", "ns", "hash_lookup_ns", "xdp_tx_ns", "ratio"
+    );
+    for row in rows {
+        text.push_str(&format!(
+            "{:<9} {:>9} {:>11} {:>8.1} {:>15.1} {:>10.1} {:>6.2}\n",
+            row.case.name(),
+            row.flows,
+            row.density.ports_per_host,
+            row.ns,
+            row.hash_lookup_ns,
+            row.xdp_tx_ns,
+            ratio(row)
+        ));
+    }
+    text
+}
+
+/// The goals and the memory of a port, as text.
+#[must_use]
+pub fn verdicts(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for goal in goals(rows) {
+        let met = if goal.met() { "met" } else { "NOT MET" };
+        text.push_str(&format!(
+            "{:<7} {}: {:.2} (at most {})\n",
+            met, goal.what, goal.value, goal.limit
+        ));
+    }
+    for density in [FEW, MANY] {
+        text.push_str(&format!(
+            "        with the block's header line, in a block of {} ports: {:.2} bytes\n",
+            1 << density.block_shift,
+            bytes_per_port(density).1
+        ));
+    }
+    text
+}
+
+/// One object with everything.
+#[must_use]
+pub fn json(rows: &[Row]) -> Value {
+    let of = |density: Density| -> Vec<Value> {
+        rows.iter()
+            .filter(|row| row.density == density)
+            .map(row_json)
+            .collect()
+    };
+    let goals: Vec<Value> = goals(rows)
+        .iter()
+        .map(|g| json!({"goal": g.what, "limit": g.limit, "value": rounded(g.value, 3), "met": g.met()}))
+        .collect();
+    let (slot, with_header) = bytes_per_port(FEW);
+    json!({
+        "micro": of(FEW),
+        "micro_1008_ports_per_host": of(MANY),
+        "bytes_per_port": rounded(slot, 2),
+        "bytes_per_port_with_header": rounded(with_header, 2),
+        "goals": goals,
+    })
+}
+
+fn row_json(row: &Row) -> Value {
+    json!({
+        "case": row.case.name(),
+        "flows": row.flows,
+        "ports_per_host": row.density.ports_per_host,
+        "ns": rounded(row.ns, 1),
+        "hash_lookup_ns": rounded(row.hash_lookup_ns, 1),
+        "xdp_tx_ns": rounded(row.xdp_tx_ns, 1),
+        "generator_ns": rounded(row.generator_ns, 1),
+        "ratio": rounded(ratio(row), 3),
+    })
+}
+
+fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(case: Case, ns: f64) -> Row {
+        Row {
+            case,
+            flows: GOAL_FLOWS,
+            density: FEW,
+            ns,
+            hash_lookup_ns: 100.0,
+            xdp_tx_ns: 10.0,
+            generator_ns: 20.0,
+        }
+    }
+
+    #[test]
+    fn a_missed_goal_is_said_to_be_missed() {
+        let cases = [
+            ("all are met", [110.0, 90.0, 165.0], [true, true, true]),
+            ("outbound is too slow", [111.0, 90.0, 150.0], [false, true, true]),
+            ("inbound is too slow", [110.0, 91.0, 150.0], [true, false, true]),
+            ("opening is too slow", [100.0, 90.0, 151.0], [true, true, false]),
+        ];
+        for (sentence, [out, inside, new], wanted) in cases {
+            let rows = [
+                row(Case::Outbound, out),
+                row(Case::Inbound, inside),
+                row(Case::New, new),
+            ];
+            let met: Vec<bool> = goals(&rows).iter().map(Goal::met).collect();
+            assert_eq!(met[..3], wanted, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_size_that_was_not_measured_has_no_goal() {
+        let mut small = row(Case::Outbound, 1.0);
+        small.flows = 1;
+        assert_eq!(goals(&[small]).len(), 1, "only the memory of a slot is known");
+    }
+
+    #[test]
+    fn json_has_the_promised_fields() {
+        let value = json(&[row(Case::New, 12.34)]);
+        let first = &value["micro"][0];
+        for field in ["ns", "hash_lookup_ns", "xdp_tx_ns"] {
+            assert!(first[field].is_number(), "{field} in {first}");
+        }
+        assert_eq!(first["case"], "new");
+        assert_eq!(first["flows"], GOAL_FLOWS);
+        assert_eq!(first["ns"], 12.3);
+    }
+}

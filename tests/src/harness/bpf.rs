@@ -1,0 +1,135 @@
+//! The translator in the kernel, through `BPF_PROG_TEST_RUN`.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use cgn_common::layout::{VlanKey, VlanRole};
+use cgn_common::verdict::{Effect, Reason};
+use cgn_user::dataplane::load::{Dataplane, Entry, OBJECT};
+use cgn_user::dataplane::memory::Memory;
+
+use super::world::{INGRESS, INSIDE_IF, OUTSIDE_IF, World, exact_routes, kernel_link};
+use super::{Ending, Home, Run, difference};
+
+/// What the kernel's test run takes: its own headers need the rest of a page.
+pub const FRAME_BYTES: std::ops::RangeInclusive<usize> = 14..=3300;
+
+const ABORTED: u32 = 0;
+const DROP: u32 = 1;
+const PASS: u32 = 2;
+const TX: u32 = 3;
+const REDIRECT: u32 = 4;
+
+/// The programs over the maps of a loaded object, in the namespace of this thread.
+pub struct Bpf {
+    dataplane: Dataplane,
+    memory: Arc<Memory>,
+}
+
+impl Bpf {
+    /// Loads the object and fills its tables.
+    ///
+    /// # Panics
+    /// The kernel refuses something.
+    #[must_use]
+    pub fn new(world: &Rc<World>) -> Self {
+        let mut dataplane =
+            Dataplane::load(OBJECT, world.geometry.sizes, None).expect("the object loads");
+        let memory = dataplane.memory().clone();
+        world.install(&memory);
+        for (address, value) in exact_routes() {
+            dataplane
+                .set_exact_route(address, Some(value))
+                .expect("room in EXACT_ROUTES");
+        }
+        let link = kernel_link();
+        dataplane.set_link(link.ifindex, link).expect("room in LINKS");
+        for ((ifindex, vlans), side) in &world.vlans {
+            let (ifindex, vlans) = (*ifindex, *vlans);
+            let role = VlanRole {
+                side: *side as u32,
+                socket_base: 0,
+            };
+            dataplane
+                .set_vlan(VlanKey { ifindex, vlans }, role)
+                .expect("room in VLANS");
+        }
+        for ifindex in [INGRESS, INSIDE_IF, OUTSIDE_IF] {
+            dataplane
+                .set_device(ifindex as u16, ifindex)
+                .expect("the interface exists");
+        }
+        for entry in [Entry::Inside, Entry::Outside, Entry::Vlan] {
+            dataplane.program(entry).expect("the verifier accepts it");
+        }
+        Self { dataplane, memory }
+    }
+
+    /// The loaded object.
+    pub fn dataplane(&mut self) -> &mut Dataplane {
+        &mut self.dataplane
+    }
+}
+
+/// Runs a program once: its return value and the frame afterwards.
+///
+/// # Panics
+/// The kernel refuses the run.
+pub fn test_run(program: &Xdp, frame: &[u8]) -> (u32, Vec<u8>) {
+    let mut out = vec![0; frame.len() + 64];
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        data_out: Some(&mut out),
+        ..TestRunOptions::default()
+    };
+    let result = program
+        .test_run(options)
+        .unwrap_or_else(|error| panic!("test run of {} bytes: {error:?}", frame.len()));
+    out.truncate(result.data_size_out as usize);
+    (result.return_value, out)
+}
+
+impl Home for Bpf {
+    fn name(&self) -> &'static str {
+        "BPF"
+    }
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+    fn run(&mut self, entry: Entry, frame: &[u8]) -> Option<Run> {
+        if !FRAME_BYTES.contains(&frame.len()) {
+            return None;
+        }
+        let before = self.dataplane.counters().expect("counters");
+        let program = self.dataplane.program(entry).expect("loaded");
+        let (action, bytes) = test_run(program, frame);
+        let after = self.dataplane.counters().expect("counters");
+        let mut counters = difference(&after, &before);
+        let undelivered = &mut counters.reasons[Reason::PuntUndelivered as usize];
+        let punted = *undelivered == 1;
+        // No socket listens in a test run; that the packet is dropped and
+        // counted for it is a home's own affair.
+        *undelivered = 0;
+        let reason = Reason::ALL
+            .iter()
+            .copied()
+            .find(|reason| counters.reasons[*reason as usize] != 0);
+        let ending = match (action, reason) {
+            (TX, None) => Ending::Sent { back: true },
+            (REDIRECT, None) => Ending::Sent { back: false },
+            (PASS, Some(reason)) => Ending::Passed(reason),
+            (DROP, Some(reason)) if punted && reason.effect() == Effect::Punt => {
+                Ending::Punted(reason)
+            }
+            (DROP, Some(reason)) if !punted => Ending::Dropped(reason),
+            (ABORTED, _) => panic!("the program was aborted"),
+            other => panic!("action and reason contradict: {other:?}, punted {punted}"),
+        };
+        Some(Run {
+            ending,
+            bytes,
+            counters,
+        })
+    }
+}

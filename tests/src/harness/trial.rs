@@ -1,0 +1,199 @@
+//! Cases in words: a packet goes in, and this packet, or this reason, must
+//! come out, the same in every home.
+
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+
+use cgn_common::layout::{NextHop, SlotState};
+use cgn_common::verdict::{Protocol, Reason};
+use cgn_user::dataplane::install;
+use cgn_user::dataplane::load::Entry;
+
+use super::bpf::Bpf;
+use super::host::Host;
+use super::world::{World, hop_of};
+use super::{Ending, Home, Mapping, Run, hex, mapping_of, run_everywhere, shown};
+use crate::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, Transport};
+
+/// An address and a port (for ICMP: the identifier).
+pub type Endpoint = (Ipv4Addr, u16);
+
+/// All homes, and what one asks of them.
+pub struct Trial {
+    pub world: Rc<World>,
+    pub homes: Vec<Box<dyn Home>>,
+    /// Frames and expected frames of what was translated, for other judges.
+    pub translated: Vec<Vec<u8>>,
+    sentence: &'static str,
+}
+
+impl Trial {
+    /// Host and slow path.
+    #[must_use]
+    pub fn on_host() -> Self {
+        let world = Rc::new(World::new());
+        let homes: Vec<Box<dyn Home>> = vec![
+            Box::new(Host::new(&world)),
+            Box::new(Host::slow_path(&world)),
+        ];
+        Self {
+            world,
+            homes,
+            translated: Vec::new(),
+            sentence: "",
+        }
+    }
+
+    /// Host, slow path and BPF; to be called within [`super::namespace::in_namespace`].
+    #[must_use]
+    pub fn everywhere() -> Self {
+        let mut trial = Self::on_host();
+        let bpf = Bpf::new(&trial.world);
+        trial.homes.push(Box::new(bpf));
+        trial
+    }
+
+    /// Begins a case: every block is as new.
+    ///
+    /// # Panics
+    /// A block is refused.
+    pub fn begin(&mut self, sentence: &'static str) {
+        self.sentence = sentence;
+        for home in &self.homes {
+            for grant in &self.world.grants {
+                install::withdraw(home.memory(), &self.world.geometry, grant);
+            }
+            self.world.install(home.memory());
+        }
+    }
+
+    /// Runs a frame everywhere.
+    pub fn run(&mut self, entry: Entry, frame: &[u8]) -> Run {
+        run_everywhere(&mut self.homes, entry, frame, self.sentence)
+    }
+
+    /// The frame is not translated: this reason is counted, once and alone,
+    /// and no byte is changed.
+    ///
+    /// # Panics
+    /// It is otherwise.
+    pub fn stopped(&mut self, entry: Entry, frame: &[u8], reason: Reason) {
+        let run = self.run(entry, frame);
+        let what = format!("{}\n{}", self.sentence, shown(&run));
+        assert_eq!(run.ending, reason.into(), "{what}");
+        assert_eq!(run.bytes, frame, "the frame is left alone: {what}");
+        let mut counters = cgn_common::counters::Counters::ZERO;
+        counters.stopped(reason);
+        assert_eq!(run.counters, counters, "one count: {what}");
+    }
+
+    /// A packet from inside is translated and sent to `hop`; returns its
+    /// external endpoint.
+    ///
+    /// # Panics
+    /// It is otherwise.
+    pub fn outbound(&mut self, entry: Entry, draft: &Draft, hop: u16) -> Endpoint {
+        let run = self.run(entry, &draft.bytes());
+        let protocol = protocol_of(draft);
+        let external = self.mapping(draft.source, protocol).map(|m| m.external);
+        let Some(external) = external else {
+            panic!("{}: no mapping\n{}", self.sentence, shown(&run));
+        };
+        let mut wanted = draft.clone();
+        wanted.source = external;
+        self.sent(&run, draft, wanted, &hop_of(hop), 0);
+        external
+    }
+
+    /// A packet from outside is translated for `inside` and sent to `hop`.
+    ///
+    /// # Panics
+    /// It is otherwise.
+    pub fn inbound(&mut self, entry: Entry, draft: &Draft, inside: Endpoint, hop: u16) {
+        let run = self.run(entry, &draft.bytes());
+        let mut wanted = draft.clone();
+        wanted.destination = inside;
+        self.sent(&run, draft, wanted, &hop_of(hop), 1);
+    }
+
+    /// There and back again.
+    pub fn round_trip(&mut self, draft: &Draft, hops: (u16, u16)) -> Endpoint {
+        let external = self.outbound(Entry::Inside, draft, hops.0);
+        let answer = draft.answer(external);
+        self.inbound(Entry::Outside, &answer, draft.source, hops.1);
+        external
+    }
+
+    fn sent(&mut self, run: &Run, came: &Draft, mut wanted: Draft, hop: &NextHop, direction: usize) {
+        wanted.ttl -= 1;
+        wanted.destination_mac = hop.destination_mac;
+        wanted.source_mac = hop.source_mac;
+        wanted.tags = tags_for(hop, came);
+        let what = format!("{}\n{}", self.sentence, shown(run));
+        assert!(matches!(run.ending, Ending::Sent { .. }), "{what}");
+        let bytes = wanted.bytes();
+        assert_eq!(hex(&run.bytes), hex(&bytes), "{what}");
+        let protocol = protocol_of(came) as usize;
+        let mut packets = [[0; 3]; 2];
+        packets[direction][protocol] = 1;
+        assert_eq!(run.counters.packets, packets, "{what}");
+        packets[direction][protocol] = came.ip_length() as u64;
+        assert_eq!(run.counters.bytes, packets, "{what}");
+        assert_eq!(run.counters.reasons.iter().sum::<u64>(), 0, "{what}");
+        self.translated.push(bytes);
+    }
+
+    /// The mapping of an inside endpoint, the same in every home.
+    ///
+    /// # Panics
+    /// Homes differ, or there are two mappings.
+    #[must_use]
+    pub fn mapping(&self, inside: Endpoint, protocol: Protocol) -> Option<Mapping> {
+        let mut found = self.homes.iter().map(|home| {
+            let mapping = mapping_of(home.memory(), &self.world, inside, protocol);
+            // Homes have clocks of their own.
+            mapping.map(|m| Mapping { last_seen: 0, ..m })
+        });
+        let first = found.next().expect("a home");
+        for other in found {
+            assert_eq!(first, other, "{}: homes differ", self.sentence);
+        }
+        first
+    }
+
+    /// State of a TCP mapping.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn state(&self, inside: Endpoint) -> SlotState {
+        let mapping = self.mapping(inside, Protocol::Tcp).expect("a mapping");
+        SlotState::from_bits(mapping.state as u8)
+    }
+}
+
+/// Tags that a packet must have on its way to `hop`: the VLANs of the hop with
+/// the priority of the tag that it came with.
+fn tags_for(hop: &NextHop, came: &Draft) -> Vec<(u16, u16)> {
+    let priority = came.tags.first().map_or(0, |(_, tci)| tci & 0xf000);
+    let [outer, inner] = hop.vlans.map(|vlan| vlan | priority);
+    match hop.vlan_count {
+        0 => vec![],
+        1 => vec![(CUSTOMER_TAG, outer)],
+        _ => vec![(SERVICE_TAG, outer), (CUSTOMER_TAG, inner)],
+    }
+}
+
+/// Protocol of a draft that can be translated.
+///
+/// # Panics
+/// It cannot.
+#[must_use]
+pub fn protocol_of(draft: &Draft) -> Protocol {
+    match draft.transport {
+        Transport::Tcp { .. } => Protocol::Tcp,
+        Transport::Udp { .. } => Protocol::Udp,
+        Transport::Echo { .. } => Protocol::Icmp,
+        Transport::Other(number) => panic!("protocol {number} has no port space"),
+    }
+}

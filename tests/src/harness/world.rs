@@ -1,0 +1,335 @@
+//! The little world in which every home of the translator runs the same cases.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use cgn_common::layout::{EXACT_LOCAL, Link, NextHop, Side};
+use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
+use cgn_user::dataplane::install::{self, Grant};
+use cgn_user::dataplane::memory::Memory;
+use cgn_user::dataplane::tables::{Resolved, Routing};
+
+/// Interface that receives every frame: the loopback device of the test's own
+/// network namespace, because `BPF_PROG_TEST_RUN` takes it.
+pub const INGRESS: u32 = 1;
+/// Other interfaces of the namespace, made in this order.
+pub const INSIDE_IF: u32 = 11;
+pub const OUTSIDE_IF: u32 = 12;
+/// An interface that is not ours.
+pub const OTHER_IF: u32 = 13;
+
+/// Interior of a VLAN tag for each role.
+pub const INSIDE_VLAN: u16 = 100;
+pub const OUTSIDE_VLAN: u16 = 200;
+pub const INSIDE_QINQ: [u16; 2] = [300, 301];
+pub const OUTSIDE_QINQ: [u16; 2] = [400, 401];
+
+/// Numbers in `NEXT_HOPS`.
+pub mod hop {
+    /// Untagged, out of another interface, MTU 1500.
+    pub const OUTSIDE: u16 = 1;
+    pub const INSIDE: u16 = 2;
+    /// Back out of the receiving interface, with tags.
+    pub const OUTSIDE_VLAN: u16 = 3;
+    pub const OUTSIDE_QINQ: u16 = 4;
+    pub const INSIDE_VLAN: u16 = 5;
+    pub const INSIDE_QINQ: u16 = 6;
+    /// MTU 576.
+    pub const OUTSIDE_SMALL: u16 = 7;
+    pub const INSIDE_SMALL: u16 = 8;
+    /// Never written.
+    pub const EMPTY: u16 = 9;
+    /// Only the kernel knows it.
+    pub const KERNEL: u16 = 40;
+}
+
+/// Destinations outside, by what their route is.
+pub mod remote {
+    use std::net::Ipv4Addr;
+    pub const PLAIN: Ipv4Addr = Ipv4Addr::new(8, 8, 4, 4);
+    pub const OTHER: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
+    pub const VLAN: Ipv4Addr = Ipv4Addr::new(9, 9, 9, 9);
+    pub const QINQ: Ipv4Addr = Ipv4Addr::new(11, 1, 2, 3);
+    pub const SMALL: Ipv4Addr = Ipv4Addr::new(12, 1, 2, 3);
+    pub const EMPTY_HOP: Ipv4Addr = Ipv4Addr::new(13, 1, 2, 3);
+    /// In `EXACT_ROUTES`: the router's own, and a host route.
+    pub const EXACT_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
+    pub const EXACT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 201);
+    /// Decided by the kernel: its own address, a known neighbour, an unknown
+    /// one, an unreachable network, an interface that is not ours.
+    pub const KERNEL_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    pub const KERNEL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+    pub const NO_NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
+    pub const UNREACHABLE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 7);
+    pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 2);
+}
+
+/// Subscribers, by what is special about them. All have one block but where said.
+pub mod subscriber {
+    use std::net::Ipv4Addr;
+    pub const PLAIN: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+    pub const TWO_BLOCKS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
+    pub const NO_BLOCK_YET: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 3);
+    pub const REFUSED: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 4);
+    /// All the blocks that one may have.
+    pub const SIX_BLOCKS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 5);
+    /// In a pool of another block size.
+    pub const LARGE: Ipv4Addr = Ipv4Addr::new(100, 64, 1, 1);
+    /// Behind one tag, two tags, a small MTU, no next hop, and the wrong side.
+    pub const VLAN: Ipv4Addr = Ipv4Addr::new(100, 65, 0, 1);
+    pub const QINQ: Ipv4Addr = Ipv4Addr::new(100, 66, 0, 1);
+    pub const SMALL: Ipv4Addr = Ipv4Addr::new(100, 67, 0, 1);
+    pub const MISROUTED: Ipv4Addr = Ipv4Addr::new(100, 68, 0, 1);
+    /// Between two prefixes of one page, and far from all.
+    pub const NOT_ONE: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 200);
+    pub const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+}
+
+/// Pool addresses: of the small blocks, and of the large ones.
+pub const POOL: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(198, 51, 100, 1),
+    Ipv4Addr::new(198, 51, 100, 2),
+];
+pub const LARGE_POOL: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+/// In the pages of the pools, but in none.
+pub const NO_POOL: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 3);
+/// log2 of the ports of a block.
+pub const SMALL_SHIFT: u32 = 6;
+pub const LARGE_SHIFT: u32 = 9;
+
+/// Side of a VLAN, by interface and tags.
+pub type Vlans = HashMap<(u32, [u16; 2]), Side>;
+
+/// Geometry, routes and who has which block.
+pub struct World {
+    pub geometry: Geometry,
+    pub routes: FixedRoutes,
+    pub vlans: Vlans,
+    pub grants: Vec<Grant>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl World {
+    #[must_use]
+    pub fn new() -> Self {
+        let vlans = HashMap::from([
+            ((INGRESS, [INSIDE_VLAN, 0]), Side::Inside),
+            ((INGRESS, [OUTSIDE_VLAN, 0]), Side::Outside),
+            ((INGRESS, INSIDE_QINQ), Side::Inside),
+            ((INGRESS, OUTSIDE_QINQ), Side::Outside),
+        ]);
+        Self {
+            geometry: Geometry::new(pools(), subscribers()),
+            routes: FixedRoutes::new(),
+            vlans,
+            grants: grants(),
+        }
+    }
+
+    /// Writes it all into empty tables. Secrets are the same every time, so
+    /// that every home gives the same ports.
+    ///
+    /// # Panics
+    /// A block is refused.
+    pub fn install(&self, memory: &Memory) {
+        let mut secret = 0x0123_4567_89ab_cdef_u64;
+        self.geometry.install(memory, || {
+            secret = secret.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            secret
+        });
+        for (number, hop) in hops() {
+            if let Some(entry) = memory.next_hops.get(u32::from(number)) {
+                entry.write(&hop);
+            }
+        }
+        for (network, number) in summaries() {
+            memory.set_route(network, number);
+        }
+        for grant in &self.grants {
+            install::give(memory, &self.geometry, grant, 0, 0).expect("the block is free");
+        }
+        for refused in [subscriber::REFUSED] {
+            let index = self.geometry.subscriber_index(refused).expect("known");
+            install::refuse(memory, index, true);
+        }
+    }
+}
+
+fn pools() -> Vec<PoolShape> {
+    let pool = |name: &str, addresses, block_shift, blocks_per_subscriber| PoolShape {
+        name: name.to_owned(),
+        addresses,
+        block_shift,
+        blocks_per_subscriber,
+        watermark_ports: (1 << block_shift) * 3 / 4,
+        max_blocks: 64,
+    };
+    vec![
+        pool("small", vec![(POOL[0], POOL[1])], SMALL_SHIFT, 6),
+        pool("large", vec![(LARGE_POOL, LARGE_POOL)], LARGE_SHIFT, 1),
+    ]
+}
+
+fn subscribers() -> Vec<SubscriberShape> {
+    let sixteen = |first: Ipv4Addr, pool| SubscriberShape {
+        first: Ipv4Addr::from_bits(first.to_bits() & !0xf),
+        last: Ipv4Addr::from_bits(first.to_bits() | 0xf),
+        pool,
+    };
+    vec![
+        sixteen(subscriber::PLAIN, 0),
+        sixteen(subscriber::LARGE, 1),
+        sixteen(subscriber::VLAN, 0),
+        sixteen(subscriber::QINQ, 0),
+        sixteen(subscriber::SMALL, 0),
+        sixteen(subscriber::MISROUTED, 0),
+    ]
+}
+
+fn grants() -> Vec<Grant> {
+    let small = |inside, slab: u32| Grant {
+        inside,
+        external: POOL[usize::from(slab >= 20)],
+        pool: 0,
+        // Neither neighbouring nor in order.
+        block: (slab * 37 % 1008) as u16,
+        slab,
+    };
+    let mut grants = vec![
+        small(subscriber::PLAIN, 0),
+        small(subscriber::TWO_BLOCKS, 2),
+        small(subscriber::TWO_BLOCKS, 1),
+        small(subscriber::VLAN, 20),
+        small(subscriber::QINQ, 21),
+        small(subscriber::SMALL, 22),
+        small(subscriber::MISROUTED, 23),
+        Grant {
+            inside: subscriber::LARGE,
+            external: LARGE_POOL,
+            pool: 1,
+            block: 125,
+            slab: 7,
+        },
+    ];
+    grants.extend((30..36).map(|slab| small(subscriber::SIX_BLOCKS, slab)));
+    grants
+}
+
+/// Next hops by number.
+#[must_use]
+pub fn hops() -> Vec<(u16, NextHop)> {
+    use Side::{Inside, Outside};
+    let next = |number: u16, side: Side, ifindex: u32, mtu: u16, vlans: [u16; 2]| {
+        let hop = NextHop {
+            destination_mac: [0x02, 0xd0, 0, 0, 0, number as u8],
+            source_mac: [0x02, 0x50, 0, 0, 0, number as u8],
+            ifindex,
+            device: ifindex as u16,
+            mtu,
+            side: side as u8,
+            vlan_count: vlans.iter().filter(|v| **v != 0).count() as u8,
+            vlans,
+        };
+        (number, hop)
+    };
+    vec![
+        next(hop::OUTSIDE, Outside, OUTSIDE_IF, 1500, [0, 0]),
+        next(hop::INSIDE, Inside, INSIDE_IF, 1500, [0, 0]),
+        next(hop::OUTSIDE_VLAN, Outside, INGRESS, 1500, [OUTSIDE_VLAN, 0]),
+        next(hop::OUTSIDE_QINQ, Outside, INGRESS, 1500, OUTSIDE_QINQ),
+        next(hop::INSIDE_VLAN, Inside, INGRESS, 1500, [INSIDE_VLAN, 0]),
+        next(hop::INSIDE_QINQ, Inside, INGRESS, 1500, INSIDE_QINQ),
+        next(hop::OUTSIDE_SMALL, Outside, OUTSIDE_IF, 576, [0, 0]),
+        next(hop::INSIDE_SMALL, Inside, INSIDE_IF, 576, [0, 0]),
+        next(hop::KERNEL, Outside, OUTSIDE_IF, 1400, [OUTSIDE_VLAN, 0]),
+    ]
+}
+
+/// The next hop with this number.
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn hop_of(number: u16) -> NextHop {
+    let found = hops().into_iter().find(|(n, _)| *n == number);
+    found.expect("a number of `hop`").1
+}
+
+/// Next-hop number of each /16, by its upper 16 bits.
+fn summaries() -> Vec<(u16, u16)> {
+    let network = |address: Ipv4Addr| (address.to_bits() >> 16) as u16;
+    vec![
+        (network(remote::PLAIN), hop::OUTSIDE),
+        (network(remote::VLAN), hop::OUTSIDE_VLAN),
+        (network(remote::QINQ), hop::OUTSIDE_QINQ),
+        (network(remote::SMALL), hop::OUTSIDE_SMALL),
+        (network(remote::EMPTY_HOP), hop::EMPTY),
+        (network(subscriber::PLAIN), hop::INSIDE),
+        (network(subscriber::VLAN), hop::INSIDE_VLAN),
+        (network(subscriber::QINQ), hop::INSIDE_QINQ),
+        (network(subscriber::SMALL), hop::INSIDE_SMALL),
+        (network(subscriber::MISROUTED), hop::OUTSIDE),
+    ]
+}
+
+/// `EXACT_ROUTES`.
+#[must_use]
+pub fn exact_routes() -> Vec<(Ipv4Addr, u32)> {
+    vec![
+        (remote::EXACT_LOCAL, EXACT_LOCAL),
+        (remote::EXACT, u32::from(hop::OUTSIDE)),
+    ]
+}
+
+/// `LINKS`: what the interface of [`hop::KERNEL`] is to us.
+#[must_use]
+pub fn kernel_link() -> Link {
+    let hop = hop_of(hop::KERNEL);
+    Link {
+        ifindex: hop.ifindex,
+        device: hop.device,
+        mtu: hop.mtu,
+        side: hop.side,
+        vlan_count: hop.vlan_count,
+        vlans: hop.vlans,
+        reserved: [0; 2],
+    }
+}
+
+/// The kernel's routes of the test's namespace, as user space knows them.
+pub struct FixedRoutes {
+    exact: HashMap<u32, u32>,
+}
+
+impl FixedRoutes {
+    fn new() -> Self {
+        let exact = exact_routes();
+        Self {
+            exact: exact.into_iter().map(|(a, v)| (a.to_bits(), v)).collect(),
+        }
+    }
+}
+
+impl Routing for FixedRoutes {
+    fn exact(&self, address: u32) -> Option<u32> {
+        self.exact.get(&address).copied()
+    }
+    fn resolve(&self, address: u32) -> Resolved {
+        match Ipv4Addr::from_bits(address) {
+            remote::KERNEL => Resolved::Hop(u32::from(hop::KERNEL)),
+            remote::ELSEWHERE => Resolved::Elsewhere,
+            // The subnet's own broadcast addresses are the router's, too.
+            a if a == remote::KERNEL_LOCAL || a.octets()[0] == 127 => Resolved::Local,
+            a if a.octets()[..3] == [192, 0, 2] && !matches!(a.octets()[3], 0 | 255) => {
+                Resolved::NoNeighbour
+            }
+            a if a.octets()[..3] == [192, 0, 2] => Resolved::Local,
+            _ => Resolved::None,
+        }
+    }
+}

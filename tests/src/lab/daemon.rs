@@ -1,0 +1,383 @@
+//! The CGN's daemon in a laboratory, and what it says of itself.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use cgn_user::api::rows::{BlockRow, DropRow, MappingRow, PoolRow, Status, SubscriberRow};
+use cgn_user::maplog::{self, Block, Event, Record};
+use serde::de::DeserializeOwned;
+
+use super::deadline::{poll, wait_until};
+use super::namespace::Namespace;
+use super::process::{Process, run_to_end};
+use super::program::cgn_program;
+use super::topology::Lab;
+
+/// How long the daemon may take to load, attach and answer; a guest without KVM is slow.
+const START_SECS: f64 = 60.0;
+/// How long `cgn show` may take.
+const SHOW_SECS: f64 = 20.0;
+
+/// A configuration for a laboratory. The defaults are small, so that tests fill blocks soon.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `pool.addresses`, each as in TOML, with quotes.
+    pub addresses: String,
+    pub block_ports: u16,
+    pub blocks_per_subscriber: u8,
+    pub watermark_percent: u8,
+    pub xdp_mode: &'static str,
+    /// Folder of the mapping log; the laboratory's own if there is none.
+    pub log_folder: Option<PathBuf>,
+    pub log_sync: bool,
+    pub block_idle_secs: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            addresses: r#""203.0.113.0/29", "203.0.113.77""#.to_owned(),
+            block_ports: 64,
+            blocks_per_subscriber: 4,
+            watermark_percent: 75,
+            xdp_mode: "auto",
+            log_folder: None,
+            log_sync: true,
+            block_idle_secs: 60,
+        }
+    }
+}
+
+impl Settings {
+    /// The configuration file.
+    #[must_use]
+    pub fn toml(&self, lab: &Lab) -> String {
+        let mut text = String::new();
+        for (side, (interface, vlan)) in ["inside", "outside"].into_iter().zip(lab.sides()) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "[{side}]\ninterface = \"{interface}\"\nvlan = {vlan:?}");
+        }
+        let folder = lab.folder().display();
+        let _ = writeln!(
+            text,
+            "[xdp]\nmode = \"{}\"\n\
+             [[pool]]\nname = \"lab\"\naddresses = [{}]\nblock_ports = {}\n\
+             blocks_per_subscriber = {}\nwatermark_percent = {}\n\
+             [[subscribers]]\nprefixes = [\"100.64.0.0/16\"]\npool = \"lab\"\n\
+             [hold]\nblock_idle_secs = {}\n\
+             [log]\npath = \"{}/mapping.log\"\nsync = {}\n\
+             [control]\nsocket = \"{folder}/cgn.sock\"\npin_directory = \"{}\"",
+            self.xdp_mode,
+            self.addresses,
+            self.block_ports,
+            self.blocks_per_subscriber,
+            self.watermark_percent,
+            self.block_idle_secs,
+            self.log_folder.as_deref().unwrap_or(lab.folder()).display(),
+            self.log_sync,
+            lab.pins().display(),
+        );
+        text
+    }
+}
+
+/// A daemon that runs in the namespace `cgn`; stopped when this value ends.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+    namespace: Namespace,
+    program: PathBuf,
+    socket: PathBuf,
+    log: PathBuf,
+    metrics: SocketAddr,
+}
+
+impl Daemon {
+    /// Writes the configuration, starts the daemon and waits until it answers.
+    ///
+    /// # Errors
+    /// It ended or does not answer; the error shows what it printed.
+    pub fn start(lab: &Lab, settings: &Settings) -> Result<Self> {
+        Self::start_with(lab, &settings.toml(lab), cgn_program()?, &["--test-clock"])
+    }
+
+    /// The same with any configuration text, program and further arguments.
+    ///
+    /// # Errors
+    /// As of [`Daemon::start`].
+    pub fn start_with(lab: &Lab, toml: &str, program: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut daemon = Self::launch(lab, toml, program, arguments)?;
+        daemon.wait_until_ready()?;
+        Ok(daemon)
+    }
+
+    /// Starts the daemon and does not wait.
+    ///
+    /// # Errors
+    /// It cannot be started, or the text is no configuration.
+    pub fn launch(lab: &Lab, toml: &str, program: &Path, arguments: &[&str]) -> Result<Self> {
+        let file = lab.folder().join("cgn.toml");
+        std::fs::write(&file, toml).with_context(|| format!("cannot write {}", file.display()))?;
+        let config = cgn_user::config::Config::parse(toml)
+            .with_context(|| format!("the laboratory's configuration:\n{toml}"))?;
+        let mut command = lab.cgn.command(program);
+        command.args(["run", "--config"]).arg(&file).args(arguments);
+        // `cgn run` colours its log only on a terminal; this is for people who force it.
+        command.env("NO_COLOR", "1");
+        let process = Process::start("cgn run", &mut command, &lab.folder().join("daemon.log"))?;
+        Ok(Self {
+            process,
+            namespace: lab.cgn.clone(),
+            program: program.to_owned(),
+            socket: config.config.control.socket.clone(),
+            log: config.config.log.path.clone(),
+            metrics: config.config.metrics.listen,
+        })
+    }
+
+    /// Waits until it answers on its control socket.
+    ///
+    /// # Errors
+    /// It ended or does not answer; the error shows what it printed.
+    pub fn wait_until_ready(&mut self) -> Result<()> {
+        let outcome = poll(START_SECS, || match self.process.ended() {
+            Ok(None) => self.status().ok().map(|_| None),
+            Ok(Some(status)) => Some(Some(status)),
+            Err(_) => None,
+        });
+        match outcome {
+            Some(None) => Ok(()),
+            Some(Some(status)) => bail!(
+                "cgn run ended at once ({status}); it printed:\n{}",
+                self.process.tail()
+            ),
+            None => bail!(
+                "cgn run did not answer at {} within {START_SECS} s; it printed:\n{}",
+                self.socket.display(),
+                self.process.tail()
+            ),
+        }
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Asks it to end, as a service manager does, and waits.
+    ///
+    /// # Errors
+    /// It did not end in time.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        self.process.stop()
+    }
+
+    /// Path of its control socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Path of its mapping log.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Where Prometheus would scrape, within the namespace.
+    #[must_use]
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics
+    }
+
+    /// `cgn show WHAT --json`.
+    ///
+    /// # Errors
+    /// The command failed, or printed something else.
+    fn show<T: DeserializeOwned>(&self, what: &str) -> Result<Vec<T>> {
+        let mut command = Command::new(&self.program);
+        command.args(["show", what, "--json", "--socket"]).arg(&self.socket);
+        let text = run_to_end(&mut command, SHOW_SECS).with_context(|| self.last_words())?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("`cgn show {what} --json` printed other rows:\n{text}"))
+    }
+
+    /// `cgn show subscribers`.
+    ///
+    /// # Errors
+    /// As of all `show`s: the command failed.
+    pub fn subscribers(&self) -> Result<Vec<SubscriberRow>> {
+        self.show("subscribers")
+    }
+
+    /// `cgn show blocks`.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub fn blocks(&self) -> Result<Vec<BlockRow>> {
+        self.show("blocks")
+    }
+
+    /// `cgn show mappings`.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub fn mappings(&self) -> Result<Vec<MappingRow>> {
+        self.show("mappings")
+    }
+
+    /// `cgn show pools`.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub fn pools(&self) -> Result<Vec<PoolRow>> {
+        self.show("pools")
+    }
+
+    /// `cgn show drops`.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub fn drops(&self) -> Result<Vec<DropRow>> {
+        self.show("drops")
+    }
+
+    /// Packets with this reason, in both paths.
+    ///
+    /// # Errors
+    /// The command failed, or there is no such reason.
+    pub fn count_of(&self, reason: &str) -> Result<u64> {
+        let row = self.drops()?.into_iter().find(|row| row.reason == reason);
+        let row = row.with_context(|| format!("`cgn show drops` has no reason {reason}"))?;
+        Ok(row.fast_path + row.slow_path)
+    }
+
+    /// Waits until a reason was counted `more` times since it stood at `before`.
+    ///
+    /// # Errors
+    /// It was not; the error shows all drops.
+    pub fn wait_for_count(&self, reason: &str, before: u64, more: u64) -> Result<()> {
+        wait_until(&format!("{more} packets with reason {reason}"), 5.0, || {
+            let count = self.count_of(reason)?;
+            Ok((count >= before + more).then_some(()))
+        })
+        .with_context(|| {
+            let rows = self.drops().unwrap_or_default();
+            let counted: Vec<String> = rows
+                .iter()
+                .filter(|row| row.fast_path + row.slow_path > 0)
+                .map(|row| format!("{} {}+{}", row.reason, row.fast_path, row.slow_path))
+                .collect();
+            format!("counted so far: {}", counted.join(", "))
+        })
+    }
+
+    /// `GET /v1/status`.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn status(&self) -> Result<Status> {
+        let body = self.request("GET", "/v1/status", "")?;
+        serde_json::from_str(&body).with_context(|| format!("/v1/status answered {body}"))
+    }
+
+    /// Moves the daemon's clock forward; it needs `--test-clock`.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn advance_clock(&self, secs: u32) -> Result<()> {
+        self.request("POST", "/v1/clock", &format!("{{\"advance_secs\":{secs}}}"))
+            .map(drop)
+    }
+
+    /// The metrics page.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn metrics(&self) -> Result<String> {
+        let address = self.metrics;
+        let mut stream = self.namespace.within(|| {
+            TcpStream::connect_timeout(&address, Duration::from_secs(5))
+                .with_context(|| format!("no connection to {address}"))
+        })?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        http(&mut stream, "GET", "/metrics", "")
+    }
+
+    /// All records of the mapping log.
+    ///
+    /// # Errors
+    /// The file is missing or damaged.
+    pub fn log_records(&self) -> Result<Vec<Record>> {
+        maplog::read(&self.log)?
+            .collect::<std::result::Result<_, _>>()
+            .with_context(|| format!("in {}", self.log.display()))
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Result<String> {
+        let mut stream = UnixStream::connect(&self.socket)
+            .with_context(|| format!("no connection to {}", self.socket.display()))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        http(&mut stream, method, path, body)
+    }
+
+    fn last_words(&self) -> String {
+        format!("the daemon printed last:\n{}", self.process.tail())
+    }
+}
+
+/// Which subscriber had this external address and port at the end of `records`.
+#[must_use]
+pub fn owner_in(records: &[Record], external: SocketAddrV4) -> Option<Ipv4Addr> {
+    let covers = |block: &Block| {
+        block.external == *external.ip()
+            && (block.ports.first()..=block.ports.last()).contains(&external.port())
+    };
+    let mut owner = None;
+    for record in records {
+        match &record.entry.event {
+            Event::Allocate(block) if covers(block) => owner = Some(block.inside),
+            Event::Release { block, .. } if covers(block) => owner = None,
+            _ => {}
+        }
+    }
+    owner
+}
+
+/// One HTTP/1.1 exchange; the body of the answer if it is a success.
+fn http(
+    stream: &mut (impl std::io::Read + std::io::Write),
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<String> {
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: cgn\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .with_context(|| format!("no whole answer to {method} {path}"))?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .with_context(|| format!("no HTTP answer to {method} {path}: {answer}"))?;
+    let status = head.lines().next().unwrap_or_default();
+    ensure!(
+        status.contains(" 200"),
+        "{method} {path} was answered with {status}: {body}"
+    );
+    ensure!(
+        !head.to_ascii_lowercase().contains("transfer-encoding: chunked"),
+        "{method} {path} was answered in chunks, which this client cannot read"
+    );
+    Ok(body.to_owned())
+}

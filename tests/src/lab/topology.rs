@@ -1,0 +1,344 @@
+//! Builds the laboratory, and removes it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result};
+
+use super::janitor::{Janitor, Kind};
+use super::lock::LabLock;
+use super::namespace::Namespace;
+use super::process::run_to_end;
+use super::signals;
+
+/// Addresses of the laboratory; `mod.rs` draws them.
+pub mod address {
+    use std::net::Ipv4Addr;
+
+    /// The CGN on the inside link.
+    pub const CGN_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 64, 255, 1);
+    /// The access router on the inside link.
+    pub const ACCESS: Ipv4Addr = Ipv4Addr::new(10, 64, 255, 2);
+    /// The CGN on the outside link.
+    pub const CGN_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+    /// The internet's router on the outside link.
+    pub const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+    /// Servers in the internet.
+    pub const SERVERS: [Ipv4Addr; 3] = [
+        Ipv4Addr::new(192, 0, 2, 10),
+        Ipv4Addr::new(192, 0, 2, 11),
+        Ipv4Addr::new(192, 0, 2, 12),
+    ];
+    /// Network that the internet routes to the CGN; pools take their addresses from it.
+    pub const POOL: &str = "203.0.113.0/24";
+    /// The subscriber on the CGN's own link, and the CGN's address in its network.
+    pub const DIRECT: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
+    pub const CGN_DIRECT: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+    /// Many more subscribers, all in the first `sub` namespace.
+    pub const CROWD: &str = "100.64.128.0/17";
+
+    /// Subscriber `host` of `sub` namespace `number` (from 1). Sockets that are not bound to an
+    /// address are subscriber 2.
+    #[must_use]
+    pub const fn subscriber(number: u8, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(100, 64, number, host)
+    }
+
+    /// Subscriber number `index` (below 32768) of the crowd.
+    #[must_use]
+    pub const fn crowd(index: u16) -> Ipv4Addr {
+        let [high, low] = (0x8000 | index).to_be_bytes();
+        Ipv4Addr::new(100, 64, high, low)
+    }
+}
+
+/// How the CGN is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trunk {
+    /// Devices `inside` and `outside`, untagged.
+    Two,
+    /// One device `trunk`; the kernel's VLAN devices `inside` and `outside` on it have these IDs.
+    One { inside: u16, outside: u16 },
+}
+
+/// What to build.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// First part of all names: `cgn-t` for tests.
+    pub prefix: &'a str,
+    /// Namespaces with subscribers, 1 to 100.
+    pub subscribers: u8,
+    /// One more namespace, whose subscriber is on the CGN's own link.
+    pub direct: bool,
+    pub trunk: Trunk,
+}
+
+impl Default for Plan<'_> {
+    fn default() -> Self {
+        Self {
+            prefix: "cgn-t",
+            subscribers: 1,
+            direct: false,
+            trunk: Trunk::Two,
+        }
+    }
+}
+
+/// Namespaces, links, addresses and routes; removed when this value ends, or the process does.
+#[derive(Debug)]
+pub struct Lab {
+    /// Hosts of subscribers, one network each.
+    pub subscribers: Vec<Namespace>,
+    /// The host on the CGN's own link, if the plan has one.
+    pub direct: Option<Namespace>,
+    /// The router between subscribers and CGN.
+    pub access: Namespace,
+    /// Where the CGN runs.
+    pub cgn: Namespace,
+    /// Servers.
+    pub internet: Namespace,
+    folder: PathBuf,
+    pins: PathBuf,
+    trunk: Trunk,
+    // Last: what they remove and guard must not be in use any more.
+    _janitor: Janitor,
+    _lock: Option<LabLock>,
+}
+
+impl Lab {
+    /// Builds a laboratory for a test, when no other test has one.
+    ///
+    /// # Errors
+    /// What `ip`, `ethtool` or the kernel refused; nothing is left then.
+    pub fn new(plan: &Plan<'_>) -> Result<Self> {
+        let lock = LabLock::take()?;
+        let mut lab = Self::beside_others(plan)?;
+        lab._lock = Some(lock);
+        Ok(lab)
+    }
+
+    /// Builds a laboratory whether or not there are others.
+    ///
+    /// # Errors
+    /// As of [`Lab::new`].
+    pub fn beside_others(plan: &Plan<'_>) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        signals::install()?;
+        let janitor = Janitor::start()?;
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let stem = format!("{}-{}-{count}", plan.prefix, std::process::id());
+        let (folder, pins) = make_folders(&janitor, &stem)?;
+        let make = |role: &str| {
+            let name = format!("{stem}-{role}");
+            janitor.will_make(Kind::Namespace, &name)?;
+            Namespace::make(name)
+        };
+        let mut lab = Self {
+            subscribers: (1..=plan.subscribers)
+                .map(|number| make(&format!("sub{number}")))
+                .collect::<Result<_>>()?,
+            direct: plan.direct.then(|| make("direct")).transpose()?,
+            access: make("access")?,
+            cgn: make("cgn")?,
+            internet: make("internet")?,
+            folder,
+            pins,
+            trunk: plan.trunk,
+            _janitor: janitor,
+            _lock: None,
+        };
+        lab.connect().context("cannot build the laboratory")?;
+        Ok(lab)
+    }
+
+    /// Folder for the files of this laboratory; removed with it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Folder on a BPF file system, not yet made, for the daemon; removed with the laboratory.
+    #[must_use]
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    /// Device of the CGN's namespace and VLAN IDs of the inside, then of the outside.
+    #[must_use]
+    pub fn sides(&self) -> [(&'static str, Vec<u16>); 2] {
+        match self.trunk {
+            Trunk::Two => [("inside", vec![]), ("outside", vec![])],
+            Trunk::One { inside, outside } => [("trunk", vec![inside]), ("trunk", vec![outside])],
+        }
+    }
+
+    fn connect(&mut self) -> Result<()> {
+        match self.trunk {
+            Trunk::Two => self.connect_two()?,
+            Trunk::One { inside, outside } => self.connect_trunk(inside, outside)?,
+        }
+        self.cgn.set_sysctl("ipv4/ip_forward", "0")?;
+        self.cgn.ip(&format!(
+            "addr add {}/30 dev inside\naddr add {}/30 dev outside\n\
+             route add 100.64.0.0/16 via {}\nroute add default via {}\n",
+            address::CGN_INSIDE,
+            address::CGN_OUTSIDE,
+            address::ACCESS,
+            address::PEER
+        ))?;
+        self.access.set_sysctl("ipv4/ip_forward", "1")?;
+        self.access.ip(&format!(
+            "addr add {}/30 dev uplink\nroute add default via {}\n",
+            address::ACCESS,
+            address::CGN_INSIDE
+        ))?;
+        let mut lines = format!(
+            "addr add {}/30 dev uplink\nroute add {} via {}\n",
+            address::PEER,
+            address::POOL,
+            address::CGN_OUTSIDE
+        );
+        for server in address::SERVERS {
+            // Writing to a String cannot fail.
+            let _ = writeln!(lines, "addr add {server}/32 dev lo");
+        }
+        self.internet.ip(&lines)?;
+        for number in 1..=self.subscribers.len() {
+            self.connect_subscriber(number)?;
+        }
+        self.connect_direct()
+    }
+
+    fn connect_two(&self) -> Result<()> {
+        for (device, peer) in [("inside", &self.access), ("outside", &self.internet)] {
+            link(&self.cgn, device, peer, "uplink")?;
+            plain(&self.cgn, device)?;
+            plain(peer, "uplink")?;
+        }
+        Ok(())
+    }
+
+    /// One device for both sides. A bridge that knows no VLANs is the switch: each neighbour sees
+    /// all frames and takes those with its own tag.
+    fn connect_trunk(&self, inside: u16, outside: u16) -> Result<()> {
+        link(&self.cgn, "trunk", &self.access, "trunk")?;
+        link(&self.access, "wire", &self.internet, "trunk")?;
+        self.access.ip(
+            "link add switch type bridge\nlink set trunk master switch\nlink set wire master switch\n\
+             link set switch up\n",
+        )?;
+        for (namespace, device) in [
+            (&self.cgn, "trunk"),
+            (&self.access, "trunk"),
+            (&self.access, "wire"),
+            (&self.access, "switch"),
+            (&self.internet, "trunk"),
+        ] {
+            plain(namespace, device)?;
+        }
+        for (namespace, below, name, id) in [
+            (&self.cgn, "trunk", "inside", inside),
+            (&self.cgn, "trunk", "outside", outside),
+            (&self.access, "switch", "uplink", inside),
+            (&self.internet, "trunk", "uplink", outside),
+        ] {
+            namespace.ip(&format!(
+                "link add link {below} name {name} type vlan id {id}\nlink set {name} up\n"
+            ))?;
+            plain(namespace, name)?;
+        }
+        Ok(())
+    }
+
+    /// The host has every address of its network: a route of type local says so.
+    fn connect_subscriber(&self, number: usize) -> Result<()> {
+        let host = &self.subscribers[number - 1];
+        let number = u8::try_from(number).context("too many subscribers")?;
+        let device = format!("sub{number}");
+        link(&self.access, &device, host, "eth0")?;
+        let own = address::subscriber(number, 2);
+        let network = address::subscriber(number, 0);
+        let (router, near) = (Ipv4Addr::new(10, 64, number, 1), Ipv4Addr::new(10, 64, number, 2));
+        self.access.ip(&format!(
+            "addr add {router}/30 dev {device}\nroute add {network}/24 via {near}\n"
+        ))?;
+        host.ip(&format!(
+            "addr add {near}/30 dev eth0\naddr add {own}/32 dev lo\n\
+             route add local {network}/24 dev lo\nroute add default via {router} src {own}\n"
+        ))?;
+        if number == 1 {
+            self.access
+                .ip(&format!("route add {} via {near}\n", address::CROWD))?;
+            host.ip(&format!("route add local {} dev lo\n", address::CROWD))?;
+        }
+        Ok(())
+    }
+
+    fn connect_direct(&self) -> Result<()> {
+        let Some(host) = &self.direct else {
+            return Ok(());
+        };
+        self.access.ip(&format!(
+            "link add name eth0 link uplink netns {} type macvlan mode private\n",
+            host.name()
+        ))?;
+        host.ip(&format!(
+            "link set eth0 up\naddr add {}/24 dev eth0\nroute add default via {}\n",
+            address::DIRECT,
+            address::CGN_DIRECT
+        ))?;
+        self.cgn
+            .ip(&format!("addr add {}/24 dev inside\n", address::CGN_DIRECT))
+    }
+}
+
+/// Makes a veth pair, both ends up.
+fn link(one: &Namespace, device: &str, other: &Namespace, peer: &str) -> Result<()> {
+    one.ip(&format!(
+        "link add name {device} type veth peer name {peer} netns {}\nlink set {device} up\n",
+        other.name()
+    ))?;
+    other.ip(&format!("link set {peer} up\n"))
+}
+
+/// Makes a device fit for packets that XDP redirects: a checksum that is left to the device is lost
+/// on the way, and a veth end takes redirected frames only with GRO (or a program of its own).
+fn plain(namespace: &Namespace, device: &str) -> Result<()> {
+    namespace.set_features(device, &["tx", "off", "tso", "off", "gso", "off", "gro", "on"])
+}
+
+fn make_folders(janitor: &Janitor, stem: &str) -> Result<(PathBuf, PathBuf)> {
+    let folder = std::env::temp_dir().join(stem);
+    janitor.will_make(Kind::Folder, folder.display())?;
+    fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let shared = Path::new("/sys/fs/bpf");
+    let pins = if is_bpf_file_system(shared) {
+        shared.join(stem)
+    } else {
+        let own = folder.join("bpf");
+        fs::create_dir(&own).with_context(|| format!("cannot make {}", own.display()))?;
+        janitor.will_make(Kind::Mount, own.display())?;
+        run_to_end(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&own), 10.0)?;
+        own.join(stem)
+    };
+    janitor.will_make(Kind::Folder, pins.display())?;
+    Ok((folder, pins))
+}
+
+/// Whether a folder is on a BPF file system.
+fn is_bpf_file_system(folder: &Path) -> bool {
+    let Ok(path) = std::ffi::CString::new(folder.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: zero is a valid statfs; the path ends in zero.
+    unsafe {
+        let mut found: libc::statfs = std::mem::zeroed();
+        libc::statfs(path.as_ptr(), &raw mut found) == 0
+            && found.f_type == libc::BPF_FS_MAGIC as libc::__fsword_t
+    }
+}
