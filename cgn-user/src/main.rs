@@ -1,8 +1,39 @@
 //! `cgn`: the carrier-grade NAT.
-use std::path::PathBuf;
-fn main() -> anyhow::Result<()> {
-    let args: Vec<String> = std::env::args().collect();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
-    let at = args.iter().position(|a| a == "--config").map(|i| PathBuf::from(&args[i + 1]));
-    cgn_user::supervisor::run(&at.unwrap_or_default(), args.iter().any(|a| a == "--test-clock"))
+
+use std::io::{IsTerminal as _, stderr};
+use std::process::ExitCode;
+
+use cgn_user::cli::{Arguments, Command};
+use cgn_user::config::Config;
+use cgn_user::{cli, supervisor};
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(arguments) => run(&arguments),
+        Command::Check(arguments) => cli::check(&arguments),
+        Command::Show(arguments) => cli::show(&arguments),
+        Command::SampleConfig => {
+            print!("{}", Config::SAMPLE);
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn run(arguments: &cli::Run) -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
+        .with_target(false)
+        .init();
+    match supervisor::run(&arguments.config, arguments.test_clock) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cgn: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

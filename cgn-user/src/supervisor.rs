@@ -1,7 +1,7 @@
 //! Which task owns what, and in which order things start and stop.
 //!
 //! ```text
-//! start: config -> log (lock) -> tables -> routes -> XDP -> sockets -> API, metrics -> engine
+//! start: config -> log (lock) -> API, metrics (bind) -> tables -> routes -> XDP -> sockets -> engine
 //! stop:  engine: XDP off, blocks released and logged -> API, metrics
 //! ```
 //! The engine has a thread of its own; API and metrics share one more.
@@ -53,22 +53,14 @@ pub fn run(config: &Path, is_test_clock: bool) -> Result<()> {
         .enable_all()
         .build()
         .context("no runtime")?;
-    let socket = checked.config.control.socket.clone();
-    let listen = checked.config.metrics.listen;
-    // Bound before anything is changed: a second daemon ends here.
-    let metrics = runtime.block_on(metrics::Listener::bind(listen))?;
-    let (state, engine) = engine::start::start(checked, is_test_clock)?;
+    // All that can be in use by another daemon, before anything is changed.
+    let log = engine::start::open_log(&checked)?;
+    let metrics = runtime.block_on(metrics::Listener::bind(checked.config.metrics.listen))?;
     let api = {
         let _context = runtime.enter();
-        api::Socket::bind(&socket)
+        api::Socket::bind(&checked.config.control.socket)?
     };
-    let api = match api {
-        Ok(api) => api,
-        Err(error) => {
-            engine.abandon();
-            return Err(error.into());
-        }
-    };
+    let (state, engine) = engine::start::start(checked, log, is_test_clock)?;
     runtime.block_on(serve(state, engine, api, metrics))
 }
 

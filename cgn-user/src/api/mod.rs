@@ -8,6 +8,8 @@
 //! | `handlers` | requests to answers; they only translate | no |
 //! | `socket`, `serve` | the socket, and the server at it | yes |
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod handlers;
 pub mod query;
 pub mod rows;

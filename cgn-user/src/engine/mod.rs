@@ -82,11 +82,11 @@ impl Engine {
             self.turn();
         }
         tracing::info!("stopping: XDP is detached, all blocks are released");
-        self.abandon();
+        self.stop();
     }
 
-    /// Detaches XDP, gives all blocks back and frees the tables.
-    pub fn abandon(self) {
+    /// Detaches XDP, takes all blocks back and frees the tables.
+    fn stop(self) {
         self.pins.remove();
         // With the last pin gone, the programs leave the interfaces when their
         // descriptors are closed: before that no block may be given away.

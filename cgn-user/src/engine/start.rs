@@ -44,19 +44,16 @@ struct Plan {
     sides: Vec<(&'static str, Side, Vec<u16>)>,
 }
 
-/// Starts everything but the thread that runs the engine.
+/// Opens the mapping log. Its lock also keeps a second daemon out, so this
+/// comes before everything else.
 ///
 /// # Errors
-/// What is missing or refused, with a remedy. Nothing of ours stays behind
-/// that was not there before.
-pub fn start(checked: Checked, is_test_clock: bool) -> Result<(Arc<State>, Engine)> {
-    let plans = plan(&checked)?;
-    let hold_ms = u64::from(checked.config.hold.block_secs) * 1000;
+/// Another daemon runs, or the log is unusable.
+pub fn open_log(checked: &Checked) -> Result<(LogFile, Recovery)> {
     let options = LogOptions {
         sync: checked.config.log.sync,
-        keep_released_ms: hold_ms,
+        keep_released_ms: u64::from(checked.config.hold.block_secs) * 1000,
     };
-    // The log's lock also keeps a second daemon out.
     let (log, recovery) = LogFile::open(&checked.config.log.path, options)
         .context("the mapping log cannot be used")?;
     if recovery.torn_bytes > 0 {
@@ -65,6 +62,20 @@ pub fn start(checked: Checked, is_test_clock: bool) -> Result<(Arc<State>, Engin
             "the mapping log ended in a torn record, which was cut off"
         );
     }
+    Ok((log, recovery))
+}
+
+/// Starts everything but the thread that runs the engine.
+///
+/// # Errors
+/// What is missing or refused, with a remedy. Nothing of ours stays behind
+/// that was not there before.
+pub fn start(
+    checked: Checked,
+    (log, recovery): (LogFile, Recovery),
+    is_test_clock: bool,
+) -> Result<(Arc<State>, Engine)> {
+    let plans = plan(&checked)?;
     let pins = Pins::open(&checked.config.control.pin_directory)?;
     let geometry = shape::geometry(&checked);
     let adopt = pins.layout_word() == Some(geometry.layout_word());

@@ -1,0 +1,257 @@
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use cgn_common::counters::Counters;
+use cgn_common::verdict::{Reason, REASONS};
+
+use super::{Behaviours, Kind, Samples, Snapshot, TABLE, encode};
+use crate::alloc::{PoolCounters, PoolStatus};
+use crate::dataplane::geometry::PoolShape;
+use crate::state::{InterfaceStats, LogStats, PoolStats, PuntStats, Stats, SweepStats};
+
+/// Where every figure is zero, and one pool has no name yet.
+fn idle() -> Snapshot {
+    let nothing = Behaviours {
+        mapping: "-",
+        filtering: "-",
+        pooling: "-",
+        fragments: "-",
+        hairpinning: "-",
+    };
+    Snapshot {
+        fast_path: Counters::ZERO,
+        stats: Stats::default(),
+        pools: vec![PoolShape {
+            name: "home".into(),
+            addresses: Vec::new(),
+            block_shift: 0,
+            blocks_per_subscriber: 0,
+            watermark_ports: 0,
+            max_blocks: 0,
+        }],
+        subscriber_addresses: 0,
+        started_unix_ms: 0,
+        version: "-",
+        behaviours: nothing,
+    }
+}
+
+/// Where every figure differs from zero and from every other. Written out in
+/// full, so that a new figure does not compile before it stands here.
+fn busy() -> Snapshot {
+    let mut last = 1000;
+    let mut next = || {
+        last += 7;
+        last
+    };
+    let fast_path = counters(&mut next);
+    let slow_path = counters(&mut next);
+    let status = PoolStatus {
+        blocks_total: next(),
+        blocks_used: next(),
+        blocks_held: next(),
+        blocks_free: next(),
+        addresses_total: 77,
+        addresses_used: 3,
+        subscribers: next() as u32,
+        slabs_total: 100_000,
+        slabs_free: next() as u32,
+        slabs_quarantined: next() as u32,
+        counters: PoolCounters {
+            allocated: next(),
+            withdrawn: next(),
+            released: next(),
+            adopted: next(),
+            holds_skipped: next(),
+            refused_subscriber_limit: next(),
+            refused_address_exhausted: next(),
+            refused_pool_exhausted: next(),
+            refused_no_slab: next(),
+        },
+    };
+    Snapshot {
+        fast_path,
+        stats: Stats {
+            slow_path,
+            pools: vec![PoolStats {
+                status,
+                refused_log_unavailable: next(),
+                mappings: [next(), next(), next()],
+                held_ports: next(),
+            }],
+            sweep: SweepStats {
+                count: next(),
+                total_secs: 1.5,
+                last_secs: 0.25,
+                expired: [next(), next(), next()],
+            },
+            log: LogStats {
+                allocate_records: next(),
+                release_records: next(),
+                mark_records: next(),
+                append_errors: next(),
+                file_bytes: next(),
+            },
+            punts: PuntStats {
+                batches: next(),
+                packets: next(),
+                waiting_packets: next(),
+            },
+            interfaces: vec![InterfaceStats {
+                name: "eth0".into(),
+                side: "inside",
+                mode: "native",
+            }],
+            next_hops: next(),
+            routes_generation: next(),
+        },
+        pools: vec![PoolShape {
+            name: "home".into(),
+            addresses: vec![([203, 0, 113, 0].into(), [203, 0, 113, 7].into())],
+            block_shift: 9,
+            blocks_per_subscriber: 4,
+            watermark_ports: 400,
+            max_blocks: 1008,
+        }],
+        subscriber_addresses: next(),
+        started_unix_ms: 1_740_787_750_500,
+        version: "1.2.3",
+        behaviours: Behaviours::CURRENT,
+    }
+}
+
+fn counters(next: &mut impl FnMut() -> u64) -> Counters {
+    let mut counters = Counters::ZERO;
+    for count in counters.packets.iter_mut().chain(&mut counters.bytes).flatten() {
+        *count = next();
+    }
+    counters.created = [next(), next(), next()];
+    for number in 0..REASONS {
+        counters.reasons[number] = next();
+    }
+    counters
+}
+
+fn value(samples: &Samples, labels: &[&str]) -> f64 {
+    let mut found = samples.0.iter().filter(|(of, _)| of == labels);
+    let (_, value) = found.next().unwrap_or_else(|| panic!("no sample {labels:?}"));
+    assert!(found.next().is_none(), "{labels:?} stands twice");
+    *value
+}
+
+#[test]
+fn every_series_of_every_metric_changes_with_its_source() {
+    let (idle, busy) = (idle(), busy());
+    for metric in TABLE {
+        let (before, after) = (metric.samples(&idle), metric.samples(&busy));
+        assert!(!after.0.is_empty(), "nothing feeds {}", metric.name);
+        for (labels, value) in &after.0 {
+            assert!(!before.0.contains(&(labels.clone(), *value)), "{} {labels:?}", metric.name);
+        }
+    }
+}
+
+#[test]
+fn values_are_those_of_their_sources() {
+    let busy = busy();
+    let (fast, slow, pool) = (&busy.fast_path, &busy.stats.slow_path, &busy.stats.pools[0]);
+    let sum = |reason: Reason| fast.reasons[reason as usize] + slow.reasons[reason as usize];
+    let cases: &[(&str, &[&str], u64)] = &[
+        ("cgn_translated_packets_total", &["outbound", "tcp"], fast.packets[0][0] + slow.packets[0][0]),
+        ("cgn_translated_bytes_total", &["inbound", "icmp"], fast.bytes[1][2] + slow.bytes[1][2]),
+        ("cgn_drops_total", &["no_port"], sum(Reason::NoPort)),
+        ("cgn_passes_total", &["local"], sum(Reason::Local)),
+        ("cgn_punts_total", &["first_packet"], fast.reasons[Reason::FirstPacket as usize]),
+        ("cgn_mappings", &["udp"], pool.mappings[1]),
+        ("cgn_blocks", &["home", "held"], pool.status.blocks_held),
+        ("cgn_block_refusals_total", &["home", "no_slab"], pool.status.counters.refused_no_slab),
+        ("cgn_pool_ports", &["home"], 8 * 126 * 512),
+        ("cgn_pool_allocated_ports", &["home"], pool.status.blocks_used * 512),
+        ("cgn_pool_addresses", &["home", "free"], 5),
+        ("cgn_log_records_total", &["release"], busy.stats.log.release_records),
+    ];
+    for (name, labels, expected) in cases {
+        let metric = TABLE.iter().find(|metric| metric.name == *name).unwrap();
+        assert_eq!(value(&metric.samples(&busy), labels), *expected as f64, "{name}");
+    }
+    assert_eq!(TABLE.last().unwrap().samples(&busy).0[0].0[0], "eim");
+}
+
+#[test]
+fn names_labels_and_help_follow_the_conventions() {
+    let is_word = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let mut names = BTreeSet::new();
+    for metric in TABLE {
+        let name = metric.name;
+        assert!(names.insert(name), "{name} stands twice");
+        assert!(name.starts_with("cgn_") && is_word(name), "{name}");
+        assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}: only counters end in _total");
+        for unit in ["_ms", "_ns", "_secs", "_sec", "_kb", "_mb"] {
+            assert!(!name.contains(unit), "{name}: base units, in full");
+        }
+        assert!(metric.help.ends_with('.') && metric.help.len() > 15, "{name}: {}", metric.help);
+        assert!(!metric.help.contains('\n'), "{name}");
+        for label in metric.labels {
+            assert!(is_word(label) && !["instance", "job", "le", "quantile"].contains(label), "{name} {label}");
+        }
+        for (values, _) in metric.samples(&busy()).0 {
+            assert_eq!(values.len(), metric.labels.len(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_series_does_not_depend_on_traffic() {
+    let count = |snapshot: &Snapshot| {
+        let text = encode(snapshot).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).count()
+    };
+    let mut quiet = busy();
+    quiet.fast_path = Counters::ZERO;
+    quiet.stats.pools.clear();
+    quiet.stats.slow_path = Counters::ZERO;
+    assert_eq!(count(&quiet), count(&busy()));
+    assert!(count(&busy()) < 150);
+}
+
+#[test]
+fn metrics_without_a_sample_are_left_out_and_labels_are_escaped() {
+    let mut snapshot = busy();
+    snapshot.stats.interfaces[0].name = "a\"b\\c".into();
+    assert!(encode(&snapshot).unwrap().contains(r#"cgn_interface_info{interface="a\"b\\c",side="inside",mode="native"} 1"#));
+    snapshot.stats.interfaces.clear();
+    assert!(!encode(&snapshot).unwrap().contains("cgn_interface_info"));
+}
+
+#[test]
+fn promtool_has_nothing_to_say() {
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => return skip("promtool_has_nothing_to_say", &format!("promtool: {error}; install Debian's prometheus")),
+    };
+    let text = encode(&busy()).unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
+
+/// Tells the test command that a test did not run.
+fn skip(test: &str, reason: &str) {
+    println!("skipped {test}: {reason}");
+    if let Some(path) = std::env::var_os("CGN_SKIPS") {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        writeln!(file.unwrap(), "test metrics::tests::{test}\t{reason}").unwrap();
+    }
+}

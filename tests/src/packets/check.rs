@@ -32,7 +32,7 @@ pub fn judge(frame: &[u8]) -> Option<Judged> {
     let (ports, transport_right) = match packet.transport.as_ref()? {
         TransportSlice::Tcp(tcp) => {
             let right = tcp
-                .calc_checksum_ipv4_raw(source, destination)
+                .calc_checksum_ipv4(source, destination)
                 .is_ok_and(|sum| sum == tcp.checksum());
             ((tcp.source_port(), tcp.destination_port()), right)
         }
@@ -57,7 +57,7 @@ pub fn judge(frame: &[u8]) -> Option<Judged> {
             let id = u16::from_be_bytes([a, b]);
             ((id, id), icmp_right(icmp.slice()))
         }
-        TransportSlice::Icmpv6(_) => return None,
+        TransportSlice::Icmpv6(_) | TransportSlice::Igmp(_) => return None,
     };
     Some(Judged {
         source: source.into(),

@@ -180,9 +180,9 @@ impl Draft {
             protocol,
             source: self.source.0.octets(),
             destination: self.destination.0.octets(),
+            options: self.options.as_slice().try_into().expect("whole words"),
             ..Ipv4Header::default()
         };
-        ip.set_options(&self.options).expect("whole words");
         ip.header_checksum = ip.calc_header_checksum();
         ip
     }
