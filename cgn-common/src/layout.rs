@@ -490,6 +490,13 @@ impl SlotKey {
     pub const fn is_shared(self) -> bool {
         self.0 & Self::SHARED != 0
     }
+    /// A tentative claim that another processor removed, until its owner (or
+    /// the sweep, like any slot in hold) frees it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn removed(self) -> Self {
+        self.with(SlotState::Held as u64, self.last_seen())
+    }
     /// The same mapping with another state (as a number) and last-seen tick.
     #[inline(always)]
     #[must_use]

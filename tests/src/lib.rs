@@ -1,5 +1,6 @@
 //! What the tests, the demo and the bench share.
 
+pub mod demo;
 pub mod lab;
 pub mod skip;
 

@@ -7,6 +7,7 @@ mod bpf_linker;
 mod check_deps;
 mod core_sources;
 mod debian;
+mod demo;
 mod ebpf;
 mod ebpf_build;
 mod leftovers;
@@ -46,6 +47,8 @@ enum Command {
     CheckDeps,
     /// Run every test; with --kernel 6.1 those that load the object, in a guest
     Test(test::Args),
+    /// Show the CGN at work between network namespaces; needs root
+    Demo(demo::Args),
     /// Measure: `bench micro` tells what one packet costs
     Bench(bench::Args),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         return rustc_wrapper::run();
     }
     let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Ebpf(args) => ebpf::run(&args),

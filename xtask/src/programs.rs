@@ -97,6 +97,20 @@ const RUN: &[Need] = &[
     ),
 ];
 
+/// Needed by the demonstration, which brings its own hosts.
+const DEMO: &[Need] = &[
+    need(
+        "iproute2",
+        Sign::Program("ip"),
+        "makes namespaces, veth pairs and routes",
+    ),
+    need(
+        "ethtool",
+        Sign::Program("ethtool"),
+        "switches checksum offload of veth ends off",
+    ),
+];
+
 /// Needed to boot a guest kernel.
 const GUEST: &[Need] = &[
     need(
@@ -155,6 +169,11 @@ pub fn ensure_run() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Gets what the demonstration needs; returns the packages that are still missing.
+pub fn ensure_demo() -> Result<Vec<&'static str>> {
+    ensure("programs that the demonstration needs", DEMO)
 }
 
 /// Gets what booting a guest needs; returns the packages that are still missing.

@@ -4,30 +4,50 @@ use std::ffi::OsStr;
 use std::fmt::Display;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+/// Whether standard output is for something else than progress.
+static TO_STDERR: AtomicBool = AtomicBool::new(false);
+
+/// From now on progress goes to standard error, as where a command prints JSON.
+pub fn progress_to_stderr() {
+    TO_STDERR.store(true, Ordering::Relaxed);
+}
+
+fn say(text: impl Display) {
+    if TO_STDERR.load(Ordering::Relaxed) {
+        eprintln!("{text}");
+    } else {
+        println!("{text}");
+    }
+}
+
 /// Runs `work` under a headline and tells how long it took.
 pub fn step<T>(name: impl Display, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    println!("==> {name}");
+    say(format_args!("==> {name}"));
     let start = Instant::now();
     let result = work();
     let outcome = if result.is_ok() { "done" } else { "FAILED" };
-    println!(
+    say(format_args!(
         "    {outcome}: {name} ({:.1} s)",
         start.elapsed().as_secs_f64()
-    );
+    ));
     result
 }
 
 /// One line below the headline of the step that runs.
 pub fn note(text: impl Display) {
-    println!("    {text}");
+    say(format_args!("    {text}"));
 }
 
 /// Runs a command whose output the reader sees; an exit status other than 0 is an error.
 pub fn run(command: &mut Command) -> Result<()> {
+    if TO_STDERR.load(Ordering::Relaxed) {
+        command.stdout(std::io::stderr());
+    }
     let status = command
         .status()
         .with_context(|| format!("cannot start `{}`", shown(command)))?;

@@ -12,7 +12,8 @@
 //! 3. search again. Whoever claimed first is seen by whoever claimed second.
 //!    A live mapping wins over ours. Of two tentative ones the lower place
 //!    wins: it removes the other, who begins again;
-//! 4. make ours live, by a compare-and-swap that fails if another removed it.
+//! 4. make ours live, by a compare-and-swap that fails if another removed it;
+//!    then we free the slot, and nobody else may take it before.
 //!
 //! Nobody waits for anybody: after [`TRIES`] lost races the packet is dropped
 //! as `contended`, and its retry finds the winner's mapping.
@@ -167,12 +168,12 @@ pub fn settle<T: Tables + ?Sized>(
         let first_port = place.head.0[header::BLOCK].load() as u16;
         return Settled(Settled::LIVE | (first_port + candidate.slot() as u16) as u64);
     }
-    if !alone {
-        // Fails if another removed the claim; then there is nothing to give up.
-        let _ = place.word().replace(claim.0, 0);
+    // Whoever empties the slot gives back what the claim took. That is not us
+    // if we come so late that the sweep found the claim abandoned.
+    if place.word().replace(claim.0, 0) || place.word().replace(claim.removed().0, 0) {
+        place.spill(tables, false);
+        place.head.0[header::USED].add(Used::one(flow.protocol).wrapping_neg());
     }
-    place.spill(tables, false);
-    place.head.0[header::USED].add(Used::one(flow.protocol).wrapping_neg());
     Settled::LOST
 }
 

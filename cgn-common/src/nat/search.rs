@@ -237,7 +237,10 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
         }
     }
 
-    /// Removes another's tentative claim of this inside port.
+    /// Removes another's tentative claim of this inside port. The slot is not
+    /// free yet: its owner frees it (`open::settle`), for if a third processor
+    /// could claim it first, with the same word, the owner would take that
+    /// claim for its own.
     #[inline(always)]
     fn remove(&self, other: Candidate) -> bool {
         let shift = self.head.block_shift();
@@ -249,6 +252,6 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
         let key = SlotKey(word.load());
         key.inside_port() == self.flow.inside_port
             && key.state() == SlotState::Tentative as u64
-            && word.replace(key.0, 0)
+            && word.replace(key.0, key.removed().0)
     }
 }

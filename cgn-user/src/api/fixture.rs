@@ -169,7 +169,20 @@ fn packet(protocol: Protocol, inside: Ipv4Addr, inside_port: u16) -> Vec<u8> {
         Protocol::Udp => (17, vec![port[0], port[1], 1, 187, 0, 8, 0, 0]),
         Protocol::Icmp => (1, vec![8, 0, 0, 0, port[0], port[1], 0, 1]),
     };
-    let mut ip = vec![0x45, 0, 0, (20 + transport.len()) as u8, 0, 0, 0, 0, 64, number, 0, 0];
+    let mut ip = vec![
+        0x45,
+        0,
+        0,
+        (20 + transport.len()) as u8,
+        0,
+        0,
+        0,
+        0,
+        64,
+        number,
+        0,
+        0,
+    ];
     ip.extend(inside.octets());
     ip.extend(SERVER.octets());
     let checksum = header_checksum(&ip);
@@ -183,7 +196,9 @@ fn packet(protocol: Protocol, inside: Ipv4Addr, inside_port: u16) -> Vec<u8> {
 
 /// RFC 1071.
 fn header_checksum(header: &[u8]) -> u16 {
-    let words = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let words = header
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
     let sum: u32 = words.sum();
     !((sum & 0xffff) + (sum >> 16)) as u16
 }

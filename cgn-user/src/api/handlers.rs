@@ -84,7 +84,9 @@ async fn advance_clock(Shared(state): Daemon, body: String) -> Result<Response, 
         });
     }
     let request: ClockRequest = serde_json::from_str(&body).map_err(|error| {
-        Refusal::bad_request(format!("{error}; the body must be {{\"advance_secs\": SECONDS}}"))
+        Refusal::bad_request(format!(
+            "{error}; the body must be {{\"advance_secs\": SECONDS}}"
+        ))
     })?;
     if request.advance_secs > MAX_ADVANCE_SECS {
         let error = format!("advance_secs must be at most {MAX_ADVANCE_SECS}, which is 30 days");

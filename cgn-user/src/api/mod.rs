@@ -16,7 +16,7 @@ pub mod rows;
 mod serve;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod time;
 pub mod view;
 

@@ -33,8 +33,14 @@ pub struct Keys(pub &'static [&'static str]);
 impl Keys {
     pub const SUBSCRIBERS: Self = Self(&["subscriber", "pool", "external", "limit", "cursor"]);
     pub const BLOCKS: Self = Self::SUBSCRIBERS;
-    pub const MAPPINGS: Self =
-        Self(&["subscriber", "pool", "protocol", "external", "limit", "cursor"]);
+    pub const MAPPINGS: Self = Self(&[
+        "subscriber",
+        "pool",
+        "protocol",
+        "external",
+        "limit",
+        "cursor",
+    ]);
     pub const POOLS: Self = Self(&["pool"]);
     pub const DROPS: Self = Self(&["all"]);
 }
@@ -75,12 +81,20 @@ impl Query {
     /// # Errors
     /// A key that means nothing here, a value that is none, or a name that the
     /// configuration does not have.
-    pub fn resolve(&self, keys: Keys, geometry: &Geometry) -> Result<(Selection, Part), QueryError> {
+    pub fn resolve(
+        &self,
+        keys: Keys,
+        geometry: &Geometry,
+    ) -> Result<(Selection, Part), QueryError> {
         self.check_keys(keys)?;
         let external = self.external.as_deref().map(endpoint).transpose()?;
         let selection = Selection {
             subscriber: self.subscriber.as_deref().map(inside).transpose()?,
-            pool: self.pool.as_deref().map(|name| pool(name, geometry)).transpose()?,
+            pool: self
+                .pool
+                .as_deref()
+                .map(|name| pool(name, geometry))
+                .transpose()?,
             protocol: self.protocol.as_deref().map(protocol).transpose()?,
             external: external.map(|(address, _)| address),
             external_port: external.and_then(|(_, port)| port),
@@ -95,7 +109,12 @@ impl Query {
         {
             return Err(QueryError::NoSuchExternal { address });
         }
-        let limit = number("limit", self.limit.as_deref(), DEFAULT_LIMIT as u64, "1 to 10000")?;
+        let limit = number(
+            "limit",
+            self.limit.as_deref(),
+            DEFAULT_LIMIT as u64,
+            "1 to 10000",
+        )?;
         if !(1..=MAX_LIMIT as u64).contains(&limit) {
             return Err(QueryError::Malformed {
                 key: "limit",
@@ -105,7 +124,12 @@ impl Query {
         }
         let part = Part {
             limit: limit as usize,
-            cursor: number("cursor", self.cursor.as_deref(), 0, "the next_cursor of an answer")?,
+            cursor: number(
+                "cursor",
+                self.cursor.as_deref(),
+                0,
+                "the next_cursor of an answer",
+            )?,
         };
         Ok((selection, part))
     }
@@ -150,7 +174,8 @@ fn malformed(key: &'static str, text: &str, wanted: &'static str) -> QueryError 
 
 fn inside(text: &str) -> Result<Ipv4Addr, QueryError> {
     let wanted = "an inside IPv4 address such as 100.64.0.1";
-    text.parse().map_err(|_| malformed("subscriber", text, wanted))
+    text.parse()
+        .map_err(|_| malformed("subscriber", text, wanted))
 }
 
 fn endpoint(text: &str) -> Result<(Ipv4Addr, Option<u16>), QueryError> {
@@ -178,7 +203,11 @@ fn pool(name: &str, geometry: &Geometry) -> Result<u16, QueryError> {
         Some(number) => Ok(number as u16),
         None => Err(QueryError::NoSuchPool {
             name: name.to_owned(),
-            known: geometry.pools.iter().map(|pool| pool.name.clone()).collect(),
+            known: geometry
+                .pools
+                .iter()
+                .map(|pool| pool.name.clone())
+                .collect(),
         }),
     }
 }

@@ -22,9 +22,13 @@ const BACKLOG: u32 = 64;
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    #[error("another daemon answers at {path}; stop it first, or set another path in control.socket")]
+    #[error(
+        "another daemon answers at {path}; stop it first, or set another path in control.socket"
+    )]
     InUse { path: PathBuf },
-    #[error("{path} exists and is not a socket; move it away, or set another path in control.socket")]
+    #[error(
+        "{path} exists and is not a socket; move it away, or set another path in control.socket"
+    )]
     NotASocket { path: PathBuf },
     #[error("cannot make the directory {path} for the control socket")]
     Directory { path: PathBuf, source: io::Error },
@@ -114,12 +118,11 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     }
     match UnixStream::connect(path) {
         Ok(_) => Err(BindError::InUse { path: path_buf() }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(|source| BindError::Remove {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .map_err(|source| BindError::Remove {
                 path: path_buf(),
                 source,
-            })
-        }
+            }),
         Err(source) => Err(BindError::Probe {
             path: path_buf(),
             source,

@@ -14,9 +14,8 @@ const HAS_ERRORS: u8 = 2;
 /// what it provides to stdout. Exit code 2 with errors.
 #[must_use]
 pub fn check(arguments: &Check) -> ExitCode {
-    let exists = |name: &str| {
-        arguments.no_interfaces || Path::new("/sys/class/net").join(name).exists()
-    };
+    let exists =
+        |name: &str| arguments.no_interfaces || Path::new("/sys/class/net").join(name).exists();
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     match examine(&arguments.config, exists, &mut out, &mut err) {
         Ok(true) => ExitCode::SUCCESS,

@@ -42,7 +42,9 @@ pub enum ClientError {
     /// What the daemon says is wrong with the request.
     #[error("{0}")]
     Refused(String),
-    #[error("the answer cannot be understood; is the daemon of another version than this command? ({0})")]
+    #[error(
+        "the answer cannot be understood; is the daemon of another version than this command? ({0})"
+    )]
     Nonsense(#[source] serde_json::Error),
 }
 
@@ -83,7 +85,9 @@ impl Client {
             serde_json::from_slice(&body).map_err(ClientError::Nonsense)
         } else {
             let failure = serde_json::from_slice::<Failure>(&body);
-            Err(ClientError::Refused(failure.map_err(ClientError::Nonsense)?.error))
+            Err(ClientError::Refused(
+                failure.map_err(ClientError::Nonsense)?.error,
+            ))
         }
     }
 
@@ -93,9 +97,17 @@ impl Client {
             .body(Empty::new())
             .map_err(|error| ClientError::Refused(error.to_string()))?;
         self.0.ready().await.map_err(ClientError::HungUp)?;
-        let answer = self.0.send_request(request).await.map_err(ClientError::HungUp)?;
+        let answer = self
+            .0
+            .send_request(request)
+            .await
+            .map_err(ClientError::HungUp)?;
         let is_ok = answer.status().is_success();
-        let body = answer.into_body().collect().await.map_err(ClientError::HungUp)?;
+        let body = answer
+            .into_body()
+            .collect()
+            .await
+            .map_err(ClientError::HungUp)?;
         Ok((is_ok, body.to_bytes()))
     }
 }

@@ -23,8 +23,7 @@ pub trait Listed {
     }
 }
 
-const USED_PORTS: &str =
-    "Each protocol has ports of its own (ICMP: identifiers). Used ports include those in hold after their mapping ended.";
+const USED_PORTS: &str = "Each protocol has ports of its own (ICMP: identifiers). Used ports include those in hold after their mapping ended.";
 
 impl Listed for SubscriberRow {
     const COLUMNS: &'static [Column] = &[
@@ -38,14 +37,14 @@ impl Listed for SubscriberRow {
         words("MORE BLOCKS"),
         words("POOL"),
     ];
-    const NONE_YET: &'static str =
-        "no subscriber has a block yet; a subscriber gets one with its first packet to the internet";
+    const NONE_YET: &'static str = "no subscriber has a block yet; a subscriber gets one with its first packet to the internet";
     const ONE: &'static str = "subscriber";
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.inside.to_string(),
-            self.external.map_or_else(|| "-".to_owned(), |address| address.to_string()),
+            self.external
+                .map_or_else(|| "-".to_owned(), |address| address.to_string()),
             self.blocks.to_string(),
             self.ports_usable.to_string(),
             self.ports_used.tcp.to_string(),
@@ -59,7 +58,8 @@ impl Listed for SubscriberRow {
     fn notes(_rows: &[Self]) -> Vec<String> {
         vec![
             USED_PORTS.to_owned(),
-            "MORE BLOCKS: whether the subscriber can get a further block when these are full.".to_owned(),
+            "MORE BLOCKS: whether the subscriber can get a further block when these are full."
+                .to_owned(),
         ]
     }
 }
@@ -132,7 +132,8 @@ impl Listed for MappingRow {
     fn notes(rows: &[Self]) -> Vec<String> {
         let mut notes = Vec::new();
         if rows.iter().any(|row| row.protocol == "icmp") {
-            notes.push("The number after an ICMP address is the identifier of the echo.".to_owned());
+            notes
+                .push("The number after an ICMP address is the identifier of the echo.".to_owned());
         }
         if rows.iter().any(|row| row.shared) {
             notes.push("shared: more than one remote endpoint uses this TCP mapping.".to_owned());
@@ -194,13 +195,18 @@ fn refusals(row: &PoolRow) -> Option<String> {
     let counts = row.refusals;
     let reasons = [
         (counts.subscriber_limit, "blocks_per_subscriber reached"),
-        (counts.address_exhausted, "no free block at the subscriber's address"),
+        (
+            counts.address_exhausted,
+            "no free block at the subscriber's address",
+        ),
         (counts.pool_exhausted, "no free block in the pool"),
         (counts.no_slab, "max_blocks in use"),
         (counts.log_unavailable, "mapping log not writable"),
     ];
     let reasons = reasons.iter().filter(|(count, _)| *count > 0);
-    let reasons: Vec<String> = reasons.map(|(count, why)| format!("{count} x {why}")).collect();
+    let reasons: Vec<String> = reasons
+        .map(|(count, why)| format!("{count} x {why}"))
+        .collect();
     (!reasons.is_empty()).then(|| format!("{} refused blocks: {}.", row.pool, reasons.join(", ")))
 }
 
@@ -240,26 +246,46 @@ impl Listed for DropRow {
 
 /// The daemon, one fact a line.
 pub fn status(status: &Status) -> String {
-    let mut lines = vec![("version", status.version.clone()), ("started", status.started.clone())];
+    let mut lines = vec![
+        ("version", status.version.clone()),
+        ("started", status.started.clone()),
+    ];
     for interface in &status.interfaces {
         let how = format!("{} ({} XDP)", interface.interface, interface.mode);
-        let side = if interface.side == "inside" { "inside" } else { "outside" };
+        let side = if interface.side == "inside" {
+            "inside"
+        } else {
+            "outside"
+        };
         lines.push((side, how));
     }
     let mappings = status.mappings;
     lines.extend([
         (
             "mappings",
-            format!("{} TCP, {} UDP, {} ICMP", mappings.tcp, mappings.udp, mappings.icmp),
+            format!(
+                "{} TCP, {} UDP, {} ICMP",
+                mappings.tcp, mappings.udp, mappings.icmp
+            ),
         ),
         (
             "next hops",
-            format!("{}, worked out {} times", status.next_hops, status.route_updates),
+            format!(
+                "{}, worked out {} times",
+                status.next_hops, status.route_updates
+            ),
         ),
-        ("waiting", format!("{} packets for their next hop", status.waiting_packets)),
+        (
+            "waiting",
+            format!("{} packets for their next hop", status.waiting_packets),
+        ),
         (
             "sweeps",
-            format!("{}, the last took {:.1} ms", status.sweeps, status.sweep_last_secs * 1000.0),
+            format!(
+                "{}, the last took {:.1} ms",
+                status.sweeps,
+                status.sweep_last_secs * 1000.0
+            ),
         ),
         (
             "mapping log",
@@ -270,8 +296,13 @@ pub fn status(status: &Status) -> String {
         ),
     ]);
     if status.clock_offset_secs > 0 {
-        lines.push(("test clock", format!("{} s ahead", status.clock_offset_secs)));
+        lines.push((
+            "test clock",
+            format!("{} s ahead", status.clock_offset_secs),
+        ));
     }
-    let lines = lines.iter().map(|(what, fact)| format!("{what:<12}  {fact}\n"));
+    let lines = lines
+        .iter()
+        .map(|(what, fact)| format!("{what:<12}  {fact}\n"));
     lines.collect()
 }

@@ -10,13 +10,26 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
 pub use show::show;
+
+use crate::config::Config;
+
+/// `cgn sample-config`.
+#[must_use]
+pub fn sample_config() -> ExitCode {
+    match io::stdout().lock().write_all(Config::SAMPLE.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
 
 /// What was typed.
 #[derive(Clone, Debug, Parser)]

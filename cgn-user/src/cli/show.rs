@@ -146,7 +146,9 @@ fn pairs(filters: &Filters) -> Vec<(&'static str, String)> {
         ("external", &filters.external),
     ];
     let texts = texts.into_iter();
-    let mut pairs: Vec<_> = texts.filter_map(|(key, text)| Some((key, text.clone()?))).collect();
+    let mut pairs: Vec<_> = texts
+        .filter_map(|(key, text)| Some((key, text.clone()?)))
+        .collect();
     if filters.all {
         pairs.push(("all", "true".to_owned()));
     }

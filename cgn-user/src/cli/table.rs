@@ -52,7 +52,11 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths = self.widths();
-        let titles = self.columns.iter().map(|column| column.title.to_owned()).collect();
+        let titles = self
+            .columns
+            .iter()
+            .map(|column| column.title.to_owned())
+            .collect();
         for row in std::iter::once(&titles).chain(&self.rows) {
             let mut line = String::new();
             for ((column, width), cell) in self.columns.iter().zip(&widths).zip(row) {

@@ -1,0 +1,274 @@
+use std::fs;
+
+use cgn_common::verdict::Protocol;
+use clap::{CommandFactory, Parser};
+
+use super::check::examine;
+use super::client::target;
+use super::show::{table, text};
+use super::table::{Column, Table, numbers, words};
+use super::{Arguments, Command, Show};
+use crate::api::fixture::{Fixture, HOME, OFFICE, OTHER_HOME, Scratch};
+use crate::api::rows::{MappingRow, Page};
+use crate::api::tests::Daemon;
+use crate::config::Config;
+
+fn show(arguments: &[&str]) -> Show {
+    let arguments = ["cgn", "show"].iter().chain(arguments);
+    match Arguments::try_parse_from(arguments).unwrap().command {
+        Command::Show(show) => show,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Arguments::command().debug_assert();
+    for (line, is_right) in [
+        ("cgn run --config cgn.toml", true),
+        ("cgn run --config cgn.toml --test-clock", true),
+        ("cgn run", false),
+        ("cgn check --config cgn.toml --no-interfaces", true),
+        ("cgn show mappings --json --socket /run/cgn/cgn.sock", true),
+        (
+            "cgn show blocks --config cgn.toml --external 203.0.113.1:1024",
+            true,
+        ),
+        (
+            "cgn show blocks --config cgn.toml --socket /run/cgn/cgn.sock",
+            false,
+        ),
+        ("cgn show everything", false),
+        ("cgn sample-config", true),
+        ("cgn", false),
+    ] {
+        let parsed = Arguments::try_parse_from(line.split(' '));
+        assert_eq!(parsed.is_ok(), is_right, "{line}");
+    }
+    let help = Arguments::try_parse_from(["cgn", "run", "--help"])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        !help.contains("test-clock"),
+        "an option for tests is hidden"
+    );
+}
+
+#[test]
+fn columns_are_aligned_words_left_numbers_right() {
+    const COLUMNS: &[Column] = &[words("NAME"), numbers("COUNT"), words("LAST")];
+    let row = |a: &str, b: &str, c: &str| vec![a.to_owned(), b.to_owned(), c.to_owned()];
+    let table = Table::new(
+        COLUMNS,
+        vec![row("a", "1", ""), row("longer", "1234567", "x")],
+    );
+    assert_eq!(
+        table.to_string(),
+        "NAME      COUNT  LAST\n\
+         a             1\n\
+         longer  1234567  x\n"
+    );
+}
+
+#[test]
+fn filters_reach_the_daemon_as_they_were_typed() {
+    let pairs = [
+        ("pool", "a b&c=%/é".to_owned()),
+        ("external", "203.0.113.1:80".to_owned()),
+    ];
+    assert_eq!(
+        target("/v1/blocks", &pairs),
+        "/v1/blocks?pool=a%20b%26c%3D%25%2F%C3%A9&external=203.0.113.1:80"
+    );
+    assert_eq!(target("/v1/blocks", &[]), "/v1/blocks");
+}
+
+#[test]
+fn an_empty_table_says_why() {
+    let nothing: Page<MappingRow> = Page {
+        rows: vec![],
+        next_cursor: None,
+    };
+    assert!(table(&nothing, true).starts_with("no mappings yet"));
+    assert_eq!(table(&nothing, false), "no mapping matches\n");
+}
+
+fn busy() -> Fixture {
+    let mut cgn = Fixture::new();
+    cgn.give(HOME, [203, 0, 113, 2], 5);
+    cgn.give(OTHER_HOME, [203, 0, 113, 2], 3);
+    cgn.give(OFFICE, [198, 51, 100, 7], 125);
+    for port in 0..20 {
+        cgn.send(Protocol::Udp, HOME, 40_000 + port, 0);
+    }
+    cgn.send(Protocol::Tcp, OTHER_HOME, 50_000, 0);
+    cgn.send(Protocol::Icmp, OFFICE, 7, 0);
+    cgn
+}
+
+#[tokio::test]
+async fn every_table_shows_what_the_daemon_has() {
+    let daemon = Daemon::start("tables", busy().state(false));
+    let socket = daemon.socket.to_str().unwrap();
+    for (what, lines) in [
+        (
+            "subscribers",
+            vec![
+                "100.64.0.10  203.0.113.2        1     64         0        20          0  yes          residential",
+                "3 subscribers.",
+            ],
+        ),
+        (
+            "blocks",
+            vec![
+                "198.51.100.7  65024-65535  10.0.0.1            0         0          1  2025-03-01T00:09:10.123Z         102  business",
+                "3 blocks.",
+            ],
+        ),
+        (
+            "mappings",
+            vec!["100.64.0.20:50000", "192.0.2.80:443", "22 mappings."],
+        ),
+        ("pools", vec!["residential          0 of 4", "2 pools."]),
+        (
+            "drops",
+            vec![
+                "drop    no_port               7          2  all ports of the subscriber's blocks",
+                "9 packets dropped.",
+            ],
+        ),
+        (
+            "status",
+            vec![
+                "started       2025-03-01T00:09:10.123Z",
+                "mapping log   /var/lib/cgn/mapping.log: 0 records",
+            ],
+        ),
+    ] {
+        let shown = text(&show(&[what, "--socket", socket])).await.unwrap();
+        for line in lines {
+            assert!(shown.contains(line), "{what}: no {line:?} in\n{shown}");
+        }
+        println!("$ cgn show {what}\n{shown}");
+    }
+}
+
+#[tokio::test]
+async fn limits_and_json_show_parts_and_the_whole() {
+    let daemon = Daemon::start("limits", busy().state(false));
+    let socket = daemon.socket.to_str().unwrap();
+    let shown = |more: &[&str]| {
+        let arguments = [&["mappings", "--socket", socket], more].concat();
+        let arguments = show(&arguments);
+        async move { text(&arguments).await.unwrap() }
+    };
+    let five = shown(&["--limit", "5"]).await;
+    assert!(
+        five.contains("5 mappings shown; there are more: --limit 0"),
+        "{five}"
+    );
+    let all = shown(&["--limit", "0"]).await;
+    assert!(all.contains("\n22 mappings.\n"), "{all}");
+    let page: Page<MappingRow> = serde_json::from_str(&shown(&["--json"]).await).unwrap();
+    assert_eq!((page.rows.len(), page.next_cursor), (22, None));
+    let page: Page<MappingRow> =
+        serde_json::from_str(&shown(&["--json", "--limit", "4"]).await).unwrap();
+    assert_eq!(page.rows.len(), 4);
+    assert!(page.next_cursor.is_some(), "JSON tells that there is more");
+    let tcp = shown(&["--protocol", "tcp"]).await;
+    assert!(tcp.contains("\n1 mapping.\n"), "{tcp}");
+}
+
+#[tokio::test]
+async fn errors_say_what_to_do() {
+    let scratch = Scratch::new("errors");
+    let missing = scratch.0.join("missing.sock");
+    let dead = scratch.0.join("dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    let wrong = scratch.0.join("wrong.toml");
+    fs::write(&wrong, "[insid]\n").unwrap();
+    let daemon = Daemon::start("wrong-filter", Fixture::new().state(false));
+    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    for (arguments, words) in [
+        (
+            vec!["blocks", "--socket", &path(&missing)],
+            "is the daemon running? Start it with `cgn run",
+        ),
+        (
+            vec!["blocks", "--socket", &path(&dead)],
+            "the daemon that made this socket is gone",
+        ),
+        (
+            vec!["blocks", "--config", &path(&missing)],
+            "there is no such file",
+        ),
+        (
+            vec!["blocks", "--config", &path(&wrong)],
+            "did you mean `inside`?",
+        ),
+        (
+            vec![
+                "pools",
+                "--socket",
+                &path(&daemon.socket),
+                "--protocol",
+                "udp",
+            ],
+            "what can be given: pool",
+        ),
+        (
+            vec![
+                "blocks",
+                "--socket",
+                &path(&daemon.socket),
+                "--pool",
+                "gold",
+            ],
+            "residential, business",
+        ),
+    ] {
+        let error = text(&show(&arguments)).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn check_names_every_error_and_otherwise_says_what_the_file_provides() {
+    let scratch = Scratch::new("check");
+    let file = scratch.0.join("cgn.toml");
+    let check = |text: &str, exists: fn(&str) -> bool| {
+        fs::write(&file, text).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let is_right = examine(&file, exists, &mut out, &mut err).unwrap();
+        let [out, err] = [out, err].map(|bytes| String::from_utf8(bytes).unwrap());
+        println!("{out}{err}");
+        (is_right, out, err)
+    };
+    let (is_right, out, err) = check(Config::SAMPLE, |_| true);
+    assert!(is_right && err.is_empty(), "{err}");
+    assert!(
+        out.contains("cgn.toml: no errors\n") && out.contains("pool residential: 24 addresses"),
+        "{out}"
+    );
+
+    let short = Config::SAMPLE.replace("port_secs = 120", "port_secs = 10");
+    let (is_right, out, err) = check(&short, |_| true);
+    assert!(is_right && err.starts_with("warning: "), "{err}");
+    assert!(out.contains("no errors, 1 warning\n"), "{out}");
+
+    let (is_right, out, err) = check(Config::SAMPLE, |name| name == "eth1");
+    assert!(!is_right && out.is_empty());
+    assert!(
+        err.contains("inside.interface") && err.contains("eth0") && err.ends_with(": 1 error\n"),
+        "{err}"
+    );
+
+    let broken = Config::SAMPLE
+        .replace("udp_secs = 300", "udp_secs = 3")
+        .replace("mode = ", "mood = ");
+    let (is_right, _, err) = check(&broken, |_| true);
+    assert!(
+        !is_right && err.ends_with(": 2 errors\n") && err.lines().count() == 3,
+        "{err}"
+    );
+}

@@ -18,7 +18,9 @@ use crate::state::State;
 
 /// The address for Prometheus cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for Prometheus; set another address in metrics.listen, or stop what uses it")]
+#[error(
+    "cannot listen on {address} for Prometheus; set another address in metrics.listen, or stop what uses it"
+)]
 pub struct ListenError {
     pub address: SocketAddr,
     pub source: io::Error,
@@ -56,7 +58,10 @@ impl Listener {
         S: Future<Output = ()> + Send + 'static,
     {
         let router = Router::new()
-            .route("/", get(async || "Metrics of the CGN for Prometheus are at /metrics\n"))
+            .route(
+                "/",
+                get(async || "Metrics of the CGN for Prometheus are at /metrics\n"),
+            )
             .route("/metrics", get(scrape))
             .with_state(state);
         serve_until(self.0, router, stop).await

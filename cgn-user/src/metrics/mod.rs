@@ -14,7 +14,7 @@ mod tests;
 use prometheus::TextEncoder;
 use prometheus::proto;
 
-pub use listener::{Listener, ListenError};
+pub use listener::{ListenError, Listener};
 pub use snapshot::{Behaviours, Snapshot};
 pub use table::TABLE;
 

@@ -238,7 +238,10 @@ fn by_protocol(counts: [u64; 3], out: &mut Samples) {
 }
 
 fn by_reason(counters: &Counters, effect: Effect, out: &mut Samples) {
-    for reason in Reason::ALL.iter().filter(|reason| reason.effect() == effect) {
+    for reason in Reason::ALL
+        .iter()
+        .filter(|reason| reason.effect() == effect)
+    {
         out.put(&[reason.name()], counters.reasons[*reason as usize]);
     }
 }

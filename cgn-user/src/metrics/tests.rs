@@ -3,10 +3,15 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use cgn_common::counters::Counters;
-use cgn_common::verdict::{Reason, REASONS};
+use cgn_common::verdict::{REASONS, Reason};
 
-use super::{Behaviours, Kind, Samples, Snapshot, TABLE, encode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::{Behaviours, Kind, Listener, Samples, Snapshot, TABLE, encode};
 use crate::alloc::{PoolCounters, PoolStatus};
+use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
 use crate::state::{InterfaceStats, LogStats, PoolStats, PuntStats, Stats, SweepStats};
 
@@ -123,7 +128,12 @@ fn busy() -> Snapshot {
 
 fn counters(next: &mut impl FnMut() -> u64) -> Counters {
     let mut counters = Counters::ZERO;
-    for count in counters.packets.iter_mut().chain(&mut counters.bytes).flatten() {
+    for count in counters
+        .packets
+        .iter_mut()
+        .chain(&mut counters.bytes)
+        .flatten()
+    {
         *count = next();
     }
     counters.created = [next(), next(), next()];
@@ -135,7 +145,9 @@ fn counters(next: &mut impl FnMut() -> u64) -> Counters {
 
 fn value(samples: &Samples, labels: &[&str]) -> f64 {
     let mut found = samples.0.iter().filter(|(of, _)| of == labels);
-    let (_, value) = found.next().unwrap_or_else(|| panic!("no sample {labels:?}"));
+    let (_, value) = found
+        .next()
+        .unwrap_or_else(|| panic!("no sample {labels:?}"));
     assert!(found.next().is_none(), "{labels:?} stands twice");
     *value
 }
@@ -147,7 +159,11 @@ fn every_series_of_every_metric_changes_with_its_source() {
         let (before, after) = (metric.samples(&idle), metric.samples(&busy));
         assert!(!after.0.is_empty(), "nothing feeds {}", metric.name);
         for (labels, value) in &after.0 {
-            assert!(!before.0.contains(&(labels.clone(), *value)), "{} {labels:?}", metric.name);
+            assert!(
+                !before.0.contains(&(labels.clone(), *value)),
+                "{} {labels:?}",
+                metric.name
+            );
         }
     }
 }
@@ -158,22 +174,50 @@ fn values_are_those_of_their_sources() {
     let (fast, slow, pool) = (&busy.fast_path, &busy.stats.slow_path, &busy.stats.pools[0]);
     let sum = |reason: Reason| fast.reasons[reason as usize] + slow.reasons[reason as usize];
     let cases: &[(&str, &[&str], u64)] = &[
-        ("cgn_translated_packets_total", &["outbound", "tcp"], fast.packets[0][0] + slow.packets[0][0]),
-        ("cgn_translated_bytes_total", &["inbound", "icmp"], fast.bytes[1][2] + slow.bytes[1][2]),
+        (
+            "cgn_translated_packets_total",
+            &["outbound", "tcp"],
+            fast.packets[0][0] + slow.packets[0][0],
+        ),
+        (
+            "cgn_translated_bytes_total",
+            &["inbound", "icmp"],
+            fast.bytes[1][2] + slow.bytes[1][2],
+        ),
         ("cgn_drops_total", &["no_port"], sum(Reason::NoPort)),
         ("cgn_passes_total", &["local"], sum(Reason::Local)),
-        ("cgn_punts_total", &["first_packet"], fast.reasons[Reason::FirstPacket as usize]),
+        (
+            "cgn_punts_total",
+            &["first_packet"],
+            fast.reasons[Reason::FirstPacket as usize],
+        ),
         ("cgn_mappings", &["udp"], pool.mappings[1]),
         ("cgn_blocks", &["home", "held"], pool.status.blocks_held),
-        ("cgn_block_refusals_total", &["home", "no_slab"], pool.status.counters.refused_no_slab),
+        (
+            "cgn_block_refusals_total",
+            &["home", "no_slab"],
+            pool.status.counters.refused_no_slab,
+        ),
         ("cgn_pool_ports", &["home"], 8 * 126 * 512),
-        ("cgn_pool_allocated_ports", &["home"], pool.status.blocks_used * 512),
+        (
+            "cgn_pool_allocated_ports",
+            &["home"],
+            pool.status.blocks_used * 512,
+        ),
         ("cgn_pool_addresses", &["home", "free"], 5),
-        ("cgn_log_records_total", &["release"], busy.stats.log.release_records),
+        (
+            "cgn_log_records_total",
+            &["release"],
+            busy.stats.log.release_records,
+        ),
     ];
     for (name, labels, expected) in cases {
         let metric = TABLE.iter().find(|metric| metric.name == *name).unwrap();
-        assert_eq!(value(&metric.samples(&busy), labels), *expected as f64, "{name}");
+        assert_eq!(
+            value(&metric.samples(&busy), labels),
+            *expected as f64,
+            "{name}"
+        );
     }
     assert_eq!(TABLE.last().unwrap().samples(&busy).0[0].0[0], "eim");
 }
@@ -182,21 +226,37 @@ fn values_are_those_of_their_sources() {
 fn names_labels_and_help_follow_the_conventions() {
     let is_word = |text: &str| {
         text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
     let mut names = BTreeSet::new();
     for metric in TABLE {
         let name = metric.name;
         assert!(names.insert(name), "{name} stands twice");
         assert!(name.starts_with("cgn_") && is_word(name), "{name}");
-        assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}: only counters end in _total");
-        for unit in ["_ms", "_ns", "_secs", "_sec", "_kb", "_mb"] {
-            assert!(!name.contains(unit), "{name}: base units, in full");
+        assert_eq!(
+            name.ends_with("_total"),
+            metric.kind == Kind::Counter,
+            "{name}: only counters end in _total"
+        );
+        for word in name.split('_') {
+            assert!(
+                !["ms", "ns", "s", "secs", "sec", "kb", "mb"].contains(&word),
+                "{name}: base units, in full"
+            );
         }
-        assert!(metric.help.ends_with('.') && metric.help.len() > 15, "{name}: {}", metric.help);
+        assert!(
+            metric.help.ends_with('.') && metric.help.len() > 15,
+            "{name}: {}",
+            metric.help
+        );
         assert!(!metric.help.contains('\n'), "{name}");
         for label in metric.labels {
-            assert!(is_word(label) && !["instance", "job", "le", "quantile"].contains(label), "{name} {label}");
+            assert!(
+                is_word(label) && !["instance", "job", "le", "quantile"].contains(label),
+                "{name} {label}"
+            );
         }
         for (values, _) in metric.samples(&busy()).0 {
             assert_eq!(values.len(), metric.labels.len(), "{name}");
@@ -222,7 +282,11 @@ fn the_number_of_series_does_not_depend_on_traffic() {
 fn metrics_without_a_sample_are_left_out_and_labels_are_escaped() {
     let mut snapshot = busy();
     snapshot.stats.interfaces[0].name = "a\"b\\c".into();
-    assert!(encode(&snapshot).unwrap().contains(r#"cgn_interface_info{interface="a\"b\\c",side="inside",mode="native"} 1"#));
+    assert!(
+        encode(&snapshot)
+            .unwrap()
+            .contains(r#"cgn_interface_info{interface="a\"b\\c",side="inside",mode="native"} 1"#)
+    );
     snapshot.stats.interfaces.clear();
     assert!(!encode(&snapshot).unwrap().contains("cgn_interface_info"));
 }
@@ -237,21 +301,69 @@ fn promtool_has_nothing_to_say() {
         .spawn();
     let mut child = match child {
         Ok(child) => child,
-        Err(error) => return skip("promtool_has_nothing_to_say", &format!("promtool: {error}; install Debian's prometheus")),
+        Err(error) => {
+            return skip(
+                "promtool_has_nothing_to_say",
+                &format!("promtool: {error}; install Debian's prometheus"),
+            );
+        }
     };
     let text = encode(&busy()).unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }
 
+#[tokio::test]
+async fn a_scrape_over_http_gives_the_text_and_the_root_points_to_it() {
+    let state = Fixture::new().state(false);
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = listener.address().unwrap();
+    let taken = Listener::bind(address).await.unwrap_err().to_string();
+    assert!(
+        taken.contains(&address.to_string()) && taken.contains("metrics.listen"),
+        "{taken}"
+    );
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(listener.serve(state, async {
+        let _ = stopped.await;
+    }));
+    for (target, expected) in [
+        ("/", "/metrics\n"),
+        (
+            "/metrics",
+            "content-type: text/plain; version=0.0.4; charset=utf-8\r\n",
+        ),
+        ("/metrics", "\ncgn_drops_total{reason=\"no_port\"} 9\n"),
+        ("/metrics", "\ncgn_subscriber_addresses 272\n"),
+        ("/else", "404 Not Found"),
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: cgn\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains(expected), "{target}: {answer}");
+    }
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
+}
+
 /// Tells the test command that a test did not run.
 fn skip(test: &str, reason: &str) {
     println!("skipped {test}: {reason}");
     if let Some(path) = std::env::var_os("CGN_SKIPS") {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path);
         writeln!(file.unwrap(), "test metrics::tests::{test}\t{reason}").unwrap();
     }
 }

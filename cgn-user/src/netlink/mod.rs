@@ -4,7 +4,8 @@
 //! | file | what it has |
 //! |---|---|
 //! | `follow` | [`Follower`]: the thread and what others may ask of it |
-//! | `session`, `due` | what to do when: dump, take in news, publish, probe |
+//! | `session`, `due` | what to do when: take in news, dump, publish, probe |
+//! | `dumps` | reading whole tables, and joining them with the news |
 //! | `sockets` | the two sockets, dumps and neighbour requests |
 //! | `message`, `decode` | from bytes to plain values |
 //! | `prober` | how often neighbours are asked for |
@@ -22,6 +23,7 @@
 
 mod decode;
 mod due;
+mod dumps;
 mod follow;
 mod message;
 mod prober;

@@ -1,45 +1,37 @@
 //! What to do when: dump, take in news, publish, ask for neighbours.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::rule::RuleMessage;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::decode::{News, are_built_in, read};
+use super::decode::{News, read};
 use super::due::{Due, schedule, take_due};
 use super::follow::Shared;
 use super::message::{KernelMessage, is_routing};
 use super::prober::Prober;
-use super::sockets::{Dump, Incoming, Requests, listen};
+use super::sockets::{Newsfeed, Requests};
 use super::{FollowError, Options};
-use crate::routes::{
-    Address, Change, Fib, Link, Neighbour, Placement, Port, Probe, RouteTable, Tracker,
-};
+use crate::routes::{Change, Fib, Port, Prefix, Probe, Table, Tracker};
 
 /// Neighbours are looked after this often even if there is no news.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// The kernel announces that a link is down before it removes the routes over it, so the dump
 /// that follows the announcement may come too early; this one does not.
-const SECOND_LOOK: Duration = Duration::from_secs(1);
+pub(super) const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 /// News taken in at once before looking at the clock.
 const NEWS_AT_ONCE: usize = 4096;
 
-/// After a dump or a snapshot rest for so many times as long as it took, so that a storm of
-/// changes leaves time for other things.
+/// After a snapshot rest for so many times as long as it took, so that a storm of changes leaves
+/// time for other things.
 const REST_FACTOR: u32 = 3;
-
-/// EOPNOTSUPP: this kernel has no rules.
-const NOT_SUPPORTED: i32 = 95;
 
 /// Where requests come in.
 pub(super) struct Inbox {
@@ -49,21 +41,28 @@ pub(super) struct Inbox {
 
 /// Following with one pair of sockets.
 pub(super) struct Session<'a> {
-    tracker: &'a mut Tracker,
-    options: &'a Options,
+    pub(super) tracker: &'a mut Tracker,
+    pub(super) options: &'a Options,
     out: &'a watch::Sender<Arc<Fib>>,
     inbox: &'a mut Inbox,
-    shared: &'a Shared,
-    news: Incoming,
-    requests: Requests,
-    due: Due,
+    pub(super) shared: &'a Shared,
+    news: Newsfeed,
+    pub(super) requests: Requests,
+    pub(super) due: Due,
     asked: Vec<Probe>,
     for_packets: Prober,
     to_keep: Prober,
     started: Instant,
-    rules_built_in: bool,
+    pub(super) rules_built_in: bool,
     /// A route or rule could not be decoded since the last dump.
-    unreadable: bool,
+    pub(super) unreadable: bool,
+    /// The routes known here are not exactly those of the kernel at any moment: there was no dump yet, or
+    /// news were lost since.
+    pub(super) news_lost: bool,
+    /// While routes are being dumped: the destinations of which news came.
+    pub(super) touched: Option<BTreeSet<(Table, Prefix)>>,
+    /// Dumps of routes in a row that did not agree with the news.
+    pub(super) disagreed: u32,
     /// Ends the sockets' tasks when dropped.
     _tasks: JoinSet<()>,
 }
@@ -78,7 +77,8 @@ impl<'a> Session<'a> {
     ) -> Result<Self, FollowError> {
         let mut tasks = JoinSet::new();
         // News first: what changes during the first dump must be heard of.
-        let news = listen(&mut tasks, options.receive_buffer_bytes).map_err(FollowError::Socket)?;
+        let news = Newsfeed::open(&mut tasks, options.receive_buffer_bytes)
+            .map_err(FollowError::Socket)?;
         let requests = Requests::open(&mut tasks).map_err(FollowError::Socket)?;
         Ok(Session {
             tracker,
@@ -95,6 +95,9 @@ impl<'a> Session<'a> {
             started: Instant::now(),
             rules_built_in: false,
             unreadable: false,
+            news_lost: true,
+            touched: None,
+            disagreed: 0,
             _tasks: tasks,
         })
     }
@@ -113,10 +116,7 @@ impl<'a> Session<'a> {
             let idle = Instant::now() + PROBE_EVERY;
             let wake = self.due.earliest().unwrap_or(idle);
             tokio::select! {
-                message = self.news.next() => {
-                    let (message, _) = message.ok_or(FollowError::Closed)?;
-                    self.take_in(message);
-                }
+                message = self.news.next() => self.take_in(message?),
                 Some(probe) = self.inbox.asks.recv() => self.asked.push(probe),
                 Some(ports) = self.inbox.ports.recv() => {
                     self.tracker.set_ports(ports);
@@ -131,10 +131,9 @@ impl<'a> Session<'a> {
 
     fn take_in_waiting(&mut self) -> Result<(), FollowError> {
         for _ in 0..NEWS_AT_ONCE {
-            let Some(message) = self.news.next().now_or_never() else {
+            let Some(message) = self.news.next_waiting()? else {
                 break;
             };
-            let (message, _) = message.ok_or(FollowError::Closed)?;
             self.take_in(message);
         }
         while let Ok(probe) = self.inbox.asks.try_recv() {
@@ -142,6 +141,15 @@ impl<'a> Session<'a> {
         }
         if !self.asked.is_empty() {
             self.due.probe = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Takes in all news from before the call.
+    pub(super) async fn catch_up(&mut self) -> Result<(), FollowError> {
+        self.news.catch_up().await?;
+        while let Some(message) = self.news.next_waiting()? {
+            self.take_in(message);
         }
         Ok(())
     }
@@ -159,6 +167,7 @@ impl<'a> Session<'a> {
             },
             NetlinkPayload::Overrun(_) => {
                 self.shared.status(|status| status.overruns += 1);
+                self.news_lost = true;
                 schedule(&mut self.due.everything, soon, self.due.dump_rest);
             }
             _ => {}
@@ -171,6 +180,11 @@ impl<'a> Session<'a> {
         let is_link = matches!(change, Change::LinkSet(_) | Change::LinkGone { .. });
         let is_address_gone = matches!(change, Change::AddressGone(_));
         let is_route_gone = matches!(change, Change::RouteGone(_));
+        if let Change::RouteAdded(route, _) | Change::RouteGone(route) = &change
+            && let Some(touched) = &mut self.touched
+        {
+            touched.insert((route.table, route.dst));
+        }
         let changed = self.tracker.apply(change);
         if changed {
             self.publish_soon();
@@ -199,7 +213,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn kernel_decides_if_in_doubt(&mut self) {
+    pub(super) fn kernel_decides_if_in_doubt(&mut self) {
         let doubt = self.unreadable || !self.rules_built_in;
         self.tracker.set_kernel_decides(doubt);
         self.publish_soon();
@@ -228,87 +242,6 @@ impl<'a> Session<'a> {
         if take_due(&mut self.due.probe, now) {
             self.probe().await?;
         }
-        Ok(())
-    }
-
-    async fn dump_everything(&mut self) -> Result<(), FollowError> {
-        let mut links: Vec<Link> = Vec::new();
-        let mut addresses: Vec<Address> = Vec::new();
-        let mut neighbours: Vec<Neighbour> = Vec::new();
-        let mut torn = false;
-        for table in [Dump::Links, Dump::Addresses, Dump::Neighbours] {
-            let shared = self.shared;
-            let take = |message, flags| match read(&message, flags) {
-                News::Change(Change::LinkSet(link)) => links.push(link),
-                News::Change(Change::AddressSet(address)) => addresses.push(address),
-                News::Change(Change::NeighbourSet(neighbour)) => neighbours.push(neighbour),
-                News::Unreadable { .. } => shared.status(|status| status.unreadable += 1),
-                _ => {}
-            };
-            torn |= self.requests.dump(table, take).await?;
-        }
-        self.tracker.set_links(links);
-        self.tracker.set_addresses(addresses);
-        self.tracker.set_neighbours(neighbours);
-        self.dump_rules().await?;
-        self.dump_routes().await?;
-        let again = if torn {
-            self.options.coalesce
-        } else {
-            self.options.resync
-        };
-        self.due.everything = None;
-        let at = Instant::now() + again;
-        schedule(&mut self.due.everything, at, self.due.dump_rest);
-        Ok(())
-    }
-
-    async fn dump_rules(&mut self) -> Result<(), FollowError> {
-        let mut rules: Vec<RuleMessage> = Vec::new();
-        let mut readable = true;
-        let dumped = self.requests.dump(Dump::Rules, |message, _| match message {
-            KernelMessage::Route(RouteNetlinkMessage::NewRule(rule)) => rules.push(rule),
-            KernelMessage::Undecodable { .. } => readable = false,
-            _ => {}
-        });
-        match dumped.await {
-            Ok(torn) => readable &= !torn,
-            Err(FollowError::Dump { source, .. }) if is_not_supported(&source) => {}
-            Err(error) => return Err(error),
-        }
-        if !readable {
-            let at = Instant::now() + self.options.coalesce;
-            schedule(&mut self.due.rules, at + SECOND_LOOK, None);
-        }
-        self.rules_built_in = readable && are_built_in(&rules);
-        self.kernel_decides_if_in_doubt();
-        Ok(())
-    }
-
-    async fn dump_routes(&mut self) -> Result<(), FollowError> {
-        let began = Instant::now();
-        let mut routes = RouteTable::new();
-        let mut readable = true;
-        let take = |message, flags| match read(&message, flags) {
-            News::Change(Change::RouteAdded(route, _)) => routes.insert(&route, Placement::Last),
-            News::Unreadable { .. } => readable = false,
-            _ => {}
-        };
-        let torn = self.requests.dump(Dump::Routes, take).await?;
-        self.tracker.set_routes(routes);
-        self.unreadable = !readable;
-        self.kernel_decides_if_in_doubt();
-        let now = Instant::now();
-        self.due.dump_rest = Some(now + (now - began) * REST_FACTOR);
-        if torn {
-            schedule(&mut self.due.routes, now, self.due.dump_rest);
-        }
-        let count = self.tracker.route_count();
-        self.shared.status(|status| {
-            status.route_dumps += 1;
-            status.unreadable += u64::from(!readable);
-        });
-        self.shared.status(|status| status.routes = count as u64);
         Ok(())
     }
 
@@ -347,8 +280,4 @@ impl<'a> Session<'a> {
         });
         Ok(())
     }
-}
-
-fn is_not_supported(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(NOT_SUPPORTED)
 }

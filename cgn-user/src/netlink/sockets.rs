@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE, NLM_F_REQUEST,
@@ -35,28 +35,80 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Neighbours asked for in one datagram, at 36 bytes each.
 const PROBES_PER_DATAGRAM: usize = 64;
 
-pub(super) type Incoming = UnboundedReceiver<(NetlinkMessage<KernelMessage>, SocketAddr)>;
+/// A try to catch up with the news is given up after so long, and made again.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Opens the socket that hears of changes, and runs it in `tasks`.
-pub(super) fn listen(tasks: &mut JoinSet<()>, buffer_bytes: usize) -> io::Result<Incoming> {
-    let groups = [
-        MulticastGroup::Link,
-        MulticastGroup::Ipv4Ifaddr,
-        MulticastGroup::Ipv4Route,
-        MulticastGroup::Ipv4Rule,
-        MulticastGroup::Neigh,
-        MulticastGroup::Nexthop,
-    ];
-    let (mut connection, _, incoming) = new_connection::<KernelMessage>(NETLINK_ROUTE)?;
-    let socket = connection.socket_mut().socket_mut();
-    // The kernel caps the value at net.core.rmem_max and doubles it.
-    socket.set_rx_buf_sz(i32::try_from(buffer_bytes).unwrap_or(i32::MAX))?;
-    socket.bind(&SocketAddr::new(0, 0))?;
-    for group in groups {
-        socket.add_membership(group as u32)?;
+/// Together as long as [`ANSWER_TIMEOUT`].
+const CATCH_UP_TRIES: usize = 50;
+
+type Incoming = UnboundedReceiver<(NetlinkMessage<KernelMessage>, SocketAddr)>;
+
+/// The socket that hears of changes.
+pub(super) struct Newsfeed {
+    handle: ConnectionHandle<KernelMessage>,
+    incoming: Incoming,
+}
+
+impl Newsfeed {
+    /// Opens the socket and runs it in `tasks`.
+    pub(super) fn open(tasks: &mut JoinSet<()>, buffer_bytes: usize) -> io::Result<Self> {
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv4Rule,
+            MulticastGroup::Neigh,
+            MulticastGroup::Nexthop,
+        ];
+        let (mut connection, handle, incoming) = new_connection::<KernelMessage>(NETLINK_ROUTE)?;
+        let socket = connection.socket_mut().socket_mut();
+        // The kernel caps the value at net.core.rmem_max and doubles it.
+        socket.set_rx_buf_sz(i32::try_from(buffer_bytes).unwrap_or(i32::MAX))?;
+        socket.bind(&SocketAddr::new(0, 0))?;
+        for group in groups {
+            socket.add_membership(group as u32)?;
+        }
+        tasks.spawn(connection);
+        Ok(Newsfeed { handle, incoming })
     }
-    tasks.spawn(connection);
-    Ok(incoming)
+
+    /// The next message, as soon as there is one.
+    pub(super) async fn next(&mut self) -> Result<NetlinkMessage<KernelMessage>, FollowError> {
+        let next = self.incoming.next().await;
+        next.map(|(message, _)| message).ok_or(FollowError::Closed)
+    }
+
+    /// The next message if it is here already.
+    pub(super) fn next_waiting(
+        &mut self,
+    ) -> Result<Option<NetlinkMessage<KernelMessage>>, FollowError> {
+        match self.incoming.next().now_or_never() {
+            None => Ok(None),
+            Some(None) => Err(FollowError::Closed),
+            Some(Some((message, _))) => Ok(Some(message)),
+        }
+    }
+
+    /// Waits until all news from before the call are here. To know that, it asks a question on
+    /// this very socket: the answer queues up behind them.
+    pub(super) async fn catch_up(&self) -> Result<(), FollowError> {
+        for _ in 0..CATCH_UP_TRIES {
+            let mut loopback = LinkMessage::default();
+            loopback.header.index = 1;
+            let question = request(RouteNetlinkMessage::GetLink(loopback), 0);
+            let mut answer = self
+                .handle
+                .request(question, SocketAddr::new(0, 0))
+                .map_err(|_| FollowError::Closed)?;
+            // Any answer will do. None comes when the buffer is full just now.
+            match timeout(CATCH_UP_TIMEOUT, answer.next()).await {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => return Err(FollowError::Closed),
+                Err(_) => {}
+            }
+        }
+        Err(stalled("news"))
+    }
 }
 
 /// One of the kernel's tables.

@@ -2,6 +2,7 @@
 //! decoding of messages that this kernel cannot send.
 
 mod decode;
+mod judge;
 mod kernel;
 mod namespace;
 mod neighbours;

@@ -25,6 +25,15 @@ pub(super) struct Action {
 }
 
 impl Action {
+    /// What `route` does.
+    pub(super) fn of(route: &Route) -> Self {
+        Action {
+            kind: route.kind,
+            paths: route.paths.clone(),
+            mtu: route.mtu,
+        }
+    }
+
     fn bare(kind: RouteKind) -> Self {
         Action {
             kind,
@@ -63,13 +72,8 @@ impl Default for Actions {
 }
 
 impl Actions {
-    /// The number of what `route` does, counted as used once more.
-    pub(super) fn acquire(&mut self, route: &Route) -> ActionId {
-        let action = Action {
-            kind: route.kind,
-            paths: route.paths.clone(),
-            mtu: route.mtu,
-        };
+    /// The number of `action`, counted as used once more.
+    pub(super) fn acquire(&mut self, action: Action) -> ActionId {
         if let Some(&id) = self.ids.get(&action) {
             self.slots[id as usize].uses += 1;
             return id;
@@ -94,14 +98,9 @@ impl Actions {
         id
     }
 
-    /// The number of what `route` does, if some route does it.
-    pub(super) fn find(&self, route: &Route) -> Option<ActionId> {
-        let action = Action {
-            kind: route.kind,
-            paths: route.paths.clone(),
-            mtu: route.mtu,
-        };
-        self.ids.get(&action).copied()
+    /// The number of `action`, if some route has it.
+    pub(super) fn find(&self, action: &Action) -> Option<ActionId> {
+        self.ids.get(action).copied()
     }
 
     /// Counts `id` as used once less.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::MIXED;
 use super::action::{ActionId, KERNEL_ONLY};
 use super::hop::{HopKey, NextHop};
-use super::kernel::Address;
+use super::kernel::{Address, Link};
 use super::port::Port;
 use super::span::{Span, low};
 
@@ -64,6 +64,8 @@ pub struct Fib {
     pub(super) generation: u64,
     pub(super) kernel_decides: bool,
     pub(super) ports: Arc<[Port]>,
+    /// The links that belong to a port.
+    pub(super) links: Vec<(usize, Link)>,
     /// The router's addresses, each with the port that its link belongs to.
     pub(super) addresses: Vec<(usize, Address)>,
     /// 65,536 of them, by the high 16 bits of the address.
@@ -84,6 +86,7 @@ impl Fib {
             generation: 0,
             kernel_decides: true,
             ports: ports.into(),
+            links: Vec::new(),
             addresses: Vec::new(),
             spans: Arc::new(vec![Span::One(KERNEL_ONLY); 1 << 16]),
             targets: vec![Target::Fixed(Resolution::KernelOnly); 2],
@@ -107,6 +110,13 @@ impl Fib {
     /// The ports that this snapshot was made for.
     pub fn ports(&self) -> &[Port] {
         &self.ports
+    }
+
+    /// The kernel's links that belong to a port (an index into [`Fib::ports`]): the device itself
+    /// or VLAN devices on it, up or not.
+    pub fn port_links(&self, port: usize) -> impl Iterator<Item = &Link> {
+        let of_port = self.links.iter().filter(move |(of, _)| *of == port);
+        of_port.map(|(_, link)| link)
     }
 
     /// The router's own addresses on a port (an index into [`Fib::ports`]), lowest first per link.

@@ -20,6 +20,28 @@ struct Key {
     place: i32,
 }
 
+impl Key {
+    fn lowest(prefix: Prefix, table: Table) -> Self {
+        Key {
+            prefix,
+            table,
+            tos: 0,
+            metric: 0,
+            place: i32::MIN,
+        }
+    }
+
+    fn highest(prefix: Prefix, table: Table) -> Self {
+        Key {
+            prefix,
+            table,
+            tos: u8::MAX,
+            metric: u32::MAX,
+            place: i32::MAX,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     action: ActionId,
@@ -38,7 +60,15 @@ struct Layer {
 }
 
 impl Layer {
-    fn half(&mut self, prefix: Prefix) -> &mut BTreeMap<Key, Entry> {
+    fn half(&self, prefix: Prefix) -> &BTreeMap<Key, Entry> {
+        if prefix.bits() <= COVER_BITS {
+            &self.short
+        } else {
+            &self.long
+        }
+    }
+
+    fn half_mut(&mut self, prefix: Prefix) -> &mut BTreeMap<Key, Entry> {
         if prefix.bits() <= COVER_BITS {
             &mut self.short
         } else {
@@ -90,21 +120,8 @@ fn best_routes(
     last: Prefix,
     actions: &Actions,
 ) -> impl Iterator<Item = Best> {
-    let lowest = Key {
-        prefix: first,
-        table: Table::Local,
-        tos: 0,
-        metric: 0,
-        place: i32::MIN,
-    };
-    let highest = Key {
-        prefix: last,
-        table: Table::Default,
-        tos: u8::MAX,
-        metric: u32::MAX,
-        place: i32::MAX,
-    };
-    let mut rest = routes.range(lowest..=highest).peekable();
+    let ends = Key::lowest(first, Table::Local)..=Key::highest(last, Table::Default);
+    let mut rest = routes.range(ends).peekable();
     std::iter::from_fn(move || {
         let (key, entry) = rest.next()?;
         let mut any_tos = key.tos != 0;
@@ -154,17 +171,17 @@ impl RouteTable {
     }
 
     /// Adds a route, as the kernel does with NLM_F_APPEND, NLM_F_REPLACE or neither. A route that
-    /// is there already stays where it is, so that news older than a dump do no harm after it.
+    /// is there already stays where it is.
     pub fn insert(&mut self, route: &Route, placement: Placement) {
         if self.find(route).is_some() {
             return;
         }
-        let action = self.actions.acquire(route);
+        let action = self.actions.acquire(Action::of(route));
         let entry = Entry {
             action,
             fingerprint: route.fingerprint,
         };
-        let half = self.layer(route.table).half(route.dst);
+        let half = self.layer_mut(route.table).half_mut(route.dst);
         let equals = equals_of(route);
         let mut places = half.range(equals.0..=equals.1).map(|(key, _)| key.place);
         let place = match placement {
@@ -187,21 +204,60 @@ impl RouteTable {
         let Some((key, entry)) = self.find(route) else {
             return false;
         };
-        self.layer(route.table).half(route.dst).remove(&key);
+        self.layer_mut(route.table).half_mut(route.dst).remove(&key);
         self.actions.release(entry.action);
         self.dirty.mark(route.dst);
         true
     }
 
-    fn find(&mut self, route: &Route) -> Option<(Key, Entry)> {
+    fn find(&self, route: &Route) -> Option<(Key, Entry)> {
         let entry = Entry {
-            action: self.actions.find(route)?,
+            action: self.actions.find(&Action::of(route))?,
             fingerprint: route.fingerprint,
         };
         let equals = equals_of(route);
         let half = self.layer(route.table).half(route.dst);
         half.range(equals.0..=equals.1)
             .find_map(|(key, found)| (*found == entry).then_some((*key, entry)))
+    }
+
+    /// Takes over all routes to `dst` in `table` from `other`, in place of those here. True if
+    /// these were different.
+    pub(super) fn adopt(&mut self, other: &RouteTable, table: Table, dst: Prefix) -> bool {
+        let theirs: Vec<(Key, Action, u32)> = other.group(table, dst).collect();
+        let ours: Vec<(Key, Action, u32)> = self.group(table, dst).collect();
+        let unplaced = |(key, action, fingerprint): &(Key, Action, u32)| {
+            let key = Key { place: 0, ..*key };
+            (key, action.clone(), *fingerprint)
+        };
+        if theirs.iter().map(unplaced).eq(ours.iter().map(unplaced)) {
+            return false;
+        }
+        for (key, ..) in ours {
+            if let Some(entry) = self.layer_mut(table).half_mut(dst).remove(&key) {
+                self.actions.release(entry.action);
+            }
+        }
+        for (key, action, fingerprint) in theirs {
+            let action = self.actions.acquire(action);
+            let entry = Entry {
+                action,
+                fingerprint,
+            };
+            self.layer_mut(table).half_mut(dst).insert(key, entry);
+        }
+        self.dirty.mark(dst);
+        true
+    }
+
+    /// All routes to `dst` in `table`, in order.
+    fn group(&self, table: Table, dst: Prefix) -> impl Iterator<Item = (Key, Action, u32)> {
+        let half = self.layer(table).half(dst);
+        let ends = Key::lowest(dst, table)..=Key::highest(dst, table);
+        half.range(ends).map(|(key, entry)| {
+            let action = self.actions.get(entry.action).clone();
+            (*key, action, entry.fingerprint)
+        })
     }
 
     /// What all routes do, by action number; `None` for a number that is not in use.
@@ -249,7 +305,14 @@ impl RouteTable {
         self.dirty.take()
     }
 
-    fn layer(&mut self, table: Table) -> &mut Layer {
+    fn layer(&self, table: Table) -> &Layer {
+        match table {
+            Table::Local | Table::Main => &self.primary,
+            Table::Default => &self.fallback,
+        }
+    }
+
+    fn layer_mut(&mut self, table: Table) -> &mut Layer {
         match table {
             Table::Local | Table::Main => &mut self.primary,
             Table::Default => &mut self.fallback,
@@ -260,11 +323,9 @@ impl RouteTable {
 /// The ends of the range of routes that differ from `route` only in place.
 fn equals_of(route: &Route) -> (Key, Key) {
     let first = Key {
-        prefix: route.dst,
-        table: route.table,
         tos: route.tos,
         metric: route.metric,
-        place: i32::MIN,
+        ..Key::lowest(route.dst, route.table)
     };
     let last = Key {
         place: i32::MAX,

@@ -603,6 +603,24 @@ fn the_exact_table_is_bounded() {
     assert_eq!(some.omitted, all.omitted + 3);
 }
 
+/// The same address behind two links: the one that the route names counts, once.
+#[test]
+fn a_neighbour_on_the_wrong_link_does_not_count() {
+    let mut tracker = tracker();
+    let twin = |ifindex, last| {
+        let state = NeighbourState::Reachable;
+        Change::NeighbourSet(neighbour(ifindex, "100.64.0.10", last, state))
+    };
+    tracker.apply(twin(OUTSIDE, 77));
+    let fib = tracker.snapshot();
+    assert_eq!(mac_to(&fib, "100.64.0.10"), Some(mac(10)));
+    let listed = exact(&fib, 1000).entries;
+    let entries = listed.iter().filter(|(at, _)| *at == ip("100.64.0.10"));
+    assert_eq!(entries.count(), 1);
+    let hops = fib.next_hops().filter(|(_, hop)| hop.mac == mac(77));
+    assert_eq!(hops.count(), 0, "no id for the other one");
+}
+
 #[test]
 fn a_special_prefix_makes_its_16s_mixed() {
     let fib = tracker().snapshot();
@@ -630,6 +648,30 @@ fn a_special_prefix_makes_its_16s_mixed() {
     }
 }
 
+/// A default route covers these, and must not carry them out.
+#[test]
+fn what_no_router_forwards_is_mixed() {
+    let mut tracker = tracker();
+    let loopback = route("127.0.0.0/24", RouteKind::Local, &[on_link(1)]);
+    add(&mut tracker, loopback);
+    let fib = tracker.snapshot();
+    let table = summarise(&fib, &[]);
+    for (what, span) in [
+        ("0.0.0.0", 0x0000),
+        ("loopback", 0x7f00),
+        ("the rest of loopback", 0x7fff),
+        ("multicast", 0xe000),
+        ("the rest of multicast", 0xefff),
+        ("the limited broadcast", 0xffff),
+    ] {
+        assert_eq!(table[span], MIXED, "{what}");
+    }
+    assert_ne!(table[0x7e00], MIXED, "an ordinary one");
+    let listed = exact(&fib, 1000).entries;
+    let loopback = listed.iter().filter(|(ip, _)| ip.is_loopback());
+    assert_eq!(loopback.count(), 0, "loopback needs no entry");
+}
+
 #[test]
 fn own_addresses_of_a_port() {
     let fib = tracker().snapshot();
@@ -637,6 +679,8 @@ fn own_addresses_of_a_port() {
     assert_eq!(of(0), [ip("100.64.0.1")]);
     assert_eq!(of(1), [ip("198.51.100.1")]);
     assert_eq!(of(2), [ip("203.0.113.1")]);
+    let links = |port| fib.port_links(port).map(|link| link.ifindex);
+    assert!(links(1).eq([OUTSIDE]) && links(2).eq([TAGGED]));
 }
 
 #[test]

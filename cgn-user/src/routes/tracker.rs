@@ -8,8 +8,9 @@ use super::MIXED;
 use super::action::{Action, NO_ROUTE};
 use super::fib::{Fib, Resolution, Target};
 use super::hop::{HopIds, HopKey, MAX_HOP_ID, NextHop};
-use super::kernel::{Address, Change, Link, Neighbour, NeighbourState, Path, RouteKind};
+use super::kernel::{Address, Change, Link, Neighbour, NeighbourState, Path, RouteKind, Table};
 use super::port::{Port, assign};
+use super::prefix::Prefix;
 use super::span::Span;
 use super::table::RouteTable;
 
@@ -97,6 +98,25 @@ impl Tracker {
         self.routes.take_dirty();
     }
 
+    /// All routes, from a dump that took a while. `touched` are the destinations of which a change
+    /// was taken in since the dump began: there the routes known here are newer, provided that no
+    /// change was missed before. True if they differ from the dump.
+    ///
+    /// Taking in the changes on top of the dump would not do: "replaced" means the first route
+    /// at that time, and if the dump has the outcome already, another one would fall.
+    pub fn merge_routes(
+        &mut self,
+        mut dumped: RouteTable,
+        touched: &BTreeSet<(Table, Prefix)>,
+    ) -> bool {
+        let mut differ = false;
+        for (table, dst) in touched {
+            differ |= dumped.adopt(&self.routes, *table, *dst);
+        }
+        self.set_routes(dumped);
+        differ
+    }
+
     /// The number of routes.
     pub fn route_count(&self) -> usize {
         self.routes.len()
@@ -157,6 +177,7 @@ impl Tracker {
             generation: self.generation,
             kernel_decides: self.kernel_decides,
             ports: Arc::clone(&self.ports),
+            links: self.port_links(),
             addresses: self.port_addresses(),
             spans: Arc::clone(&self.spans),
             targets: Vec::new(),
@@ -190,6 +211,11 @@ impl Tracker {
         for (span, routes) in dirty.iter().zip(self.routes.spans(&dirty)) {
             spans[usize::from(*span)] = routes;
         }
+    }
+
+    fn port_links(&self) -> Vec<(usize, Link)> {
+        let of_port = |link: &Link| Some((*self.port_of.get(&link.ifindex)?, link.clone()));
+        self.links.values().filter_map(of_port).collect()
     }
 
     fn port_addresses(&self) -> Vec<(usize, Address)> {

@@ -2,7 +2,6 @@
 //! a figure for packets that were not translated would be worth nothing.
 
 use std::os::fd::AsFd as _;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Map, MapData, ProgramArray};
@@ -11,7 +10,7 @@ use aya::{Ebpf, EbpfLoader};
 use cgn_user::dataplane::memory::Table;
 
 use super::plan::{CHUNK_SHIFT, FRAME_BYTES, Flow, OFFSETS, Plan, STAMPS};
-use super::sample::Chunks;
+use super::sample::{Chunks, median};
 
 /// The generator and the references, built by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/cgn-bench.bpf.o");
@@ -59,8 +58,8 @@ pub struct Generator {
     ebpf: Ebpf,
     target: ProgramArray<MapData>,
     plan: Table<Plan>,
-    offsets: Table<[u16; OFFSETS]>,
-    stamps: Table<[u64; STAMPS]>,
+    offsets: Table<u16>,
+    stamps: Table<u64>,
 }
 
 impl Generator {
@@ -80,20 +79,18 @@ impl Generator {
         let target = ebpf.take_map("BENCH_TARGET").context("no BENCH_TARGET")?;
         Ok(Self {
             target: ProgramArray::try_from(target)?,
-            plan: table(&ebpf, "BENCH_PLAN")?,
-            offsets: table(&ebpf, "BENCH_OFFSETS")?,
-            stamps: table(&ebpf, "BENCH_STAMPS")?,
+            plan: table(&ebpf, "BENCH_PLAN", 1)?,
+            offsets: table(&ebpf, "BENCH_OFFSETS", OFFSETS)?,
+            stamps: table(&ebpf, "BENCH_STAMPS", STAMPS)?,
             ebpf,
         })
     }
 
     /// Takes the flows of the next runs.
     pub fn follow(&self, plan: &Plan, offsets: &[u16]) {
-        let mut all = [0; OFFSETS];
-        for (to, from) in all.iter_mut().zip(offsets) {
-            *to = *from;
+        for (at, offset) in (0..).zip(offsets) {
+            self.offsets.write(at, *offset);
         }
-        self.offsets.write(0, all);
         self.plan.write(0, *plan);
     }
 
@@ -148,7 +145,7 @@ impl Generator {
             after.next - first
         );
         let number = plan.number(first + packets);
-        let offset = self.offsets.read(0).context("no offsets")?[number.offset_at];
+        let offset = self.offsets.read(number.offset_at as u32).context("no offset")?;
         Ok(Run {
             chunks: self.chunks(first, packets)?,
             last_sent: plan.flow(number, offset),
@@ -162,26 +159,26 @@ impl Generator {
     /// # Errors
     /// The kernel's.
     pub fn bare_tx_ns(&mut self) -> Result<f64> {
-        const MANY: u64 = 1 << 22;
+        const RUNS: usize = 9;
+        const PACKETS: u64 = 1 << 17;
         let program = program(&mut self.ebpf, Reference::Tx.name())?;
         let mut frame = [0; 2 * FRAME_BYTES];
-        let mut timed = |packets: u64| -> Result<f64> {
-            let start = Instant::now();
-            let result = test_run(program, packets, &mut frame)?;
+        let mut times = [0.0; RUNS];
+        for time in &mut times {
+            let result = test_run(program, PACKETS, &mut frame)?;
             ensure!(result.return_value == XDP_TX, "not sent");
-            Ok(start.elapsed().as_nanos() as f64)
-        };
-        // The system call costs milliseconds, whatever it repeats.
-        let fixed = timed(2)?;
-        Ok((timed(MANY)? - fixed) / (MANY - 2) as f64)
+            // The kernel's own mean, cut to whole nanoseconds.
+            *time = result.duration.as_nanos() as f64 + 0.5;
+        }
+        Ok(median(&times))
     }
 
     fn chunks(&self, first: u64, packets: u64) -> Result<Chunks> {
-        let all = self.stamps.read(0).context("no time stamps")?;
-        let at = |chunk: u64| all[chunk as usize % STAMPS];
         let (from, to) = (first >> CHUNK_SHIFT, (first + packets) >> CHUNK_SHIFT);
-        let stamps: Vec<u64> = (from..=to).map(at).collect();
-        Ok(Chunks::between(&stamps, CHUNK))
+        let stamps: Option<Vec<u64>> = (from..=to)
+            .map(|chunk| self.stamps.read(chunk as u32 % STAMPS as u32))
+            .collect();
+        Ok(Chunks::between(&stamps.context("no time stamp")?, CHUNK))
     }
 }
 
@@ -192,11 +189,12 @@ fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
     Ok(program.try_into()?)
 }
 
-fn table<T>(ebpf: &Ebpf, name: &str) -> Result<Table<T>> {
+/// The only element of an array, as `len` parts.
+fn table<T>(ebpf: &Ebpf, name: &str, len: usize) -> Result<Table<T>> {
     let Some(Map::Array(data)) = ebpf.map(name) else {
         bail!("the bench object has no array {name}");
     };
-    Table::mapped(data.fd().as_fd(), 1).with_context(|| format!("cannot map {name}"))
+    Table::mapped(data.fd().as_fd(), len).with_context(|| format!("cannot map {name}"))
 }
 
 fn test_run(program: &Xdp, repeat: u64, frame: &mut [u8]) -> Result<TestRunResult> {

@@ -1,10 +1,12 @@
 //! `bench micro`: what one packet costs, program by program, beside one
 //! look-up in a kernel hash map and a program that does nothing.
 
+use std::borrow::Cow;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_common::counters::Counters;
 use cgn_common::verdict::{Direction, Protocol, Reason};
-use cgn_user::dataplane::load::{Dataplane, Entry, OBJECT};
+use cgn_user::dataplane::load::{Dataplane, Entry};
 
 use super::generator::{CHUNK, Generator, MAX_PACKETS, Reference, Run};
 use super::sample::{Chunks, growing, median, steady};
@@ -60,6 +62,9 @@ pub struct Options {
     pub flows: Vec<u64>,
     /// Rounds; in each, every program has its turn.
     pub rounds: usize,
+    /// The product's BPF object; another one than the embedded one to compare two
+    /// states of the source that have the same layout of tables.
+    pub object: Cow<'static, [u8]>,
 }
 
 /// Measures all cases at all sizes. `progress` hears what is going on.
@@ -77,7 +82,7 @@ pub fn measure(
             "{flows} flows, {} mappings a host",
             density.ports_per_host
         ));
-        let mut bench = Bench::new(density, flows).context("cannot set up the tables")?;
+        let mut bench = Bench::new(&options.object, density, flows).context("cannot set up the tables")?;
         rows.extend(
             bench
                 .measure(options.rounds)
@@ -109,10 +114,10 @@ struct Samples {
 }
 
 impl Bench {
-    fn new(density: Density, flows: u64) -> Result<Self> {
+    fn new(object: &[u8], density: Density, flows: u64) -> Result<Self> {
         ensure!(flows.is_power_of_two(), "{flows} flows: not a power of two");
         let world = World::new(density, flows);
-        let dataplane = Dataplane::load(OBJECT, world.geometry.sizes, None)?;
+        let dataplane = Dataplane::load(object, world.geometry.sizes, None)?;
         world.install(dataplane.memory())?;
         Ok(Self {
             density,

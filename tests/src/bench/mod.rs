@@ -12,6 +12,7 @@ pub mod generator;
 pub mod micro;
 pub mod report;
 pub mod sample;
+pub mod slowpath;
 pub mod world;
 
 /// The generator's arithmetic, shared with the BPF program.

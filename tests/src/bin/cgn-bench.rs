@@ -1,11 +1,13 @@
 //! The program behind `cargo xtask bench`.
 
-use std::io;
+use std::path::PathBuf;
+use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_tests::bench::micro::{self, Options};
-use cgn_tests::bench::report;
+use cgn_tests::bench::{report, slowpath};
 use cgn_tests::bench::world::{FEW, MANY};
+use cgn_user::dataplane::load::OBJECT;
 use clap::Parser;
 
 /// Measures the CGN on this machine.
@@ -14,6 +16,18 @@ use clap::Parser;
 enum Part {
     /// Nanoseconds per packet of the XDP programs, beside a kernel hash map's look-up
     Micro(Micro),
+    /// Blocks a second for new subscribers, with known ones losing nothing
+    Slowpath(Slowpath),
+}
+
+#[derive(clap::Args)]
+struct Slowpath {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Runs with and without bringing the log to disk; the medians are printed
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
 }
 
 #[derive(clap::Args)]
@@ -33,11 +47,15 @@ struct Micro {
     /// Leave out the second set, with 1008 mappings a host in blocks of 1024 ports
     #[arg(long)]
     few: bool,
+    /// Measure this BPF object, built by `cargo xtask ebpf`, in place of the embedded one
+    #[arg(long, value_name = "FILE")]
+    object: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
     match Part::parse() {
         Part::Micro(args) => micro(&args),
+        Part::Slowpath(args) => blocks(&args),
     }
 }
 
@@ -52,6 +70,12 @@ fn micro(args: &Micro) -> Result<()> {
     let options = Options {
         flows: args.flows.clone(),
         rounds: args.rounds,
+        object: match &args.object {
+            Some(file) => fs::read(file)
+                .with_context(|| format!("cannot read {}", file.display()))?
+                .into(),
+            None => OBJECT.into(),
+        },
     };
     let densities = if args.few { &[FEW][..] } else { &[FEW, MANY][..] };
     let mut rows = Vec::new();
@@ -63,6 +87,39 @@ fn micro(args: &Micro) -> Result<()> {
     } else {
         println!("{}", report::table(&rows));
         print!("{}", report::verdicts(&rows));
+    }
+    Ok(())
+}
+
+fn blocks(args: &Slowpath) -> Result<()> {
+    ensure!(args.runs > 0, "--runs must be at least 1");
+    let mut medians = Vec::new();
+    for sync in [true, false] {
+        let mut figures = Vec::new();
+        for run in 1..=args.runs {
+            eprintln!("    run {run} of {}, log.sync = {sync}", args.runs);
+            figures.push(slowpath::measure(sync)?);
+        }
+        figures.sort_by(|a, b| a.blocks_per_second.total_cmp(&b.blocks_per_second));
+        medians.push(figures.swap_remove(figures.len() / 2));
+    }
+    if args.json {
+        println!("{:#}", serde_json::json!({ "slowpath": medians }));
+        return Ok(());
+    }
+    for figures in &medians {
+        let met = figures.blocks_per_second >= slowpath::GOAL && figures.known_sent == figures.known_answered;
+        println!(
+            "log.sync = {:<5} {:>8.0} blocks/s on one core ({} in {:.2} s); known subscriber: {} sent, {} answered; goal {:.0}: {}",
+            figures.sync,
+            figures.blocks_per_second,
+            figures.blocks,
+            figures.seconds,
+            figures.known_sent,
+            figures.known_answered,
+            slowpath::GOAL,
+            if met { "met" } else { "not met" },
+        );
     }
     Ok(())
 }

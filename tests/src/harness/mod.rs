@@ -2,6 +2,7 @@
 //! (`BPF_PROG_TEST_RUN`) and the slow path. Equal bytes, verdicts and counters
 //! in all of them are the test.
 
+pub mod audit;
 pub mod bpf;
 pub mod host;
 pub mod namespace;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_common::verdict::Reason;
-use cgn_user::api::rows::{BlockRow, DropRow, MappingRow, PoolRow, Status, SubscriberRow};
+use cgn_user::api::rows::{BlockRow, DropRow, MappingRow, Page, PoolRow, Status, SubscriberRow};
 use cgn_user::maplog::{self, Block, Event, Record};
 use serde::de::DeserializeOwned;
 
@@ -37,6 +37,7 @@ pub struct Settings {
     pub log_folder: Option<PathBuf>,
     pub log_sync: bool,
     pub block_idle_secs: u32,
+    pub max_blocks: Option<u32>,
 }
 
 impl Default for Settings {
@@ -50,6 +51,7 @@ impl Default for Settings {
             log_folder: None,
             log_sync: true,
             block_idle_secs: 60,
+            max_blocks: None,
         }
     }
 }
@@ -68,7 +70,7 @@ impl Settings {
             text,
             "[xdp]\nmode = \"{}\"\n\
              [[pool]]\nname = \"lab\"\naddresses = [{}]\nblock_ports = {}\n\
-             blocks_per_subscriber = {}\nwatermark_percent = {}\n\
+             blocks_per_subscriber = {}\nwatermark_percent = {}\n{}\n\
              [[subscribers]]\nprefixes = [\"100.64.0.0/16\"]\npool = \"lab\"\n\
              [hold]\nblock_idle_secs = {}\n\
              [log]\npath = \"{}/mapping.log\"\nsync = {}\n\
@@ -78,6 +80,8 @@ impl Settings {
             self.block_ports,
             self.blocks_per_subscriber,
             self.watermark_percent,
+            self.max_blocks
+                .map_or_else(String::new, |blocks| format!("max_blocks = {blocks}")),
             self.block_idle_secs,
             self.log_folder.as_deref().unwrap_or(lab.folder()).display(),
             self.log_sync,
@@ -104,7 +108,7 @@ impl Daemon {
     /// # Errors
     /// It ended or does not answer; the error shows what it printed.
     pub fn start(lab: &Lab, settings: &Settings) -> Result<Self> {
-        Self::start_with(lab, &settings.toml(lab), cgn_program()?, &["--test-clock"])
+        Self::start_with(lab, &settings.toml(lab), &cgn_program()?, &["--test-clock"])
     }
 
     /// The same with any configuration text, program and further arguments.
@@ -201,17 +205,16 @@ impl Daemon {
     /// # Errors
     /// The command failed, or printed something else.
     fn show<T: DeserializeOwned>(&self, what: &str) -> Result<Vec<T>> {
-        if true {
-            let body = self.request("GET", &format!("/v1/{what}"), "")?;
-            let v: serde_json::Value = serde_json::from_str(&body)?;
-            let rows = if v.is_array() { v } else { v["rows"].clone() };
-            return serde_json::from_value(rows.clone()).with_context(|| format!("rows {rows}"));
-        }
         let mut command = Command::new(&self.program);
         command.args(["show", what, "--json", "--socket"]).arg(&self.socket);
         let text = run_to_end(&mut command, SHOW_SECS).with_context(|| self.last_words())?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("`cgn show {what} --json` printed other rows:\n{text}"))
+        let page: Page<T> = serde_json::from_str(&text)
+            .with_context(|| format!("`cgn show {what} --json` printed other rows:\n{text}"))?;
+        ensure!(
+            page.next_cursor.is_none(),
+            "`cgn show {what} --json` left rows out"
+        );
+        Ok(page.rows)
     }
 
     /// `cgn show subscribers`.

@@ -153,7 +153,7 @@ impl Drop for PingWatch {
 }
 
 fn raw_socket() -> Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))
+    let socket = Socket::new(Domain::IPV4, Type::from(libc::SOCK_RAW), Some(Protocol::ICMPV4))
         .context("cannot open a raw ICMP socket")?;
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
     Ok(socket)

@@ -1,55 +1,33 @@
 //! Where the `cgn` program is.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::process::run_to_end;
+/// The `cgn` program as cargo builds it with the tests: same source, same library.
+const NAME: &str = "cgn-under-test";
 
-/// Building may have to wait for another cargo.
-const BUILD_SECS: f64 = 900.0;
-
-/// The `cgn` program: the file that `CGN_BIN` names, or the one beside this test program, which is
-/// built anew first if cargo runs us.
+/// The `cgn` program: the file that `CGN_BIN` names, or the one that was built with this test.
 ///
 /// # Errors
-/// There is none, or it does not build.
-pub fn cgn_program() -> Result<&'static Path> {
-    static FOUND: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    match FOUND.get_or_init(|| find().map_err(|error| format!("{error:#}"))) {
-        Ok(path) => Ok(path),
-        Err(text) => bail!("{text}"),
-    }
-}
-
-fn find() -> Result<PathBuf> {
+/// It was not built.
+pub fn cgn_program() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("CGN_BIN") {
         return Ok(path.into());
     }
     let this = std::env::current_exe().context("cannot tell where this program is")?;
     // Test programs lie in PROFILE/deps, others in PROFILE.
-    let folder = this
-        .parent()
-        .map(|folder| if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder })
-        .context("this program lies nowhere")?;
-    if let Some(cargo) = std::env::var_os("CARGO") {
-        let mut command = Command::new(cargo);
-        command
-            .args(["build", "--quiet", "--package", "cgn-user", "--bin", "cgn"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"));
-        if folder.ends_with("release") {
-            command.arg("--release");
-        }
-        run_to_end(&mut command, BUILD_SECS)?;
+    let program = this
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(NAME))
+        .find(|program| program.is_file());
+    match program {
+        Some(program) => Ok(program),
+        None => bail!(
+            "{NAME} is missing beside {}; `cargo test` builds it, and CGN_BIN can name a `cgn`",
+            this.display()
+        ),
     }
-    let program = folder.join("cgn");
-    if !program.is_file() {
-        bail!(
-            "{} is missing; build it with `cargo build --package cgn-user`, or name it in CGN_BIN",
-            program.display()
-        );
-    }
-    Ok(program)
 }

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -106,7 +105,7 @@ pub struct Lab {
     pins: PathBuf,
     trunk: Trunk,
     // Last: what they remove and guard must not be in use any more.
-    _janitor: Janitor,
+    janitor: Janitor,
     _lock: Option<LabLock>,
 }
 
@@ -149,7 +148,7 @@ impl Lab {
             folder,
             pins,
             trunk: plan.trunk,
-            _janitor: janitor,
+            janitor,
             _lock: None,
         };
         lab.connect().context("cannot build the laboratory")?;
@@ -175,6 +174,24 @@ impl Lab {
             Trunk::Two => [("inside", vec![]), ("outside", vec![])],
             Trunk::One { inside, outside } => [("trunk", vec![inside]), ("trunk", vec![outside])],
         }
+    }
+
+    /// A folder on a small disk of its own; removed with the laboratory.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
+    pub fn small_disk(&self, bytes: u64) -> Result<PathBuf> {
+        let path = self.folder.join("disk");
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        self.janitor.will_make(Kind::Mount, path.display())?;
+        let size = format!("size={bytes}");
+        run_to_end(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+                .arg(&path),
+            10.0,
+        )?;
+        Ok(path)
     }
 
     fn connect(&mut self) -> Result<()> {
@@ -316,29 +333,8 @@ fn make_folders(janitor: &Janitor, stem: &str) -> Result<(PathBuf, PathBuf)> {
     let folder = std::env::temp_dir().join(stem);
     janitor.will_make(Kind::Folder, folder.display())?;
     fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let shared = Path::new("/sys/fs/bpf");
-    let pins = if is_bpf_file_system(shared) {
-        shared.join(stem)
-    } else {
-        let own = folder.join("bpf");
-        fs::create_dir(&own).with_context(|| format!("cannot make {}", own.display()))?;
-        janitor.will_make(Kind::Mount, own.display())?;
-        run_to_end(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&own), 10.0)?;
-        own.join(stem)
-    };
+    // The daemon mounts the file system there if nobody has.
+    let pins = Path::new("/sys/fs/bpf").join(stem);
     janitor.will_make(Kind::Folder, pins.display())?;
     Ok((folder, pins))
-}
-
-/// Whether a folder is on a BPF file system.
-fn is_bpf_file_system(folder: &Path) -> bool {
-    let Ok(path) = std::ffi::CString::new(folder.as_os_str().as_bytes()) else {
-        return false;
-    };
-    // SAFETY: zero is a valid statfs; the path ends in zero.
-    unsafe {
-        let mut found: libc::statfs = std::mem::zeroed();
-        libc::statfs(path.as_ptr(), &raw mut found) == 0
-            && found.f_type == libc::BPF_FS_MAGIC as libc::__fsword_t
-    }
 }

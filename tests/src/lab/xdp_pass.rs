@@ -47,14 +47,8 @@ impl XdpPass {
     /// The kernel's.
     pub fn attach(namespace: &Namespace, device: &str) -> Result<Self> {
         let device = CString::new(device).context("the device's name has a zero in it")?;
+        let program = Self::load().context("cannot load the passing program")?;
         namespace.within(|| {
-            let load = ProgramLoad {
-                kind: BPF_PROG_TYPE_XDP,
-                instructions: PROGRAM.len() as u32,
-                code: PROGRAM.as_ptr() as u64,
-                license: c"GPL".as_ptr() as u64,
-            };
-            let program = bpf(BPF_PROG_LOAD, &load).context("cannot load the passing program")?;
             // SAFETY: a string that ends in zero.
             let ifindex = unsafe { libc::if_nametoindex(device.as_ptr()) };
             let create = LinkCreate {
@@ -66,6 +60,20 @@ impl XdpPass {
             let link = bpf(BPF_LINK_CREATE, &create).context("cannot attach the passing program")?;
             Ok(Self { _link: link })
         })
+    }
+
+    /// Loads the program alone: whether the kernel takes BPF programs from us at all.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn load() -> io::Result<OwnedFd> {
+        let load = ProgramLoad {
+            kind: BPF_PROG_TYPE_XDP,
+            instructions: PROGRAM.len() as u32,
+            code: PROGRAM.as_ptr() as u64,
+            license: c"GPL".as_ptr() as u64,
+        };
+        bpf(BPF_PROG_LOAD, &load)
     }
 }
 

@@ -29,7 +29,7 @@ impl View<'_> {
     }
 
     /// None if it changed hands while it was read.
-    fn block_row(self, block: &Owned) -> Option<BlockRow> {
+    pub(super) fn block_row(self, block: &Owned) -> Option<BlockRow> {
         let head = self.memory.slabs.get(block.slab_line)?;
         let used = Used(head.0[header::USED].load());
         let row = BlockRow {
@@ -39,7 +39,7 @@ impl View<'_> {
             pool: self.pool_name(block.pool),
             inside: block.inside,
             allocated: utc(head.0[header::ALLOCATED_MS].load()),
-            log_sequence: head.0[header::LOG_SEQUENCE].load(),
+            log_sequence: block.log_sequence,
             ports_used: ports_used(used).into(),
         };
         self.is_still(block).then_some(row)

@@ -14,7 +14,11 @@ use crate::state::{PoolStats, State, Stats};
 pub fn pools(geometry: &Geometry, stats: &Stats, selection: Selection) -> Vec<PoolRow> {
     let pools = geometry.pools.iter().enumerate();
     pools
-        .filter(|(number, _)| selection.pool.is_none_or(|pool| usize::from(pool) == *number))
+        .filter(|(number, _)| {
+            selection
+                .pool
+                .is_none_or(|pool| usize::from(pool) == *number)
+        })
         .map(|(number, shape)| {
             let ranges = geometry.subscribers.iter();
             let subscriber_addresses = ranges
@@ -67,8 +71,11 @@ pub fn drops(fast_path: &Counters, slow_path: &Counters, all: bool) -> Vec<DropR
     let count = |row: &DropRow| row.fast_path + row.slow_path;
     let mut rows: Vec<DropRow> = Reason::ALL.iter().map(row).collect();
     rows.retain(|row| all || count(row) > 0);
-    // By effect in the order of the reasons' numbers: drops stand first.
-    let rank = |row: &DropRow| ["drop", "punt", "pass"].iter().position(|name| *name == row.effect);
+    let rank = |row: &DropRow| {
+        ["drop", "punt", "pass"]
+            .iter()
+            .position(|name| *name == row.effect)
+    };
     rows.sort_by_key(|row| (rank(row), std::cmp::Reverse(count(row))));
     rows
 }

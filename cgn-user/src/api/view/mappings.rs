@@ -28,7 +28,11 @@ impl View<'_> {
         let first_slot = part.cursor as u32 & ((1 << SLOT_BITS) - 1);
         let mut rows = Vec::new();
         for block in self.owned(selection, first_row) {
-            let from = if block.row == first_row { first_slot } else { 0 };
+            let from = if block.row == first_row {
+                first_slot
+            } else {
+                0
+            };
             let before = rows.len();
             let next = self.read_slots(&block, selection, from, part.limit, now, &mut rows);
             if !self.is_still(&block) {
@@ -127,7 +131,9 @@ impl View<'_> {
             external_port: block.first_port + offset as u16,
             remote: Ipv4Addr::from_bits(remote as u32),
             remote_port: (protocol != Protocol::Icmp).then_some(remote_port),
-            state: SlotState::from_bits(seen.key.state() as u8).name().to_owned(),
+            state: SlotState::from_bits(seen.key.state() as u8)
+                .name()
+                .to_owned(),
             shared: seen.key.is_shared(),
             idle_secs: idle_secs(seen.key, now),
             pool: self.pool_name(block.pool),

@@ -14,7 +14,7 @@ mod tests;
 use std::net::Ipv4Addr;
 
 use cgn_common::block::{block_of, first_port};
-use cgn_common::layout::{OwnedBlock, Rows, SubscriberHead};
+use cgn_common::layout::{OwnedBlock, Rows, SubscriberHead, header};
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::verdict::Protocol;
 
@@ -65,6 +65,8 @@ struct Owned {
     /// log2 of its ports.
     shift: u32,
     pool: u8,
+    /// Of the record of its allocation: no two owners have the same.
+    log_sequence: u64,
 }
 
 impl Owned {
@@ -84,8 +86,12 @@ impl<'a> View<'a> {
     fn owned(self, selection: Selection, first: u32) -> Box<dyn Iterator<Item = Owned> + 'a> {
         let fits = move |block: &Owned| {
             block.row >= first
-                && selection.pool.is_none_or(|pool| pool == u16::from(block.pool))
-                && selection.external.is_none_or(|address| address == block.external)
+                && selection
+                    .pool
+                    .is_none_or(|pool| pool == u16::from(block.pool))
+                && selection
+                    .external
+                    .is_none_or(|address| address == block.external)
                 && selection.external_port.is_none_or(|port| {
                     block_of(port, block.shift) == block_of(block.first_port, block.shift)
                 })
@@ -104,7 +110,11 @@ impl<'a> View<'a> {
     fn each_owned(self, selection: Selection, first: u32) -> impl Iterator<Item = Owned> + 'a {
         let pools = self.geometry.pools.iter().enumerate();
         pools
-            .filter(move |(number, _)| selection.pool.is_none_or(|pool| usize::from(pool) == *number))
+            .filter(move |(number, _)| {
+                selection
+                    .pool
+                    .is_none_or(|pool| usize::from(pool) == *number)
+            })
             .flat_map(move |(_, shape)| addresses(shape, selection.external))
             .filter_map(move |external| Some((external, self.rows_of(external)?)))
             .flat_map(move |(external, rows)| {
@@ -148,7 +158,10 @@ impl<'a> View<'a> {
     fn block(self, external: Ipv4Addr, rows: Rows, number: u32) -> Option<Owned> {
         let row = rows.first_row() + number;
         let (slab_line, inside) = self.memory.blocks.get(row)?.read();
-        (slab_line != 0).then(|| Owned {
+        if slab_line == 0 {
+            return None;
+        }
+        Some(Owned {
             row,
             slab_line,
             inside: Ipv4Addr::from_bits(inside),
@@ -156,14 +169,22 @@ impl<'a> View<'a> {
             first_port: first_port(number, rows.block_shift()),
             shift: rows.block_shift(),
             pool: rows.pool(),
+            log_sequence: self.log_sequence(slab_line)?,
         })
     }
 
-    /// True if the block has the same owner and slab as when it was found:
-    /// then what was read of its slab since was its own.
+    /// True if the block was its owner's all the time since it was found: then
+    /// what was read of its slab is, too. A slab's header changes only while
+    /// no row names the slab, and gets a new sequence number with each owner.
     fn is_still(self, block: &Owned) -> bool {
         let row = self.memory.blocks.get(block.row);
         row.is_some_and(|row| row.read() == (block.slab_line, block.inside.to_bits()))
+            && self.log_sequence(block.slab_line) == Some(block.log_sequence)
+    }
+
+    fn log_sequence(self, slab_line: u32) -> Option<u64> {
+        let head = self.memory.slabs.get(slab_line)?;
+        Some(head.0[header::LOG_SEQUENCE].load())
     }
 }
 

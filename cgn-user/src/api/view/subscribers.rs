@@ -47,14 +47,14 @@ impl<'a> View<'a> {
             let (first, last) = (range.first.to_bits(), range.last.to_bits());
             let base = before;
             before += u64::from(last - first) + 1;
-            let from = u64::from(first) + cursor.saturating_sub(base);
-            let (from, to) = match only.map(Ipv4Addr::to_bits) {
-                Some(address) => (from.max(address.into()), last.min(address)),
-                None => (from, last),
-            };
-            (from..=u64::from(to)).map(move |address| {
-                let position = base + (address - u64::from(first));
-                (position, Ipv4Addr::from_bits(address as u32))
+            // A cursor beyond the range leaves nothing of it.
+            let skipped = u32::try_from(cursor.saturating_sub(base)).ok();
+            let from = skipped.and_then(|skipped| first.checked_add(skipped));
+            let only = only.map_or(0..=u32::MAX, |only| only.to_bits()..=only.to_bits());
+            let wanted = from.map(|from| from.max(*only.start())..=last.min(*only.end()));
+            wanted.into_iter().flatten().map(move |address| {
+                let position = base + u64::from(address - first);
+                (position, Ipv4Addr::from_bits(address))
             })
         })
     }
@@ -68,8 +68,12 @@ impl<'a> View<'a> {
             let refused = head.has(SubscriberHead::REFUSED);
             let external = (count > 0).then(|| Ipv4Addr::from_bits(head.external()));
             if (count == 0 && !refused)
-                || selection.pool.is_some_and(|pool| pool != u16::from(head.pool()))
-                || selection.external.is_some_and(|wanted| external != Some(wanted))
+                || selection
+                    .pool
+                    .is_some_and(|pool| pool != u16::from(head.pool()))
+                || selection
+                    .external
+                    .is_some_and(|wanted| external != Some(wanted))
             {
                 return None;
             }
@@ -77,7 +81,9 @@ impl<'a> View<'a> {
             for block in &blocks[..count] {
                 let head = self.memory.slabs.get(block.slab_line())?;
                 let ports = ports_used(Used(head.0[header::USED].load()));
-                used.iter_mut().zip(ports).for_each(|(sum, ports)| *sum += ports);
+                used.iter_mut()
+                    .zip(ports)
+                    .for_each(|(sum, ports)| *sum += ports);
             }
             if line(subscriber) == (head, blocks) {
                 return Some(SubscriberRow {

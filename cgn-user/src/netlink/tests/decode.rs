@@ -12,7 +12,7 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState as KernelState,
 };
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteType, RouteVia,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -269,6 +269,16 @@ fn routes() {
         by_protocol(4),
         "two routes that differ in protocol"
     );
+    let by_weight = |weight: u8| {
+        let mut hop = RouteNextHop::default();
+        hop.hops = weight;
+        let message = route(
+            RouteType::Unicast,
+            vec![RouteAttribute::MultiPath(vec![hop])],
+        );
+        read_route(&message).map(|route| route.fingerprint)
+    };
+    assert_ne!(by_weight(0), by_weight(1), "two that differ in weight");
 }
 
 #[test]

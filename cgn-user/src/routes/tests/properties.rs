@@ -1,6 +1,6 @@
 //! Properties over random histories of routes, links and neighbours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
@@ -309,6 +309,16 @@ fn borders(fib: &Fib) -> Vec<(usize, Vec<u16>)> {
     many.collect()
 }
 
+fn is_tidy(span: &Span) -> bool {
+    let Span::Many(segments) = span else {
+        return true;
+    };
+    let differ = segments
+        .windows(2)
+        .all(|pair| pair[0].action != pair[1].action);
+    segments.len() > 1 && segments[0].start == 0 && differ
+}
+
 /// A quarter of the usual cases, 64: each builds 65,536 /16s at least once, without optimisation.
 fn config() -> ProptestConfig {
     ProptestConfig {
@@ -349,6 +359,7 @@ proptest! {
         };
         prop_assert_eq!(hops(&fib), hops(&rebuilt));
         prop_assert_eq!(borders(&fib), borders(&rebuilt), "the same segments");
+        prop_assert!(fib.spans.iter().all(is_tidy), "and no more than needed");
     }
 
     #[test]
@@ -402,6 +413,69 @@ proptest! {
             if on_link && matches!(fib.resolve(*ip), Resolution::Hop(_)) {
                 prop_assert!(entries.contains_key(ip), "{} is missing", ip);
             }
+        }
+    }
+
+    /// A dump takes a while: each destination is read at another moment, while changes come in.
+    /// Some routes went in silence before it; the dump does not have them.
+    #[test]
+    fn a_dump_and_the_news_make_the_truth(
+        before in prop::collection::vec(step(), 0..30),
+        silent in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        during in prop::collection::vec((step(), 0usize..20), 1..20),
+    ) {
+        let mut world = World::new();
+        for step in before {
+            world.take(step);
+        }
+        for index in silent {
+            if !world.model.routes.is_empty() {
+                let at = index.index(world.model.routes.len());
+                world.model.routes.remove(at);
+            }
+        }
+        let mut history = vec![world.model.clone()];
+        let mut touched = BTreeSet::new();
+        let mut moments = Vec::new();
+        for (step, moment) in during {
+            let known = world.model.routes.clone();
+            world.take(step);
+            let changed = |a: &Vec<Route>, b: &Vec<Route>| {
+                a.iter().filter(|r| !b.contains(r)).map(|r| (r.table, r.dst)).collect::<Vec<_>>()
+            };
+            touched.extend(changed(&known, &world.model.routes));
+            touched.extend(changed(&world.model.routes, &known));
+            history.push(world.model.clone());
+            moments.push(moment);
+        }
+        // What went in silence and then changed is only put right by the next dump.
+        let silently_gone = world.tracker.route_count() != world.model.routes.len();
+        let mut dumped = RouteTable::new();
+        let mut groups: BTreeMap<(Table, Prefix), usize> = BTreeMap::new();
+        for model in &history {
+            for route in &model.routes {
+                let next = groups.len();
+                let place = moments[next % moments.len()] % history.len();
+                groups.entry((route.table, route.dst)).or_insert(place);
+            }
+        }
+        for ((table, dst), moment) in groups {
+            let of_group = |r: &&Route| (r.table, r.dst) == (table, dst);
+            for route in history[moment].routes.iter().filter(of_group) {
+                dumped.insert(route, Placement::Last);
+            }
+        }
+        world.tracker.merge_routes(dumped, &touched);
+        let fib = world.tracker.snapshot();
+        for address in world.edges() {
+            let address = Ipv4Addr::from(address);
+            if is_own_business(address) {
+                continue;
+            }
+            if silently_gone && touched.iter().any(|(_, dst)| dst.contains(address)) {
+                continue;
+            }
+            prop_assert_eq!(&seen(&fib, address), &world.expected(address), "{}", address);
         }
     }
 

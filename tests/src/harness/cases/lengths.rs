@@ -156,7 +156,7 @@ fn resummed(mut frame: Vec<u8>) -> Vec<u8> {
         return frame;
     };
     let sum = etherparse::checksum::Sum16BitWords::new().add_slice(header);
-    let checksum = sum.ones_complement().to_be_bytes();
+    let checksum = sum.ones_complement().to_ne_bytes();
     frame[IP + 10..IP + 12].copy_from_slice(&checksum);
     frame
 }

@@ -1,0 +1,268 @@
+//! `bench slowpath`: how many new subscribers a second get their block, while
+//! known subscribers lose nothing. Real packets through a laboratory: a flood of
+//! first packets, each from another subscriber, and beside it a known
+//! subscriber whose every datagram must be answered.
+
+use std::io;
+use std::mem::size_of;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use etherparse::PacketBuilder;
+use serde::Serialize;
+
+use crate::lab::{Daemon, Lab, Plan, Settings, UdpEcho, address, cgn_program};
+
+/// The goal: blocks a second on one core.
+pub const GOAL: f64 = 50_000.0;
+/// First and last of the flood's subscribers.
+const FIRST: Ipv4Addr = Ipv4Addr::new(100, 64, 16, 0);
+const SUBSCRIBERS: u32 = 61_440;
+/// The whole measurement ends after so long.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Datagrams of the known subscriber, one every so often.
+const KNOWN_EVERY: Duration = Duration::from_micros(500);
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// Whether each group of log records was brought to disk before its blocks were used.
+    pub sync: bool,
+    pub blocks: u64,
+    pub seconds: f64,
+    pub blocks_per_second: f64,
+    pub known_sent: u64,
+    pub known_answered: u64,
+}
+
+/// Measures once.
+///
+/// # Errors
+/// No rights, or the laboratory or the daemon does not work.
+pub fn measure(sync: bool) -> Result<Figures> {
+    let lab = Lab::new(&Plan {
+        prefix: "cgn-bench",
+        ..Plan::default()
+    })?;
+    let settings = Settings {
+        addresses: "\"203.0.113.0/24\"".to_owned(),
+        log_sync: sync,
+        ..Settings::default()
+    };
+    let toml = settings
+        .toml(&lab)
+        .replace("block_ports = 64", &format!("max_blocks = {}\nblock_ports = 64", SUBSCRIBERS + 4096));
+    let mut daemon = Daemon::start_with(&lab, &toml, &cgn_program()?, &[])?;
+    stay_on(daemon.process().id(), last_processor()?)?;
+    let stop = AtomicBool::new(false);
+    let (sent, answered) = (AtomicU64::new(0), AtomicU64::new(0));
+    let echo = UdpEcho::start(&lab.internet, SocketAddrV4::new(address::SERVERS[0], 7))?;
+    let result = std::thread::scope(|scope| {
+        let known = scope.spawn(|| {
+            lab.subscribers[0].within(|| converse(echo.address().into(), &stop, &sent, &answered))
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        let flood = scope.spawn(|| lab.access.within(|| flood(&stop)));
+        let rate = watch(&daemon);
+        stop.store(true, Ordering::Relaxed);
+        join(known)?;
+        join(flood)?;
+        rate
+    });
+    let (blocks, seconds) = result?;
+    Ok(Figures {
+        sync,
+        blocks,
+        seconds,
+        blocks_per_second: blocks as f64 / seconds,
+        known_sent: sent.into_inner(),
+        known_answered: answered.into_inner(),
+    })
+}
+
+fn join(thread: std::thread::ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    match thread.join() {
+        Ok(result) => result,
+        Err(_) => bail!("a thread of the bench panicked"),
+    }
+}
+
+/// Blocks given between the first few and nearly all, and the seconds that took.
+fn watch(daemon: &Daemon) -> Result<(u64, f64)> {
+    let deadline = Instant::now() + DEADLINE;
+    let mut first = None;
+    while Instant::now() < deadline {
+        let (count, now) = (allocated(daemon)?, Instant::now());
+        if count > 100 && first.is_none() {
+            first = Some((count, now));
+        }
+        if let Some((start_count, start)) = first
+            && count >= u64::from(SUBSCRIBERS) * 9 / 10
+        {
+            return Ok((count - start_count, (now - start).as_secs_f64()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    bail!("{} of {SUBSCRIBERS} blocks after {DEADLINE:?}", allocated(daemon)?)
+}
+
+/// Allocation records so far: each block's is written before the block is used.
+fn allocated(daemon: &Daemon) -> Result<u64> {
+    let metrics = daemon.metrics()?;
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("cgn_log_records_total{kind=\"allocate\"} "))
+        .context("no metric cgn_log_records_total")?;
+    Ok(line.trim().parse()?)
+}
+
+/// Sends datagrams of the known subscriber and counts the answers.
+fn converse(server: SocketAddr, stop: &AtomicBool, sent: &AtomicU64, answered: &AtomicU64) -> Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(server)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut buffer = [0; 256];
+    while !stop.load(Ordering::Relaxed) {
+        let number = sent.fetch_add(1, Ordering::Relaxed);
+        socket.send(&number.to_be_bytes())?;
+        if socket.recv(&mut buffer).is_ok() {
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+        std::thread::sleep(KNOWN_EVERY);
+    }
+    Ok(())
+}
+
+/// Sends one datagram after the other, each from the next subscriber, again
+/// and again, until told to stop.
+fn flood(stop: &AtomicBool) -> Result<()> {
+    const BATCH: usize = 64;
+    let socket = packet_socket("uplink")?;
+    let deadline = Instant::now() + DEADLINE;
+    let mut frames: Vec<Vec<u8>> = Vec::new();
+    let gateway = neighbour()?;
+    let own = own_mac("uplink")?;
+    for number in 0..SUBSCRIBERS {
+        let source = Ipv4Addr::from_bits(FIRST.to_bits() + number);
+        let packet = PacketBuilder::ethernet2(own, gateway)
+            .ipv4(source.octets(), address::SERVERS[1].octets(), 64)
+            .udp(40_000, 9);
+        let mut frame = Vec::new();
+        packet.write(&mut frame, b"first")?;
+        frames.push(frame);
+    }
+    while !stop.load(Ordering::Relaxed) && Instant::now() < deadline {
+        for batch in frames.chunks(BATCH) {
+            send_all(&socket, batch)?;
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn packet_socket(device: &str) -> Result<OwnedFd> {
+    // SAFETY: creates a socket; the result is checked and owned.
+    let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    ensure!(socket >= 0, "packet socket: {}", io::Error::last_os_error());
+    // SAFETY: a descriptor that was opened just now and that nobody else owns.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    // SAFETY: all bytes zero is a valid sockaddr_ll.
+    let mut name: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    name.sll_family = libc::AF_PACKET as u16;
+    let index = cgn_user::dataplane::interface::index_of(device).context("no such device")?;
+    name.sll_ifindex = index as i32;
+    // SAFETY: a valid address of the length given.
+    let result = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const name).cast(),
+            size_of::<libc::sockaddr_ll>() as u32,
+        )
+    };
+    ensure!(result == 0, "bind: {}", io::Error::last_os_error());
+    Ok(socket)
+}
+
+fn send_all(socket: &OwnedFd, frames: &[Vec<u8>]) -> Result<()> {
+    let mut vectors: Vec<libc::iovec> = frames
+        .iter()
+        .map(|frame| libc::iovec {
+            iov_base: frame.as_ptr().cast_mut().cast(),
+            iov_len: frame.len(),
+        })
+        .collect();
+    let mut messages: Vec<libc::mmsghdr> = vectors
+        .iter_mut()
+        .map(|vector| {
+            // SAFETY: all bytes zero is a valid message header.
+            let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+            message.msg_hdr.msg_iov = vector;
+            message.msg_hdr.msg_iovlen = 1;
+            message
+        })
+        .collect();
+    // SAFETY: headers, vectors and frames live across the call.
+    let sent = unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            messages.len() as u32,
+            0,
+        )
+    };
+    // A full queue loses some; their subscribers have their turn again.
+    if sent < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOBUFS) {
+        return Err(io::Error::last_os_error().into());
+    }
+    Ok(())
+}
+
+/// Link address of the CGN, which the kernel knows: the known subscriber has
+/// sent through it.
+fn neighbour() -> Result<[u8; 6]> {
+    let table = std::fs::read_to_string("/proc/thread-self/net/arp")?;
+    let cgn = address::CGN_INSIDE.to_string();
+    let line = table
+        .lines()
+        .find(|line| line.split_whitespace().next() == Some(cgn.as_str()))
+        .context("the access router does not know the CGN's link address")?;
+    parse_mac(line.split_whitespace().nth(3).unwrap_or_default())
+}
+
+fn own_mac(device: &str) -> Result<[u8; 6]> {
+    let output = std::process::Command::new("ip").args(["-br", "link", "show", device]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    parse_mac(text.split_whitespace().nth(2).unwrap_or_default())
+}
+
+fn parse_mac(text: &str) -> Result<[u8; 6]> {
+    let bytes: Vec<u8> = text
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16))
+        .collect::<std::result::Result<_, _>>()?;
+    bytes.try_into().ok().context("no link address")
+}
+
+fn last_processor() -> Result<usize> {
+    Ok(std::thread::available_parallelism()?.get() - 1)
+}
+
+/// Keeps all threads of a process on one processor.
+fn stay_on(process: u32, processor: usize) -> Result<()> {
+    // SAFETY: a set of processors is plain bits, and all zero is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: no machine that runs this has as many processors as the set has bits.
+    unsafe { libc::CPU_SET(processor, &mut set) };
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        let id: i32 = thread?.file_name().to_string_lossy().parse()?;
+        // SAFETY: the set is valid for the call and of the length given.
+        let result = unsafe { libc::sched_setaffinity(id, size_of_val(&set), &raw const set) };
+        ensure!(result == 0, "sched_setaffinity: {}", io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,321 @@
+//! Every order of the steps of several processors that open the same mapping,
+//! one step after the other: no luck needed to meet a race. Orders that lead to
+//! a state that was seen before are not followed twice.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use cgn_common::layout::{OwnedBlock, SlotKey, SlotState, SubscriberHead, Used, bucket_line, header};
+use cgn_common::nat::open::{self, Flow, TRIES};
+use cgn_common::nat::place::Place;
+use cgn_common::nat::search::{self, Candidate, Outcome};
+use cgn_common::verdict::{Protocol, Reason};
+use cgn_tests::harness::audit;
+use cgn_tests::harness::world::{FixedRoutes, POOL, World, subscriber};
+use cgn_user::dataplane::install::{self, Grant};
+use cgn_user::dataplane::memory::Memory;
+use cgn_user::dataplane::sweep::{Timers, sweep_slab};
+use cgn_user::dataplane::tables::UserTables;
+
+type Tables<'a> = UserTables<'a, FixedRoutes>;
+
+/// One processor within `open::open`, between two steps.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Search,
+    Claim(Candidate),
+    Look(Candidate),
+    Settle(Candidate, bool),
+    Done(Result<u16, Reason>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Processor {
+    at: At,
+    tries: u32,
+    flow: Flow,
+}
+
+impl Processor {
+    fn again(&mut self) -> At {
+        self.tries += 1;
+        if self.tries == TRIES {
+            At::Done(Err(Reason::Contended))
+        } else {
+            At::Search
+        }
+    }
+
+    /// One step, as in `open::open`.
+    fn step(&mut self, tables: &Tables<'_>) {
+        self.at = match self.at {
+            At::Search => match search::search(tables, self.flow).outcome() {
+                Outcome::Port(port) => At::Done(Ok(port)),
+                Outcome::Refused(reason) => At::Done(Err(reason)),
+                Outcome::Race => self.again(),
+                Outcome::Free(candidate) => At::Claim(candidate),
+            },
+            At::Claim(candidate) => match open::claim(tables, self.flow, candidate) {
+                true => At::Look(candidate),
+                false => self.again(),
+            },
+            At::Look(candidate) => {
+                At::Settle(candidate, search::is_alone(tables, self.flow, candidate))
+            }
+            At::Settle(candidate, alone) => {
+                match open::settle(tables, self.flow, candidate, alone).port() {
+                    Some(port) => At::Done(Ok(port)),
+                    None => self.again(),
+                }
+            }
+            done => done,
+        };
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(self.at, At::Done(_))
+    }
+}
+
+/// Something that happens once, at any moment between the steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Nothing,
+    /// The subscriber gets its second block, whose slab lies before the first's.
+    SecondBlock,
+    /// The sweep frees the slots of the home bucket, which were in hold.
+    HoldEnds,
+}
+
+/// Slab 9 is the block from the start, slab 8 comes second.
+fn grant(slab: u32) -> Grant {
+    Grant {
+        inside: subscriber::NO_BLOCK_YET,
+        external: POOL[0],
+        pool: 0,
+        block: 500 + slab as u16,
+        slab,
+    }
+}
+
+const EXPIRED: Timers = Timers {
+    udp: 1000,
+    icmp: 1000,
+    tcp_established: 1000,
+    tcp_opening: 1000,
+    tcp_closing: 1000,
+    hold: 5,
+};
+const NOW: u32 = 100;
+
+struct Scene<'a> {
+    tables: &'a Tables<'a>,
+    world: &'a World,
+    index: u32,
+    event: Event,
+    flow: Flow,
+}
+
+impl Scene<'_> {
+    fn memory(&self) -> &Memory {
+        self.tables.memory
+    }
+
+    /// One block, empty but, for [`Event::HoldEnds`], for two slots in hold.
+    fn reset(&self) {
+        for slab in [8, 9] {
+            install::withdraw(self.memory(), &self.world.geometry, &grant(slab));
+        }
+        self.give(9);
+        if self.event == Event::HoldEnds {
+            self.hold_home_slots();
+        }
+    }
+
+    fn give(&self, slab: u32) {
+        install::give(self.memory(), &self.world.geometry, &grant(slab), 0, 0)
+            .expect("the block is free");
+    }
+
+    fn hold_home_slots(&self) {
+        let subscriber = self.memory().subscribers.get(self.index).expect("known");
+        let shift = SubscriberHead(subscriber.head.load()).block_shift();
+        let block = OwnedBlock(subscriber.blocks[0].load());
+        let first = bucket_line(block.slab_line(), self.flow.protocol, shift);
+        let head = self.memory().slabs.get(block.slab_line()).expect("a slab");
+        let mut held = 0;
+        for port in 1000..=u16::MAX {
+            let place = Place::new(subscriber.secret.load(), self.flow.protocol, port);
+            if place.bucket(shift) == self.place().bucket(shift) && held < 3 {
+                let line = self.memory().slabs.get(first + place.bucket(shift)).expect("in it");
+                line.0[2 * held].store(SlotKey::new(port, SlotState::Held, NOW - 5).0);
+                head.0[header::USED].add(Used::one(self.flow.protocol));
+                held += 1;
+            }
+        }
+    }
+
+    fn place(&self) -> Place {
+        let subscriber = self.memory().subscribers.get(self.index).expect("known");
+        Place::new(subscriber.secret.load(), self.flow.protocol, self.flow.inside_port)
+    }
+
+    fn happen(&self) {
+        match self.event {
+            Event::Nothing => {}
+            Event::SecondBlock => self.give(8),
+            Event::HoldEnds => {
+                let line = self.world.geometry.slab_line(0, 9);
+                let swept = sweep_slab(self.memory(), line, NOW, &EXPIRED);
+                assert_eq!(swept.freed, 3, "{swept:?}");
+            }
+        }
+    }
+
+    /// Runs one schedule; `choose(n, state)` names the next of n that can act,
+    /// or ends it.
+    fn play(
+        &self,
+        processors: usize,
+        mut choose: impl FnMut(usize, u64) -> Option<usize>,
+    ) -> Option<Vec<Processor>> {
+        let start = Processor {
+            at: At::Search,
+            tries: 0,
+            flow: self.flow,
+        };
+        let mut all = vec![start; processors];
+        let mut happened = self.event == Event::Nothing;
+        loop {
+            let mut able: Vec<usize> = (0..processors).filter(|p| !all[*p].is_done()).collect();
+            // Processors that have not begun are alike: one of them stands for all.
+            let fresh = |p: &Processor| matches!(p.at, At::Search) && p.tries == 0;
+            let first_fresh = able.iter().copied().find(|p| fresh(&all[*p]));
+            able.retain(|p| !fresh(&all[*p]) || Some(*p) == first_fresh);
+            if !happened {
+                able.push(processors);
+            }
+            if able.is_empty() {
+                return Some(all);
+            }
+            match able[choose(able.len(), self.state(&all, happened))?] {
+                event if event == processors => {
+                    happened = true;
+                    self.happen();
+                }
+                processor => {
+                    let settles = matches!(all[processor].at, At::Settle(..));
+                    all[processor].step(self.tables);
+                    if settles {
+                        let twice = audit::doubled(self.memory(), self.index, self.flow.protocol);
+                        assert!(twice.is_empty(), "two mappings at once: {all:#?}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything that decides what can still happen, as a hash.
+    fn state(&self, all: &[Processor], happened: bool) -> u64 {
+        let mut hash = DefaultHasher::new();
+        happened.hash(&mut hash);
+        // Processors are alike: their order does not matter.
+        let mut processors: Vec<String> = all.iter().map(|p| format!("{:?}", (p.at, p.tries))).collect();
+        processors.sort();
+        processors.hash(&mut hash);
+        let first = self.world.geometry.slab_line(0, 8);
+        for line in first..self.world.geometry.slab_line(0, 10) {
+            let line = self.memory().slabs.get(line).expect("in the table");
+            line.0.iter().for_each(|word| word.load().hash(&mut hash));
+        }
+        hash.finish()
+    }
+}
+
+/// Plays every schedule; returns how many states there are.
+fn explore(processors: usize, event: Event) -> usize {
+    let world = World::new();
+    let memory = Memory::private(world.geometry.sizes).expect("memory");
+    world.install(&memory);
+    let tables = UserTables::new(&memory, &world.routes, &world.vlans);
+    let index = world
+        .geometry
+        .subscriber_index(subscriber::NO_BLOCK_YET)
+        .expect("known");
+    let secret = memory.subscribers.get(index).expect("known").secret.load();
+    // With two blocks it belongs in the second one.
+    let wanders = |port: &u16| Place::new(secret, Protocol::Udp, *port).block(2) == 1;
+    let flow = Flow {
+        subscriber: index,
+        protocol: Protocol::Udp,
+        inside_port: (0..=u16::MAX).find(wanders).expect("half of them do"),
+        remote: 1,
+        state: SlotState::Open,
+        tick: NOW,
+    };
+    let scene = Scene {
+        tables: &tables,
+        world: &world,
+        index,
+        event,
+        flow,
+    };
+    follow_all(&scene, processors)
+}
+
+/// Depth first: each round plays the path again from the start, as the tables
+/// cannot be copied back, and then goes on.
+fn follow_all(scene: &Scene<'_>, processors: usize) -> usize {
+    let mut path: Vec<(usize, usize)> = Vec::new();
+    let mut seen = HashSet::new();
+    loop {
+        scene.reset();
+        let mut depth = 0;
+        let ended = scene.play(processors, |able, state| {
+            if depth == path.len() {
+                if !seen.insert(state) {
+                    return None;
+                }
+                path.push((0, able));
+            }
+            depth += 1;
+            Some(path[depth - 1].0)
+        });
+        if let Some(all) = ended {
+            check(scene, &all, &path);
+        }
+        while path.last().is_some_and(|(chosen, able)| chosen + 1 == *able) {
+            path.pop();
+        }
+        match path.last_mut() {
+            Some((chosen, _)) => *chosen += 1,
+            None => return seen.len(),
+        }
+    }
+}
+
+fn check(scene: &Scene<'_>, all: &[Processor], path: &[(usize, usize)]) {
+    let wrong = audit::contradictions(scene.memory(), scene.index);
+    assert!(wrong.is_empty(), "{wrong:#?}\n{all:#?}\n{path:?}");
+    let ports: Vec<u16> = all
+        .iter()
+        .filter_map(|p| match p.at {
+            At::Done(Ok(port)) => Some(port),
+            At::Done(Err(Reason::Contended)) => None,
+            other => panic!("{other:?} in {all:#?}"),
+        })
+        .collect();
+    assert!(!ports.is_empty(), "nobody won: {all:#?}");
+    assert!(ports.iter().all(|port| *port == ports[0]), "{all:#?}");
+}
+
+#[test]
+fn processors_in_every_order_open_one_mapping() {
+    for (processors, least) in [(2, 20), (3, 300), (4, 2000)] {
+        for event in [Event::Nothing, Event::SecondBlock, Event::HoldEnds] {
+            let states = explore(processors, event);
+            println!("{processors} processors, {event:?}: {states} states");
+            assert!(states > least, "only {states}: something keeps them apart");
+        }
+    }
+}

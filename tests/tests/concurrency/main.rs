@@ -1,0 +1,5 @@
+//! Many processors at once: one inside port never has two mappings, one
+//! external port never two owners, and the counts stay right.
+
+mod interleavings;
+mod threads;

@@ -1,0 +1,134 @@
+//! End to end: real traffic between network namespaces, through the running daemon.
+//!
+//! | file | what |
+//! |---|---|
+//! | `flows` | kernel sockets: several subscribers, endpoint independence, the router's own traffic |
+//! | `programs` | ping, curl with a web server, iperf3 |
+//! | `wire` | tcpdump: nothing private, right checksums |
+//! | `blocks` | watermark, limit, release, hold |
+//! | `refusals` | spoofed, unsolicited, expired |
+//! | `life` | start, stop, kill -9, disk full |
+//! | `check` | `cgn check` |
+
+mod blocks;
+mod check;
+mod flows;
+mod life;
+mod programs;
+mod refusals;
+mod wire;
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use anyhow::{Context as _, Result, ensure};
+use cgn_tests::lab::{Daemon, Lab, Plan, address, owner_in};
+use cgn_tests::skip;
+use cgn_user::maplog::{Block, Event, Record, ReleaseReason};
+
+/// Where servers listen.
+const SERVER: SocketAddrV4 = SocketAddrV4::new(address::SERVERS[0], 7000);
+
+/// Longest wait for one answer.
+const PATIENCE_SECS: f64 = 5.0;
+
+/// Runs `body` in a laboratory; skips without rights. A failure shows what the daemon printed last.
+fn in_lab(test: &str, plan: &Plan<'_>, body: impl FnOnce(&Lab) -> Result<()>) {
+    if !skip::is_root(test) {
+        return;
+    }
+    let lab = Lab::new(plan).unwrap_or_else(|error| panic!("{error:?}"));
+    if let Err(error) = body(&lab) {
+        let log = std::fs::read_to_string(lab.folder().join("daemon.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+        panic!("{error:?}\n--- the daemon printed last:\n{tail}");
+    }
+}
+
+/// True, and recorded, if a program is missing.
+fn lacks_program(test: &str, program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    if !is_there {
+        skip::skip(test, &format!("no program {program}"));
+    }
+    !is_there
+}
+
+/// Checks that what a server saw is of the pool, and by the log the subscriber's.
+fn attributed(daemon: &Daemon, inside: Ipv4Addr, seen: SocketAddrV4) -> Result<()> {
+    ensure!(
+        is_of_pool(*seen.ip()),
+        "the server saw {seen}, which is not of the pool"
+    );
+    let owner = owner_in(&daemon.log_records()?, seen);
+    ensure!(
+        owner == Some(inside),
+        "by the mapping log, {seen} belongs to {owner:?}; it was {inside}"
+    );
+    Ok(())
+}
+
+/// Addresses of the default settings' pool.
+fn is_of_pool(address: Ipv4Addr) -> bool {
+    matches!(address.octets(), [203, 0, 113, 0..=7 | 77])
+}
+
+/// Walks through a mapping log: no port may ever mean two subscribers, nor come to another within
+/// `hold_ms` of its release. Returns the blocks that are live at the end, with their owners.
+fn audit(records: &[Record], hold_ms: u64) -> Result<HashMap<(Ipv4Addr, u16), Ipv4Addr>> {
+    let mut live: HashMap<(Ipv4Addr, u16), Block> = HashMap::new();
+    let mut released: HashMap<(Ipv4Addr, u16), (u64, Ipv4Addr)> = HashMap::new();
+    for (number, record) in records.iter().enumerate() {
+        ensure!(
+            record.sequence == number as u64 + 1,
+            "record {number} has sequence number {}",
+            record.sequence
+        );
+        let unix_ms = record.entry.unix_ms;
+        match &record.entry.event {
+            Event::Allocate(block) => {
+                let key = (block.external, block.ports.first());
+                if let Some(owner) = live.insert(key, *block) {
+                    anyhow::bail!("{record}: the block was still {}'s", owner.inside);
+                }
+                if let Some((since_ms, owner)) = released.get(&key) {
+                    ensure!(
+                        *owner == block.inside || unix_ms >= since_ms + hold_ms,
+                        "{record}: the block was {owner}'s {} ms ago",
+                        unix_ms - since_ms
+                    );
+                }
+            }
+            Event::Release { block, reason } => {
+                let key = (block.external, block.ports.first());
+                let owner = live.remove(&key);
+                ensure!(
+                    owner.is_some_and(|owner| owner.inside == block.inside),
+                    "{record}: the block was {owner:?}'s"
+                );
+                if *reason != ReleaseReason::Shutdown {
+                    released.insert(key, (unix_ms, block.inside));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(live
+        .into_iter()
+        .map(|(key, block)| (key, block.inside))
+        .collect())
+}
+
+/// The block in the daemon's list that has this external address and port.
+fn block_of(daemon: &Daemon, seen: SocketAddrV4) -> Result<(Ipv4Addr, u16)> {
+    daemon
+        .blocks()?
+        .iter()
+        .find(|row| {
+            row.external == *seen.ip() && (row.first_port..=row.last_port).contains(&seen.port())
+        })
+        .map(|row| (row.external, row.first_port))
+        .with_context(|| format!("`cgn show blocks` has no block with {seen}"))
+}
