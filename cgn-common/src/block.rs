@@ -92,7 +92,11 @@ mod tests {
     fn ports_that_make_no_whole_block_belong_to_nobody() {
         assert_eq!(block_of(1023, 9), None);
         assert_eq!(block_of(65_535, 9), Some(125));
-        assert_eq!(blocks_per_address(11), 31, "2048 ports do not divide the port space");
+        assert_eq!(
+            blocks_per_address(11),
+            31,
+            "2048 ports do not divide the port space"
+        );
         assert_eq!(block_of(1024 + 31 * 2048 - 1, 11), Some(30));
         assert_eq!(block_of(1024 + 31 * 2048, 11), None);
     }

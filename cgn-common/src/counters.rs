@@ -34,9 +34,15 @@ impl Counters {
             Direction::Inbound => (&mut self.packets[1], &mut self.bytes[1]),
         };
         match protocol {
-            Protocol::Tcp => (packets[0], octets[0]) = (packets[0] + 1, octets[0] + u64::from(bytes)),
-            Protocol::Udp => (packets[1], octets[1]) = (packets[1] + 1, octets[1] + u64::from(bytes)),
-            Protocol::Icmp => (packets[2], octets[2]) = (packets[2] + 1, octets[2] + u64::from(bytes)),
+            Protocol::Tcp => {
+                (packets[0], octets[0]) = (packets[0] + 1, octets[0] + u64::from(bytes))
+            }
+            Protocol::Udp => {
+                (packets[1], octets[1]) = (packets[1] + 1, octets[1] + u64::from(bytes))
+            }
+            Protocol::Icmp => {
+                (packets[2], octets[2]) = (packets[2] + 1, octets[2] + u64::from(bytes))
+            }
         }
     }
 

@@ -112,7 +112,11 @@ mod tests {
         assert_eq!(Change::NONE.word16(1, 2).apply_udp(0), 0);
         for sum in 1..=u16::MAX {
             for new in [0, 1, 0x1234, 0xffff] {
-                assert_ne!(Change::NONE.word16(0x4321, new).apply_udp(sum), 0, "{sum:#x} {new:#x}");
+                assert_ne!(
+                    Change::NONE.word16(0x4321, new).apply_udp(sum),
+                    0,
+                    "{sum:#x} {new:#x}"
+                );
             }
         }
     }

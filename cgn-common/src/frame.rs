@@ -15,7 +15,9 @@ macro_rules! plain {
         )*
     };
 }
-plain!(u8, u16, u32, u64, [u8; 2], [u8; 4], [u8; 6], [u16; 2], [u32; 3]);
+plain!(
+    u8, u16, u32, u64, [u8; 2], [u8; 4], [u8; 6], [u16; 2], [u32; 3]
+);
 
 /// A frame from its link header on. Bounds are checked at each access; an
 /// access that does not fit returns `None` and changes nothing.
@@ -85,7 +87,10 @@ impl Frame for Buffer<'_> {
     #[inline(always)]
     fn store<T: Plain>(&mut self, offset: usize, value: T) -> Option<()> {
         let end = offset.checked_add(size_of::<T>())?;
-        let bytes = self.bytes.get_mut(self.start..self.end)?.get_mut(offset..end)?;
+        let bytes = self
+            .bytes
+            .get_mut(self.start..self.end)?
+            .get_mut(offset..end)?;
         // SAFETY: `bytes` has exactly the size of T, and T is only bytes.
         unsafe { bytes.as_mut_ptr().cast::<T>().write_unaligned(value) };
         Some(())

@@ -711,7 +711,11 @@ mod tests {
         assert_eq!(entry.read(), hop);
         let mut start = entry.mac_start().to_ne_bytes().to_vec();
         start.extend(entry.mac_end_and_ifindex().0.to_ne_bytes());
-        assert_eq!(start, (1..=12).collect::<Vec<u8>>(), "the link header, byte by byte");
+        assert_eq!(
+            start,
+            (1..=12).collect::<Vec<u8>>(),
+            "the link header, byte by byte"
+        );
     }
 }
 

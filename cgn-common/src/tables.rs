@@ -2,9 +2,7 @@
 
 use crate::counters::Counters;
 use crate::event::Event;
-use crate::layout::{
-    BlockEntry, External, Line, NextHopEntry, Page, Side, Subscriber, VlanKey,
-};
+use crate::layout::{BlockEntry, External, Line, NextHopEntry, Page, Side, Subscriber, VlanKey};
 use crate::nat::{open, search, walk};
 
 /// Where a destination leads.

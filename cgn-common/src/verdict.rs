@@ -173,11 +173,10 @@ mod tests {
     #[test]
     fn names_are_unique_and_fit_for_metrics() {
         let mut names: Vec<_> = Reason::ALL.iter().map(|r| r.name()).collect();
-        assert!(
-            names
-                .iter()
-                .all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit()))
-        );
+        assert!(names.iter().all(|n| {
+            n.bytes()
+                .all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit())
+        }));
         let count = names.len();
         names.sort_unstable();
         names.dedup();

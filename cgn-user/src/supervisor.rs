@@ -6,7 +6,6 @@
 //! ```
 //! The engine has a thread of its own; API and metrics share one more.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,21 +14,19 @@ use anyhow::{Context as _, Result, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{Checked, Config};
+use crate::config::Checked;
 use crate::dataplane::interface;
 use crate::engine::Engine;
 use crate::state::State;
-use crate::{api, engine, metrics};
+use crate::{api, cli, engine, metrics};
 
 /// Reads and checks a configuration file; warnings go to the log.
 ///
 /// # Errors
 /// Every error of the file, one a line.
 pub fn configuration(path: &Path) -> Result<Checked> {
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
     let name = path.display().to_string();
-    let checked = Config::parse(&text).map_err(|errors| errors.in_file(&name))?;
+    let checked = cli::read_config(path)?;
     checked
         .check_interfaces(|interface| interface::index_of(interface).is_some())
         .map_err(|errors| errors.in_file(&name))?;
@@ -103,7 +100,10 @@ async fn serve(
     stop_servers.send_replace(true);
     for server in [api, metrics] {
         if let Err(error) = server.await? {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a server ended badly");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a server ended badly"
+            );
         }
     }
     ended.map_err(|_| anyhow!("the engine died; tables and programs stay pinned, traffic of known subscribers goes on: start again"))

@@ -23,9 +23,7 @@ use super::place::Place;
 use super::search::{Candidate, Outcome};
 use super::walk::Spill;
 use crate::event::Event;
-use crate::layout::{
-    Line, SlotKey, SlotState, SubscriberHead, Used, bucket_line, buckets, header,
-};
+use crate::layout::{Line, SlotKey, SlotState, SubscriberHead, Used, bucket_line, buckets, header};
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
 use crate::verdict::{Protocol, Reason};
@@ -210,11 +208,7 @@ impl<'t> Standing<'t> {
 
     #[inline(always)]
     const fn tentative(&self) -> SlotKey {
-        SlotKey::new(
-            self.flow.inside_port,
-            SlotState::Tentative,
-            self.flow.tick,
-        )
+        SlotKey::new(self.flow.inside_port, SlotState::Tentative, self.flow.tick)
     }
     #[inline(always)]
     fn word(&self) -> &Word {
@@ -231,11 +225,7 @@ impl<'t> Standing<'t> {
         let bucket = self.candidate.slot() / SLOTS_PER_BUCKET;
         if bucket != self.home {
             tables.spill(Spill {
-                first_line: bucket_line(
-                    self.candidate.slab_line(),
-                    self.flow.protocol,
-                    self.shift,
-                ),
+                first_line: bucket_line(self.candidate.slab_line(), self.flow.protocol, self.shift),
                 mask: buckets(self.shift) - 1,
                 home: self.home,
                 bucket,

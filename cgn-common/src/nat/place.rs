@@ -81,7 +81,10 @@ mod tests {
             .map(|c| (f64::from(*c) - expected).powi(2) / expected)
             .sum();
         let freedom = cells.len() as f64 - 1.0;
-        assert!(chi < freedom + 5.0 * (2.0 * freedom).sqrt(), "chi {chi} of {freedom}");
+        assert!(
+            chi < freedom + 5.0 * (2.0 * freedom).sqrt(),
+            "chi {chi} of {freedom}"
+        );
     }
 
     #[test]

@@ -80,14 +80,33 @@ mod tests {
         let table = [
             (Init, [Init, Est, InFin, OutFin, Trans, Trans, Init, Init]),
             (Est, [Est, Est, InFin, OutFin, Trans, Trans, Est, Est]),
-            (InFin, [InFin, InFin, InFin, Closing, Trans, Trans, InFin, InFin]),
-            (OutFin, [OutFin, OutFin, Closing, OutFin, Trans, Trans, OutFin, OutFin]),
-            (Closing, [Init, Closing, Closing, Closing, Trans, Trans, Closing, Closing]),
+            (
+                InFin,
+                [InFin, InFin, InFin, Closing, Trans, Trans, InFin, InFin],
+            ),
+            (
+                OutFin,
+                [
+                    OutFin, OutFin, Closing, OutFin, Trans, Trans, OutFin, OutFin,
+                ],
+            ),
+            (
+                Closing,
+                [
+                    Init, Closing, Closing, Closing, Trans, Trans, Closing, Closing,
+                ],
+            ),
             (Trans, [Init, Est, InFin, OutFin, Trans, Trans, Est, Est]),
         ];
         let events = [
-            (Outbound, S), (Inbound, S), (Outbound, F), (Inbound, F),
-            (Outbound, R), (Inbound, R), (Outbound, 0x10), (Inbound, 0x10),
+            (Outbound, S),
+            (Inbound, S),
+            (Outbound, F),
+            (Inbound, F),
+            (Outbound, R),
+            (Inbound, R),
+            (Outbound, 0x10),
+            (Inbound, 0x10),
         ];
         for (state, after) in table {
             for ((direction, flags), expected) in events.into_iter().zip(after) {

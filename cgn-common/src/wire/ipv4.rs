@@ -72,10 +72,7 @@ impl Ipv4 {
             u16::from_ne_bytes([self.version_ihl, self.tos]),
             self.total_length.raw(),
         ) + word(self.id.raw(), self.fragment.raw())
-            + word(
-                Self::ttl_word(self.ttl, self.protocol),
-                self.checksum.raw(),
-            )
+            + word(Self::ttl_word(self.ttl, self.protocol), self.checksum.raw())
             + self.source.raw() as u64
             + self.destination.raw() as u64
     }

@@ -3,9 +3,9 @@
 use super::error::SpecError;
 
 /// First port that a block may hold (RFC 6056 section 3.2: the well-known ports stay out).
-pub const FIRST_PORT: u32 = 1024;
+pub const FIRST_PORT: u32 = cgn_common::limits::FIRST_PORT as u32;
 /// Ports of one external address that blocks may use: 1024 to 65535.
-pub const USABLE_PORTS: u32 = 65_536 - FIRST_PORT;
+pub const USABLE_PORTS: u32 = cgn_common::limits::USABLE_PORTS;
 /// Most slabs of one pool: 2^24 slabs of the smallest block are 48 GiB of slots.
 pub const MAX_SLABS: u32 = 1 << 24;
 

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::dataplane::interface;
+
 use super::Check;
 use super::config_file::{ConfigFileError, read_config};
 
@@ -14,8 +16,7 @@ const HAS_ERRORS: u8 = 2;
 /// what it provides to stdout. Exit code 2 with errors.
 #[must_use]
 pub fn check(arguments: &Check) -> ExitCode {
-    let exists =
-        |name: &str| arguments.no_interfaces || Path::new("/sys/class/net").join(name).exists();
+    let exists = |name: &str| arguments.no_interfaces || interface::index_of(name).is_some();
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     match examine(&arguments.config, exists, &mut out, &mut err) {
         Ok(true) => ExitCode::SUCCESS,

@@ -6,10 +6,8 @@ use super::SubscriberRange;
 use super::address::Ipv4Set;
 use super::schema::{Config, Pool};
 
-/// The first port of an external address that is given out (RFC 6056 section 3.2: 1024 to 65535).
-pub const FIRST_PORT: u16 = 1024;
 /// How many ports of an external address are given out, for each protocol: 1024 to 65535.
-pub const PORTS_PER_ADDRESS: u32 = 65536 - FIRST_PORT as u32;
+pub const PORTS_PER_ADDRESS: u32 = cgn_common::limits::USABLE_PORTS;
 /// TCP, UDP and ICMP each have a port space of their own.
 pub const PORT_SPACES: u64 = 3;
 /// Bytes of the slot of one mapping.

@@ -1,5 +1,7 @@
 //! The least and greatest value of every number in the configuration.
 
+use cgn_common::limits::{MAX_BLOCK_PORTS, MAX_BLOCKS_PER_SUBSCRIBER, MIN_BLOCK_PORTS};
+
 use super::fault::Fault;
 
 /// The values that one number may have.
@@ -43,9 +45,10 @@ const WEEK_SECS: u32 = 7 * 24 * 3600;
 /// `inside.vlan[..]`, `outside.vlan[..]`: 0 and 4095 are reserved by IEEE 802.1Q.
 pub const VLAN_ID: Limit = Limit::new(1, 4094, "VLAN IDs, IEEE 802.1Q");
 /// `pool[..].block_ports`, besides being a power of two.
-pub const BLOCK_PORTS: Limit = Limit::new(64, 4096, "ports, a power of two");
+pub const BLOCK_PORTS: Limit =
+    Limit::new(MIN_BLOCK_PORTS, MAX_BLOCK_PORTS, "ports, a power of two");
 /// `pool[..].blocks_per_subscriber`: a subscriber's table entry has room for six.
-pub const BLOCKS_PER_SUBSCRIBER: Limit = Limit::new(1, 6, "blocks");
+pub const BLOCKS_PER_SUBSCRIBER: Limit = Limit::new(1, MAX_BLOCKS_PER_SUBSCRIBER as u32, "blocks");
 /// `pool[..].watermark_percent`
 pub const WATERMARK_PERCENT: Limit = Limit::new(50, 99, "percent");
 /// `pool[..].max_blocks`; the pool's own number of blocks limits it further.

@@ -86,7 +86,7 @@ pub struct Pool {
     /// (`"198.51.100.64-198.51.100.70"`, both ends included). Every address of a prefix is used,
     /// the first and the last too. No address may be in two pools or twice in one.
     pub addresses: Vec<AddressSpan>,
-    /// Ports per block: a power of two, 64 to 4096. TCP, UDP and ICMP each have that many. A block
+    /// Ports per block: a power of two, 64 to 1024. TCP, UDP and ICMP each have that many. A block
     /// is what the log records, so a larger one means fewer records and more unused ports.
     /// Default: 512.
     #[serde(default = "Pool::default_block_ports")]

@@ -20,7 +20,9 @@ use crate::config::XdpMode;
 pub enum AttachError {
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("XDP cannot be attached to {interface}; another XDP program may be there (ip link show dev {interface}), or the driver has no native XDP (xdp.mode = \"generic\")")]
+    #[error(
+        "XDP cannot be attached to {interface}; another XDP program may be there (ip link show dev {interface}), or the driver has no native XDP (xdp.mode = \"generic\")"
+    )]
     Attach {
         interface: String,
         #[source]
@@ -152,17 +154,32 @@ impl Pins {
             source,
         };
         let (id, mode) = match mode {
-            XdpMode::Native => (program.attach_to_if_index(ifindex, AyaMode::Driver), Mode::Native),
-            XdpMode::Generic => (program.attach_to_if_index(ifindex, AyaMode::Skb), Mode::Generic),
+            XdpMode::Native => (
+                program.attach_to_if_index(ifindex, AyaMode::Driver),
+                Mode::Native,
+            ),
+            XdpMode::Generic => (
+                program.attach_to_if_index(ifindex, AyaMode::Skb),
+                Mode::Generic,
+            ),
             XdpMode::Auto => match program.attach_to_if_index(ifindex, AyaMode::Driver) {
                 Ok(id) => (Ok(id), Mode::Native),
                 Err(error) => {
-                    tracing::warn!(interface, error = &error as &dyn std::error::Error, "no native XDP here: generic mode, several times slower");
-                    (program.attach_to_if_index(ifindex, AyaMode::Skb), Mode::Generic)
+                    tracing::warn!(
+                        interface,
+                        error = &error as &dyn std::error::Error,
+                        "no native XDP here: generic mode, several times slower"
+                    );
+                    (
+                        program.attach_to_if_index(ifindex, AyaMode::Skb),
+                        Mode::Generic,
+                    )
                 }
             },
         };
-        let link = program.take_link(id.map_err(attach_error)?).map_err(attach_error)?;
+        let link = program
+            .take_link(id.map_err(attach_error)?)
+            .map_err(attach_error)?;
         let pin_error = |source| AttachError::Pin {
             interface: interface.to_owned(),
             path: path.clone(),
@@ -188,7 +205,10 @@ impl Pins {
     /// BPF file systems hold no plain files: the mode of a pinned link is the
     /// name of an empty directory beside it.
     fn note_mode(&self, interface: &str, mode: Mode) {
-        let _ = fs::create_dir(self.directory.join(format!("mode-{interface}-{}", mode.name())));
+        let _ = fs::create_dir(
+            self.directory
+                .join(format!("mode-{interface}-{}", mode.name())),
+        );
     }
 
     fn mode_of(&self, interface: &str) -> Option<Mode> {

@@ -48,7 +48,9 @@ impl Geometry {
     /// Works out the layout. The configuration was checked: nothing overlaps.
     #[must_use]
     pub fn new(pools: Vec<PoolShape>, subscribers: Vec<SubscriberShape>) -> Self {
-        let inside = subscribers.iter().map(|s| (s.first.to_bits(), s.last.to_bits()));
+        let inside = subscribers
+            .iter()
+            .map(|s| (s.first.to_bits(), s.last.to_bits()));
         let (inside_pages, subscriber_count) = pages(inside);
         let outside = pools.iter().flat_map(|pool| {
             let bits = |(first, last): &(Ipv4Addr, Ipv4Addr)| (first.to_bits(), last.to_bits());
@@ -162,7 +164,10 @@ impl Geometry {
         for (number, pool) in self.pools.iter().enumerate() {
             let blocks = blocks_per_address(pool.block_shift);
             for address in pool.each_address() {
-                if let Some(entry) = self.external_index(address).and_then(|i| memory.externals.get(i)) {
+                if let Some(entry) = self
+                    .external_index(address)
+                    .and_then(|i| memory.externals.get(i))
+                {
                     let rows = Rows::new(row, blocks as u16, pool.block_shift as u8, number as u8);
                     entry.0.store(rows.0);
                 }
@@ -211,8 +216,16 @@ fn pages(ranges: impl Iterator<Item = (u32, u32)>) -> (BTreeMap<u32, Page>, u32)
     let mut spans: BTreeMap<u32, (u16, u16)> = BTreeMap::new();
     for (first, last) in ranges {
         for page in page_of(first)..=page_of(last) {
-            let start = if page == page_of(first) { first & 0xfff } else { 0 };
-            let end = if page == page_of(last) { (last & 0xfff) + 1 } else { 4096 };
+            let start = if page == page_of(first) {
+                first & 0xfff
+            } else {
+                0
+            };
+            let end = if page == page_of(last) {
+                (last & 0xfff) + 1
+            } else {
+                4096
+            };
             let span = spans.entry(page).or_insert((start as u16, end as u16));
             *span = (span.0.min(start as u16), span.1.max(end as u16));
         }

@@ -5,9 +5,7 @@
 use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, first_port};
-use cgn_common::layout::{
-    BlockEntry, OwnedBlock, Rows, SubscriberHead, Used, header, slab_lines,
-};
+use cgn_common::layout::{BlockEntry, OwnedBlock, Rows, SubscriberHead, Used, header, slab_lines};
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::verdict::Protocol;
 

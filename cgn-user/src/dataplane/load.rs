@@ -21,7 +21,9 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/cgn.bpf.o");
 /// Why the data plane could not be loaded or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("cannot load the BPF object; it needs root (CAP_BPF, CAP_NET_ADMIN) and Linux 6.1 or later")]
+    #[error(
+        "cannot load the BPF object; it needs root (CAP_BPF, CAP_NET_ADMIN) and Linux 6.1 or later"
+    )]
     Object(#[source] aya::EbpfError),
     #[error("the BPF object has no map {0}")]
     NoMap(&'static str),
@@ -175,7 +177,9 @@ impl Dataplane {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn counters_reader(&self) -> Result<impl Fn() -> Counters + Send + Sync + 'static, LoadError> {
+    pub fn counters_reader(
+        &self,
+    ) -> Result<impl Fn() -> Counters + Send + Sync + 'static, LoadError> {
         let spec = &layout::COUNTERS;
         let Some(Map::PerCpuArray(data)) = self.ebpf.map(spec.name) else {
             return Err(LoadError::NoMap(spec.name));
@@ -196,7 +200,11 @@ impl Dataplane {
     ///
     /// # Errors
     /// The kernel's: the table is full, for one.
-    pub fn set_exact_route(&mut self, address: Ipv4Addr, value: Option<u32>) -> Result<(), LoadError> {
+    pub fn set_exact_route(
+        &mut self,
+        address: Ipv4Addr,
+        value: Option<u32>,
+    ) -> Result<(), LoadError> {
         let spec = &layout::EXACT_ROUTES;
         let mut map: HashMap<&mut MapData, u32, u32> = self.map_mut(spec)?;
         match value {

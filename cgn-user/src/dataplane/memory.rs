@@ -31,7 +31,11 @@ impl<T> Table<T> {
     /// # Errors
     /// Out of memory.
     pub fn zeroed(len: usize) -> io::Result<Self> {
-        Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
+        Self::map(
+            len,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+        )
     }
 
     /// The elements of a BPF array that was made with `BPF_F_MMAPABLE`.
@@ -98,7 +102,8 @@ impl<T: Copy> Table<T> {
     #[must_use]
     pub fn read(&self, index: u32) -> Option<T> {
         // SAFETY: within the mapping and aligned; any bytes are a T.
-        self.at(index as usize).map(|p| unsafe { p.read_volatile() })
+        self.at(index as usize)
+            .map(|p| unsafe { p.read_volatile() })
     }
 
     /// Replaces element `index`; false if there is none.

@@ -92,7 +92,10 @@ impl Applied {
     fn write_exact(&mut self, dataplane: &mut Dataplane, fib: &Fib) -> Result<(), LoadError> {
         let table = routes::exact(fib, EXACT_ROUTES.entries as usize);
         if table.omitted > 0 {
-            tracing::debug!(omitted = table.omitted, "exact routes that do not fit: the kernel is asked for them");
+            tracing::debug!(
+                omitted = table.omitted,
+                "exact routes that do not fit: the kernel is asked for them"
+            );
         }
         let new: HashMap<Ipv4Addr, u32> = table
             .entries
@@ -128,7 +131,9 @@ impl Routing for Applied {
         match self.fib.resolve(Ipv4Addr::from_bits(address)) {
             Resolution::Local => Resolved::Local,
             Resolution::Hop(id) => Resolved::Hop(u32::from(id)),
-            Resolution::Unresolved { gateway, ifindex, .. } => {
+            Resolution::Unresolved {
+                gateway, ifindex, ..
+            } => {
                 self.unresolved.set(Some((ifindex, gateway)));
                 Resolved::NoNeighbour
             }

@@ -94,7 +94,11 @@ impl Keeper {
                 }
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, blocks = pending.len(), "blocks are not given");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    blocks = pending.len(),
+                    "blocks are not given"
+                );
                 self.state.stats().log.append_errors += 1;
                 for pending in pending {
                     self.refuse_unlogged(&pending);
@@ -132,7 +136,11 @@ impl Keeper {
                     self.refused.insert(subscriber);
                 }
                 let has_blocks = self.allocator.blocks_of(pool, subscriber).is_some();
-                Err(if has_blocks { Reason::NoPort } else { Reason::NoBlock })
+                Err(if has_blocks {
+                    Reason::NoPort
+                } else {
+                    Reason::NoBlock
+                })
             }
         }
     }
@@ -140,7 +148,13 @@ impl Keeper {
     fn install(&mut self, pending: &Pending, sequence: u64) -> Result<(), Reason> {
         let state = &self.state;
         let unix_ms = clock::unix_ms(state);
-        let given = install::give(&state.memory, &state.geometry, &pending.grant, unix_ms, sequence);
+        let given = install::give(
+            &state.memory,
+            &state.geometry,
+            &pending.grant,
+            unix_ms,
+            sequence,
+        );
         if let Err(error) = given {
             // The tables disagree with the allocator: a fault of ours. Fail closed.
             tracing::error!(error = &error as &dyn std::error::Error, "please report");
@@ -254,14 +268,22 @@ impl Keeper {
             })
             .collect();
         if let Err(error) = self.log.append(&entries) {
-            tracing::error!(error = &error as &dyn std::error::Error, "releases stay to be logged");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "releases stay to be logged"
+            );
             self.state.stats().log.append_errors += 1;
             return;
         }
         self.state.stats().log.release_records += entries.len() as u64;
         let now_ms = clock::monotonic_ms(&self.state);
         for (granted, _) in std::mem::take(&mut self.unlogged) {
-            let Grant { pool, external, block, .. } = granted.grant;
+            let Grant {
+                pool,
+                external,
+                block,
+                ..
+            } = granted.grant;
             let released =
                 self.allocator
                     .release(pool, granted.subscriber, external.to_bits(), block, now_ms);

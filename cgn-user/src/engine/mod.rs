@@ -90,7 +90,13 @@ impl Engine {
         self.pins.remove();
         // With the last pin gone, the programs leave the interfaces when their
         // descriptors are closed: before that no block may be given away.
-        let Self { ports, dataplane, pins, mut keeper, .. } = self;
+        let Self {
+            ports,
+            dataplane,
+            pins,
+            mut keeper,
+            ..
+        } = self;
         keeper.take_all();
         drop(ports);
         drop(dataplane);
@@ -115,7 +121,9 @@ impl Engine {
     /// Waits for packets or requests.
     fn wait(&mut self) {
         let sockets = self.ports.iter().flat_map(|port| &port.sockets);
-        let fds = sockets.map(AsRawFd::as_raw_fd).chain([self.events.as_raw_fd()]);
+        let fds = sockets
+            .map(AsRawFd::as_raw_fd)
+            .chain([self.events.as_raw_fd()]);
         let mut fds: Vec<libc::pollfd> = fds.map(poll_in).collect();
         // SAFETY: an array of pollfd with its length.
         let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, WAIT_MS) };
@@ -299,7 +307,10 @@ impl Engine {
         let Some(mut frame) = Buffer::new(&mut memory, HEAD_ROOM, end) else {
             return;
         };
-        let (entry, ifindex) = (self.ports[packet.port].entry, self.ports[packet.port].ifindex);
+        let (entry, ifindex) = (
+            self.ports[packet.port].entry,
+            self.ports[packet.port].ifindex,
+        );
         let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
         tables.now.set(self.state.now_tick());
         tables.ingress.set(ifindex);

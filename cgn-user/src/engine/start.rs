@@ -83,18 +83,20 @@ pub fn start(
         pins.remove();
     }
     let dataplane = Dataplane::load(OBJECT, geometry.sizes, Some(pins.directory()));
-    let started = dataplane.map_err(anyhow::Error::from).and_then(|dataplane| {
-        let state = Arc::new(State {
-            memory: Arc::clone(dataplane.memory()),
-            stats: Mutex::new(Stats::default()),
-            started_unix_ms: clock::system_ms(),
-            fast_path_counters: Box::new(dataplane.counters_reader()?),
-            is_test_clock,
-            geometry,
-            config: checked,
+    let started = dataplane
+        .map_err(anyhow::Error::from)
+        .and_then(|dataplane| {
+            let state = Arc::new(State {
+                memory: Arc::clone(dataplane.memory()),
+                stats: Mutex::new(Stats::default()),
+                started_unix_ms: clock::system_ms(),
+                fast_path_counters: Box::new(dataplane.counters_reader()?),
+                is_test_clock,
+                geometry,
+                config: checked,
+            });
+            build(state, dataplane, log, &recovery, adopt, plans, &pins)
         });
-        build(state, dataplane, log, &recovery, adopt, plans, &pins)
-    });
     match started {
         Ok(parts) => Ok((Arc::clone(&parts.state), parts.engine(pins))),
         Err(error) => {
@@ -185,7 +187,11 @@ fn plan(checked: &Checked) -> Result<Vec<Plan>> {
             .with_context(|| format!("there is no interface {}", config.interface))
     };
     let entry = |config: &SideConfig, plain| {
-        if config.vlan.is_empty() { plain } else { Entry::Vlan }
+        if config.vlan.is_empty() {
+            plain
+        } else {
+            Entry::Vlan
+        }
     };
     if inside.interface == outside.interface {
         return Ok(vec![Plan {
@@ -229,12 +235,19 @@ fn keeper(
     let mut allocator = Allocator::new(&specs, shape::hold_policy(&state.config), random)?;
     let granted = if adopt { adopted(state) } else { Vec::new() };
     for one in &granted {
-        let Grant { pool, external, block, slab, .. } = one.grant;
+        let Grant {
+            pool,
+            external,
+            block,
+            slab,
+            ..
+        } = one.grant;
         allocator.adopt(pool, one.subscriber, external.to_bits(), block, slab)?;
     }
     let missing = reconcile(state, &granted, recovery);
     if !missing.is_empty() {
-        log.append(&missing).context("the mapping log cannot be brought up to date")?;
+        log.append(&missing)
+            .context("the mapping log cannot be brought up to date")?;
     }
     let orphans = hold(state, &mut allocator, &granted, recovery);
     if !granted.is_empty() || orphans > 0 {
@@ -258,16 +271,21 @@ fn adopted(state: &State) -> Vec<Granted> {
     for (pool, shape) in geometry.pools.iter().enumerate() {
         let pool = pool as u16;
         for external in shape.each_address() {
-            let entry = geometry.external_index(external).and_then(|i| memory.externals.get(i));
+            let entry = geometry
+                .external_index(external)
+                .and_then(|i| memory.externals.get(i));
             let Some(entry) = entry else { continue };
             let first_row = Rows(entry.0.load()).first_row();
             for block in 0..blocks_per_address(shape.block_shift) {
-                let Some(row) = memory.blocks.get(first_row + block) else { continue };
+                let Some(row) = memory.blocks.get(first_row + block) else {
+                    continue;
+                };
                 let (line, inside) = row.read();
                 let inside = Ipv4Addr::from_bits(inside);
-                let (Some(slab), Some(subscriber)) =
-                    (geometry.slab_of(pool, line), geometry.subscriber_index(inside))
-                else {
+                let (Some(slab), Some(subscriber)) = (
+                    geometry.slab_of(pool, line),
+                    geometry.subscriber_index(inside),
+                ) else {
                     if line != 0 {
                         row.0.store(0);
                     }
@@ -296,12 +314,16 @@ fn adopted(state: &State) -> Vec<Granted> {
 }
 
 fn has_block(state: &State, subscriber: u32, line: u32) -> bool {
-    state.memory.subscribers.get(subscriber).is_some_and(|entry| {
-        entry
-            .blocks
-            .iter()
-            .any(|block| OwnedBlock(block.load()).slab_line() == line)
-    })
+    state
+        .memory
+        .subscribers
+        .get(subscriber)
+        .is_some_and(|entry| {
+            entry
+                .blocks
+                .iter()
+                .any(|block| OwnedBlock(block.load()).slab_line() == line)
+        })
 }
 
 type Key = (Ipv4Addr, u16);
@@ -314,10 +336,14 @@ fn key(state: &State, grant: &Grant) -> Key {
 /// Log records that bring the log in line with the tables.
 fn reconcile(state: &State, granted: &[Granted], recovery: &Recovery) -> Vec<LogEntry> {
     let unix_ms = clock::unix_ms(state);
-    let in_tables: BTreeMap<Key, &Granted> =
-        granted.iter().map(|one| (key(state, &one.grant), one)).collect();
+    let in_tables: BTreeMap<Key, &Granted> = granted
+        .iter()
+        .map(|one| (key(state, &one.grant), one))
+        .collect();
     let is_same = |key: &Key, inside: Ipv4Addr| {
-        in_tables.get(key).is_some_and(|one| one.grant.inside == inside)
+        in_tables
+            .get(key)
+            .is_some_and(|one| one.grant.inside == inside)
     };
     let mut entries = Vec::new();
     for (key, logged) in &recovery.live {
@@ -353,14 +379,17 @@ fn hold(
     let owned: std::collections::BTreeSet<Key> =
         granted.iter().map(|one| key(state, &one.grant)).collect();
     let orphans = recovery.live.iter().filter(|(key, _)| !owned.contains(key));
-    let orphans: Vec<_> = orphans.map(|(_, logged)| (logged.block, now_ms + hold_ms)).collect();
+    let orphans: Vec<_> = orphans
+        .map(|(_, logged)| (logged.block, now_ms + hold_ms))
+        .collect();
     let released = recovery.released.values().map(|logged| {
         let since = unix_ms.saturating_sub(logged.unix_ms);
         (logged.block, now_ms + hold_ms.saturating_sub(since))
     });
     for (block, until_ms) in orphans.iter().copied().chain(released) {
         let ports = block.ports.first()..=block.ports.last();
-        let Some((pool, blocks)) = allocator.blocks_covering(block.external.to_bits(), ports) else {
+        let Some((pool, blocks)) = allocator.blocks_covering(block.external.to_bits(), ports)
+        else {
             continue; // the configuration has it no more
         };
         for number in blocks {
@@ -442,7 +471,12 @@ fn ports(
             dataplane.set_socket(plan.socket_base + queue, &socket)?;
             sockets.push(socket);
         }
-        tracing::info!(interface = plan.name, mode = mode.name(), queues, "XDP is attached");
+        tracing::info!(
+            interface = plan.name,
+            mode = mode.name(),
+            queues,
+            "XDP is attached"
+        );
         for (name, _, _) in &plan.sides {
             state.stats().interfaces.push(InterfaceStats {
                 name: plan.name.clone(),

@@ -46,7 +46,9 @@ impl Sweeper {
             self.began = start;
         }
         while let Some(granted) = keeper.granted.get_mut(self.next) {
-            let line = state.geometry.slab_line(granted.grant.pool, granted.grant.slab);
+            let line = state
+                .geometry
+                .slab_line(granted.grant.pool, granted.grant.slab);
             let swept = sweep_slab(&state.memory, line, now, &self.timers);
             self.swept[usize::from(granted.grant.pool)].merge(&swept);
             let is_empty = state

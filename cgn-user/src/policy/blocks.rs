@@ -22,7 +22,8 @@ pub fn may_take(blocks: &[PortsUsed], empty: usize, watermark_ports: u32) -> boo
         .filter(|(at, _)| *at != empty)
         .map(|(_, used)| *used)
         .collect();
-    blocks.get(empty) == Some(&[0; 3]) && (others.is_empty() || !wants_next(&others, watermark_ports))
+    blocks.get(empty) == Some(&[0; 3])
+        && (others.is_empty() || !wants_next(&others, watermark_ports))
 }
 
 #[cfg(test)]
@@ -35,8 +36,16 @@ mod tests {
             (&[[0, 0, 0]], false, "an empty block"),
             (&[[79, 79, 79]], false, "just below, in each protocol"),
             (&[[0, 80, 0]], true, "one protocol is enough"),
-            (&[[0, 100, 0], [0, 59, 0]], false, "one full block, much room in the other"),
-            (&[[0, 100, 0], [0, 60, 0]], true, "both together at the watermark"),
+            (
+                &[[0, 100, 0], [0, 59, 0]],
+                false,
+                "one full block, much room in the other",
+            ),
+            (
+                &[[0, 100, 0], [0, 60, 0]],
+                true,
+                "both together at the watermark",
+            ),
         ];
         for (blocks, expected, what) in cases {
             assert_eq!(wants_next(blocks, 80), *expected, "{what}");
@@ -48,9 +57,19 @@ mod tests {
         let cases: &[(&[PortsUsed], usize, bool, &str)] = &[
             (&[[0, 0, 0]], 0, true, "the only block, empty"),
             (&[[0, 0, 1]], 0, false, "a mapping is left"),
-            (&[[90, 0, 0], [0, 0, 0]], 1, false, "the first is above the watermark"),
+            (
+                &[[90, 0, 0], [0, 0, 0]],
+                1,
+                false,
+                "the first is above the watermark",
+            ),
             (&[[70, 0, 0], [0, 0, 0]], 1, true, "the first has room"),
-            (&[[0, 0, 0], [70, 0, 0]], 0, true, "the older one is the empty one"),
+            (
+                &[[0, 0, 0], [70, 0, 0]],
+                0,
+                true,
+                "the older one is the empty one",
+            ),
             (&[[0, 0, 0]], 1, false, "there is no such block"),
         ];
         for (blocks, empty, expected, what) in cases {

@@ -135,7 +135,9 @@ impl QueueSocket {
         info.from_ifindex(ifindex).map_err(errno("interface"))?;
         info.set_queue(queue);
         let socket = Socket::with_shared(&info, &umem).map_err(errno("socket"))?;
-        let device = umem.fq_cq(&socket).map_err(errno("fill and completion ring"))?;
+        let device = umem
+            .fq_cq(&socket)
+            .map_err(errno("fill and completion ring"))?;
         let config = SocketConfig {
             rx_size: NonZeroU32::new(FRAMES),
             tx_size: NonZeroU32::new(FRAMES),
@@ -224,7 +226,8 @@ impl QueueSocket {
         let sent = self.device.available();
         let mut reader = self.device.complete(sent);
         while let Some(address) = reader.read() {
-            self.free.push(address / u64::from(FRAME_BYTES) * u64::from(FRAME_BYTES));
+            self.free
+                .push(address / u64::from(FRAME_BYTES) * u64::from(FRAME_BYTES));
         }
         reader.release();
         drop(reader);

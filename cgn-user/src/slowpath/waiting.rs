@@ -117,11 +117,18 @@ mod tests {
         assert!(waiting.take_overdue(5 + PATIENCE - 1).is_empty());
         assert_eq!(waiting.take_overdue(5 + PATIENCE).len(), MOST_PER_HOP);
         assert!(waiting.is_empty());
-        assert!(waiting.keep(&[1], 0, HOP, 40), "the count of the hop is free again");
+        assert!(
+            waiting.keep(&[1], 0, HOP, 40),
+            "the count of the hop is free again"
+        );
         let mut all = waiting.take_all();
         assert_eq!((all.len(), waiting.len()), (1, 0));
         waiting.put_back(all.remove(0));
         assert_eq!(waiting.len(), 1);
-        assert_eq!(waiting.take_overdue(40 + PATIENCE).len(), 1, "a packet keeps its age");
+        assert_eq!(
+            waiting.take_overdue(40 + PATIENCE).len(),
+            1,
+            "a packet keeps its age"
+        );
     }
 }

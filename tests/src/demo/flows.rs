@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::facts::{Flow, Throughput};
 use crate::lab::{
     Lab, Namespace, PingWatch, TcpServer, Transfer, UdpEcho, address, echo_from, exchange, ping,
-    poll, transfer,
+    transfer,
 };
 
 /// Longest time without progress, for each flow.
@@ -66,7 +66,12 @@ pub fn send_tcp(lab: &Lab, servers: &Servers) -> (Vec<Flow>, Throughput) {
             throughput = rates(transfer);
         }
         let result = result.map(|transfer| (transfer.local, transfer.seen));
-        flows.push(flow("tcp", SocketAddrV4::new(inside(number), 0), server, result));
+        flows.push(flow(
+            "tcp",
+            SocketAddrV4::new(inside(number), 0),
+            server,
+            result,
+        ));
     }
     (flows, throughput)
 }
@@ -88,7 +93,11 @@ pub fn send_udp(lab: &Lab, servers: &Servers) -> Result<(Vec<Flow>, Vec<UdpSocke
     let last = lab.subscribers.len() - 1;
     let (mut flows, mut sockets) = (Vec::new(), Vec::new());
     for (number, host) in lab.subscribers.iter().enumerate() {
-        let count = if number == last { MANY_SOCKETS } else { FEW_SOCKETS };
+        let count = if number == last {
+            MANY_SOCKETS
+        } else {
+            FEW_SOCKETS
+        };
         for _ in 0..count {
             let (flow, socket) = echo(host, inside(number), servers.echo.address())?;
             flows.push(flow);
@@ -121,7 +130,7 @@ pub fn send_pings(lab: &Lab, servers: &Servers) -> Result<Vec<Flow>> {
         // All have the same identifier, as hosts that just started may.
         let local = SocketAddrV4::new(inside(number), 1);
         let outcome = ping(host, *local.ip(), server, local.port(), PINGS)?;
-        let seen = poll(1.0, || servers.watch.seen(&outcome.tag));
+        let seen = servers.watch.seen(&outcome.tag);
         let result = if outcome.received == outcome.sent {
             seen.context("the server's side saw no request")
         } else {

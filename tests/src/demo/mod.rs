@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use cgn_user::config::Config;
 use cgn_user::maplog::{Event, Record};
 
-use crate::lab::{Daemon, Lab, Plan, address, owner_in, poll, signals};
+use crate::lab::{Daemon, Lab, Plan, owner_in, poll, signals};
 use facts::{Facts, Flow, Throughput};
 use flows::Servers;
 use story::Story;
@@ -127,8 +127,15 @@ fn knock(daemon: &Daemon, servers: &Servers) -> Result<bool> {
         .map(|last| Ipv4Addr::new(203, 0, 113, last))
         .find(|address| !used.contains(address))
         .context("every address of the pool is in use")?;
-    servers.echo.send(SocketAddrV4::new(free, 3074), b"let me in")?;
-    let counted = || daemon.count_of("no_mapping").ok().filter(|now| *now > before);
+    servers
+        .echo
+        .send(SocketAddrV4::new(free, 3074), b"let me in")?;
+    let counted = || {
+        daemon
+            .count_of("no_mapping")
+            .ok()
+            .filter(|now| *now > before)
+    };
     Ok(poll(3.0, counted).is_some())
 }
 
@@ -195,7 +202,7 @@ fn problems(facts: &Facts) -> Vec<String> {
         .flow_list
         .iter()
         .filter(|flow| !flow.is_ok())
-        .map(|flow| story::failure(flow))
+        .map(story::failure)
         .collect();
     if facts::with_several_blocks(&facts.block_list).is_empty() {
         found.push("no subscriber has more than one block".to_owned());
@@ -205,4 +212,3 @@ fn problems(facts: &Facts) -> Vec<String> {
     }
     found
 }
-

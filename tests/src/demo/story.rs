@@ -40,7 +40,11 @@ impl Story {
         };
         Self {
             to_stderr,
-            bold: if is_terminal { ("\x1b[1m", "\x1b[0m") } else { ("", "") },
+            bold: if is_terminal {
+                ("\x1b[1m", "\x1b[0m")
+            } else {
+                ("", "")
+            },
             start: Instant::now(),
         }
     }
@@ -187,7 +191,14 @@ impl Story {
         let (cgn, socket) = (cgn.display(), daemon.socket().display());
         let enter = |name: &str| format!("nsenter --net=/run/netns/{name}");
         let mut text = String::new();
-        for what in ["subscribers", "blocks", "mappings", "pools", "drops", "status"] {
+        for what in [
+            "subscribers",
+            "blocks",
+            "mappings",
+            "pools",
+            "drops",
+            "status",
+        ] {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {cgn} show {what} --socket {socket}");
         }
@@ -234,13 +245,18 @@ pub fn failure(flow: &Flow) -> String {
     let what = match (&flow.error, flow.translated, flow.logged) {
         (Some(error), ..) => error.clone(),
         (None, false, _) => "the server saw an address that is not the pool's".to_owned(),
-        (None, true, false) => "no log record leads from what the server saw to the subscriber".to_owned(),
+        (None, true, false) => {
+            "no log record leads from what the server saw to the subscriber".to_owned()
+        }
         (None, true, true) => "content changed".to_owned(),
     };
     let seen = flow
         .seen
         .map_or_else(String::new, |seen| format!(", seen as {seen}"));
-    format!("{} {} to {}{seen}: {what}", flow.protocol, flow.inside, flow.server)
+    format!(
+        "{} {} to {}{seen}: {what}",
+        flow.protocol, flow.inside, flow.server
+    )
 }
 
 fn name_of(metric: &Metric) -> &str {

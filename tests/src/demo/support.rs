@@ -16,7 +16,9 @@ const OLDEST_KERNEL: (u32, u32) = (6, 1);
 pub fn check() -> Result<()> {
     // SAFETY: no arguments, cannot fail.
     if unsafe { libc::geteuid() } != 0 {
-        bail!("the demonstration makes network namespaces and loads BPF programs, so it needs root: run it with sudo");
+        bail!(
+            "the demonstration makes network namespaces and loads BPF programs, so it needs root: run it with sudo"
+        );
     }
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     if parse_release(&release).is_none_or(|version| version < OLDEST_KERNEL) {
@@ -27,7 +29,9 @@ pub fn check() -> Result<()> {
         );
     }
     if let Err(error) = XdpPass::load() {
-        bail!("the kernel refuses to load a BPF program ({error}): a container needs --privileged for it");
+        bail!(
+            "the kernel refuses to load a BPF program ({error}): a container needs --privileged for it"
+        );
     }
     // SAFETY: a new socket, closed at once.
     let socket = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW, 0) };

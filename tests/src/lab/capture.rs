@@ -32,7 +32,9 @@ impl Capture {
     ) -> Result<Self> {
         let mut command = namespace.command("tcpdump");
         command
-            .args(["-n", "-U", "-p", "-s", "0", "-B", "65536", "-Z", "root", "-i", device, "-w"])
+            .args([
+                "-n", "-U", "-p", "-s", "0", "-B", "65536", "-Z", "root", "-i", device, "-w",
+            ])
             .arg(file)
             .args(arguments);
         let mut process = Process::start("tcpdump", &mut command, &file.with_extension("log"))?;
@@ -93,7 +95,11 @@ fn parse_pcap(bytes: &[u8]) -> Result<Vec<CapturedPacket>> {
             u32::from_be_bytes(*four)
         })
     };
-    ensure!(number(20)? == 1, "link type {} is not Ethernet", number(20)?);
+    ensure!(
+        number(20)? == 1,
+        "link type {} is not Ethernet",
+        number(20)?
+    );
     let mut packets = Vec::new();
     let mut at = 24;
     while at < bytes.len() {
@@ -183,7 +189,10 @@ impl CapturedPacket {
                 let mut sum = packet[12..20].to_vec();
                 sum.extend_from_slice(&[0, protocol, length[0], length[1]]);
                 sum.extend_from_slice(payload);
-                ensure!(internet_sum(&sum) == 0xffff, "checksum of protocol {protocol}");
+                ensure!(
+                    internet_sum(&sum) == 0xffff,
+                    "checksum of protocol {protocol}"
+                );
             }
             other => bail!("protocol {other} on the wire"),
         }

@@ -63,7 +63,10 @@ impl Settings {
         let mut text = String::new();
         for (side, (interface, vlan)) in ["inside", "outside"].into_iter().zip(lab.sides()) {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "[{side}]\ninterface = \"{interface}\"\nvlan = {vlan:?}");
+            let _ = writeln!(
+                text,
+                "[{side}]\ninterface = \"{interface}\"\nvlan = {vlan:?}"
+            );
         }
         let folder = lab.folder().display();
         let _ = writeln!(
@@ -206,7 +209,9 @@ impl Daemon {
     /// The command failed, or printed something else.
     fn show<T: DeserializeOwned>(&self, what: &str) -> Result<Vec<T>> {
         let mut command = Command::new(&self.program);
-        command.args(["show", what, "--json", "--socket"]).arg(&self.socket);
+        command
+            .args(["show", what, "--json", "--socket"])
+            .arg(&self.socket);
         let text = run_to_end(&mut command, SHOW_SECS).with_context(|| self.last_words())?;
         let page: Page<T> = serde_json::from_str(&text)
             .with_context(|| format!("`cgn show {what} --json` printed other rows:\n{text}"))?;
@@ -389,7 +394,9 @@ fn http(
         "{method} {path} was answered with {status}: {body}"
     );
     ensure!(
-        !head.to_ascii_lowercase().contains("transfer-encoding: chunked"),
+        !head
+            .to_ascii_lowercase()
+            .contains("transfer-encoding: chunked"),
         "{method} {path} was answered in chunks, which this client cannot read"
     );
     Ok(body.to_owned())

@@ -40,9 +40,9 @@ pub fn wait_until<T>(
     });
     match (found, last) {
         (Some(found), _) => Ok(found),
-        (None, Some(error)) => {
-            Err(error.context(format!("expected within {secs} s: {expected}; the last attempt failed")))
-        }
+        (None, Some(error)) => Err(error.context(format!(
+            "expected within {secs} s: {expected}; the last attempt failed"
+        ))),
         (None, None) => bail!("expected within {secs} s: {expected}; it did not happen"),
     }
 }

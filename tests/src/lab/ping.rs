@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::deadline::poll;
 use super::namespace::Namespace;
 
 const ECHO_REPLY: u8 = 0;
@@ -22,6 +23,9 @@ const TAG_BYTES: usize = 16;
 
 /// How long to wait for each reply.
 const REPLY_WAIT: Duration = Duration::from_millis(1000);
+
+/// How long the watch may take to see a request.
+const WATCH_SECS: f64 = 2.0;
 
 /// What a series of echo requests came to.
 #[derive(Debug, Clone)]
@@ -131,14 +135,17 @@ impl PingWatch {
         })
     }
 
-    /// Address and identifier (as the port) of the last request with this tag.
+    /// Address and identifier (as the port) of the last request with this tag. The reply may be
+    /// faster than this watch, so it is waited for a little.
     #[must_use]
     pub fn seen(&self, tag: &[u8; TAG_BYTES]) -> Option<SocketAddrV4> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(tag)
-            .copied()
+        poll(WATCH_SECS, || {
+            self.seen
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(tag)
+                .copied()
+        })
     }
 }
 
@@ -153,8 +160,12 @@ impl Drop for PingWatch {
 }
 
 fn raw_socket() -> Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::from(libc::SOCK_RAW), Some(Protocol::ICMPV4))
-        .context("cannot open a raw ICMP socket")?;
+    let socket = Socket::new(
+        Domain::IPV4,
+        Type::from(libc::SOCK_RAW),
+        Some(Protocol::ICMPV4),
+    )
+    .context("cannot open a raw ICMP socket")?;
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
     Ok(socket)
 }

@@ -174,8 +174,16 @@ pub fn run_to_end(command: &mut Command, secs: f64) -> Result<String> {
     let (stdout, stderr) = (text(stdout), text(stderr));
     match status {
         Some(status) if status.success() => Ok(stdout),
-        Some(status) => bail!("`{shown}` failed ({status}):\n{}{}", tail_of(&stdout), tail_of(&stderr)),
-        None => bail!("`{shown}` took longer than {secs} s:\n{}{}", tail_of(&stdout), tail_of(&stderr)),
+        Some(status) => bail!(
+            "`{shown}` failed ({status}):\n{}{}",
+            tail_of(&stdout),
+            tail_of(&stderr)
+        ),
+        None => bail!(
+            "`{shown}` took longer than {secs} s:\n{}{}",
+            tail_of(&stdout),
+            tail_of(&stderr)
+        ),
     }
 }
 

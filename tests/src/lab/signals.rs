@@ -98,4 +98,3 @@ fn die_of(signal: i32) {
         libc::kill(libc::getpid(), signal);
     }
 }
-

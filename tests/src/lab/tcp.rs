@@ -44,11 +44,7 @@ impl TcpServer {
     ///
     /// # Errors
     /// The address is not there, or the port is taken.
-    pub fn start(
-        namespace: &Namespace,
-        address: SocketAddrV4,
-        patience_secs: f64,
-    ) -> Result<Self> {
+    pub fn start(namespace: &Namespace, address: SocketAddrV4, patience_secs: f64) -> Result<Self> {
         let listener = namespace.within(|| {
             TcpListener::bind(address).with_context(|| format!("cannot bind TCP {address}"))
         })?;
@@ -104,9 +100,8 @@ fn answer(mut stream: TcpStream, peer: SocketAddr, patience: Duration) -> Result
     loop {
         let mut request = [0; 24];
         stream.read_exact(&mut request)?;
-        let word = |at: usize| {
-            u64::from_be_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|byte| request[at + byte]))
-        };
+        let word =
+            |at: usize| u64::from_be_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|byte| request[at + byte]));
         let (upload, download, seed) = (word(0), word(8), word(16));
         let checksum = receive(&mut stream, upload)?;
         let text = format!("{checksum:016x} {peer:>21}");
@@ -180,10 +175,14 @@ pub fn converse(
     stream.write_all(&request)?;
     let sent = send(stream, upload, seed).context("sending")?;
     let mut text = [0; 38];
-    stream.read_exact(&mut text).context("waiting for the server's checksum")?;
+    stream
+        .read_exact(&mut text)
+        .context("waiting for the server's checksum")?;
     let send_secs = start.elapsed().as_secs_f64();
     let text = std::str::from_utf8(&text)?;
-    let (checksum, seen) = text.split_once(' ').context("the server's answer is broken")?;
+    let (checksum, seen) = text
+        .split_once(' ')
+        .context("the server's answer is broken")?;
     ensure!(
         checksum == format!("{sent:016x}"),
         "the server received other content than was sent"
@@ -197,7 +196,10 @@ pub fn converse(
     );
     Ok(Transfer {
         local,
-        seen: seen.trim().parse().context("the server saw no IPv4 address")?,
+        seen: seen
+            .trim()
+            .parse()
+            .context("the server saw no IPv4 address")?,
         sent_bytes: upload,
         received_bytes: download,
         send_secs,
@@ -293,7 +295,16 @@ mod tests {
 
     #[test]
     fn both_ends_agree_and_every_change_shows() {
-        for length in [0, 1, 7, 8, 9, CHUNK as u64 - 1, CHUNK as u64, 3 * CHUNK as u64 + 5] {
+        for length in [
+            0,
+            1,
+            7,
+            8,
+            9,
+            CHUNK as u64 - 1,
+            CHUNK as u64,
+            3 * CHUNK as u64 + 5,
+        ] {
             let mut wire = Vec::new();
             let sent = send(&mut wire, length, 7).expect("to memory");
             assert_eq!(wire.len() as u64, length);

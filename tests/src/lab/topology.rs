@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::janitor::{Janitor, Kind};
 use super::lock::LabLock;
 use super::namespace::Namespace;
 use super::process::run_to_end;
 use super::signals;
+use super::xdp_pass::XdpPass;
 
 /// Addresses of the laboratory; `mod.rs` draws them.
 pub mod address {
@@ -58,11 +59,15 @@ pub mod address {
 
 /// How the CGN is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trunk {
+pub enum Trunk<'a> {
     /// Devices `inside` and `outside`, untagged.
     Two,
-    /// One device `trunk`; the kernel's VLAN devices `inside` and `outside` on it have these IDs.
-    One { inside: u16, outside: u16 },
+    /// One device `trunk`; the kernel's VLAN devices `inside` and `outside` on it have these IDs,
+    /// outermost first: one (802.1Q), or two (802.1ad, then 802.1Q).
+    One {
+        inside: &'a [u16],
+        outside: &'a [u16],
+    },
 }
 
 /// What to build.
@@ -74,7 +79,7 @@ pub struct Plan<'a> {
     pub subscribers: u8,
     /// One more namespace, whose subscriber is on the CGN's own link.
     pub direct: bool,
-    pub trunk: Trunk,
+    pub trunk: Trunk<'a>,
 }
 
 impl Default for Plan<'_> {
@@ -103,7 +108,8 @@ pub struct Lab {
     pub internet: Namespace,
     folder: PathBuf,
     pins: PathBuf,
-    trunk: Trunk,
+    sides: [(&'static str, Vec<u16>); 2],
+    _passing: Vec<XdpPass>,
     // Last: what they remove and guard must not be in use any more.
     janitor: Janitor,
     _lock: Option<LabLock>,
@@ -147,11 +153,13 @@ impl Lab {
             internet: make("internet")?,
             folder,
             pins,
-            trunk: plan.trunk,
+            sides: sides(plan.trunk),
+            _passing: Vec::new(),
             janitor,
             _lock: None,
         };
-        lab.connect().context("cannot build the laboratory")?;
+        lab.connect(plan.trunk)
+            .context("cannot build the laboratory")?;
         Ok(lab)
     }
 
@@ -169,11 +177,8 @@ impl Lab {
 
     /// Device of the CGN's namespace and VLAN IDs of the inside, then of the outside.
     #[must_use]
-    pub fn sides(&self) -> [(&'static str, Vec<u16>); 2] {
-        match self.trunk {
-            Trunk::Two => [("inside", vec![]), ("outside", vec![])],
-            Trunk::One { inside, outside } => [("trunk", vec![inside]), ("trunk", vec![outside])],
-        }
+    pub fn sides(&self) -> &[(&'static str, Vec<u16>); 2] {
+        &self.sides
     }
 
     /// A folder on a small disk of its own; removed with the laboratory.
@@ -194,8 +199,8 @@ impl Lab {
         Ok(path)
     }
 
-    fn connect(&mut self) -> Result<()> {
-        match self.trunk {
+    fn connect(&mut self, trunk: Trunk<'_>) -> Result<()> {
+        match trunk {
             Trunk::Two => self.connect_two()?,
             Trunk::One { inside, outside } => self.connect_trunk(inside, outside)?,
         }
@@ -241,8 +246,8 @@ impl Lab {
     }
 
     /// One device for both sides. A bridge that knows no VLANs is the switch: each neighbour sees
-    /// all frames and takes those with its own tag.
-    fn connect_trunk(&self, inside: u16, outside: u16) -> Result<()> {
+    /// all frames and takes those with its own tags.
+    fn connect_trunk(&mut self, inside: &[u16], outside: &[u16]) -> Result<()> {
         link(&self.cgn, "trunk", &self.access, "trunk")?;
         link(&self.access, "wire", &self.internet, "trunk")?;
         self.access.ip(
@@ -257,17 +262,19 @@ impl Lab {
             (&self.internet, "trunk"),
         ] {
             plain(namespace, device)?;
+            // A tag that is left to the device is not in the frame that XDP sees.
+            let tags = ["txvlan", "off", "tx-vlan-stag-hw-insert", "off"];
+            namespace.set_features(device, &tags)?;
         }
-        for (namespace, below, name, id) in [
+        // A frame that XDP sends back where it came from wakes only a peer with a program.
+        self._passing.push(XdpPass::attach(&self.access, "trunk")?);
+        for (namespace, below, name, ids) in [
             (&self.cgn, "trunk", "inside", inside),
             (&self.cgn, "trunk", "outside", outside),
             (&self.access, "switch", "uplink", inside),
             (&self.internet, "trunk", "uplink", outside),
         ] {
-            namespace.ip(&format!(
-                "link add link {below} name {name} type vlan id {id}\nlink set {name} up\n"
-            ))?;
-            plain(namespace, name)?;
+            vlan(namespace, below, name, ids)?;
         }
         Ok(())
     }
@@ -280,7 +287,10 @@ impl Lab {
         link(&self.access, &device, host, "eth0")?;
         let own = address::subscriber(number, 2);
         let network = address::subscriber(number, 0);
-        let (router, near) = (Ipv4Addr::new(10, 64, number, 1), Ipv4Addr::new(10, 64, number, 2));
+        let (router, near) = (
+            Ipv4Addr::new(10, 64, number, 1),
+            Ipv4Addr::new(10, 64, number, 2),
+        );
         self.access.ip(&format!(
             "addr add {router}/30 dev {device}\nroute add {network}/24 via {near}\n"
         ))?;
@@ -323,10 +333,41 @@ fn link(one: &Namespace, device: &str, other: &Namespace, peer: &str) -> Result<
     other.ip(&format!("link set {peer} up\n"))
 }
 
+fn sides(trunk: Trunk<'_>) -> [(&'static str, Vec<u16>); 2] {
+    match trunk {
+        Trunk::Two => [("inside", vec![]), ("outside", vec![])],
+        Trunk::One { inside, outside } => [("trunk", inside.to_vec()), ("trunk", outside.to_vec())],
+    }
+}
+
+/// Makes the kernel's VLAN device `name` on `below`, for one or two tags.
+fn vlan(namespace: &Namespace, below: &str, name: &str, ids: &[u16]) -> Result<()> {
+    let (below, id) = match *ids {
+        [id] => (below.to_owned(), id),
+        [outer, id] => {
+            let middle = format!("{name}-{outer}");
+            namespace.ip(&format!(
+                "link add link {below} name {middle} type vlan proto 802.1ad id {outer}\n\
+                 link set {middle} up\n"
+            ))?;
+            plain(namespace, &middle)?;
+            (middle, id)
+        }
+        _ => bail!("{ids:?}: a frame has one or two VLAN tags"),
+    };
+    namespace.ip(&format!(
+        "link add link {below} name {name} type vlan id {id}\nlink set {name} up\n"
+    ))?;
+    plain(namespace, name)
+}
+
 /// Makes a device fit for packets that XDP redirects: a checksum that is left to the device is lost
 /// on the way, and a veth end takes redirected frames only with GRO (or a program of its own).
 fn plain(namespace: &Namespace, device: &str) -> Result<()> {
-    namespace.set_features(device, &["tx", "off", "tso", "off", "gso", "off", "gro", "on"])
+    namespace.set_features(
+        device,
+        &["tx", "off", "tso", "off", "gso", "off", "gro", "on"],
+    )
 }
 
 fn make_folders(janitor: &Janitor, stem: &str) -> Result<(PathBuf, PathBuf)> {

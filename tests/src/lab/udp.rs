@@ -40,8 +40,11 @@ impl UdpEcho {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let thread = {
-            let (socket, stop, answered) =
-                (socket.try_clone()?, Arc::clone(&stop), Arc::clone(&answered));
+            let (socket, stop, answered) = (
+                socket.try_clone()?,
+                Arc::clone(&stop),
+                Arc::clone(&answered),
+            );
             std::thread::spawn(move || serve(&socket, &stop, &answered))
         };
         Ok(Self {

@@ -57,7 +57,8 @@ impl XdpPass {
                 attach_type: BPF_XDP,
                 flags: 0,
             };
-            let link = bpf(BPF_LINK_CREATE, &create).context("cannot attach the passing program")?;
+            let link =
+                bpf(BPF_LINK_CREATE, &create).context("cannot attach the passing program")?;
             Ok(Self { _link: link })
         })
     }
@@ -81,7 +82,12 @@ fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: `attributes` are the first fields of the union for this command, with their size; the
     // kernel takes fields beyond it as zero. Pointers in it live in the caller.
     let fd = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attributes),
+            size_of::<T>(),
+        )
     };
     match libc::c_int::try_from(fd) {
         // SAFETY: a new descriptor that nobody else has.

@@ -311,7 +311,7 @@ fn check(scene: &Scene<'_>, all: &[Processor], path: &[(usize, usize)]) {
 
 #[test]
 fn processors_in_every_order_open_one_mapping() {
-    for (processors, least) in [(2, 20), (3, 300), (4, 2000)] {
+    for (processors, least) in [(2, 15), (3, 100), (4, 500)] {
         for event in [Event::Nothing, Event::SecondBlock, Event::HoldEnds] {
             let states = explore(processors, event);
             println!("{processors} processors, {event:?}: {states} states");

@@ -2,4 +2,5 @@
 //! external port never two owners, and the counts stay right.
 
 mod interleavings;
+mod kernel;
 mod threads;

@@ -37,12 +37,12 @@ fn in_lab(test: &str, plan: &Plan<'_>, body: impl FnOnce(&Lab) -> Result<()>) {
     if !skip::is_root(test) {
         return;
     }
-    let lab = Lab::new(plan).unwrap_or_else(|error| panic!("{error:?}"));
+    let lab = Lab::new(plan).unwrap_or_else(|error| panic!("{error:#}"));
     if let Err(error) = body(&lab) {
         let log = std::fs::read_to_string(lab.folder().join("daemon.log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines[lines.len().saturating_sub(40)..].join("\n");
-        panic!("{error:?}\n--- the daemon printed last:\n{tail}");
+        panic!("{error:#}\n--- the daemon printed last:\n{tail}");
     }
 }
 

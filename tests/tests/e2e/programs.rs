@@ -22,7 +22,9 @@ fn ping() {
         let mut command = lab.subscribers[0].command("ping");
         // The Ethernet, IPv4 and ICMP headers beside 1472 bytes fill an MTU of 1500.
         command
-            .args(["-n", "-c", "5", "-i", "0.2", "-W", "3", "-s", "1472", "-M", "do"])
+            .args([
+                "-n", "-c", "5", "-i", "0.2", "-W", "3", "-s", "1472", "-M", "do",
+            ])
             .arg(address::SERVERS[0].to_string());
         let said = run_to_end(&mut command, PROGRAM_SECS)?;
         ensure!(said.contains("5 received, 0% packet loss"), "{said}");
@@ -50,7 +52,15 @@ fn curl_and_a_web_server() {
         let server = address::SERVERS[1].to_string();
         let mut command = lab.internet.command("python3");
         command
-            .args(["-u", "-m", "http.server", "8080", "--bind", &server, "--directory"])
+            .args([
+                "-u",
+                "-m",
+                "http.server",
+                "8080",
+                "--bind",
+                &server,
+                "--directory",
+            ])
             .arg(&folder);
         let mut web = Process::start("http.server", &mut command, &log)?;
         web.wait_for_output("Serving HTTP", 15.0)?;
@@ -58,13 +68,23 @@ fn curl_and_a_web_server() {
             let source = address::subscriber(1, host).to_string();
             let page = lab.folder().join("got");
             let mut curl = lab.subscribers[0].command("curl");
-            curl.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--interface"])
-                .arg(&source)
-                .arg("--output")
-                .arg(&page)
-                .arg(format!("http://{server}:8080/page"));
+            curl.args([
+                "--silent",
+                "--show-error",
+                "--fail",
+                "--noproxy",
+                "*",
+                "--interface",
+            ])
+            .arg(&source)
+            .arg("--output")
+            .arg(&page)
+            .arg(format!("http://{server}:8080/page"));
             run_to_end(&mut curl, PROGRAM_SECS)?;
-            ensure!(std::fs::read(&page)? == content, "{source} got another page");
+            ensure!(
+                std::fs::read(&page)? == content,
+                "{source} got another page"
+            );
         }
         let clients = web.output();
         let seen: Vec<_> = clients
@@ -76,7 +96,11 @@ fn curl_and_a_web_server() {
             seen.len() == 4 && seen.iter().all(|client| is_of_pool(*client)),
             "the web server saw {seen:?}:\n{clients}"
         );
-        ensure!(daemon.subscribers()?.len() == 4, "{:?}", daemon.subscribers()?);
+        ensure!(
+            daemon.subscribers()?.len() == 4,
+            "{:?}",
+            daemon.subscribers()?
+        );
         Ok(())
     });
 }
@@ -90,14 +114,22 @@ fn iperf3() {
     in_lab(name, &Plan::default(), |lab| {
         let daemon = Daemon::start(lab, &Settings::default())?;
         let mut command = lab.internet.command("iperf3");
-        command.args(["--server", "--bind", &address::SERVERS[0].to_string()]);
+        command.args([
+            "--server",
+            "--forceflush",
+            "--bind",
+            &address::SERVERS[0].to_string(),
+        ]);
         let mut server = Process::start("iperf3", &mut command, &lab.folder().join("iperf3.log"))?;
         server.wait_for_output("Server listening", PATIENCE_SECS)?;
         let out = client(lab, &[])?;
         let back = client(lab, &["--reverse"])?;
         for (way, result) in [("out", &out), ("back", &back)] {
             let rate = result["end"]["sum_received"]["bits_per_second"].as_f64();
-            ensure!(rate.is_some_and(|rate| rate > 10e6), "TCP {way}: {rate:?} bit/s");
+            ensure!(
+                rate.is_some_and(|rate| rate > 10e6),
+                "TCP {way}: {rate:?} bit/s"
+            );
         }
         let local = &out["start"]["connected"][0];
         let row = daemon
@@ -141,7 +173,13 @@ fn promtool_checks_the_metrics() {
     }
     in_lab(name, &Plan::default(), |lab| {
         let daemon = Daemon::start(lab, &Settings::default())?;
-        let outcome = lab::ping(&lab.subscribers[0], address::subscriber(1, 2), address::SERVERS[0], 1, 1)?;
+        let outcome = lab::ping(
+            &lab.subscribers[0],
+            address::subscriber(1, 2),
+            address::SERVERS[0],
+            1,
+            1,
+        )?;
         ensure!(outcome.received == 1, "no ping");
         let mut command = lab.cgn.command("sh");
         let address = daemon.metrics_address();
@@ -152,9 +190,9 @@ fn promtool_checks_the_metrics() {
         let said = run_to_end(&mut command, PROGRAM_SECS)?;
         ensure!(said.trim().is_empty(), "{said}");
         ensure!(
-            daemon
-                .metrics()?
-                .contains("cgn_translated_packets_total{direction=\"outbound\",protocol=\"icmp\"} 1\n"),
+            daemon.metrics()?.contains(
+                "cgn_translated_packets_total{direction=\"outbound\",protocol=\"icmp\"} 1\n"
+            ),
             "{}",
             daemon.metrics()?
         );

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context as _, Result, ensure};
 use cgn_tests::lab::{
-    self, Capture, CapturedPacket, Daemon, Lab, Plan, Settings, TcpServer, UdpEcho, XdpPass, address,
+    self, Capture, CapturedPacket, Daemon, Lab, Plan, Settings, TcpServer, UdpEcho, XdpPass,
+    address,
 };
 
 use crate::{PATIENCE_SECS, SERVER, in_lab, is_of_pool, lacks_program};
@@ -27,16 +28,29 @@ fn nothing_private_leaves_and_all_checksums_are_right() {
         // GRO would show merged packets with checksums that never were on the wire.
         let _pass = XdpPass::attach(&lab.internet, "uplink")?;
         lab.internet.set_features("uplink", &["gro", "off"])?;
-        let capture = Capture::start(&lab.internet, "uplink", &[], &lab.folder().join("outside.pcap"))?;
+        let capture = Capture::start(
+            &lab.internet,
+            "uplink",
+            &[],
+            &lab.folder().join("outside.pcap"),
+        )?;
         send_all_sorts(lab)?;
         let packets = capture.finish()?;
         let mut from_pool = 0;
         for (number, packet) in packets.iter().enumerate() {
             from_pool += u32::from(judge(packet).with_context(|| {
-                format!("packet {} of {}: {:02x?}", number + 1, packets.len(), packet.frame)
+                format!(
+                    "packet {} of {}: {:02x?}",
+                    number + 1,
+                    packets.len(),
+                    packet.frame
+                )
             })?);
         }
-        ensure!(from_pool > 1000, "only {from_pool} packets came out of the CGN");
+        ensure!(
+            from_pool > 1000,
+            "only {from_pool} packets came out of the CGN"
+        );
         let dropped = daemon.count_of("spoofed_source")?;
         ensure!(dropped > 0, "nothing was spoofed: the test sees too little");
         Ok(())
@@ -82,7 +96,11 @@ fn without_udp_checksum(socket: &std::net::UdpSocket) -> Result<()> {
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
-    ensure!(failed == 0, "SO_NO_CHECK: {}", std::io::Error::last_os_error());
+    ensure!(
+        failed == 0,
+        "SO_NO_CHECK: {}",
+        std::io::Error::last_os_error()
+    );
     Ok(())
 }
 
@@ -90,19 +108,28 @@ fn without_udp_checksum(socket: &std::net::UdpSocket) -> Result<()> {
 fn judge(packet: &CapturedPacket) -> Result<bool> {
     if let Some((sender, target)) = packet.arp_addresses() {
         let link = [address::PEER, address::CGN_OUTSIDE];
-        ensure!(link.contains(&sender) && link.contains(&target), "ARP of {sender} for {target}");
+        ensure!(
+            link.contains(&sender) && link.contains(&target),
+            "ARP of {sender} for {target}"
+        );
         return Ok(false);
     }
     let (source, destination) = packet.addresses().context("neither IPv4 nor ARP")?;
     for address in [source, destination] {
-        ensure!(!is_private(address), "{source} to {destination} on the wire");
+        ensure!(
+            !is_private(address),
+            "{source} to {destination} on the wire"
+        );
     }
     packet.check()?;
     if !is_of_pool(source) {
         return Ok(false);
     }
     let ttl = packet.ttl();
-    ensure!(ttl == Some(HOST_TTL - 2), "time to live {ttl:?} after two hops");
+    ensure!(
+        ttl == Some(HOST_TTL - 2),
+        "time to live {ttl:?} after two hops"
+    );
     Ok(true)
 }
 

@@ -96,7 +96,7 @@ proptest! {
     /// Whatever is valid survives being written and read.
     #[test]
     fn valid_configurations_read_back(
-        block_ports in prop::sample::select(vec![64u16, 512, 4096]),
+        block_ports in prop::sample::select(vec![64u16, 512, 1024]),
         pools in vec((any::<u8>(), 0..40u8), 1..5),
         max_blocks in prop::option::of(1..15u32),
         secs in 7440..604_801u32,

@@ -362,8 +362,8 @@ fn pools_and_subscribers() {
             base_with("512", "32")
                 .replace("\"business\"\na", "\"business\"\nblock_ports = 8192\na"),
             &[
-                (10, "pool[0].block_ports", &["is 32", "64 to 4096"]),
-                (13, "pool[1].block_ports", &["is 8192", "64 to 4096"]),
+                (10, "pool[0].block_ports", &["is 32", "64 to 1024"]),
+                (13, "pool[1].block_ports", &["is 8192", "64 to 1024"]),
             ],
         ),
         (
@@ -371,8 +371,8 @@ fn pools_and_subscribers() {
             base_with("512", "65536")
                 .replace("\"business\"\na", "\"business\"\nblock_ports = -512\na"),
             &[
-                (10, "pool[0].block_ports", &["is 65536", "64 to 4096"]),
-                (13, "pool[1].block_ports", &["is -512", "64 to 4096"]),
+                (10, "pool[0].block_ports", &["is 65536", "64 to 1024"]),
+                (13, "pool[1].block_ports", &["is -512", "64 to 1024"]),
             ],
         ),
         (

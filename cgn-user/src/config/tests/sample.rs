@@ -106,8 +106,6 @@ fn blocks_and_memory() {
         (256, 252, 12352),
         (512, 126, 24640),
         (1024, 63, 49216),
-        (2048, 31, 98368),
-        (4096, 15, 196672),
     ];
     for (block_ports, blocks, bytes) in cases {
         let text = base_with("block_ports = 512", &format!("block_ports = {block_ports}"));

@@ -36,11 +36,6 @@ fn warnings() {
             &[(12, "pool[1].name", "no subscribers use this pool")],
         ),
         (
-            "One subscriber more than blocks: 17 addresses of 15 blocks.",
-            base_with("512", "4096"),
-            &[(9, "pool[0].addresses", "256 subscribers share 255 blocks, so not all can be served at once; add addresses, or make")],
-        ),
-        (
             "As many subscribers as blocks.",
             base_with("512", "512\nmax_blocks = 256"),
             &[],

@@ -1,0 +1,133 @@
+//! One interface for both sides: frames with VLAN tags of the kernel's own making.
+//!
+//! Needs VLAN devices, which Debian's kernel has: `cargo xtask test --kernel 6.1` runs this in a
+//! guest.
+
+use std::net::SocketAddrV4;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use cgn_tests::lab::{
+    self, Daemon, Lab, PingWatch, Plan, Settings, TcpServer, Trunk, UdpEcho, address, owner_in,
+    run_to_end,
+};
+use cgn_tests::skip;
+
+const SERVER: SocketAddrV4 = SocketAddrV4::new(address::SERVERS[0], 7000);
+
+/// A guest is emulated: everything takes its time.
+const PATIENCE_SECS: f64 = 20.0;
+
+#[test]
+fn one_tag_on_each_side() {
+    both_sides_on_one_interface("one_tag_on_each_side", &[10], &[20], "auto");
+}
+
+#[test]
+fn two_tags_inside() {
+    both_sides_on_one_interface("two_tags_inside", &[100, 10], &[20], "auto");
+}
+
+#[test]
+fn two_tags_on_each_side() {
+    both_sides_on_one_interface("two_tags_on_each_side", &[100, 10], &[100, 11], "auto");
+}
+
+#[test]
+fn one_tag_in_generic_mode() {
+    both_sides_on_one_interface("one_tag_in_generic_mode", &[10], &[20], "generic");
+}
+
+fn both_sides_on_one_interface(
+    test: &str,
+    inside: &[u16],
+    outside: &[u16],
+    xdp_mode: &'static str,
+) {
+    if !skip::is_root(test) {
+        return;
+    }
+    if !has_vlan_devices() {
+        // The guest's kernel has them: there it is a fault.
+        assert!(
+            std::env::var_os("CGN_VM").is_none(),
+            "no VLAN devices in the guest"
+        );
+        skip::skip(
+            test,
+            "no VLAN devices (8021q) in this kernel; `cargo xtask test --kernel 6.1` has them",
+        );
+        return;
+    }
+    let plan = Plan {
+        trunk: Trunk::One { inside, outside },
+        ..Plan::default()
+    };
+    let lab = Lab::new(&plan).unwrap_or_else(|error| panic!("{error:#}"));
+    if let Err(error) = send_all_sorts(&lab, xdp_mode) {
+        let log = std::fs::read_to_string(lab.folder().join("daemon.log")).unwrap_or_default();
+        panic!("{error:#}\n--- the daemon printed:\n{log}");
+    }
+}
+
+/// Tries to make one: the module may have to be loaded for it.
+fn has_vlan_devices() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c"]);
+    command.arg("ip link set lo up && ip link add link lo name v1 type vlan id 1");
+    run_to_end(&mut command, PATIENCE_SECS).is_ok()
+}
+
+fn send_all_sorts(lab: &Lab, xdp_mode: &'static str) -> Result<()> {
+    let settings = Settings {
+        xdp_mode,
+        ..Settings::default()
+    };
+    let daemon = Daemon::start(lab, &settings)?;
+    let echo = UdpEcho::start(&lab.internet, SERVER)?;
+    let tcp = TcpServer::start(&lab.internet, SERVER, PATIENCE_SECS)?;
+    let watch = PingWatch::start(&lab.internet)?;
+    let host = &lab.subscribers[0];
+    let inside = address::subscriber(1, 2);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let socket = lab::echo_from(host, inside)?;
+        seen.push(lab::exchange(
+            &socket,
+            echo.address(),
+            b"tagged",
+            false,
+            PATIENCE_SECS,
+        )?);
+    }
+    let bytes = 300_000;
+    seen.push(lab::transfer(host, None, tcp.address(), (bytes, bytes), PATIENCE_SECS)?.seen);
+    let outcome = lab::ping(host, inside, address::SERVERS[1], 11, 3)?;
+    ensure!(outcome.received == 3, "{} of 3 pings", outcome.received);
+    seen.push(watch.seen(&outcome.tag).context("no request was seen")?);
+    let records = daemon.log_records()?;
+    for seen in seen {
+        let owner = owner_in(&records, seen);
+        ensure!(
+            owner == Some(inside),
+            "{seen} belongs to {owner:?} by the log"
+        );
+    }
+    for (from, source, to) in [
+        (&lab.access, address::ACCESS, address::CGN_INSIDE),
+        (&lab.internet, address::PEER, address::CGN_OUTSIDE),
+    ] {
+        let outcome = lab::ping(from, source, to, 12, 2)?;
+        ensure!(
+            outcome.received == 2,
+            "{to}, the router's own: {} of 2 pings",
+            outcome.received
+        );
+    }
+    let modes = daemon.status()?.interfaces;
+    ensure!(
+        modes.iter().all(|row| row.interface == "trunk"),
+        "{modes:?}"
+    );
+    Ok(())
+}
