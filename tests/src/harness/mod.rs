@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod host;
 pub mod namespace;
 pub mod cases;
+pub mod sound;
 pub mod trial;
 pub mod world;
 

@@ -1,6 +1,7 @@
 //! Cases in words: a packet goes in, and this packet, or this reason, must
 //! come out, the same in every home.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
@@ -24,6 +25,8 @@ pub struct Trial {
     pub homes: Vec<Box<dyn Home>>,
     /// Frames and expected frames of what was translated, for other judges.
     pub translated: Vec<Vec<u8>>,
+    /// Reasons that frames were stopped for.
+    pub seen: BTreeSet<Reason>,
     sentence: &'static str,
 }
 
@@ -40,6 +43,7 @@ impl Trial {
             world,
             homes,
             translated: Vec::new(),
+            seen: BTreeSet::new(),
             sentence: "",
         }
     }
@@ -81,6 +85,7 @@ impl Trial {
         let run = self.run(entry, frame);
         let what = format!("{}\n{}", self.sentence, shown(&run));
         assert_eq!(run.ending, reason.into(), "{what}");
+        self.seen.insert(reason);
         assert_eq!(run.bytes, frame, "the frame is left alone: {what}");
         let mut counters = cgn_common::counters::Counters::ZERO;
         counters.stopped(reason);

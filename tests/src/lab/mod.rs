@@ -17,13 +17,14 @@
 //! | `topology` | [`Lab`]: builds and removes all of it |
 //! | `namespace` | a namespace: sockets and processes inside it |
 //! | `janitor`, `signals`, `lock` | removal at every kind of end; one test laboratory at a time |
-//! | `process`, `daemon` | processes that end with their value; the CGN's daemon |
+//! | `process`, `daemon`, `http` | processes that end with their value; the CGN's daemon |
 //! | `tcp`, `udp`, `ping` | flows that tell which external address and port the server saw |
 //! | `capture`, `xdp_pass` | what was on the wire |
 
 mod capture;
 mod daemon;
 mod deadline;
+mod http;
 mod janitor;
 mod lock;
 mod namespace;

@@ -74,3 +74,13 @@ fn icmp_right(message: &[u8]) -> bool {
     let sum = etherparse::checksum::Sum16BitWords::new().add_slice(message);
     sum.ones_complement() == 0
 }
+
+/// Source address of a frame, whatever is above IPv4 in it.
+#[must_use]
+pub fn source_of(frame: &[u8]) -> Option<Ipv4Addr> {
+    let packet = etherparse::LaxSlicedPacket::from_ethernet(frame).ok()?;
+    match packet.net {
+        Some(etherparse::LaxNetSlice::Ipv4(ip)) => Some(ip.header().source().into()),
+        _ => None,
+    }
+}

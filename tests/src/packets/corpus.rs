@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::pcap::{self, NotRead};
 use super::{CUSTOMER_TAG, Draft, SERVICE_TAG, flag};
+use crate::harness::sound::{ENTRIES, at_home_here, fault};
+use crate::harness::trial::Trial;
 use crate::harness::world::{
     INSIDE_QINQ, INSIDE_VLAN, LARGE_POOL, OUTSIDE_VLAN, POOL, remote, subscriber,
 };
+use crate::harness::{Ending, run_everywhere, shown};
 
 /// A frame with where it is from.
 #[derive(Clone, Debug)]
@@ -102,4 +105,30 @@ pub fn captured() -> Option<Captured> {
         }
     }
     Some(captured)
+}
+
+/// Runs every sample through every program in every home, as it is and with
+/// addresses that the world knows; returns how many runs were translated.
+///
+/// # Panics
+/// Homes differ, or a result is unsound.
+pub fn run(trial: &mut Trial, samples: &[Sample]) -> usize {
+    let mut sent = 0;
+    for (number, sample) in samples.iter().enumerate() {
+        if number % 100 == 0 {
+            trial.begin("captured frames");
+        }
+        for entry in ENTRIES {
+            let adapted = [true, false].map(|outward| at_home_here(&sample.bytes, entry, outward));
+            let frames = std::iter::once(Some(sample.bytes.clone())).chain(adapted);
+            for frame in frames.flatten() {
+                let run = run_everywhere(&mut trial.homes, entry, &frame, &sample.name);
+                if let Some(fault) = fault(entry, &frame, &run) {
+                    panic!("{}: {fault}\n{}", sample.name, shown(&run));
+                }
+                sent += usize::from(matches!(run.ending, Ending::Sent { .. }));
+            }
+        }
+    }
+    sent
 }

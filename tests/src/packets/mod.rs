@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod corpus;
+pub mod mutate;
 pub mod pcap;
 
 use std::net::Ipv4Addr;

@@ -12,11 +12,12 @@ use cgn_tests::harness::host::run_over;
 use cgn_tests::harness::namespace::in_namespace;
 use cgn_tests::harness::world::{World, subscriber};
 use cgn_tests::harness::{Ending, audit};
+use cgn_tests::packets::mutate::Dice;
 use cgn_tests::skip;
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
 
-use super::threads::{Dice, SHORT, expire_all, sweep, template};
+use super::threads::{SHORT, expire_all, sweep, template};
 
 /// The kernel's coarse clock in ticks.
 fn now() -> u32 {
@@ -55,9 +56,12 @@ fn race() {
             let (stop, in_kernel, in_user) = (&stop, &in_kernel, &in_user);
             scope.spawn(move || {
                 let mut frame = template(inside);
-                let mut dice = Dice(number + 1);
+                let mut dice = Dice::new(number + 1);
                 while !stop.load(Ordering::Relaxed) {
-                    let port = dice.roll(if dice.0 & 1 == 0 { 4 } else { 420 }) as u16;
+                    let port = {
+                        let range = if dice.roll(2) == 0 { 4 } else { 420 };
+                        dice.roll(range) as u16
+                    };
                     frame[34..36].copy_from_slice(&port.to_be_bytes());
                     if number % 2 == 0 {
                         let (action, _) = test_run(program, &frame);

@@ -9,6 +9,7 @@ use cgn_common::verdict::{Protocol, Reason, Verdict};
 use cgn_common::{frame::Buffer, path};
 use cgn_tests::harness::audit;
 use cgn_tests::harness::world::{INGRESS, World, remote, subscriber};
+use cgn_tests::packets::mutate::Dice;
 use cgn_tests::packets::{Draft, Transport};
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::sweep::{Swept, Timers, sweep_slab};
@@ -17,18 +18,6 @@ use cgn_user::dataplane::tables::UserTables;
 /// More than there are processors, so that threads are stopped anywhere.
 fn thread_count() -> usize {
     thread::available_parallelism().map_or(4, |n| (2 * n.get()).max(4))
-}
-
-/// Xorshift: cheap, and the same every time.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
 }
 
 /// A datagram without a checksum: its source port can be changed in place.
@@ -113,9 +102,9 @@ fn race_without_sweep(inside: Ipv4Addr, ports: u16, blocks: u16) {
                 let tables = UserTables::new(memory, &world.routes, &world.vlans);
                 tables.ingress.set(INGRESS);
                 let template = template(inside);
-                let mut dice = Dice(number as u64 + 1);
+                let mut dice = Dice::new(number as u64 + 1);
                 // All begin together at each port, then wander.
-                let wander = (0..20_000).map(|_| dice.roll(u64::from(ports)) as u16);
+                let wander = (0..20_000).map(|_| dice.roll(usize::from(ports)) as u16);
                 for port in (0..ports).chain(wander.collect::<Vec<_>>()) {
                     match send(&tables, &template, port) {
                         Ok(external) => {
@@ -169,7 +158,7 @@ fn a_sweep_between_racing_threads_leaves_everything_sound() {
                 let tables = UserTables::new(memory, &world.routes, &world.vlans);
                 let inside = [subscriber::SIX_BLOCKS, subscriber::TWO_BLOCKS][number % 2];
                 let template = template(inside);
-                let mut dice = Dice(number as u64 + 1);
+                let mut dice = Dice::new(number as u64 + 1);
                 while !stop.load(Ordering::Relaxed) {
                     tables.now.set(clock.load(Ordering::Relaxed));
                     // A few ports are very busy, the others come and go.

@@ -8,7 +8,7 @@ type Expected<'a> = (usize, &'a str, &'a str);
 
 #[test]
 fn warnings() {
-    let cases: [(&str, String, &[Expected<'_>]); 9] = [
+    let cases: [(&str, String, &[Expected<'_>]); 8] = [
         (
             "Short transitory timers are allowed (RFC 7857 section 2.1).",
             base_and("[timeouts]\ntcp_opening_secs = 239\ntcp_closing_secs = 1\n"),

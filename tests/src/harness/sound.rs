@@ -1,0 +1,143 @@
+//! What must hold for any frame whatsoever, and frames to try it with.
+
+use cgn_common::verdict::Reason;
+use cgn_user::dataplane::install;
+use cgn_user::dataplane::load::Entry;
+use cgn_user::dataplane::memory::Memory;
+
+use super::host::run_over;
+use super::world::{
+    INSIDE_QINQ, INSIDE_VLAN, LARGE_POOL, OUTSIDE_QINQ, OUTSIDE_VLAN, POOL, World, remote,
+    subscriber,
+};
+use super::{Ending, Run, hex, shown};
+use crate::packets::check::{judge, source_of};
+
+/// The three programs.
+pub const ENTRIES: [Entry; 3] = [Entry::Inside, Entry::Outside, Entry::Vlan];
+
+/// What is wrong with a run, if anything.
+#[must_use]
+pub fn fault(entry: Entry, frame: &[u8], run: &Run) -> Option<&'static str> {
+    if !matches!(run.ending, Ending::Sent { .. }) {
+        // There, the header was rewritten before the tag did not fit.
+        let may_change = run.ending == Ending::Dropped(Reason::NoHeadRoom);
+        return (run.bytes != frame && !may_change).then_some("changed, but not sent");
+    }
+    let source = source_of(&run.bytes);
+    let is_external = source.is_some_and(|a| POOL.contains(&a) || a == LARGE_POOL);
+    let went_out = run.counters.packets[0] != [0; 3];
+    if went_out && !is_external {
+        return Some("left with a source that is in no pool");
+    }
+    if went_out && entry == Entry::Outside || !went_out && entry == Entry::Inside {
+        return Some("went the wrong way");
+    }
+    let (Some(came), Some(left)) = (judge(frame), judge(&run.bytes)) else {
+        return match judge(frame) {
+            Some(_) => Some("what came was a packet, what left is none"),
+            None => None,
+        };
+    };
+    if left.ttl + 1 != came.ttl {
+        return Some("the time to live went down by another number than one");
+    }
+    if !left.ip_right {
+        return Some("the IPv4 checksum that left is wrong");
+    }
+    (came.transport_right && !left.transport_right)
+        .then_some("the transport checksum was right and is wrong")
+}
+
+/// Runs a frame on the host.
+///
+/// # Panics
+/// Something is wrong with the result.
+pub fn try_frame(memory: &Memory, world: &World, now: u32, room: usize, entry: Entry, frame: &[u8]) -> Run {
+    let run = run_over(memory, world, now, room, entry, frame);
+    if let Some(fault) = fault(entry, frame, &run) {
+        panic!("{entry:?}: {fault}\n{}\nframe {}", shown(&run), hex(frame));
+    }
+    run
+}
+
+/// One input of a fuzzer: a byte that names the program, one for the head room,
+/// one for the clock, then the frame.
+pub fn fuzz_one(input: &[u8]) {
+    thread_local! {
+        static STAGE: (World, Memory) = {
+            let world = World::new();
+            let memory = Memory::private(world.geometry.sizes).expect("memory");
+            world.install(&memory);
+            (world, memory)
+        };
+    }
+    let [entry, room, now, frame @ ..] = input else {
+        return;
+    };
+    STAGE.with(|(world, memory)| {
+        let entry = ENTRIES[usize::from(*entry) % ENTRIES.len()];
+        try_frame(memory, world, u32::from(*now), usize::from(*room), entry, frame);
+    });
+}
+
+/// Gives and takes all blocks again: the next frames find empty ones.
+///
+/// # Panics
+/// A block is refused.
+pub fn refresh(memory: &Memory, world: &World) {
+    for grant in &world.grants {
+        install::withdraw(memory, &world.geometry, grant);
+    }
+    world.install(memory);
+}
+
+/// The frame with addresses (and, where it has tags, VLANs) that the world
+/// knows, and a right header checksum, so that it gets further than the first
+/// checks. `None` if it is no IPv4.
+#[must_use]
+pub fn at_home_here(frame: &[u8], entry: Entry, outward: bool) -> Option<Vec<u8>> {
+    let mut frame = frame.to_vec();
+    let mut ip = 14;
+    let word = |frame: &[u8], at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
+    let vlans = match outward {
+        true => [[INSIDE_VLAN, 0], INSIDE_QINQ],
+        false => [[OUTSIDE_VLAN, 0], OUTSIDE_QINQ],
+    };
+    let mut tags = 0;
+    while matches!(word(&frame, ip - 2)?, 0x8100 | 0x88a8) && tags < 2 {
+        tags += 1;
+        ip += 4;
+    }
+    for tag in 0..tags {
+        let at = 14 + 4 * tag;
+        let tci = word(&frame, at)? & 0xf000 | vlans[tags - 1][tag];
+        frame.get_mut(at..at + 2)?.copy_from_slice(&tci.to_be_bytes());
+    }
+    if word(&frame, ip - 2)? != 0x0800 {
+        return None;
+    }
+    let inside = match entry {
+        Entry::Vlan => subscriber::SIX_BLOCKS,
+        Entry::Inside | Entry::Outside => subscriber::LARGE,
+    };
+    let (source, destination) = match outward {
+        true => (inside, remote::PLAIN),
+        false => (remote::PLAIN, POOL[1]),
+    };
+    frame.get_mut(ip + 12..ip + 16)?.copy_from_slice(&source.octets());
+    frame.get_mut(ip + 16..ip + 20)?.copy_from_slice(&destination.octets());
+    sum_again(&mut frame, ip)?;
+    Some(frame)
+}
+
+/// Writes the right IPv4 header checksum, with foreign arithmetic.
+pub fn sum_again(frame: &mut [u8], ip: usize) -> Option<()> {
+    let length = usize::from(*frame.get(ip)? & 0xf) * 4;
+    frame.get_mut(ip + 10..ip + 12)?.fill(0);
+    let header = frame.get(ip..ip + length.max(20))?;
+    let sum = etherparse::checksum::Sum16BitWords::new().add_slice(header);
+    let checksum = sum.ones_complement().to_ne_bytes();
+    frame.get_mut(ip + 10..ip + 12)?.copy_from_slice(&checksum);
+    Some(())
+}
