@@ -110,7 +110,8 @@ pub const KERNEL_HOP: MapSpec = other(
     size_of::<NextHopEntry>(),
     1,
 );
-pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 4, 64);
+/// Interfaces to redirect to; a value is an ifindex and a program (none).
+pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 8, 64);
 /// AF_XDP sockets by `socket_base + receive queue`.
 pub const SOCKETS: MapSpec = other("SOCKETS", MapKind::XskMap, 4, 4, 2 * QUEUES_PER_DEVICE);
 /// Ring of [`crate::event::Event`] records; `entries` is its size in bytes.

@@ -271,17 +271,15 @@ fn elsewhere<T: Tables>(
         Protocol::Tcp => tcp_state::first(transport.flags),
         Protocol::Udp | Protocol::Icmp => SlotState::Open,
     };
-    open::open(
-        tables,
-        open::Flow {
-            subscriber,
-            protocol: transport.protocol,
-            inside_port: transport.source_port,
-            remote,
-            state,
-            tick,
-        },
-    )
+    let flow = open::Flow {
+        subscriber,
+        protocol: transport.protocol,
+        inside_port: transport.source_port,
+        remote,
+        state,
+        tick,
+    };
+    open::open(tables, flow, transport.flags)
 }
 
 /// The next hop, if it lies on the other side.

@@ -72,6 +72,11 @@ pub trait Tables {
     fn search(&self, flow: open::Flow) -> search::Searched {
         search::search(self, flow)
     }
+    /// See [`open::renew`].
+    #[inline(always)]
+    fn renew(&self, flow: open::Flow, flags: u8, port: u16, slab_line: u32) -> bool {
+        open::renew(self, flow, flags, port, slab_line)
+    }
     /// See [`open::claim`].
     #[inline(always)]
     fn claim(&self, flow: open::Flow, candidate: search::Candidate) -> bool {

@@ -209,6 +209,13 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn renew(&self, flow: open::Flow, flags: u8, port: u16, slab_line: u32) -> bool {
+        let tick = u64::from(flow.tick) | u64::from(flags) << 32;
+        let found = u64::from(port) | u64::from(slab_line) << 16;
+        cgn_renew(flow.pack(), flow.remote, tick, found) != 0
+    }
+
+    #[inline(always)]
     fn claim(&self, flow: open::Flow, candidate: search::Candidate) -> bool {
         cgn_claim(flow.pack(), flow.remote, u64::from(flow.tick), candidate.0) != 0
     }
@@ -246,6 +253,14 @@ extern "C" fn cgn_search(flow: u64) -> u64 {
 extern "C" fn cgn_is_alone(flow: u64, own: u64) -> u64 {
     let flow = open::Flow::unpack(flow, 0, 0);
     u64::from(search::is_alone(&DETACHED, flow, search::Candidate(own)))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_renew(flow: u64, remote: u64, tick: u64, found: u64) -> u64 {
+    let flow = open::Flow::unpack(flow, remote, tick as u32);
+    let (flags, port) = ((tick >> 32) as u8, found as u16);
+    u64::from(open::renew(&DETACHED, flow, flags, port, (found >> 16) as u32))
 }
 
 #[unsafe(no_mangle)]

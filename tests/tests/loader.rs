@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use cgn_common::layout::MAPS;
+use cgn_common::layout::{self, MAPS};
 use cgn_tests::skip;
 use cgn_user::dataplane::load::{Entry, OBJECT};
+use libbpf_rs::btf::types::Struct;
+use libbpf_rs::btf::{Btf, HasSize as _};
 use libbpf_rs::{MapCore as _, ObjectBuilder, ProgramType};
 
 #[test]
@@ -30,6 +32,33 @@ fn libbpf_reads_the_maps_of_the_layout() {
         })
         .collect();
     assert_eq!(stated, wanted);
+}
+
+/// Structures are told apart by name in BTF; each has the layout's size there.
+#[test]
+fn libbpf_reads_structures_of_the_layout_s_sizes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../cgn-user/bpf/cgn.bpf.o");
+    let btf = Btf::from_path(path).expect("the object has BTF");
+    let sizes = [
+        ("Settings", size_of::<layout::Settings>()),
+        ("Page", size_of::<layout::Page>()),
+        ("Subscriber", size_of::<layout::Subscriber>()),
+        ("External", size_of::<layout::External>()),
+        ("BlockEntry", size_of::<layout::BlockEntry>()),
+        ("Line", size_of::<layout::Line>()),
+        ("RouteLine", size_of::<layout::RouteLine>()),
+        ("NextHopEntry", size_of::<layout::NextHopEntry>()),
+        ("Link", size_of::<layout::Link>()),
+        ("VlanKey", size_of::<layout::VlanKey>()),
+        ("VlanRole", size_of::<layout::VlanRole>()),
+        ("Counters", size_of::<cgn_common::counters::Counters>()),
+    ];
+    for (name, size) in sizes {
+        let found: Struct<'_> = btf
+            .type_by_name(name)
+            .unwrap_or_else(|| panic!("no structure {name}"));
+        assert_eq!(found.size(), size, "{name}");
+    }
 }
 
 #[test]

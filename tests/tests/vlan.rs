@@ -29,13 +29,13 @@ fn two_tags_inside() {
 }
 
 #[test]
-fn two_tags_on_each_side() {
-    both_sides_on_one_interface("two_tags_on_each_side", &[100, 10], &[100, 11], "auto");
-}
-
-#[test]
-fn one_tag_in_generic_mode() {
-    both_sides_on_one_interface("one_tag_in_generic_mode", &[10], &[20], "generic");
+fn two_tags_on_each_side_in_generic_mode() {
+    both_sides_on_one_interface(
+        "two_tags_on_each_side_in_generic_mode",
+        &[100, 10],
+        &[100, 11],
+        "generic",
+    );
 }
 
 fn both_sides_on_one_interface(
@@ -47,16 +47,12 @@ fn both_sides_on_one_interface(
     if !skip::is_root(test) {
         return;
     }
-    if !has_vlan_devices() {
+    if let Err(error) = try_vlan_device() {
         // The guest's kernel has them: there it is a fault.
-        assert!(
-            std::env::var_os("CGN_VM").is_none(),
-            "no VLAN devices in the guest"
-        );
-        skip::skip(
-            test,
-            "no VLAN devices (8021q) in this kernel; `cargo xtask test --kernel 6.1` has them",
-        );
+        assert!(!is_guest(), "{error:#}");
+        let reason =
+            "no VLAN devices (8021q) in this kernel; `cargo xtask test --kernel 6.1` has them";
+        skip::skip(test, reason);
         return;
     }
     let plan = Plan {
@@ -70,12 +66,25 @@ fn both_sides_on_one_interface(
     }
 }
 
-/// Tries to make one: the module may have to be loaded for it.
-fn has_vlan_devices() -> bool {
+fn is_guest() -> bool {
+    std::env::var_os("CGN_VM").is_some()
+}
+
+/// Makes a VLAN device in a namespace that ends at once.
+fn try_vlan_device() -> Result<()> {
+    if is_guest() {
+        // Its kernel looks for modprobe in the initial file system, where there is none.
+        let mut modprobe = Command::new("modprobe");
+        run_to_end(
+            modprobe.args(["-a", "veth", "8021q", "bridge"]),
+            PATIENCE_SECS,
+        )?;
+    }
     let mut command = Command::new("unshare");
     command.args(["--net", "sh", "-c"]);
-    command.arg("ip link set lo up && ip link add link lo name v1 type vlan id 1");
-    run_to_end(&mut command, PATIENCE_SECS).is_ok()
+    command
+        .arg("ip link add v0 type veth peer name v1 && ip link add link v0 name v2 type vlan id 1");
+    run_to_end(&mut command, PATIENCE_SECS).map(drop)
 }
 
 fn send_all_sorts(lab: &Lab, xdp_mode: &'static str) -> Result<()> {

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds the bench program optimised and runs it.
+//! `cargo xtask bench`: builds the bench program and the daemon optimised, and runs it.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -25,6 +25,15 @@ pub fn run(args: &Args) -> Result<()> {
         "cgn-tests",
         "--bin",
         "cgn-bench",
+        "--package",
+        "cgn-user",
+        "--bin",
+        "cgn",
     ]))?;
-    step::run(Command::new(workspace::target_dir().join("release/cgn-bench")).args(&args.args))
+    let built = |name: &str| workspace::target_dir().join("release").join(name);
+    step::run(
+        Command::new(built("cgn-bench"))
+            .args(&args.args)
+            .env("CGN_BIN", built("cgn")),
+    )
 }

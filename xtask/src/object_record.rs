@@ -85,7 +85,8 @@ impl Record {
     /// Writes the record beside the object.
     pub fn write(&self, root: &Path, artifact: &Artifact) -> Result<()> {
         let path = root.join(artifact.record);
-        fs::write(&path, self.to_text(artifact)).with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&path, self.to_text(artifact))
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Compares with the files on disk and returns a sentence for each difference.

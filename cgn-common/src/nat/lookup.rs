@@ -64,7 +64,7 @@ pub fn at_home<'t, T: Tables>(
 
 /// Slot of an external port: its index is the port.
 #[inline(always)]
-pub fn by_port<'t, T: Tables>(
+pub fn by_port<'t, T: Tables + ?Sized>(
     tables: &'t T,
     slab_line: u32,
     protocol: Protocol,

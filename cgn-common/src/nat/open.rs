@@ -18,7 +18,7 @@
 //! Nobody waits for anybody: after [`TRIES`] lost races the packet is dropped
 //! as `contended`, and its retry finds the winner's mapping.
 
-use super::lookup::set_remote;
+use super::lookup::{by_port, refresh_outbound, set_remote};
 use super::place::Place;
 use super::search::{Candidate, Outcome};
 use super::walk::Spill;
@@ -98,15 +98,21 @@ impl Settled {
     }
 }
 
-/// External port of `flow`'s mapping, which is found or opened.
+/// External port of `flow`'s mapping, which is found or opened. `flags` are
+/// those of a TCP segment.
 ///
 /// # Errors
 /// Why there is none: a reason to punt or to drop.
 #[inline(always)]
-pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Result<u16, Reason> {
+pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow, flags: u8) -> Result<u16, Reason> {
     for _ in 0..TRIES {
         match tables.search(flow).outcome() {
-            Outcome::Port(port) => return Ok(port),
+            Outcome::Found { port, slab_line } => {
+                // False if it ended a moment ago: search again.
+                if tables.renew(flow, flags, port, slab_line) {
+                    return Ok(port);
+                }
+            }
             Outcome::Refused(reason) => return Err(reason),
             Outcome::Race => {}
             Outcome::Free(candidate) => {
@@ -120,6 +126,31 @@ pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Result<u16, Reason> {
         }
     }
     Err(Reason::Contended)
+}
+
+/// Refreshes a mapping that was found by the search, as the fast path does
+/// with those at home. False if it ended meanwhile.
+#[inline(always)]
+pub fn renew<T: Tables + ?Sized>(
+    tables: &T,
+    flow: Flow,
+    flags: u8,
+    port: u16,
+    slab_line: u32,
+) -> bool {
+    let Some(head) = tables.line(slab_line) else {
+        return false;
+    };
+    let block = head.0[header::BLOCK].load();
+    let offset = u32::from(port.wrapping_sub(block as u16));
+    let shift = (block >> 16) as u32 & 0xff;
+    let flags = (flow.protocol == Protocol::Tcp).then_some(flags);
+    match by_port(tables, slab_line, flow.protocol, shift, offset) {
+        Some(slot) if slot.key.inside_port() == flow.inside_port => {
+            refresh_outbound(&slot, flow.remote, flags, flow.tick)
+        }
+        _ => false,
+    }
 }
 
 /// Step 2: reserves a port of the block and claims the slot as tentative.

@@ -54,8 +54,8 @@ pub struct Searched(pub u64);
 /// A [`Searched`], unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The mapping is there, with this external port.
-    Port(u16),
+    /// The mapping is there, in the block whose slab begins at this line.
+    Found { port: u16, slab_line: u32 },
     /// It is not there; this slot is free.
     Free(Candidate),
     /// It is just being opened by another processor.
@@ -68,8 +68,8 @@ impl Searched {
     const KIND: u32 = 60;
 
     #[inline(always)]
-    const fn port(port: u16) -> Self {
-        Self(1 << Self::KIND | port as u64)
+    const fn found(port: u16, slab_line: u32) -> Self {
+        Self(1 << Self::KIND | port as u64 | (slab_line as u64) << 16)
     }
     #[inline(always)]
     const fn free(candidate: Candidate) -> Self {
@@ -84,7 +84,10 @@ impl Searched {
     #[must_use]
     pub const fn outcome(self) -> Outcome {
         match self.0 >> Self::KIND {
-            1 => Outcome::Port(self.0 as u16),
+            1 => Outcome::Found {
+                port: self.0 as u16,
+                slab_line: (self.0 >> 16) as u32,
+            },
             2 => Outcome::Free(Candidate(self.0 & !(0xf << Self::KIND))),
             3 => Outcome::Race,
             _ => Outcome::Refused(match self.0 as u8 {
@@ -124,7 +127,8 @@ pub fn search<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Searched {
         };
         let found = scope.walk(block, NO_SLOT, candidate == 0);
         if found.is_live() {
-            return Searched::port(block.first_port() + found.slot() as u16);
+            let port = block.first_port() + found.slot() as u16;
+            return Searched::found(port, block.slab_line());
         }
         if found.is_tentative() {
             return Searched::RACE;

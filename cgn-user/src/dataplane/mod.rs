@@ -9,3 +9,6 @@ pub mod memory;
 pub mod routing;
 pub mod sweep;
 pub mod tables;
+
+#[cfg(test)]
+mod tests;

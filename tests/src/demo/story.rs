@@ -102,8 +102,8 @@ impl Story {
 
     pub fn throughput(&self, throughput: Throughput) {
         self.line(format_args!(
-            "  throughput {:.0} Mbit/s out, {:.0} Mbit/s in (two programs, four kernels' worth of \
-             networks and the CGN share this machine's processors)",
+            "  throughput {:.0} Mbit/s out, {:.0} Mbit/s in, with hosts, routers and CGN on this one \
+             machine's processors",
             throughput.outbound_mbps, throughput.inbound_mbps
         ));
     }

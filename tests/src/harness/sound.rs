@@ -7,11 +7,12 @@ use cgn_user::dataplane::memory::Memory;
 
 use super::host::run_over;
 use super::world::{
-    INSIDE_QINQ, INSIDE_VLAN, LARGE_POOL, OUTSIDE_QINQ, OUTSIDE_VLAN, POOL, World, remote,
-    subscriber,
+    INSIDE_QINQ, INSIDE_VLAN, LARGE_POOL, OUTSIDE_QINQ, OUTSIDE_VLAN, POOL, SMALL_SHIFT, World,
+    remote, subscriber,
 };
 use super::{Ending, Run, hex, shown};
 use crate::packets::check::{judge, source_of};
+use crate::packets::{Draft, flag};
 
 /// The three programs.
 pub const ENTRIES: [Entry; 3] = [Entry::Inside, Entry::Outside, Entry::Vlan];
@@ -68,7 +69,7 @@ pub fn fuzz_one(input: &[u8]) {
         static STAGE: (World, Memory) = {
             let world = World::new();
             let memory = Memory::private(world.geometry.sizes).expect("memory");
-            world.install(&memory);
+            refresh(&memory, &world);
             (world, memory)
         };
     }
@@ -81,7 +82,8 @@ pub fn fuzz_one(input: &[u8]) {
     });
 }
 
-/// Gives and takes all blocks again: the next frames find empty ones.
+/// Gives and takes all blocks again: the next frames find empty ones, but for
+/// one subscriber's, all of whose ports are mapped.
 ///
 /// # Panics
 /// A block is refused.
@@ -90,6 +92,18 @@ pub fn refresh(memory: &Memory, world: &World) {
         install::withdraw(memory, &world.geometry, grant);
     }
     world.install(memory);
+    let server = (remote::PLAIN, 443);
+    for port in 0..1 << SMALL_SHIFT {
+        let inside = (subscriber::PLAIN, port);
+        for draft in [
+            Draft::tcp(flag::SYN, inside, server),
+            Draft::udp(inside, server),
+            Draft::ping(inside, server.0),
+        ] {
+            let run = run_over(memory, world, 0, 0, Entry::Inside, &draft.bytes());
+            assert!(matches!(run.ending, Ending::Sent { .. }), "{}", shown(&run));
+        }
+    }
 }
 
 /// The frame with addresses (and, where it has tags, VLANs) that the world

@@ -1,5 +1,6 @@
 //! A network namespace: sockets and processes inside it.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -97,6 +98,16 @@ impl Namespace {
             bail!("ip -n {} refused: {}\n{lines}", self.name, said.trim());
         }
         Ok(())
+    }
+
+    /// Whether there is a device of this name.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered.
+    pub fn has_device(&self, name: &str) -> Result<bool> {
+        let name = CString::new(name).context("the device's name has a zero in it")?;
+        // SAFETY: a string that ends in zero.
+        self.within(|| Ok(unsafe { libc::if_nametoindex(name.as_ptr()) } != 0))
     }
 
     /// Sets `/proc/sys/net/KEY` of this namespace. A key that the kernel lacks is passed over.

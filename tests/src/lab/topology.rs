@@ -57,6 +57,11 @@ pub mod address {
     }
 }
 
+/// Largest IPv4 packet, and the same with room for two VLAN tags: a device takes frames with one
+/// tag more than its MTU says, not with two.
+const MTU: u32 = 1500;
+const TRUNK_MTU: u32 = MTU + 8;
+
 /// How the CGN is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trunk<'a> {
@@ -261,6 +266,7 @@ impl Lab {
             (&self.access, "switch"),
             (&self.internet, "trunk"),
         ] {
+            namespace.ip(&format!("link set {device} mtu {TRUNK_MTU}\n"))?;
             plain(namespace, device)?;
             // A tag that is left to the device is not in the frame that XDP sees.
             let tags = ["txvlan", "off", "tx-vlan-stag-hw-insert", "off"];
@@ -345,18 +351,21 @@ fn vlan(namespace: &Namespace, below: &str, name: &str, ids: &[u16]) -> Result<(
     let (below, id) = match *ids {
         [id] => (below.to_owned(), id),
         [outer, id] => {
-            let middle = format!("{name}-{outer}");
-            namespace.ip(&format!(
-                "link add link {below} name {middle} type vlan proto 802.1ad id {outer}\n\
-                 link set {middle} up\n"
-            ))?;
-            plain(namespace, &middle)?;
+            let middle = format!("{below}-{outer}");
+            // Both sides may have the same outer tag.
+            if !namespace.has_device(&middle)? {
+                namespace.ip(&format!(
+                    "link add link {below} name {middle} type vlan proto 802.1ad id {outer}\n\
+                     link set {middle} up\n"
+                ))?;
+                plain(namespace, &middle)?;
+            }
             (middle, id)
         }
         _ => bail!("{ids:?}: a frame has one or two VLAN tags"),
     };
     namespace.ip(&format!(
-        "link add link {below} name {name} type vlan id {id}\nlink set {name} up\n"
+        "link add link {below} name {name} mtu {MTU} type vlan id {id}\nlink set {name} up\n"
     ))?;
     plain(namespace, name)
 }

@@ -55,7 +55,7 @@ pub fn judge(frame: &[u8]) -> Option<Judged> {
             }
             let [a, b, ..] = icmp.bytes5to8();
             let id = u16::from_be_bytes([a, b]);
-            ((id, id), icmp_right(icmp.slice()))
+            ((id, id), sums_to_nothing(icmp.slice()))
         }
         TransportSlice::Icmpv6(_) | TransportSlice::Igmp(_) => return None,
     };
@@ -64,14 +64,14 @@ pub fn judge(frame: &[u8]) -> Option<Judged> {
         destination: destination.into(),
         ttl: header.ttl(),
         ports,
-        ip_right: header.header_checksum() == header.to_header().calc_header_checksum(),
+        ip_right: sums_to_nothing(header.slice()),
         transport_right,
     })
 }
 
-/// Sums the whole message, as a receiver does.
-fn icmp_right(message: &[u8]) -> bool {
-    let sum = etherparse::checksum::Sum16BitWords::new().add_slice(message);
+/// Sums header or message with its checksum, as a receiver does.
+fn sums_to_nothing(bytes: &[u8]) -> bool {
+    let sum = etherparse::checksum::Sum16BitWords::new().add_slice(bytes);
     sum.ones_complement() == 0
 }
 

@@ -11,7 +11,10 @@ struct Clone(PathBuf);
 impl Clone {
     fn new(name: &str) -> Self {
         let root = std::env::temp_dir().join(format!("cgn-xtask-{name}-{}", std::process::id()));
-        for path in BUILD_FILES.iter().chain(&[OURS.object, "cgn-common/src/lib.rs"]) {
+        for path in BUILD_FILES
+            .iter()
+            .chain(&[OURS.object, "cgn-common/src/lib.rs"])
+        {
             let file = root.join(path);
             fs::create_dir_all(file.parent().expect("has a folder")).expect("make folder");
             fs::write(file, path).expect("write file");

@@ -1,0 +1,189 @@
+use cgn_common::layout::{
+    Line, SlotKey, SlotState, Used, bucket_line, buckets, header, peer,
+};
+use cgn_common::nat::place::Place;
+use cgn_common::verdict::Protocol;
+
+use super::super::install::give;
+use super::super::memory::Memory;
+use super::super::sweep::{Swept, Timers, sweep_slab};
+use super::{INSIDE, grant, small};
+
+/// All different, so that a wrong one is seen.
+const TIMERS: Timers = Timers {
+    udp: 1000,
+    icmp: 200,
+    tcp_established: 30_000,
+    tcp_opening: 700,
+    tcp_closing: 900,
+    hold: 400,
+};
+
+/// A slab with one block, and ways to put slots into it.
+struct Slab {
+    memory: Memory,
+    line: u32,
+    secret: u64,
+}
+
+impl Slab {
+    fn new() -> Self {
+        let (geometry, memory) = small();
+        give(&memory, &geometry, &grant(0), 0, 0).expect("free");
+        let index = geometry.subscriber_index(INSIDE).expect("known");
+        let subscriber = memory.subscribers.get(index).expect("in the table");
+        let secret = subscriber.secret.load();
+        let line = geometry.slab_line(0, 0);
+        Self { memory, line, secret }
+    }
+
+    fn bucket(&self, protocol: Protocol, bucket: u32) -> &Line {
+        let line = bucket_line(self.line, protocol, 6) + bucket;
+        self.memory.slabs.get(line).expect("in the slab")
+    }
+
+    fn used(&self) -> Used {
+        Used(self.memory.slabs.get(self.line).expect("a slab").0[header::USED].load())
+    }
+
+    fn home(&self, protocol: Protocol, port: u16) -> u32 {
+        Place::new(self.secret, protocol, port).bucket(6)
+    }
+
+    /// Writes a slot `further` buckets behind its home, with all its counts.
+    fn put(&self, protocol: Protocol, key: SlotKey, further: u32) -> (u32, usize) {
+        let home = self.home(protocol, key.inside_port());
+        let bucket = (home + further) % buckets(6);
+        let line = self.bucket(protocol, bucket);
+        let free = (0..4).find(|at| line.0[2 * at].load() == 0).expect("room");
+        for passed in 0..further {
+            let passed = self.bucket(protocol, (home + passed) % buckets(6));
+            passed.0[1].add(peer::ONE_OVERFLOW);
+        }
+        line.0[2 * free].store(key.0);
+        line.0[2 * free + 1].add(peer::remote(0x0808_0808, 53));
+        let head = self.memory.slabs.get(self.line).expect("a slab");
+        head.0[header::USED].add(Used::one(protocol));
+        (bucket, free)
+    }
+
+    fn key(&self, protocol: Protocol, at: (u32, usize)) -> SlotKey {
+        SlotKey(self.bucket(protocol, at.0).0[2 * at.1].load())
+    }
+
+    fn sweep(&self, now: u32) -> Swept {
+        sweep_slab(&self.memory, self.line, now, &TIMERS)
+    }
+}
+
+#[test]
+fn every_state_ends_after_its_own_timer_and_is_then_held() {
+    use Protocol::{Icmp, Tcp, Udp};
+    use SlotState as S;
+    let cases = [
+        (Udp, S::Open, false, TIMERS.udp),
+        (Icmp, S::Open, false, TIMERS.icmp),
+        (Tcp, S::TcpInit, false, TIMERS.tcp_opening),
+        (Tcp, S::TcpEstablished, false, TIMERS.tcp_established),
+        // Half closed: the other half may go on for long (RFC 7857 section 2.2).
+        (Tcp, S::TcpInsideFin, false, TIMERS.tcp_established),
+        (Tcp, S::TcpOutsideFin, false, TIMERS.tcp_established),
+        (Tcp, S::TcpClosing, false, TIMERS.tcp_closing),
+        (Tcp, S::TcpTransitory, false, TIMERS.tcp_closing),
+        // One session's state says nothing about the others.
+        (Tcp, S::TcpInit, true, TIMERS.tcp_established),
+        (Tcp, S::TcpTransitory, true, TIMERS.tcp_established),
+    ];
+    // Also across the end of the tick counter.
+    for seen in [5, 1_000_000, u32::MAX - 10] {
+        for (protocol, state, shared, timeout) in cases {
+            let slab = Slab::new();
+            let shared = if shared { SlotKey::SHARED } else { 0 };
+            let key = SlotKey(SlotKey::new(7, state, seen).0 | shared);
+            let at = slab.put(protocol, key, 0);
+            let what = format!("{protocol:?} {state:?} {shared:#x} seen {seen}");
+            let swept = slab.sweep(seen.wrapping_add(timeout - 1));
+            assert_eq!(swept.live[protocol as usize], 1, "{what}: not yet");
+            assert_eq!(slab.key(protocol, at), key, "{what}: untouched");
+            let end = seen.wrapping_add(timeout);
+            let swept = slab.sweep(end);
+            assert_eq!((swept.expired[protocol as usize], swept.held), (1, 1), "{what}");
+            let held = slab.key(protocol, at);
+            assert_eq!((held.state(), held.last_seen()), (SlotState::Held as u64, end), "{what}");
+            assert_eq!(held.inside_port(), 7, "{what}");
+            assert_eq!(slab.used().of(protocol), 1, "{what}: a held port is in use");
+            let swept = slab.sweep(end.wrapping_add(TIMERS.hold - 1));
+            assert_eq!((swept.held, swept.freed), (1, 0), "{what}: still held");
+            let swept = slab.sweep(end.wrapping_add(TIMERS.hold));
+            assert_eq!((swept.held, swept.freed), (0, 1), "{what}: free");
+            assert!(slab.key(protocol, at).is_free() && slab.used() == Used(0), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_slot_stamped_a_moment_after_the_sweep_read_the_clock_is_young() {
+    let slab = Slab::new();
+    let at = slab.put(Protocol::Udp, SlotKey::new(7, SlotState::Open, 101), 0);
+    let swept = slab.sweep(100);
+    assert_eq!(swept.live, [0, 1, 0]);
+    assert!(slab.key(Protocol::Udp, at).is_live());
+}
+
+#[test]
+fn a_freed_slot_takes_back_every_count_of_its_way() {
+    for further in [0, 1, 5, 15] {
+        let slab = Slab::new();
+        let key = SlotKey::new(4711, SlotState::Held, 0);
+        let at = slab.put(Protocol::Tcp, key, further);
+        assert_eq!(slab.sweep(TIMERS.hold).freed, 1, "{further} buckets further");
+        for bucket in 0..buckets(6) {
+            let line = slab.bucket(Protocol::Tcp, bucket);
+            assert_eq!(peer::overflow(line.0[1].load()), 0, "bucket {bucket}");
+        }
+        let peer_word = slab.bucket(Protocol::Tcp, at.0).0[2 * at.1 + 1].load();
+        assert_eq!(peer_word & peer::REMOTE, 0, "the remote endpoint is forgotten");
+        assert_eq!(slab.used(), Used(0));
+    }
+}
+
+#[test]
+fn a_freed_slot_leaves_the_counts_of_others_alone() {
+    let slab = Slab::new();
+    let old = SlotKey::new(1, SlotState::Held, 0);
+    let home = slab.home(Protocol::Udp, 1);
+    let same_home = (2..).find(|port| slab.home(Protocol::Udp, *port) == home);
+    let young = SlotKey::new(same_home.expect("some"), SlotState::Open, 500);
+    slab.put(Protocol::Udp, old, 3);
+    let stays = slab.put(Protocol::Udp, young, 2);
+    let swept = slab.sweep(500);
+    assert_eq!((swept.freed, swept.live), (1, [0, 1, 0]));
+    for (passed, count) in [(0, 1), (1, 1), (2, 0), (3, 0)] {
+        let line = slab.bucket(Protocol::Udp, (home + passed) % buckets(6));
+        assert_eq!(peer::overflow(line.0[1].load()), count, "{passed} further");
+    }
+    assert!(slab.key(Protocol::Udp, stays).is_live());
+    assert_eq!(slab.used().of(Protocol::Udp), 1);
+}
+
+#[test]
+fn a_claim_that_was_abandoned_is_freed_and_a_fresh_one_is_not() {
+    let slab = Slab::new();
+    let at = slab.put(Protocol::Udp, SlotKey::new(9, SlotState::Tentative, 100), 2);
+    for now in [100, 101, 115] {
+        assert_eq!(slab.sweep(now).freed, 0);
+        assert_eq!(slab.key(Protocol::Udp, at).state(), SlotState::Tentative as u64, "at {now}");
+    }
+    let swept = slab.sweep(116);
+    assert_eq!((swept.live, swept.held), ([0; 3], 0));
+    assert!(slab.key(Protocol::Udp, at).is_free());
+    assert_eq!(slab.used(), Used(0));
+}
+
+#[test]
+fn an_empty_slab_and_one_that_does_not_exist_are_swept_in_no_time() {
+    let slab = Slab::new();
+    assert_eq!(slab.sweep(1_000_000), Swept::default());
+    let beyond = sweep_slab(&slab.memory, u32::MAX, 0, &TIMERS);
+    assert_eq!(beyond, Swept::default());
+}

@@ -1,0 +1,283 @@
+//! Random sequences of packets, time, sweeps and blocks, against a NAT so plain
+//! that it can be read at a glance.
+
+mod reference;
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use cgn_common::verdict::{Protocol, Reason};
+use cgn_tests::harness::host::run_over;
+use cgn_tests::harness::world::{POOL, SMALL_SHIFT, World, remote};
+use cgn_tests::harness::{Ending, Run, audit, shown, slots};
+use cgn_tests::packets::check::judge;
+use cgn_tests::packets::{Draft, flag};
+use cgn_user::dataplane::install::{self, Grant};
+use cgn_user::dataplane::load::Entry;
+use cgn_user::dataplane::memory::Memory;
+use cgn_user::dataplane::sweep::{Swept, sweep_slab};
+use proptest::prelude::*;
+use reference::{Endpoint, Reference, Segment, TIMERS};
+
+/// Subscribers of the world's first pool that begin without a block.
+const INSIDE: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 64, 0, 8),
+    Ipv4Addr::new(100, 64, 0, 9),
+    Ipv4Addr::new(100, 64, 0, 10),
+];
+const REMOTES: [Endpoint; 3] = [
+    (remote::PLAIN, 443),
+    (remote::PLAIN, 80),
+    (remote::OTHER, 443),
+];
+const FLAGS: [u8; 6] = [
+    flag::SYN,
+    flag::SYN | flag::ACK,
+    flag::ACK,
+    flag::FIN | flag::ACK,
+    flag::RST,
+    flag::RST | flag::ACK,
+];
+
+/// Numbers are taken modulo what there is.
+#[derive(Clone, Debug)]
+enum Step {
+    /// From inside: subscriber, protocol, port, remote, flags.
+    Out(usize, usize, u16, usize, usize),
+    /// Fills a subscriber's ports from this one on.
+    Fill(usize, usize, u16),
+    /// From outside to an external port that was once given: which, protocol, remote, flags.
+    In(usize, usize, usize, usize),
+    /// From outside to any port.
+    Guess(u16, usize),
+    /// The clock goes on, in ticks.
+    Wait(u32),
+    Sweep,
+    Give(usize),
+    /// Tries to take back one of a subscriber's blocks.
+    Take(usize, usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    use Step::{Fill, Give, Guess, In, Out, Sweep, Take, Wait};
+    let small = 0..6_usize;
+    prop_oneof![
+        12 => (small.clone(), small.clone(), 0..12_u16, small.clone(), small.clone())
+            .prop_map(|(s, p, port, r, f)| Out(s, p, port, r, f)),
+        1 => (small.clone(), small.clone(), 100..200_u16).prop_map(|(s, p, n)| Fill(s, p, n)),
+        8 => (any::<usize>(), small.clone(), small.clone(), small.clone())
+            .prop_map(|(e, p, r, f)| In(e, p, r, f)),
+        1 => (1000..3000_u16, small.clone()).prop_map(|(port, p)| Guess(port, p)),
+        4 => (1..120_u32).prop_map(Wait),
+        4 => Just(Sweep),
+        3 => small.clone().prop_map(Give),
+        2 => (small.clone(), small).prop_map(|(s, b)| Take(s, b)),
+    ]
+}
+
+/// The tables and the plain NAT, side by side.
+struct Pair {
+    world: World,
+    memory: Memory,
+    reference: Reference,
+    now: u32,
+    /// Blocks in the hands of each subscriber.
+    grants: Vec<Vec<Grant>>,
+    free_slabs: BTreeSet<u32>,
+    /// External endpoints that were ever given.
+    known: Vec<Endpoint>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let world = World::new();
+        let memory = Memory::private(world.geometry.sizes).expect("memory");
+        world.install(&memory);
+        Self {
+            world,
+            memory,
+            reference: Reference::default(),
+            now: u32::MAX - 300,
+            grants: vec![Vec::new(); INSIDE.len()],
+            free_slabs: (40..64).collect(),
+            known: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Out(subscriber, protocol, port, to, flags) => {
+                self.out(subscriber, protocol, port, to, FLAGS[flags % FLAGS.len()]);
+            }
+            Step::Fill(subscriber, protocol, from) => {
+                for port in from..from + 70 {
+                    self.out(subscriber, protocol, port, 0, flag::SYN);
+                }
+            }
+            Step::In(which, protocol, from, flags) => {
+                if !self.known.is_empty() {
+                    let external = self.known[which % self.known.len()];
+                    self.inbound(external, protocol, from, FLAGS[flags % FLAGS.len()]);
+                }
+            }
+            Step::Guess(port, protocol) => self.inbound((POOL[1], port), protocol, 0, flag::SYN),
+            Step::Wait(ticks) => self.now = self.now.wrapping_add(ticks),
+            Step::Sweep => self.sweep(),
+            Step::Give(subscriber) => self.give(subscriber % INSIDE.len()),
+            Step::Take(subscriber, block) => self.take(subscriber % INSIDE.len(), block),
+        }
+    }
+
+    fn draft(protocol: Protocol, flags: u8, from: Endpoint, to: Endpoint) -> Draft {
+        match protocol {
+            Protocol::Tcp => Draft::tcp(flags, from, to),
+            Protocol::Udp => Draft::udp(from, to),
+            Protocol::Icmp => Draft::ping(from, to.0),
+        }
+    }
+
+    fn run(&self, entry: Entry, draft: &Draft) -> Run {
+        run_over(&self.memory, &self.world, self.now, 0, entry, &draft.bytes())
+    }
+
+    fn out(&mut self, subscriber: usize, protocol: usize, port: u16, to: usize, flags: u8) {
+        let subscriber = subscriber % INSIDE.len();
+        let protocol = Protocol::ALL[protocol % 3];
+        let (inside, to) = ((INSIDE[subscriber], port), REMOTES[to % REMOTES.len()]);
+        let segment = Segment {
+            remote: if protocol == Protocol::Icmp { (to.0, 0) } else { to },
+            flags,
+        };
+        let run = self.run(Entry::Inside, &Self::draft(protocol, flags, inside, to));
+        let external = judge(&run.bytes).map(|j| (j.source, j.ports.0));
+        if let Some(known) = self.reference.external_of(inside, protocol) {
+            assert_eq!(external, Some(known), "the mapping is stable\n{}", shown(&run));
+            assert_eq!(run.counters.created, [0; 3]);
+            return self.reference.refresh_out(inside, protocol, segment, self.now);
+        }
+        let blocks = &self.grants[subscriber];
+        let used = self.reference.ports_used(inside.0, protocol);
+        let ports = blocks.len() << SMALL_SHIFT;
+        assert!(used <= ports);
+        if used == ports {
+            let reason = match blocks.len() {
+                0 => Reason::FirstPacket,
+                6 => Reason::NoPort,
+                _ => Reason::BlockFull,
+            };
+            assert_eq!(run.ending, Ending::from(reason), "{}", shown(&run));
+            return;
+        }
+        assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
+        let external = external.expect("a packet");
+        let within = |grant: &Grant| {
+            let first = 1024 + (grant.block << SMALL_SHIFT);
+            external.0 == grant.external && external.1 >> SMALL_SHIFT == first >> SMALL_SHIFT
+        };
+        assert!(blocks.iter().any(within), "{external:?} is not theirs");
+        self.reference.open(inside, protocol, external, segment, self.now);
+        self.known.push(external);
+    }
+
+    fn inbound(&mut self, external: Endpoint, protocol: usize, from: usize, flags: u8) {
+        let protocol = Protocol::ALL[protocol % 3];
+        let from = REMOTES[from % REMOTES.len()];
+        let draft = match protocol {
+            Protocol::Icmp => Draft::pong(from.0, external),
+            _ => Self::draft(protocol, flags, from, external),
+        };
+        let run = self.run(Entry::Outside, &draft);
+        match self.reference.inside_of(external, protocol) {
+            Some(inside) => {
+                let judged = judge(&run.bytes).map(|j| (j.destination, j.ports.1));
+                assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
+                assert_eq!(judged, Some(inside), "it reaches its owner");
+                let remote = from;
+                let segment = Segment { remote, flags };
+                self.reference.refresh_in(inside, protocol, segment, self.now);
+            }
+            None => assert_eq!(run.ending, Ending::Dropped(Reason::NoMapping), "{}", shown(&run)),
+        }
+    }
+
+    fn sweep(&mut self) {
+        let mut swept = Swept::default();
+        for grant in self.grants.iter().flatten() {
+            let line = self.world.geometry.slab_line(0, grant.slab);
+            swept.merge(&sweep_slab(&self.memory, line, self.now, &TIMERS));
+        }
+        let wanted = self.reference.sweep(self.now);
+        assert_eq!(swept, wanted, "at {}", self.now);
+    }
+
+    fn give(&mut self, subscriber: usize) {
+        let slab = *self.free_slabs.first().expect("more slabs than blocks");
+        let grant = Grant {
+            inside: INSIDE[subscriber],
+            external: POOL[1],
+            pool: 0,
+            block: slab as u16 - 35,
+            slab,
+        };
+        let given = install::give(&self.memory, &self.world.geometry, &grant, 0, 0);
+        assert_eq!(given.is_ok(), self.grants[subscriber].len() < 6, "{given:?}");
+        if given.is_ok() {
+            self.free_slabs.remove(&slab);
+            self.grants[subscriber].push(grant);
+        }
+    }
+
+    fn take(&mut self, subscriber: usize, block: usize) {
+        let blocks = &mut self.grants[subscriber];
+        if blocks.is_empty() {
+            return;
+        }
+        let at = block % blocks.len();
+        let grant = blocks[at];
+        let first = 1024 + (grant.block << SMALL_SHIFT);
+        let is_empty = !self.reference.uses(grant.external, first..first + (1 << SMALL_SHIFT));
+        let taken = install::take(&self.memory, &self.world.geometry, &grant);
+        assert_eq!(taken, is_empty, "block {} of {}", grant.block, grant.inside);
+        if taken {
+            blocks.remove(at);
+            self.free_slabs.insert(grant.slab);
+        }
+    }
+
+    /// The tables hold what the plain NAT holds, and their counts are right.
+    fn compare(&self) {
+        for inside in INSIDE {
+            let index = self.world.geometry.subscriber_index(inside).expect("known");
+            let wrong = audit::contradictions(&self.memory, index);
+            assert!(wrong.is_empty(), "{inside}: {wrong:#?}");
+            for protocol in Protocol::ALL {
+                let mut stands: Vec<_> = slots(&self.memory, &self.world, inside, protocol)
+                    .into_iter()
+                    .map(|(port, m)| (m.external.1, port, m.state, m.shared, m.last_seen))
+                    .collect();
+                stands.sort_unstable();
+                let wanted = self.reference.slots(inside, protocol);
+                assert_eq!(stands, wanted, "{inside} {protocol:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn a_random_life_is_that_of_a_plain_nat(steps in proptest::collection::vec(step(), 1..150)) {
+        let mut pair = Pair::new();
+        for step in &steps {
+            pair.step(step);
+        }
+        pair.compare();
+        // Everything ends, and leaves nothing.
+        pair.now = pair.now.wrapping_add(100_000);
+        pair.sweep();
+        pair.now = pair.now.wrapping_add(TIMERS.hold);
+        pair.sweep();
+        pair.compare();
+        prop_assert!(pair.reference.is_empty());
+    }
+}

@@ -1,0 +1,206 @@
+//! The plain NAT: two maps, and the rules of the RFCs as they are written.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use cgn_common::layout::SlotState as S;
+use cgn_common::verdict::Protocol;
+use cgn_tests::packets::flag;
+use cgn_user::dataplane::sweep::{Swept, Timers};
+
+pub type Endpoint = (Ipv4Addr, u16);
+
+/// In ticks; all different.
+pub const TIMERS: Timers = Timers {
+    udp: 70,
+    icmp: 40,
+    tcp_established: 250,
+    tcp_opening: 90,
+    tcp_closing: 60,
+    hold: 50,
+};
+
+/// What a packet tells of its session.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    pub remote: Endpoint,
+    pub flags: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    inside: Endpoint,
+    remote: Endpoint,
+    state: S,
+    shared: bool,
+    last_seen: u32,
+}
+
+impl Entry {
+    fn is_live(&self) -> bool {
+        self.state != S::Held
+    }
+
+    fn timeout(&self, protocol: Protocol) -> u32 {
+        match (protocol, self.state) {
+            (Protocol::Udp, _) => TIMERS.udp,
+            (Protocol::Icmp, _) => TIMERS.icmp,
+            (Protocol::Tcp, S::TcpInit) if !self.shared => TIMERS.tcp_opening,
+            (Protocol::Tcp, S::TcpClosing | S::TcpTransitory) if !self.shared => TIMERS.tcp_closing,
+            (Protocol::Tcp, _) => TIMERS.tcp_established,
+        }
+    }
+}
+
+/// By protocol and external endpoint.
+#[derive(Default)]
+pub struct Reference {
+    entries: BTreeMap<(usize, Endpoint), Entry>,
+}
+
+impl Reference {
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn live(&mut self, inside: Endpoint, protocol: Protocol) -> Option<&mut Entry> {
+        self.entries
+            .iter_mut()
+            .find(|((p, _), e)| *p == protocol as usize && e.inside == inside && e.is_live())
+            .map(|(_, e)| e)
+    }
+
+    /// External endpoint of a live mapping.
+    pub fn external_of(&self, inside: Endpoint, protocol: Protocol) -> Option<Endpoint> {
+        self.entries
+            .iter()
+            .find(|((p, _), e)| *p == protocol as usize && e.inside == inside && e.is_live())
+            .map(|((_, external), _)| *external)
+    }
+
+    /// Inside endpoint of a live mapping.
+    pub fn inside_of(&self, external: Endpoint, protocol: Protocol) -> Option<Endpoint> {
+        let entry = self.entries.get(&(protocol as usize, external))?;
+        entry.is_live().then_some(entry.inside)
+    }
+
+    /// Ports with a mapping, or in hold.
+    pub fn ports_used(&self, inside: Ipv4Addr, protocol: Protocol) -> usize {
+        self.slots(inside, protocol).len()
+    }
+
+    /// Whether any protocol uses a port of a block.
+    pub fn uses(&self, external: Ipv4Addr, ports: Range<u16>) -> bool {
+        self.entries
+            .keys()
+            .any(|(_, (address, port))| *address == external && ports.contains(port))
+    }
+
+    /// As `(external port, inside port, state, shared, last seen)`, sorted.
+    pub fn slots(&self, inside: Ipv4Addr, protocol: Protocol) -> Vec<(u16, u16, u64, bool, u32)> {
+        let mine = |(p, _): &(usize, Endpoint), e: &Entry| {
+            *p == protocol as usize && e.inside.0 == inside
+        };
+        self.entries
+            .iter()
+            .filter(|(k, e)| mine(k, e))
+            .map(|((_, x), e)| (x.1, e.inside.1, e.state as u64, e.shared, e.last_seen))
+            .collect()
+    }
+
+    /// A new mapping, whose external port nobody may have had.
+    pub fn open(&mut self, inside: Endpoint, protocol: Protocol, external: Endpoint, by: Segment, now: u32) {
+        let state = match protocol {
+            Protocol::Tcp if by.flags & flag::SYN != 0 && by.flags & flag::RST == 0 => S::TcpInit,
+            Protocol::Tcp => S::TcpTransitory,
+            Protocol::Udp | Protocol::Icmp => S::Open,
+        };
+        let entry = Entry {
+            inside,
+            remote: by.remote,
+            state,
+            shared: false,
+            last_seen: now,
+        };
+        let before = self.entries.insert((protocol as usize, external), entry);
+        assert!(before.is_none(), "{external:?} belonged to {before:?}, and is given to {inside:?}");
+    }
+
+    /// Any packet from inside refreshes (RFC 4787 REQ-6).
+    pub fn refresh_out(&mut self, inside: Endpoint, protocol: Protocol, by: Segment, now: u32) {
+        let Some(entry) = self.live(inside, protocol) else {
+            return;
+        };
+        entry.last_seen = now;
+        if protocol != Protocol::Tcp {
+            return;
+        }
+        if entry.remote == by.remote {
+            entry.state = after(entry.state, true, by.flags);
+        } else if !entry.shared {
+            let over = matches!(entry.state, S::TcpClosing | S::TcpTransitory);
+            if over && by.flags & flag::SYN != 0 {
+                entry.remote = by.remote;
+                entry.state = S::TcpInit;
+            } else {
+                entry.shared = true;
+            }
+        }
+    }
+
+    /// From outside only TCP of a known session refreshes.
+    pub fn refresh_in(&mut self, inside: Endpoint, protocol: Protocol, by: Segment, now: u32) {
+        let Some(entry) = self.live(inside, protocol) else {
+            return;
+        };
+        let first = entry.remote == by.remote;
+        if protocol == Protocol::Tcp && (first || entry.shared) {
+            entry.last_seen = now;
+            if first {
+                entry.state = after(entry.state, false, by.flags);
+            }
+        }
+    }
+
+    /// Ends what is idle; frees what has been held.
+    pub fn sweep(&mut self, now: u32) -> Swept {
+        let mut swept = Swept::default();
+        self.entries.retain(|(protocol, _), entry| {
+            let idle = now.wrapping_sub(entry.last_seen);
+            if entry.is_live() {
+                if idle < entry.timeout(Protocol::ALL[*protocol]) {
+                    swept.live[*protocol] += 1;
+                } else {
+                    entry.state = S::Held;
+                    entry.last_seen = now;
+                    swept.expired[*protocol] += 1;
+                    swept.held += 1;
+                }
+                return true;
+            }
+            let over = idle >= TIMERS.hold;
+            swept.freed += u32::from(over);
+            swept.held += u32::from(!over);
+            !over
+        });
+        swept
+    }
+}
+
+/// RFC 7857 section 2, with resets of RFC 5382's kind: they shorten the timer.
+fn after(state: S, outbound: bool, flags: u8) -> S {
+    let (syn, fin, rst) = (flags & flag::SYN != 0, flags & flag::FIN != 0, flags & flag::RST != 0);
+    match state {
+        _ if rst => S::TcpTransitory,
+        S::TcpInit if syn && !outbound => S::TcpEstablished,
+        S::TcpClosing | S::TcpTransitory if syn && outbound => S::TcpInit,
+        S::TcpTransitory if !fin => S::TcpEstablished,
+        S::TcpInit | S::TcpEstablished | S::TcpTransitory if fin && !syn => {
+            if outbound { S::TcpInsideFin } else { S::TcpOutsideFin }
+        }
+        S::TcpInsideFin if fin && !syn && !outbound => S::TcpClosing,
+        S::TcpOutsideFin if fin && !syn && outbound => S::TcpClosing,
+        other => other,
+    }
+}
