@@ -32,6 +32,9 @@ fn captured_frames_are_handled_alike_everywhere() {
         return;
     }
     let sent = in_namespace(|| corpus::run(&mut Trial::everywhere(), &captured.samples));
-    println!("{} frames, {sent} runs were translated", captured.samples.len());
+    println!(
+        "{} frames, {sent} runs were translated",
+        captured.samples.len()
+    );
     assert!(sent > 100, "only {sent} were translated");
 }

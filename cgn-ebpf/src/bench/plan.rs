@@ -71,7 +71,10 @@ pub struct Number {
     pub offset_at: usize,
 }
 
-#[cfg_attr(target_arch = "bpf", expect(dead_code, reason = "plans are made in user space"))]
+#[cfg_attr(
+    target_arch = "bpf",
+    expect(dead_code, reason = "plans are made in user space")
+)]
 /// For exact division of numbers below 2^30 by `divisor` (at most 1024).
 #[must_use]
 pub const fn reciprocal(divisor: u64) -> u64 {

@@ -47,7 +47,7 @@ fn installed(pools: Vec<PoolShape>, subscribers: Vec<SubscriberShape>) -> (Geome
     let memory = Memory::private(geometry.sizes).expect("memory");
     let mut secret = 0;
     geometry.install(&memory, || {
-        secret += 0x9e37_79b9_7f4a_7c15;
+        secret = 0x9e37_79b9_7f4a_7c15_u64.wrapping_add(secret);
         secret
     });
     (geometry, memory)

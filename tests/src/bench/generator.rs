@@ -73,7 +73,11 @@ impl Generator {
             .map_max_entries("BENCH_HASH", entries)
             .load(OBJECT)
             .context("cannot load the bench object; it needs root and Linux 6.1 or later")?;
-        for name in Reference::ALL.map(Reference::name).iter().chain(&["bench_generator"]) {
+        for name in Reference::ALL
+            .map(Reference::name)
+            .iter()
+            .chain(&["bench_generator"])
+        {
             program(&mut ebpf, name)?.load()?;
         }
         let target = ebpf.take_map("BENCH_TARGET").context("no BENCH_TARGET")?;
@@ -99,7 +103,9 @@ impl Generator {
     /// # Errors
     /// The kernel's.
     pub fn aim(&mut self, reference: Reference) -> Result<()> {
-        let fd = program(&mut self.ebpf, reference.name())?.fd()?.try_clone()?;
+        let fd = program(&mut self.ebpf, reference.name())?
+            .fd()?
+            .try_clone()?;
         self.aim_at(&fd)
     }
 
@@ -145,7 +151,10 @@ impl Generator {
             after.next - first
         );
         let number = plan.number(first + packets);
-        let offset = self.offsets.read(number.offset_at as u32).context("no offset")?;
+        let offset = self
+            .offsets
+            .read(number.offset_at as u32)
+            .context("no offset")?;
         Ok(Run {
             chunks: self.chunks(first, packets)?,
             last_sent: plan.flow(number, offset),
@@ -211,7 +220,10 @@ fn test_run(program: &Xdp, repeat: u64, frame: &mut [u8]) -> Result<TestRunResul
 
 /// Addresses and ports of an untagged IPv4 frame.
 fn read_flow(frame: &[u8], len: u32) -> Result<Flow> {
-    ensure!(len as usize == FRAME_BYTES, "the frame became {len} bytes long");
+    ensure!(
+        len as usize == FRAME_BYTES,
+        "the frame became {len} bytes long"
+    );
     let headers = etherparse::PacketHeaders::from_ethernet_slice(&frame[..FRAME_BYTES])
         .context("the frame is no longer a packet")?;
     let Some(etherparse::NetHeaders::Ipv4(ip, _)) = headers.net else {

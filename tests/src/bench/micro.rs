@@ -82,7 +82,8 @@ pub fn measure(
             "{flows} flows, {} mappings a host",
             density.ports_per_host
         ));
-        let mut bench = Bench::new(&options.object, density, flows).context("cannot set up the tables")?;
+        let mut bench =
+            Bench::new(&options.object, density, flows).context("cannot set up the tables")?;
         rows.extend(
             bench
                 .measure(options.rounds)
@@ -240,14 +241,25 @@ impl Bench {
         if translated != packets {
             let stopped: Vec<String> = Reason::ALL
                 .iter()
-                .map(|r| (r.name(), after.reasons[*r as usize] - before.reasons[*r as usize]))
+                .map(|r| {
+                    (
+                        r.name(),
+                        after.reasons[*r as usize] - before.reasons[*r as usize],
+                    )
+                })
                 .filter(|(_, count)| *count != 0)
                 .map(|(name, count)| format!("{count} {name}"))
                 .collect();
-            bail!("{translated} of {packets} packets were translated; {}", stopped.join(", "));
+            bail!(
+                "{translated} of {packets} packets were translated; {}",
+                stopped.join(", ")
+            );
         }
         let opened = after.created[udp] - before.created[udp];
-        ensure!(opened == created, "{opened} mappings were opened, not {created}");
+        ensure!(
+            opened == created,
+            "{opened} mappings were opened, not {created}"
+        );
         Ok(())
     }
 
@@ -258,7 +270,8 @@ impl Bench {
             Direction::Outbound => (
                 (sent.source, sent.source_port),
                 (seen.source, seen.source_port),
-                (sent.destination, sent.destination_port) == (seen.destination, seen.destination_port),
+                (sent.destination, sent.destination_port)
+                    == (seen.destination, seen.destination_port),
             ),
             Direction::Inbound => (
                 (seen.destination, seen.destination_port),
@@ -274,7 +287,10 @@ impl Bench {
     }
 
     fn rows(&self, samples: &Samples) -> Vec<Row> {
-        let (out, inside) = (steady(&samples.generator_out), steady(&samples.generator_in));
+        let (out, inside) = (
+            steady(&samples.generator_out),
+            steady(&samples.generator_in),
+        );
         let row = |case, gross_ns: f64, generator_ns: f64| Row {
             case,
             flows: self.flows,

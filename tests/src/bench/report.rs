@@ -60,7 +60,9 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
         goal(
             "new mapping, 1 M flows: in established outbound packets",
             1.5,
-            find(Case::New).zip(outbound).map(|(new, out)| new.ns / out.ns),
+            find(Case::New)
+                .zip(outbound)
+                .map(|(new, out)| new.ns / out.ns),
         ),
         goal(
             "slot memory: bytes per usable port and protocol",
@@ -181,9 +183,21 @@ mod tests {
     fn a_missed_goal_is_said_to_be_missed() {
         let cases = [
             ("all are met", [110.0, 90.0, 165.0], [true, true, true]),
-            ("outbound is too slow", [111.0, 90.0, 150.0], [false, true, true]),
-            ("inbound is too slow", [110.0, 91.0, 150.0], [true, false, true]),
-            ("opening is too slow", [100.0, 90.0, 151.0], [true, true, false]),
+            (
+                "outbound is too slow",
+                [111.0, 90.0, 150.0],
+                [false, true, true],
+            ),
+            (
+                "inbound is too slow",
+                [110.0, 91.0, 150.0],
+                [true, false, true],
+            ),
+            (
+                "opening is too slow",
+                [100.0, 90.0, 151.0],
+                [true, true, false],
+            ),
         ];
         for (sentence, [out, inside, new], wanted) in cases {
             let rows = [
@@ -200,7 +214,11 @@ mod tests {
     fn a_size_that_was_not_measured_has_no_goal() {
         let mut small = row(Case::Outbound, 1.0);
         small.flows = 1;
-        assert_eq!(goals(&[small]).len(), 1, "only the memory of a slot is known");
+        assert_eq!(
+            goals(&[small]).len(),
+            1,
+            "only the memory of a slot is known"
+        );
     }
 
     #[test]

@@ -52,9 +52,10 @@ pub fn measure(sync: bool) -> Result<Figures> {
         log_sync: sync,
         ..Settings::default()
     };
-    let toml = settings
-        .toml(&lab)
-        .replace("block_ports = 64", &format!("max_blocks = {}\nblock_ports = 64", SUBSCRIBERS + 4096));
+    let toml = settings.toml(&lab).replace(
+        "block_ports = 64",
+        &format!("max_blocks = {}\nblock_ports = 64", SUBSCRIBERS + 4096),
+    );
     let mut daemon = Daemon::start_with(&lab, &toml, &cgn_program()?, &[])?;
     stay_on(daemon.process().id(), last_processor()?)?;
     let stop = AtomicBool::new(false);
@@ -106,7 +107,10 @@ fn watch(daemon: &Daemon) -> Result<(u64, f64)> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    bail!("{} of {SUBSCRIBERS} blocks after {DEADLINE:?}", allocated(daemon)?)
+    bail!(
+        "{} of {SUBSCRIBERS} blocks after {DEADLINE:?}",
+        allocated(daemon)?
+    )
 }
 
 /// Allocation records so far: each block's is written before the block is used.
@@ -120,7 +124,12 @@ fn allocated(daemon: &Daemon) -> Result<u64> {
 }
 
 /// Sends datagrams of the known subscriber and counts the answers.
-fn converse(server: SocketAddr, stop: &AtomicBool, sent: &AtomicU64, answered: &AtomicU64) -> Result<()> {
+fn converse(
+    server: SocketAddr,
+    stop: &AtomicBool,
+    sent: &AtomicU64,
+    answered: &AtomicU64,
+) -> Result<()> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect(server)?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -235,7 +244,9 @@ fn neighbour() -> Result<[u8; 6]> {
 }
 
 fn own_mac(device: &str) -> Result<[u8; 6]> {
-    let output = std::process::Command::new("ip").args(["-br", "link", "show", device]).output()?;
+    let output = std::process::Command::new("ip")
+        .args(["-br", "link", "show", device])
+        .output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     parse_mac(text.split_whitespace().nth(2).unwrap_or_default())
 }
@@ -262,7 +273,11 @@ fn stay_on(process: u32, processor: usize) -> Result<()> {
         let id: i32 = thread?.file_name().to_string_lossy().parse()?;
         // SAFETY: the set is valid for the call and of the length given.
         let result = unsafe { libc::sched_setaffinity(id, size_of_val(&set), &raw const set) };
-        ensure!(result == 0, "sched_setaffinity: {}", io::Error::last_os_error());
+        ensure!(
+            result == 0,
+            "sched_setaffinity: {}",
+            io::Error::last_os_error()
+        );
     }
     Ok(())
 }

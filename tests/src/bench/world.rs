@@ -6,9 +6,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, bail};
 use cgn_common::block::{block_of, blocks_per_address, first_port};
-use cgn_common::layout::{
-    Line, NextHop, Side, SlotState, bucket_line, buckets, header, peer,
-};
+use cgn_common::layout::{Line, NextHop, Side, SlotState, bucket_line, buckets, header, peer};
 use cgn_common::nat::open::{self, Flow};
 use cgn_common::verdict::Protocol;
 use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
@@ -188,9 +186,7 @@ impl World {
     #[must_use]
     pub fn outbound(&self) -> (Plan, Vec<u16>) {
         let flows = self.density.ports_per_host;
-        let mut offsets: Vec<u16> = (0..LAYOUTS)
-            .flat_map(|_| 0..flows as u16)
-            .collect();
+        let mut offsets: Vec<u16> = (0..LAYOUTS).flat_map(|_| 0..flows as u16).collect();
         offsets.resize(OFFSETS, 0);
         let plan = Plan {
             address_rows: 1,
@@ -227,7 +223,11 @@ impl World {
         let Some(block) = block_of(external.1, shift) else {
             return false;
         };
-        let row = external.0.wrapping_sub(EXTERNAL).wrapping_mul(blocks_per_address(shift)) + block;
+        let row = external
+            .0
+            .wrapping_sub(EXTERNAL)
+            .wrapping_mul(blocks_per_address(shift))
+            + block;
         let port = FIRST_INSIDE_PORT..FIRST_INSIDE_PORT + self.density.ports_per_host as u16;
         let host = self.host_of_row.get(row as usize);
         host.is_some_and(|host| INSIDE + host == inside.0) && port.contains(&inside.1)
@@ -265,8 +265,16 @@ impl World {
         let shift = self.density.block_shift;
         let slab = self.geometry.slab_line(0, self.slab_of_row[row as usize]);
         let first = bucket_line(slab, PROTOCOL, shift);
-        let line = |at| memory.slabs.get(at).expect("the table was sized by the geometry");
-        (line(slab), (first..first + buckets(shift)).map(line).collect())
+        let line = |at| {
+            memory
+                .slabs
+                .get(at)
+                .expect("the table was sized by the geometry")
+        };
+        (
+            line(slab),
+            (first..first + buckets(shift)).map(line).collect(),
+        )
     }
 }
 

@@ -5,8 +5,8 @@ use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_tests::bench::micro::{self, Options};
-use cgn_tests::bench::{report, slowpath};
 use cgn_tests::bench::world::{FEW, MANY};
+use cgn_tests::bench::{report, slowpath};
 use cgn_user::dataplane::load::OBJECT;
 use clap::Parser;
 
@@ -36,7 +36,12 @@ struct Micro {
     #[arg(long)]
     json: bool,
     /// Numbers of flows, powers of two
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,1024,131072,1048576,8388608")]
+    #[arg(
+        long,
+        value_name = "N,...",
+        value_delimiter = ',',
+        default_value = "1,1024,131072,1048576,8388608"
+    )]
     flows: Vec<u64>,
     /// Rounds; in each, every program has its turn, and medians are over all
     #[arg(long, default_value_t = 5)]
@@ -63,10 +68,14 @@ fn micro(args: &Micro) -> Result<()> {
     ensure!(args.rounds > 0, "--rounds must be at least 1");
     // SAFETY: a system call without arguments.
     if unsafe { libc::geteuid() } != 0 {
-        bail!("bench micro loads BPF programs, which only root may; remedy: sudo cargo xtask bench micro");
+        bail!(
+            "bench micro loads BPF programs, which only root may; remedy: sudo cargo xtask bench micro"
+        );
     }
     let cpu = pin(args.cpu)?;
-    eprintln!("on processor {cpu}; other load on this machine makes figures worse, not wrong ratios");
+    eprintln!(
+        "on processor {cpu}; other load on this machine makes figures worse, not wrong ratios"
+    );
     let options = Options {
         flows: args.flows.clone(),
         rounds: args.rounds,
@@ -77,10 +86,16 @@ fn micro(args: &Micro) -> Result<()> {
             None => OBJECT.into(),
         },
     };
-    let densities = if args.few { &[FEW][..] } else { &[FEW, MANY][..] };
+    let densities = if args.few {
+        &[FEW][..]
+    } else {
+        &[FEW, MANY][..]
+    };
     let mut rows = Vec::new();
     for density in densities {
-        rows.extend(micro::measure(&options, *density, |what| eprintln!("    {what}"))?);
+        rows.extend(micro::measure(&options, *density, |what| {
+            eprintln!("    {what}")
+        })?);
     }
     if args.json {
         println!("{:#}", report::json(&rows));
@@ -108,7 +123,8 @@ fn blocks(args: &Slowpath) -> Result<()> {
         return Ok(());
     }
     for figures in &medians {
-        let met = figures.blocks_per_second >= slowpath::GOAL && figures.known_sent == figures.known_answered;
+        let met = figures.blocks_per_second >= slowpath::GOAL
+            && figures.known_sent == figures.known_answered;
         println!(
             "log.sync = {:<5} {:>8.0} blocks/s on one core ({} in {:.2} s); known subscriber: {} sent, {} answered; goal {:.0}: {}",
             figures.sync,

@@ -93,12 +93,7 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn new(
-        memory: &'a Memory,
-        entry: &Subscriber,
-        block: OwnedBlock,
-        protocol: Protocol,
-    ) -> Self {
+    fn new(memory: &'a Memory, entry: &Subscriber, block: OwnedBlock, protocol: Protocol) -> Self {
         Self {
             memory,
             block,
@@ -155,7 +150,9 @@ impl<'a> Part<'a> {
             let line = self.memory.slabs.get(first + bucket).expect("a bucket");
             let stated = peer::overflow(line.0[1].load());
             if stated != spilled {
-                found.push(format!("{what}: {spilled} passed {bucket}, {stated} stated"));
+                found.push(format!(
+                    "{what}: {spilled} passed {bucket}, {stated} stated"
+                ));
             }
         }
     }

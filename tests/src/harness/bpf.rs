@@ -44,7 +44,9 @@ impl Bpf {
                 .expect("room in EXACT_ROUTES");
         }
         let link = kernel_link();
-        dataplane.set_link(link.ifindex, link).expect("room in LINKS");
+        dataplane
+            .set_link(link.ifindex, link)
+            .expect("room in LINKS");
         for ((ifindex, vlans), side) in &world.vlans {
             let (ifindex, vlans) = (*ifindex, *vlans);
             let role = VlanRole {

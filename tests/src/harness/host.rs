@@ -127,7 +127,11 @@ fn run_slowly(memory: &Memory, world: &World, now: u32, entry: Entry, frame: &[u
         },
         Outcome::Dropped(reason) => reason.into(),
         Outcome::NeedsBlock { .. } | Outcome::NeedsNeighbour => {
-            assert_eq!(counters, Counters::ZERO, "a packet that goes on is counted later");
+            assert_eq!(
+                counters,
+                Counters::ZERO,
+                "a packet that goes on is counted later"
+            );
             let again = run_over(memory, world, now, HEAD_ROOM, entry, frame);
             counters = again.counters;
             again.ending

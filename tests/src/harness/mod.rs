@@ -4,9 +4,9 @@
 
 pub mod audit;
 pub mod bpf;
+pub mod cases;
 pub mod host;
 pub mod namespace;
-pub mod cases;
 pub mod sound;
 pub mod trial;
 pub mod world;
@@ -25,7 +25,9 @@ use world::World;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Translated and sent; `back` out of the interface that received it.
-    Sent { back: bool },
+    Sent {
+        back: bool,
+    },
     /// The kernel has it.
     Passed(Reason),
     /// The slow path must see it.
@@ -117,10 +119,20 @@ pub fn hex(bytes: &[u8]) -> String {
 #[must_use]
 pub fn difference(after: &Counters, before: &Counters) -> Counters {
     let mut d = after.clone();
-    for (d, b) in d.packets.as_flattened_mut().iter_mut().zip(before.packets.as_flattened()) {
+    for (d, b) in d
+        .packets
+        .as_flattened_mut()
+        .iter_mut()
+        .zip(before.packets.as_flattened())
+    {
         *d -= b;
     }
-    for (d, b) in d.bytes.as_flattened_mut().iter_mut().zip(before.bytes.as_flattened()) {
+    for (d, b) in d
+        .bytes
+        .as_flattened_mut()
+        .iter_mut()
+        .zip(before.bytes.as_flattened())
+    {
         *d -= b;
     }
     for (d, b) in d.created.iter_mut().zip(&before.created) {

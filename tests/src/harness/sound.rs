@@ -54,7 +54,14 @@ pub fn fault(entry: Entry, frame: &[u8], run: &Run) -> Option<&'static str> {
 ///
 /// # Panics
 /// Something is wrong with the result.
-pub fn try_frame(memory: &Memory, world: &World, now: u32, room: usize, entry: Entry, frame: &[u8]) -> Run {
+pub fn try_frame(
+    memory: &Memory,
+    world: &World,
+    now: u32,
+    room: usize,
+    entry: Entry,
+    frame: &[u8],
+) -> Run {
     let run = run_over(memory, world, now, room, entry, frame);
     if let Some(fault) = fault(entry, frame, &run) {
         panic!("{entry:?}: {fault}\n{}\nframe {}", shown(&run), hex(frame));
@@ -78,7 +85,14 @@ pub fn fuzz_one(input: &[u8]) {
     };
     STAGE.with(|(world, memory)| {
         let entry = ENTRIES[usize::from(*entry) % ENTRIES.len()];
-        try_frame(memory, world, u32::from(*now), usize::from(*room), entry, frame);
+        try_frame(
+            memory,
+            world,
+            u32::from(*now),
+            usize::from(*room),
+            entry,
+            frame,
+        );
     });
 }
 
@@ -112,21 +126,17 @@ pub fn refresh(memory: &Memory, world: &World) {
 #[must_use]
 pub fn at_home_here(frame: &[u8], entry: Entry, outward: bool) -> Option<Vec<u8>> {
     let mut frame = frame.to_vec();
-    let mut ip = 14;
-    let word = |frame: &[u8], at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
+    let (ip, tags) = network_offset(&frame)?;
     let vlans = match outward {
         true => [[INSIDE_VLAN, 0], INSIDE_QINQ],
         false => [[OUTSIDE_VLAN, 0], OUTSIDE_QINQ],
     };
-    let mut tags = 0;
-    while matches!(word(&frame, ip - 2)?, 0x8100 | 0x88a8) && tags < 2 {
-        tags += 1;
-        ip += 4;
-    }
     for tag in 0..tags {
         let at = 14 + 4 * tag;
         let tci = word(&frame, at)? & 0xf000 | vlans[tags - 1][tag];
-        frame.get_mut(at..at + 2)?.copy_from_slice(&tci.to_be_bytes());
+        frame
+            .get_mut(at..at + 2)?
+            .copy_from_slice(&tci.to_be_bytes());
     }
     if word(&frame, ip - 2)? != 0x0800 {
         return None;
@@ -139,13 +149,32 @@ pub fn at_home_here(frame: &[u8], entry: Entry, outward: bool) -> Option<Vec<u8>
         true => (inside, remote::PLAIN),
         false => (remote::PLAIN, POOL[1]),
     };
-    frame.get_mut(ip + 12..ip + 16)?.copy_from_slice(&source.octets());
-    frame.get_mut(ip + 16..ip + 20)?.copy_from_slice(&destination.octets());
+    frame
+        .get_mut(ip + 12..ip + 16)?
+        .copy_from_slice(&source.octets());
+    frame
+        .get_mut(ip + 16..ip + 20)?
+        .copy_from_slice(&destination.octets());
     sum_again(&mut frame, ip)?;
     Some(frame)
 }
 
-/// Writes the right IPv4 header checksum, with foreign arithmetic.
+fn word(frame: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]))
+}
+
+/// Offset of what is behind the link header, and the number of tags before it.
+#[must_use]
+pub fn network_offset(frame: &[u8]) -> Option<(usize, usize)> {
+    let mut tags = 0;
+    while matches!(word(frame, 12 + 4 * tags)?, 0x8100 | 0x88a8) && tags < 2 {
+        tags += 1;
+    }
+    Some((14 + 4 * tags, tags))
+}
+
+/// Writes the right IPv4 header checksum, with foreign arithmetic. `None` if
+/// there is no header at `ip`.
 pub fn sum_again(frame: &mut [u8], ip: usize) -> Option<()> {
     let length = usize::from(*frame.get(ip)? & 0xf) * 4;
     frame.get_mut(ip + 10..ip + 12)?.fill(0);

@@ -129,7 +129,14 @@ impl Trial {
         external
     }
 
-    fn sent(&mut self, run: &Run, came: &Draft, mut wanted: Draft, hop: &NextHop, direction: usize) {
+    fn sent(
+        &mut self,
+        run: &Run,
+        came: &Draft,
+        mut wanted: Draft,
+        hop: &NextHop,
+        direction: usize,
+    ) {
         wanted.ttl -= 1;
         wanted.destination_mac = hop.destination_mac;
         wanted.source_mac = hop.source_mac;

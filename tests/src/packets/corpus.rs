@@ -29,27 +29,54 @@ pub fn own() -> Vec<Sample> {
     let tag = |draft: &Draft, tags: &[(u16, u16)]| draft.clone().with(|d| d.tags = tags.to_vec());
     let drafts = [
         ("tcp", tcp.clone()),
-        ("tcp with options", tcp.clone().with(|d| d.options = vec![1; 12])),
+        (
+            "tcp with options",
+            tcp.clone().with(|d| d.options = vec![1; 12]),
+        ),
         ("udp", udp.clone()),
-        ("udp, odd length", udp.clone().with(|d| d.payload = vec![9; 33])),
+        (
+            "udp, odd length",
+            udp.clone().with(|d| d.payload = vec![9; 33]),
+        ),
         ("ping", ping.clone()),
         ("padding", ping.clone().with(|d| d.padding = vec![0xee; 9])),
         ("fragment", udp.clone().with(|d| d.more_fragments = true)),
-        ("one tag", tag(&tcp, &[(CUSTOMER_TAG, 0x6000 | INSIDE_VLAN)])),
+        (
+            "one tag",
+            tag(&tcp, &[(CUSTOMER_TAG, 0x6000 | INSIDE_VLAN)]),
+        ),
         (
             "two tags",
-            tag(&udp, &[(SERVICE_TAG, INSIDE_QINQ[0]), (CUSTOMER_TAG, INSIDE_QINQ[1])]),
+            tag(
+                &udp,
+                &[
+                    (SERVICE_TAG, INSIDE_QINQ[0]),
+                    (CUSTOMER_TAG, INSIDE_QINQ[1]),
+                ],
+            ),
         ),
         (
             "inbound on a VLAN",
-            tag(&Draft::udp(server, (POOL[0], 1024)), &[(CUSTOMER_TAG, OUTSIDE_VLAN)]),
+            tag(
+                &Draft::udp(server, (POOL[0], 1024)),
+                &[(CUSTOMER_TAG, OUTSIDE_VLAN)],
+            ),
         ),
         ("inbound", Draft::tcp(flag::ACK, server, (POOL[0], 1030))),
-        ("inbound, large block", Draft::udp(server, (LARGE_POOL, 65_100))),
+        (
+            "inbound, large block",
+            Draft::udp(server, (LARGE_POOL, 65_100)),
+        ),
         ("pong", Draft::pong(remote::PLAIN, (POOL[0], 1040))),
         ("hairpin", Draft::udp(inside, (POOL[1], 2000))),
-        ("first packet", Draft::udp((subscriber::NO_BLOCK_YET, 1), server)),
-        ("by the kernel's route", Draft::udp(inside, (remote::KERNEL, 53))),
+        (
+            "first packet",
+            Draft::udp((subscriber::NO_BLOCK_YET, 1), server),
+        ),
+        (
+            "by the kernel's route",
+            Draft::udp(inside, (remote::KERNEL, 53)),
+        ),
     ];
     drafts
         .into_iter()

@@ -19,11 +19,18 @@ const IPV4: u16 = 0x0800;
 /// What is above IPv4.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
-    Tcp { flags: u8, options: Vec<u8> },
+    Tcp {
+        flags: u8,
+        options: Vec<u8>,
+    },
     /// Without `checksum`, the field is 0.
-    Udp { checksum: bool },
+    Udp {
+        checksum: bool,
+    },
     /// ICMP echo; the identifier is the port of the endpoint that asks.
-    Echo { request: bool },
+    Echo {
+        request: bool,
+    },
     /// Anything else: protocol number; all of it is the payload.
     Other(u8),
 }

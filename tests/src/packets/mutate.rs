@@ -23,9 +23,9 @@ impl Dice {
 /// Values that lengths and ports like to break at.
 const EDGES: [u8; 10] = [0, 1, 0x0f, 0x40, 0x45, 0x46, 0x7f, 0x80, 0x81, 0xff];
 
-/// Changes a frame a few times: bits, bytes, length, order.
+/// Changes a frame up to three times: bits, bytes, length, order.
 pub fn mutate(frame: &mut Vec<u8>, dice: &mut Dice) {
-    for _ in 0..=dice.roll(4) {
+    for _ in 0..dice.roll(4) {
         let length = frame.len();
         // Headers are more interesting than payloads.
         let reach = if dice.roll(4) == 0 { 2000 } else { 62 };

@@ -84,7 +84,13 @@ mod tests {
     use super::*;
 
     fn file(magic: u32, big: bool, frames: &[&[u8]]) -> Vec<u8> {
-        let word = |w: u32| if big { w.to_be_bytes() } else { w.to_le_bytes() };
+        let word = |w: u32| {
+            if big {
+                w.to_be_bytes()
+            } else {
+                w.to_le_bytes()
+            }
+        };
         let mut bytes = Vec::new();
         for w in [magic, 0x0004_0002, 0, 0, 65_535, ETHERNET] {
             bytes.extend(word(w));
@@ -117,7 +123,10 @@ mod tests {
         let mut torn = file(0xa1b2_c3d4, false, &[b"one", b"three"]);
         torn.pop();
         assert_eq!(parse(&torn).unwrap().frames, [b"one".to_vec()]);
-        assert_eq!(parse(b"\x0a\x0d\x0d\x0a....").unwrap_err(), NotRead::OtherFormat);
+        assert_eq!(
+            parse(b"\x0a\x0d\x0d\x0a....").unwrap_err(),
+            NotRead::OtherFormat
+        );
         assert_eq!(parse(b"").unwrap_err(), NotRead::Truncated);
     }
 }

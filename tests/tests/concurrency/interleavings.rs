@@ -5,7 +5,9 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use cgn_common::layout::{OwnedBlock, SlotKey, SlotState, SubscriberHead, Used, bucket_line, header};
+use cgn_common::layout::{
+    OwnedBlock, SlotKey, SlotState, SubscriberHead, Used, bucket_line, header,
+};
 use cgn_common::nat::open::{self, Flow, TRIES};
 use cgn_common::nat::place::Place;
 use cgn_common::nat::search::{self, Candidate, Outcome};
@@ -147,7 +149,11 @@ impl Scene<'_> {
         for port in 1000..=u16::MAX {
             let place = Place::new(subscriber.secret.load(), self.flow.protocol, port);
             if place.bucket(shift) == self.place().bucket(shift) && held < 3 {
-                let line = self.memory().slabs.get(first + place.bucket(shift)).expect("in it");
+                let line = self
+                    .memory()
+                    .slabs
+                    .get(first + place.bucket(shift))
+                    .expect("in it");
                 line.0[2 * held].store(SlotKey::new(port, SlotState::Held, NOW - 5).0);
                 head.0[header::USED].add(Used::one(self.flow.protocol));
                 held += 1;
@@ -157,7 +163,11 @@ impl Scene<'_> {
 
     fn place(&self) -> Place {
         let subscriber = self.memory().subscribers.get(self.index).expect("known");
-        Place::new(subscriber.secret.load(), self.flow.protocol, self.flow.inside_port)
+        Place::new(
+            subscriber.secret.load(),
+            self.flow.protocol,
+            self.flow.inside_port,
+        )
     }
 
     fn happen(&self) {
@@ -220,7 +230,10 @@ impl Scene<'_> {
         let mut hash = DefaultHasher::new();
         happened.hash(&mut hash);
         // Processors are alike: their order does not matter.
-        let mut processors: Vec<String> = all.iter().map(|p| format!("{:?}", (p.at, p.tries))).collect();
+        let mut processors: Vec<String> = all
+            .iter()
+            .map(|p| format!("{:?}", (p.at, p.tries)))
+            .collect();
         processors.sort();
         processors.hash(&mut hash);
         let first = self.world.geometry.slab_line(0, 8);
@@ -284,7 +297,10 @@ fn follow_all(scene: &Scene<'_>, processors: usize) -> usize {
         if let Some(all) = ended {
             check(scene, &all, &path);
         }
-        while path.last().is_some_and(|(chosen, able)| chosen + 1 == *able) {
+        while path
+            .last()
+            .is_some_and(|(chosen, able)| chosen + 1 == *able)
+        {
             path.pop();
         }
         match path.last_mut() {

@@ -45,11 +45,7 @@ fn race() {
     let (memory, world): (&Memory, &World) = (&memory, &world);
     let inside = subscriber::SIX_BLOCKS;
     let index = world.geometry.subscriber_index(inside).expect("known");
-    let (stop, in_kernel, in_user) = (
-        AtomicBool::new(false),
-        AtomicU64::new(0),
-        AtomicU64::new(0),
-    );
+    let (stop, in_kernel, in_user) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     // The namespace is this thread's; test runs need it only for the loopback device.
     thread::scope(|scope| {
         for number in 0..4_u64 {

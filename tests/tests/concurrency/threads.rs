@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use cgn_common::verdict::{Protocol, Reason, Verdict};
 use cgn_common::{frame::Buffer, path};
 use cgn_tests::harness::audit;
-use cgn_tests::harness::world::{INGRESS, World, remote, subscriber};
+use cgn_tests::harness::world::{World, remote, subscriber};
 use cgn_tests::packets::mutate::Dice;
 use cgn_tests::packets::{Draft, Transport};
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::sweep::{Swept, Timers, sweep_slab};
-use cgn_user::dataplane::tables::UserTables;
+
+use super::hesitant::Hesitant;
 
 /// More than there are processors, so that threads are stopped anywhere.
 fn thread_count() -> usize {
@@ -27,11 +28,7 @@ pub fn template(inside: Ipv4Addr) -> Vec<u8> {
 }
 
 /// Sends a datagram from `port`; its external port, or why there is none.
-fn send(
-    tables: &UserTables<'_, cgn_tests::harness::world::FixedRoutes>,
-    template: &[u8],
-    port: u16,
-) -> Result<u16, Reason> {
+fn send(tables: &Hesitant<'_>, template: &[u8], port: u16) -> Result<u16, Reason> {
     let mut bytes = template.to_vec();
     bytes[34..36].copy_from_slice(&port.to_be_bytes());
     let end = bytes.len();
@@ -89,18 +86,18 @@ fn race_without_sweep(inside: Ipv4Addr, ports: u16, blocks: u16) {
     world.install(&memory);
     let external_of: Vec<AtomicU32> = (0..ports).map(|_| AtomicU32::new(0)).collect();
     let inside_of: Vec<AtomicU32> = (0..65_536).map(|_| AtomicU32::new(0)).collect();
-    let note = |table: &[AtomicU32], at: u16, value: u32| {
-        match table[usize::from(at)].compare_exchange(0, value, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => {}
-            Err(seen) => assert_eq!(seen, value, "{at} has two"),
-        }
+    let note = |table: &[AtomicU32], at: u16, value: u32| match table[usize::from(at)]
+        .compare_exchange(0, value, Ordering::SeqCst, Ordering::SeqCst)
+    {
+        Ok(_) => {}
+        Err(seen) => assert_eq!(seen, value, "{at} has two"),
     };
     thread::scope(|scope| {
         for number in 0..thread_count() {
-            let (world, memory, external_of, inside_of) = (&world, &memory, &external_of, &inside_of);
+            let (world, memory, external_of, inside_of) =
+                (&world, &memory, &external_of, &inside_of);
             scope.spawn(move || {
-                let tables = UserTables::new(memory, &world.routes, &world.vlans);
-                tables.ingress.set(INGRESS);
+                let tables = Hesitant::new(memory, world, number);
                 let template = template(inside);
                 let mut dice = Dice::new(number as u64 + 1);
                 // All begin together at each port, then wander.
@@ -121,7 +118,11 @@ fn race_without_sweep(inside: Ipv4Addr, ports: u16, blocks: u16) {
     });
     assert_sound(&memory, &world, inside);
     let used = audit::in_use(&memory, index_of(&world, inside));
-    assert_eq!(used, usize::from(ports.min(64 * blocks)), "every port is usable");
+    assert_eq!(
+        used,
+        usize::from(ports.min(64 * blocks)),
+        "every port is usable"
+    );
     expire_all(&memory, &world, 0, &SHORT);
 }
 
@@ -155,12 +156,12 @@ fn a_sweep_between_racing_threads_leaves_everything_sound() {
         for number in 0..thread_count() {
             let (world, memory, clock, stop, sent) = (&world, &memory, &clock, &stop, &sent);
             scope.spawn(move || {
-                let tables = UserTables::new(memory, &world.routes, &world.vlans);
+                let tables = Hesitant::new(memory, world, number);
                 let inside = [subscriber::SIX_BLOCKS, subscriber::TWO_BLOCKS][number % 2];
                 let template = template(inside);
                 let mut dice = Dice::new(number as u64 + 1);
                 while !stop.load(Ordering::Relaxed) {
-                    tables.now.set(clock.load(Ordering::Relaxed));
+                    tables.tables.now.set(clock.load(Ordering::Relaxed));
                     // A few ports are very busy, the others come and go.
                     let range = if dice.roll(2) == 0 { 4 } else { 420 };
                     match send(&tables, &template, dice.roll(range) as u16) {
@@ -176,10 +177,12 @@ fn a_sweep_between_racing_threads_leaves_everything_sound() {
                 let now = clock.fetch_add(1, Ordering::Relaxed);
                 let swept = sweep(&memory, &world, now, &SHORT);
                 ended.fetch_add(u64::from(swept.expired[1]), Ordering::Relaxed);
+                thread::sleep(Duration::from_micros(200));
             }
         });
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(4) {
+            thread::sleep(Duration::from_micros(100));
             for inside in [subscriber::SIX_BLOCKS, subscriber::TWO_BLOCKS] {
                 let twice = audit::doubled(&memory, index_of(&world, inside), Protocol::Udp);
                 if !twice.is_empty() {
@@ -192,7 +195,10 @@ fn a_sweep_between_racing_threads_leaves_everything_sound() {
     });
     let (sent, ended) = (sent.into_inner(), ended.into_inner());
     println!("{sent} packets, {ended} mappings ended");
-    assert!(sent > 10_000 && ended > 1_000, "{sent} packets, {ended} ended");
+    assert!(
+        sent > 10_000 && ended > 1_000,
+        "{sent} packets, {ended} ended"
+    );
     for inside in [subscriber::SIX_BLOCKS, subscriber::TWO_BLOCKS] {
         assert_sound(&memory, &world, inside);
     }

@@ -105,8 +105,10 @@ fn an_idle_block_is_released_and_then_held() {
 
 /// A new subscriber gets none of the blocks that were just released, but one after the hold.
 fn held_then_free(lab: &Lab, daemon: &Daemon, echo: &UdpEcho, index: u16) -> Result<()> {
-    let held = daemon.pools()?.first().map_or(0, |row| row.blocks_held);
-    ensure!(held == 63, "{held} blocks in hold");
+    wait_until("63 blocks in hold", PATIENCE_SECS, || {
+        let rows = daemon.pools()?;
+        Ok(rows.iter().any(|row| row.blocks_held == 63).then_some(()))
+    })?;
     let before = daemon.count_of("no_block")?;
     if let Ok(seen) = crowd_member(lab, echo, index, 0.5) {
         bail!("a held block was given to another subscriber, who was seen as {seen}");

@@ -137,7 +137,14 @@ impl Pair {
     }
 
     fn run(&self, entry: Entry, draft: &Draft) -> Run {
-        run_over(&self.memory, &self.world, self.now, 0, entry, &draft.bytes())
+        run_over(
+            &self.memory,
+            &self.world,
+            self.now,
+            0,
+            entry,
+            &draft.bytes(),
+        )
     }
 
     fn out(&mut self, subscriber: usize, protocol: usize, port: u16, to: usize, flags: u8) {
@@ -145,15 +152,26 @@ impl Pair {
         let protocol = Protocol::ALL[protocol % 3];
         let (inside, to) = ((INSIDE[subscriber], port), REMOTES[to % REMOTES.len()]);
         let segment = Segment {
-            remote: if protocol == Protocol::Icmp { (to.0, 0) } else { to },
+            remote: if protocol == Protocol::Icmp {
+                (to.0, 0)
+            } else {
+                to
+            },
             flags,
         };
         let run = self.run(Entry::Inside, &Self::draft(protocol, flags, inside, to));
         let external = judge(&run.bytes).map(|j| (j.source, j.ports.0));
         if let Some(known) = self.reference.external_of(inside, protocol) {
-            assert_eq!(external, Some(known), "the mapping is stable\n{}", shown(&run));
+            assert_eq!(
+                external,
+                Some(known),
+                "the mapping is stable\n{}",
+                shown(&run)
+            );
             assert_eq!(run.counters.created, [0; 3]);
-            return self.reference.refresh_out(inside, protocol, segment, self.now);
+            return self
+                .reference
+                .refresh_out(inside, protocol, segment, self.now);
         }
         let blocks = &self.grants[subscriber];
         let used = self.reference.ports_used(inside.0, protocol);
@@ -175,7 +193,8 @@ impl Pair {
             external.0 == grant.external && external.1 >> SMALL_SHIFT == first >> SMALL_SHIFT
         };
         assert!(blocks.iter().any(within), "{external:?} is not theirs");
-        self.reference.open(inside, protocol, external, segment, self.now);
+        self.reference
+            .open(inside, protocol, external, segment, self.now);
         self.known.push(external);
     }
 
@@ -194,9 +213,15 @@ impl Pair {
                 assert_eq!(judged, Some(inside), "it reaches its owner");
                 let remote = from;
                 let segment = Segment { remote, flags };
-                self.reference.refresh_in(inside, protocol, segment, self.now);
+                self.reference
+                    .refresh_in(inside, protocol, segment, self.now);
             }
-            None => assert_eq!(run.ending, Ending::Dropped(Reason::NoMapping), "{}", shown(&run)),
+            None => assert_eq!(
+                run.ending,
+                Ending::Dropped(Reason::NoMapping),
+                "{}",
+                shown(&run)
+            ),
         }
     }
 
@@ -220,7 +245,11 @@ impl Pair {
             slab,
         };
         let given = install::give(&self.memory, &self.world.geometry, &grant, 0, 0);
-        assert_eq!(given.is_ok(), self.grants[subscriber].len() < 6, "{given:?}");
+        assert_eq!(
+            given.is_ok(),
+            self.grants[subscriber].len() < 6,
+            "{given:?}"
+        );
         if given.is_ok() {
             self.free_slabs.remove(&slab);
             self.grants[subscriber].push(grant);
@@ -235,7 +264,9 @@ impl Pair {
         let at = block % blocks.len();
         let grant = blocks[at];
         let first = 1024 + (grant.block << SMALL_SHIFT);
-        let is_empty = !self.reference.uses(grant.external, first..first + (1 << SMALL_SHIFT));
+        let is_empty = !self
+            .reference
+            .uses(grant.external, first..first + (1 << SMALL_SHIFT));
         let taken = install::take(&self.memory, &self.world.geometry, &grant);
         assert_eq!(taken, is_empty, "block {} of {}", grant.block, grant.inside);
         if taken {

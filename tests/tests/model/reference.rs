@@ -99,9 +99,8 @@ impl Reference {
 
     /// As `(external port, inside port, state, shared, last seen)`, sorted.
     pub fn slots(&self, inside: Ipv4Addr, protocol: Protocol) -> Vec<(u16, u16, u64, bool, u32)> {
-        let mine = |(p, _): &(usize, Endpoint), e: &Entry| {
-            *p == protocol as usize && e.inside.0 == inside
-        };
+        let mine =
+            |(p, _): &(usize, Endpoint), e: &Entry| *p == protocol as usize && e.inside.0 == inside;
         self.entries
             .iter()
             .filter(|(k, e)| mine(k, e))
@@ -110,7 +109,14 @@ impl Reference {
     }
 
     /// A new mapping, whose external port nobody may have had.
-    pub fn open(&mut self, inside: Endpoint, protocol: Protocol, external: Endpoint, by: Segment, now: u32) {
+    pub fn open(
+        &mut self,
+        inside: Endpoint,
+        protocol: Protocol,
+        external: Endpoint,
+        by: Segment,
+        now: u32,
+    ) {
         let state = match protocol {
             Protocol::Tcp if by.flags & flag::SYN != 0 && by.flags & flag::RST == 0 => S::TcpInit,
             Protocol::Tcp => S::TcpTransitory,
@@ -124,7 +130,10 @@ impl Reference {
             last_seen: now,
         };
         let before = self.entries.insert((protocol as usize, external), entry);
-        assert!(before.is_none(), "{external:?} belonged to {before:?}, and is given to {inside:?}");
+        assert!(
+            before.is_none(),
+            "{external:?} belonged to {before:?}, and is given to {inside:?}"
+        );
     }
 
     /// Any packet from inside refreshes (RFC 4787 REQ-6).
@@ -190,14 +199,22 @@ impl Reference {
 
 /// RFC 7857 section 2, with resets of RFC 5382's kind: they shorten the timer.
 fn after(state: S, outbound: bool, flags: u8) -> S {
-    let (syn, fin, rst) = (flags & flag::SYN != 0, flags & flag::FIN != 0, flags & flag::RST != 0);
+    let (syn, fin, rst) = (
+        flags & flag::SYN != 0,
+        flags & flag::FIN != 0,
+        flags & flag::RST != 0,
+    );
     match state {
         _ if rst => S::TcpTransitory,
         S::TcpInit if syn && !outbound => S::TcpEstablished,
         S::TcpClosing | S::TcpTransitory if syn && outbound => S::TcpInit,
         S::TcpTransitory if !fin => S::TcpEstablished,
         S::TcpInit | S::TcpEstablished | S::TcpTransitory if fin && !syn => {
-            if outbound { S::TcpInsideFin } else { S::TcpOutsideFin }
+            if outbound {
+                S::TcpInsideFin
+            } else {
+                S::TcpOutsideFin
+            }
         }
         S::TcpInsideFin if fin && !syn && !outbound => S::TcpClosing,
         S::TcpOutsideFin if fin && !syn && outbound => S::TcpClosing,

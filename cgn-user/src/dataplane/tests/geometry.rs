@@ -28,8 +28,20 @@ fn pools_of_many_ranges_have_rows_without_overlap() {
         (
             "two pools of different block sizes, interleaved in one page",
             vec![
-                pool(&[("198.51.100.0", "198.51.100.3"), ("198.51.100.8", "198.51.100.9")], 6),
-                pool(&[("198.51.100.4", "198.51.100.5"), ("198.51.100.20", "198.51.100.21")], 10),
+                pool(
+                    &[
+                        ("198.51.100.0", "198.51.100.3"),
+                        ("198.51.100.8", "198.51.100.9"),
+                    ],
+                    6,
+                ),
+                pool(
+                    &[
+                        ("198.51.100.4", "198.51.100.5"),
+                        ("198.51.100.20", "198.51.100.21"),
+                    ],
+                    10,
+                ),
             ],
         ),
         (
@@ -38,7 +50,13 @@ fn pools_of_many_ranges_have_rows_without_overlap() {
         ),
         (
             "the first and last addresses of the space",
-            vec![pool(&[("0.0.0.0", "0.0.0.1"), ("255.255.255.254", "255.255.255.255")], 10)],
+            vec![pool(
+                &[
+                    ("0.0.0.0", "0.0.0.1"),
+                    ("255.255.255.254", "255.255.255.255"),
+                ],
+                10,
+            )],
         ),
     ];
     for (sentence, pools) in cases {
@@ -52,7 +70,11 @@ fn pools_of_many_ranges_have_rows_without_overlap() {
         for (number, pool) in geometry.pools.iter().enumerate() {
             for address in pool.each_address() {
                 let rows = rows_at(address).unwrap_or_else(|| panic!("{sentence}: {address}"));
-                assert_eq!(rows.block_shift(), pool.block_shift, "{sentence}: {address}");
+                assert_eq!(
+                    rows.block_shift(),
+                    pool.block_shift,
+                    "{sentence}: {address}"
+                );
                 assert_eq!(usize::from(rows.pool()), number, "{sentence}: {address}");
                 assert_eq!(rows.blocks(), blocks_per_address(pool.block_shift));
                 for row in rows.first_row()..rows.first_row() + rows.blocks() {
@@ -61,16 +83,31 @@ fn pools_of_many_ranges_have_rows_without_overlap() {
                 }
             }
             for (first, last) in &pool.addresses {
-                for beside in [first.to_bits().checked_sub(1), last.to_bits().checked_add(1)] {
+                for beside in [
+                    first.to_bits().checked_sub(1),
+                    last.to_bits().checked_add(1),
+                ] {
                     let beside = beside.map(Ipv4Addr::from_bits);
-                    let is_ours = |a| geometry.pools.iter().any(|p| p.each_address().any(|x| x == a));
+                    let is_ours = |a| {
+                        geometry
+                            .pools
+                            .iter()
+                            .any(|p| p.each_address().any(|x| x == a))
+                    };
                     if let Some(beside) = beside.filter(|a| !is_ours(*a)) {
-                        assert!(rows_at(beside).is_none(), "{sentence}: {beside} is in no pool");
+                        assert!(
+                            rows_at(beside).is_none(),
+                            "{sentence}: {beside} is in no pool"
+                        );
                     }
                 }
             }
         }
-        assert_eq!(taken.len() as u32, geometry.sizes.blocks, "{sentence}: no row is idle");
+        assert_eq!(
+            taken.len() as u32,
+            geometry.sizes.blocks,
+            "{sentence}: no row is idle"
+        );
     }
 }
 
@@ -79,12 +116,23 @@ fn subscribers_of_many_prefixes_have_lines_of_their_own() {
     let cases = [
         ("one host", vec![("100.64.0.7", "100.64.0.7")]),
         ("more than a page", vec![("100.64.15.0", "100.64.33.9")]),
-        ("two prefixes of a page with a gap", vec![("10.0.0.0", "10.0.0.15"), ("10.0.1.0", "10.0.1.15")]),
-        ("unsorted", vec![("10.0.1.0", "10.0.1.3"), ("10.0.0.0", "10.0.0.3"), ("9.0.0.0", "9.0.0.0")]),
+        (
+            "two prefixes of a page with a gap",
+            vec![("10.0.0.0", "10.0.0.15"), ("10.0.1.0", "10.0.1.15")],
+        ),
+        (
+            "unsorted",
+            vec![
+                ("10.0.1.0", "10.0.1.3"),
+                ("10.0.0.0", "10.0.0.3"),
+                ("9.0.0.0", "9.0.0.0"),
+            ],
+        ),
     ];
     for (sentence, ranges) in cases {
         let shapes = ranges.iter().map(|(a, b)| subscribers(a, b, 0)).collect();
-        let (geometry, memory) = installed(vec![pool(&[("203.0.113.1", "203.0.113.1")], 6)], shapes);
+        let (geometry, memory) =
+            installed(vec![pool(&[("203.0.113.1", "203.0.113.1")], 6)], shapes);
         let mut taken = BTreeSet::new();
         let mut secrets = BTreeSet::new();
         for (first, last) in &ranges {
@@ -92,25 +140,45 @@ fn subscribers_of_many_prefixes_have_lines_of_their_own() {
                 let inside = Ipv4Addr::from_bits(inside);
                 let index = geometry.subscriber_index(inside);
                 let index = index.unwrap_or_else(|| panic!("{sentence}: {inside}"));
-                assert!(index < geometry.sizes.subscribers && taken.insert(index), "{sentence}");
+                assert!(
+                    index < geometry.sizes.subscribers && taken.insert(index),
+                    "{sentence}"
+                );
                 let line = memory.subscribers.get(index).expect("in the table");
                 let head = SubscriberHead(line.head.load());
                 assert!(head.has(SubscriberHead::VALID) && head.block_count() == 0);
                 assert_eq!(head.block_shift(), 6, "{sentence}");
-                assert!(secrets.insert(line.secret.load()), "{sentence}: a shared secret");
+                assert!(
+                    secrets.insert(line.secret.load()),
+                    "{sentence}: a shared secret"
+                );
                 let page = memory.inside_pages.read(page_of(inside.to_bits()));
                 let page = page.expect("the directory covers all");
                 assert_eq!(page.index_of(inside.to_bits()), Some(index), "{sentence}");
             }
         }
-        for stranger in ["10.0.0.16", "10.0.0.255", "10.0.1.16", "192.0.2.1", "0.0.0.0"] {
-            assert_eq!(geometry.subscriber_index(addr(stranger)), None, "{sentence}");
+        for stranger in [
+            "10.0.0.16",
+            "10.0.0.255",
+            "10.0.1.16",
+            "192.0.2.1",
+            "0.0.0.0",
+        ] {
+            assert_eq!(
+                geometry.subscriber_index(addr(stranger)),
+                None,
+                "{sentence}"
+            );
             assert_eq!(geometry.pool_of(addr(stranger)), None, "{sentence}");
         }
         let valid = (0..geometry.sizes.subscribers)
             .filter_map(|index| memory.subscribers.get(index))
             .filter(|line| SubscriberHead(line.head.load()).has(SubscriberHead::VALID));
-        assert_eq!(valid.count(), taken.len(), "{sentence}: nobody else is valid");
+        assert_eq!(
+            valid.count(),
+            taken.len(),
+            "{sentence}: nobody else is valid"
+        );
     }
 }
 
@@ -160,5 +228,8 @@ fn the_layout_word_changes_with_whatever_moves_an_entry() {
         assert_ne!(word, reference.layout_word());
     }
     // What only says how blocks are given moves nothing.
-    assert_eq!(base(|pool, _| pool.watermark_ports = 1), reference.layout_word());
+    assert_eq!(
+        base(|pool, _| pool.watermark_ports = 1),
+        reference.layout_word()
+    );
 }

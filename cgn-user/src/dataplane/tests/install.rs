@@ -15,7 +15,10 @@ fn line_of(memory: &Memory, geometry: &Geometry) -> (SubscriberHead, Vec<(u32, u
     let head = SubscriberHead(line.head.load());
     let blocks = line.blocks.iter().take(head.block_count() as usize);
     let blocks = blocks.map(|b| OwnedBlock(b.load()));
-    (head, blocks.map(|b| (b.slab_line(), b.first_port())).collect())
+    (
+        head,
+        blocks.map(|b| (b.slab_line(), b.first_port())).collect(),
+    )
 }
 
 fn owner_of(memory: &Memory, block: u32) -> (u32, Ipv4Addr) {
@@ -37,9 +40,15 @@ fn a_given_block_is_seen_from_both_sides() {
     let index = geometry.subscriber_index(INSIDE).expect("known");
     assert_eq!(slab[header::USED].load(), 0);
     assert_eq!(slab[header::OWNER].load() as u32, INSIDE.to_bits());
-    assert_eq!((slab[header::OWNER].load() >> 32) as u32, EXTERNAL.to_bits());
+    assert_eq!(
+        (slab[header::OWNER].load() >> 32) as u32,
+        EXTERNAL.to_bits()
+    );
     let block = slab[header::BLOCK].load();
-    assert_eq!((block as u16, (block >> 16) as u8, (block >> 24) as u8), (1024 + 5 * 64, 6, 0));
+    assert_eq!(
+        (block as u16, (block >> 16) as u8, (block >> 24) as u8),
+        (1024 + 5 * 64, 6, 0)
+    );
     assert_eq!((block >> 32) as u32, index);
     assert_eq!(slab[header::ALLOCATED_MS].load(), 1234);
     assert_eq!(slab[header::LOG_SEQUENCE].load(), 77);
@@ -75,28 +84,49 @@ fn grants_that_contradict_the_tables_are_refused_and_change_nothing() {
     let cases: [(&str, Grant, InstallError); 4] = [
         (
             "no subscriber",
-            Grant { inside: stranger, ..grant(4) },
+            Grant {
+                inside: stranger,
+                ..grant(4)
+            },
             InstallError::NoSubscriber(stranger),
         ),
         (
             "no pool address",
-            Grant { external: no_pool, ..grant(4) },
+            Grant {
+                external: no_pool,
+                ..grant(4)
+            },
             InstallError::NoExternal(no_pool),
         ),
         (
             "a block number beyond the address",
-            Grant { block: 1008, ..grant(4) },
+            Grant {
+                block: 1008,
+                ..grant(4)
+            },
             InstallError::NoExternal(EXTERNAL),
         ),
         (
             "somebody's block",
-            Grant { inside: neighbour, slab: 4, ..grant(3) },
-            InstallError::Owned { external: EXTERNAL, block: 3, owner: INSIDE },
+            Grant {
+                inside: neighbour,
+                slab: 4,
+                ..grant(3)
+            },
+            InstallError::Owned {
+                external: EXTERNAL,
+                block: 3,
+                owner: INSIDE,
+            },
         ),
     ];
     let before = line_of(&memory, &geometry);
     for (sentence, grant, wanted) in cases {
-        assert_eq!(give(&memory, &geometry, &grant, 0, 0), Err(wanted), "{sentence}");
+        assert_eq!(
+            give(&memory, &geometry, &grant, 0, 0),
+            Err(wanted),
+            "{sentence}"
+        );
         assert_eq!(line_of(&memory, &geometry), before, "{sentence}");
         assert_eq!(owner_of(&memory, 4).0, 0, "{sentence}");
         assert_eq!(owner_of(&memory, 3).1, INSIDE, "{sentence}");
@@ -115,14 +145,28 @@ fn blocks_are_taken_in_any_order_and_the_others_stay() {
         blocks.sort_unstable();
         let left: Vec<_> = (0..3)
             .filter(|number| *number != taken)
-            .map(|number| (geometry.slab_line(0, u32::from(number)), first_port(u32::from(number), 6)))
+            .map(|number| {
+                (
+                    geometry.slab_line(0, u32::from(number)),
+                    first_port(u32::from(number), 6),
+                )
+            })
             .collect();
         assert_eq!(blocks, left, "without {taken}");
         assert_eq!(head.external(), EXTERNAL.to_bits());
         assert_eq!(owner_of(&memory, u32::from(taken)).0, 0);
-        let slab = memory.slabs.get(geometry.slab_line(0, u32::from(taken))).expect("a slab");
-        assert!(Used(slab.0[header::USED].load()).closed(), "no packet in flight may use it");
-        assert!(!take(&memory, &geometry, &grant(taken)), "it is not theirs any more");
+        let slab = memory
+            .slabs
+            .get(geometry.slab_line(0, u32::from(taken)))
+            .expect("a slab");
+        assert!(
+            Used(slab.0[header::USED].load()).closed(),
+            "no packet in flight may use it"
+        );
+        assert!(
+            !take(&memory, &geometry, &grant(taken)),
+            "it is not theirs any more"
+        );
         // It can be given again, empty and open.
         give(&memory, &geometry, &grant(taken), 0, 0).expect("free again");
         assert_eq!(slab.0[header::USED].load(), 0);
@@ -137,11 +181,18 @@ fn a_block_in_use_is_not_taken_but_can_be_withdrawn() {
     let slab = memory.slabs.get(geometry.slab_line(0, 0)).expect("a slab");
     slab.0[header::USED].add(Used::one(cgn_common::verdict::Protocol::Udp));
     assert!(!take(&memory, &geometry, &grant(0)), "a mapping is in it");
-    assert!(!Used(slab.0[header::USED].load()).closed(), "and it stays open");
+    assert!(
+        !Used(slab.0[header::USED].load()).closed(),
+        "and it stays open"
+    );
     assert_eq!(owner_of(&memory, 0).1, INSIDE);
     withdraw(&memory, &geometry, &grant(0));
     let (head, blocks) = line_of(&memory, &geometry);
-    assert_eq!((head.external(), blocks), (0, vec![]), "the last block frees the address");
+    assert_eq!(
+        (head.external(), blocks),
+        (0, vec![]),
+        "the last block frees the address"
+    );
     assert!(head.has(SubscriberHead::VALID), "still a subscriber");
     assert_eq!(owner_of(&memory, 0).0, 0);
 }

@@ -1,6 +1,4 @@
-use cgn_common::layout::{
-    Line, SlotKey, SlotState, Used, bucket_line, buckets, header, peer,
-};
+use cgn_common::layout::{Line, SlotKey, SlotState, Used, bucket_line, buckets, header, peer};
 use cgn_common::nat::place::Place;
 use cgn_common::verdict::Protocol;
 
@@ -34,7 +32,11 @@ impl Slab {
         let subscriber = memory.subscribers.get(index).expect("in the table");
         let secret = subscriber.secret.load();
         let line = geometry.slab_line(0, 0);
-        Self { memory, line, secret }
+        Self {
+            memory,
+            line,
+            secret,
+        }
     }
 
     fn bucket(&self, protocol: Protocol, bucket: u32) -> &Line {
@@ -107,16 +109,27 @@ fn every_state_ends_after_its_own_timer_and_is_then_held() {
             assert_eq!(slab.key(protocol, at), key, "{what}: untouched");
             let end = seen.wrapping_add(timeout);
             let swept = slab.sweep(end);
-            assert_eq!((swept.expired[protocol as usize], swept.held), (1, 1), "{what}");
+            assert_eq!(
+                (swept.expired[protocol as usize], swept.held),
+                (1, 1),
+                "{what}"
+            );
             let held = slab.key(protocol, at);
-            assert_eq!((held.state(), held.last_seen()), (SlotState::Held as u64, end), "{what}");
+            assert_eq!(
+                (held.state(), held.last_seen()),
+                (SlotState::Held as u64, end),
+                "{what}"
+            );
             assert_eq!(held.inside_port(), 7, "{what}");
             assert_eq!(slab.used().of(protocol), 1, "{what}: a held port is in use");
             let swept = slab.sweep(end.wrapping_add(TIMERS.hold - 1));
             assert_eq!((swept.held, swept.freed), (1, 0), "{what}: still held");
             let swept = slab.sweep(end.wrapping_add(TIMERS.hold));
             assert_eq!((swept.held, swept.freed), (0, 1), "{what}: free");
-            assert!(slab.key(protocol, at).is_free() && slab.used() == Used(0), "{what}");
+            assert!(
+                slab.key(protocol, at).is_free() && slab.used() == Used(0),
+                "{what}"
+            );
         }
     }
 }
@@ -136,13 +149,21 @@ fn a_freed_slot_takes_back_every_count_of_its_way() {
         let slab = Slab::new();
         let key = SlotKey::new(4711, SlotState::Held, 0);
         let at = slab.put(Protocol::Tcp, key, further);
-        assert_eq!(slab.sweep(TIMERS.hold).freed, 1, "{further} buckets further");
+        assert_eq!(
+            slab.sweep(TIMERS.hold).freed,
+            1,
+            "{further} buckets further"
+        );
         for bucket in 0..buckets(6) {
             let line = slab.bucket(Protocol::Tcp, bucket);
             assert_eq!(peer::overflow(line.0[1].load()), 0, "bucket {bucket}");
         }
         let peer_word = slab.bucket(Protocol::Tcp, at.0).0[2 * at.1 + 1].load();
-        assert_eq!(peer_word & peer::REMOTE, 0, "the remote endpoint is forgotten");
+        assert_eq!(
+            peer_word & peer::REMOTE,
+            0,
+            "the remote endpoint is forgotten"
+        );
         assert_eq!(slab.used(), Used(0));
     }
 }
@@ -172,7 +193,11 @@ fn a_claim_that_was_abandoned_is_freed_and_a_fresh_one_is_not() {
     let at = slab.put(Protocol::Udp, SlotKey::new(9, SlotState::Tentative, 100), 2);
     for now in [100, 101, 115] {
         assert_eq!(slab.sweep(now).freed, 0);
-        assert_eq!(slab.key(Protocol::Udp, at).state(), SlotState::Tentative as u64, "at {now}");
+        assert_eq!(
+            slab.key(Protocol::Udp, at).state(),
+            SlotState::Tentative as u64,
+            "at {now}"
+        );
     }
     let swept = slab.sweep(116);
     assert_eq!((swept.live, swept.held), ([0; 3], 0));

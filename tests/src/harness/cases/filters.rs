@@ -7,9 +7,7 @@ use cgn_user::dataplane::load::Entry::{Inside, Outside, Vlan};
 
 use super::Case;
 use crate::harness::trial::{Endpoint, Trial};
-use crate::harness::world::{
-    INSIDE_VLAN, NO_POOL, POOL, hop, remote, subscriber,
-};
+use crate::harness::world::{INSIDE_VLAN, NO_POOL, POOL, hop, remote, subscriber};
 use crate::packets::{CUSTOMER_TAG, Draft, Transport, flag};
 
 const CLIENT: Endpoint = (subscriber::PLAIN, 5000);
@@ -17,11 +15,26 @@ const SERVER: Endpoint = (remote::PLAIN, 443);
 
 /// Reasons that no packet of this table can cause, and why not.
 pub const UNREACHABLE: &[(Reason, &str)] = &[
-    (Reason::NoHeadRoom, "a test run always has 256 bytes of head room; see `translator.rs`"),
-    (Reason::Contended, "needs another processor at the same moment; see `concurrency.rs`"),
-    (Reason::LogUnavailable, "the engine counts it, not the translator"),
-    (Reason::NeighbourUnresolved, "the slow path's waiting room counts it"),
-    (Reason::PuntUndelivered, "XDP counts it when no socket listens; the BPF home checks it with each punt"),
+    (
+        Reason::NoHeadRoom,
+        "a test run always has 256 bytes of head room; see `translator.rs`",
+    ),
+    (
+        Reason::Contended,
+        "needs another processor at the same moment; see `concurrency.rs`",
+    ),
+    (
+        Reason::LogUnavailable,
+        "the engine counts it, not the translator",
+    ),
+    (
+        Reason::NeighbourUnresolved,
+        "the slow path's waiting room counts it",
+    ),
+    (
+        Reason::PuntUndelivered,
+        "XDP counts it when no socket listens; the BPF home checks it with each punt",
+    ),
     (Reason::Internal, "needs a table that contradicts itself"),
 ];
 
@@ -34,44 +47,66 @@ fn udp_from(source: Ipv4Addr) -> Draft {
 }
 
 pub const CASES: &[Case] = &[
-    ("ARP, IPv6, LLDP, PPPoE, an 802.3 length: the kernel's", |t| {
-        let mut frame = udp_to(SERVER.0);
-        for ethertype in [0x0806_u16, 0x86dd, 0x88cc, 0x8863, 0x8864, 0x0026, 0] {
-            frame[12..14].copy_from_slice(&ethertype.to_be_bytes());
-            t.stopped(Inside, &frame, Reason::NotIpv4);
-            t.stopped(Outside, &frame, Reason::NotIpv4);
-        }
-        let tagged = Draft::udp(CLIENT, SERVER).with(|d| d.tags = vec![(CUSTOMER_TAG, INSIDE_VLAN)]);
-        let mut tagged = tagged.bytes();
-        tagged[16..18].copy_from_slice(&[0x86, 0xdd]);
-        t.stopped(Vlan, &tagged, Reason::NotIpv4);
-    }),
-    ("multicast and limited broadcast: the kernel's, from both sides", |t| {
-        for to in [[224, 0, 0, 5], [239, 255, 255, 250], [255, 255, 255, 255], [240, 0, 0, 1]] {
-            let frame = udp_to(to.into());
-            t.stopped(Inside, &frame, Reason::Multicast);
-            t.stopped(Outside, &frame, Reason::Multicast);
-        }
-    }),
-    ("the router's own addresses: the kernel's, from both sides", |t| {
-        for to in [remote::EXACT_LOCAL, remote::KERNEL_LOCAL] {
-            let inside = Draft::tcp(flag::SYN, CLIENT, (to, 22));
-            t.stopped(Inside, &inside.bytes(), Reason::Local);
-            let outside = Draft::tcp(flag::SYN, SERVER, (to, 22));
-            t.stopped(Outside, &outside.bytes(), Reason::Local);
-        }
-    }),
-    ("the router's own traffic is not held to what we translate", |t| {
-        let to = |draft: Draft| draft.with(|d| d.destination.0 = remote::EXACT_LOCAL).bytes();
-        let ospf = Draft::new(Transport::Other(89), CLIENT, SERVER);
-        t.stopped(Inside, &to(ospf), Reason::Local);
-        let ping = Draft::ping(CLIENT, SERVER.0).with(|d| d.ttl = 1);
-        t.stopped(Inside, &to(ping), Reason::Local);
-        let fragment = Draft::udp(CLIENT, SERVER).with(|d| d.fragment_offset = 100);
-        t.stopped(Inside, &to(fragment), Reason::Local);
-        // Its own access network may use addresses that are no subscriber's.
-        t.stopped(Inside, &to(udp_from(subscriber::STRANGER)), Reason::Local);
-    }),
+    (
+        "ARP, IPv6, LLDP, PPPoE, an 802.3 length: the kernel's",
+        |t| {
+            let mut frame = udp_to(SERVER.0);
+            for ethertype in [0x0806_u16, 0x86dd, 0x88cc, 0x8863, 0x8864, 0x0026, 0] {
+                frame[12..14].copy_from_slice(&ethertype.to_be_bytes());
+                t.stopped(Inside, &frame, Reason::NotIpv4);
+                t.stopped(Outside, &frame, Reason::NotIpv4);
+            }
+            let tagged =
+                Draft::udp(CLIENT, SERVER).with(|d| d.tags = vec![(CUSTOMER_TAG, INSIDE_VLAN)]);
+            let mut tagged = tagged.bytes();
+            tagged[16..18].copy_from_slice(&[0x86, 0xdd]);
+            t.stopped(Vlan, &tagged, Reason::NotIpv4);
+        },
+    ),
+    (
+        "multicast and limited broadcast: the kernel's, from both sides",
+        |t| {
+            for to in [
+                [224, 0, 0, 5],
+                [239, 255, 255, 250],
+                [255, 255, 255, 255],
+                [240, 0, 0, 1],
+            ] {
+                let frame = udp_to(to.into());
+                t.stopped(Inside, &frame, Reason::Multicast);
+                t.stopped(Outside, &frame, Reason::Multicast);
+            }
+        },
+    ),
+    (
+        "the router's own addresses: the kernel's, from both sides",
+        |t| {
+            for to in [remote::EXACT_LOCAL, remote::KERNEL_LOCAL] {
+                let inside = Draft::tcp(flag::SYN, CLIENT, (to, 22));
+                t.stopped(Inside, &inside.bytes(), Reason::Local);
+                let outside = Draft::tcp(flag::SYN, SERVER, (to, 22));
+                t.stopped(Outside, &outside.bytes(), Reason::Local);
+            }
+        },
+    ),
+    (
+        "the router's own traffic is not held to what we translate",
+        |t| {
+            let to = |draft: Draft| {
+                draft
+                    .with(|d| d.destination.0 = remote::EXACT_LOCAL)
+                    .bytes()
+            };
+            let ospf = Draft::new(Transport::Other(89), CLIENT, SERVER);
+            t.stopped(Inside, &to(ospf), Reason::Local);
+            let ping = Draft::ping(CLIENT, SERVER.0).with(|d| d.ttl = 1);
+            t.stopped(Inside, &to(ping), Reason::Local);
+            let fragment = Draft::udp(CLIENT, SERVER).with(|d| d.fragment_offset = 100);
+            t.stopped(Inside, &to(fragment), Reason::Local);
+            // Its own access network may use addresses that are no subscriber's.
+            t.stopped(Inside, &to(udp_from(subscriber::STRANGER)), Reason::Local);
+        },
+    ),
     ("a source that is no subscriber's is spoofed", |t| {
         let sources = [
             subscriber::NOT_ONE,
@@ -88,58 +123,96 @@ pub const CASES: &[Case] = &[
             t.stopped(Inside, &udp_from(source).bytes(), Reason::SpoofedSource);
         }
     }),
-    ("a spoofed source is told before a missing route or a bad transport", |t| {
-        let spoofed = udp_from(subscriber::STRANGER);
-        let nowhere = spoofed.clone().with(|d| d.destination.0 = remote::UNREACHABLE);
-        t.stopped(Inside, &nowhere.bytes(), Reason::SpoofedSource);
-        let other = Draft::new(Transport::Other(47), spoofed.source, SERVER);
-        t.stopped(Inside, &other.bytes(), Reason::SpoofedSource);
-    }),
-    ("from outside to an address that is neither a pool's nor ours", |t| {
-        for to in [NO_POOL, SERVER.0, subscriber::PLAIN, subscriber::VLAN] {
-            let frame = Draft::tcp(flag::SYN, SERVER, (to, 1024)).bytes();
-            t.stopped(Outside, &frame, Reason::NotForUs);
-        }
-    }),
+    (
+        "a spoofed source is told before a missing route or a bad transport",
+        |t| {
+            let spoofed = udp_from(subscriber::STRANGER);
+            let nowhere = spoofed
+                .clone()
+                .with(|d| d.destination.0 = remote::UNREACHABLE);
+            t.stopped(Inside, &nowhere.bytes(), Reason::SpoofedSource);
+            let other = Draft::new(Transport::Other(47), spoofed.source, SERVER);
+            t.stopped(Inside, &other.bytes(), Reason::SpoofedSource);
+        },
+    ),
+    (
+        "from outside to an address that is neither a pool's nor ours",
+        |t| {
+            for to in [NO_POOL, SERVER.0, subscriber::PLAIN, subscriber::VLAN] {
+                let frame = Draft::tcp(flag::SYN, SERVER, (to, 1024)).bytes();
+                t.stopped(Outside, &frame, Reason::NotForUs);
+            }
+        },
+    ),
     ("from outside, a source that no host has", |t| {
-        for source in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [0, 1, 2, 3]] {
+        for source in [
+            [0, 0, 0, 0],
+            [127, 0, 0, 1],
+            [224, 0, 0, 1],
+            [255, 255, 255, 255],
+            [0, 1, 2, 3],
+        ] {
             let frame = Draft::udp((source.into(), 53), (POOL[0], 1024)).bytes();
             t.stopped(Outside, &frame, Reason::BadSource);
         }
     }),
-    ("from outside to a port without a mapping, a block without an owner, a port below 1024", |t| {
-        for port in [0, 1, 1023, 1024, 1087, 1088, 30_000, 65_535] {
-            for draft in [
-                Draft::tcp(flag::SYN, SERVER, (POOL[0], port)),
-                Draft::udp(SERVER, (POOL[0], port)),
-                Draft::pong(SERVER.0, (POOL[0], port)),
-            ] {
-                t.stopped(Outside, &draft.bytes(), Reason::NoMapping);
+    (
+        "from outside to a port without a mapping, a block without an owner, a port below 1024",
+        |t| {
+            for port in [0, 1, 1023, 1024, 1087, 1088, 30_000, 65_535] {
+                for draft in [
+                    Draft::tcp(flag::SYN, SERVER, (POOL[0], port)),
+                    Draft::udp(SERVER, (POOL[0], port)),
+                    Draft::pong(SERVER.0, (POOL[0], port)),
+                ] {
+                    t.stopped(Outside, &draft.bytes(), Reason::NoMapping);
+                }
             }
-        }
-    }),
+        },
+    ),
     ("from inside to a pool address: hairpin", |t| {
         for to in POOL {
             t.stopped(Inside, &udp_to(to), Reason::Hairpin);
         }
     }),
-    ("no route, an unknown neighbour, a route out of another interface", |t| {
-        t.stopped(Inside, &udp_to(remote::UNREACHABLE), Reason::NoRoute);
-        t.stopped(Inside, &udp_to(remote::NO_NEIGHBOUR), Reason::NoNeighbour);
-        t.stopped(Inside, &udp_to(remote::ELSEWHERE), Reason::WrongSide);
-    }),
-    ("a route that leads back to the same side, or to a next hop that is gone", |t| {
-        t.stopped(Inside, &udp_to(subscriber::VLAN), Reason::WrongSide);
-        t.stopped(Inside, &udp_to(remote::EMPTY_HOP), Reason::WrongSide);
-        let misrouted = udp_from(subscriber::MISROUTED);
-        let external = t.outbound(Inside, &misrouted, hop::OUTSIDE);
-        t.stopped(Outside, &misrouted.answer(external).bytes(), Reason::WrongSide);
-    }),
+    (
+        "no route, an unknown neighbour, a route out of another interface",
+        |t| {
+            t.stopped(Inside, &udp_to(remote::UNREACHABLE), Reason::NoRoute);
+            t.stopped(Inside, &udp_to(remote::NO_NEIGHBOUR), Reason::NoNeighbour);
+            t.stopped(Inside, &udp_to(remote::ELSEWHERE), Reason::WrongSide);
+        },
+    ),
+    (
+        "a route that leads back to the same side, or to a next hop that is gone",
+        |t| {
+            t.stopped(Inside, &udp_to(subscriber::VLAN), Reason::WrongSide);
+            t.stopped(Inside, &udp_to(remote::EMPTY_HOP), Reason::WrongSide);
+            let misrouted = udp_from(subscriber::MISROUTED);
+            let external = t.outbound(Inside, &misrouted, hop::OUTSIDE);
+            t.stopped(
+                Outside,
+                &misrouted.answer(external).bytes(),
+                Reason::WrongSide,
+            );
+        },
+    ),
     ("a host route and the kernel's own answer are used", |t| {
-        t.outbound(Inside, &Draft::udp(CLIENT, (remote::EXACT, 53)), hop::OUTSIDE);
-        t.outbound(Inside, &Draft::udp(CLIENT, (remote::KERNEL, 53)), hop::KERNEL);
+        t.outbound(
+            Inside,
+            &Draft::udp(CLIENT, (remote::EXACT, 53)),
+            hop::OUTSIDE,
+        );
+        t.outbound(
+            Inside,
+            &Draft::udp(CLIENT, (remote::KERNEL, 53)),
+            hop::KERNEL,
+        );
     }),
-    ("larger than the next hop takes, in both directions; equal goes", too_big),
+    (
+        "larger than the next hop takes, in both directions; equal goes",
+        too_big,
+    ),
     ("protocols that have no ports we know", |t| {
         for number in [0, 2, 4, 41, 47, 50, 51, 89, 132, 136, 255] {
             let draft = Draft::new(Transport::Other(number), CLIENT, SERVER);
@@ -152,7 +225,13 @@ pub const CASES: &[Case] = &[
     }),
     ("ICMP but echo from inside and its reply from outside", icmp),
     ("fragments, the first, the middle and the last", |t| {
-        for (more, offset) in [(true, 0), (true, 185), (false, 185), (false, 1), (false, 0x1fff)] {
+        for (more, offset) in [
+            (true, 0),
+            (true, 185),
+            (false, 185),
+            (false, 1),
+            (false, 0x1fff),
+        ] {
             let fragment = Draft::udp(CLIENT, SERVER).with(|d| {
                 d.more_fragments = more;
                 d.fragment_offset = offset;
@@ -162,14 +241,17 @@ pub const CASES: &[Case] = &[
             t.stopped(Outside, &inbound.bytes(), Reason::Fragment);
         }
     }),
-    ("a subscriber without a block is punted, a refused one is not", |t| {
-        for protocol in [Draft::udp, |a, b| Draft::tcp(flag::SYN, a, b)] {
-            let first = protocol((subscriber::NO_BLOCK_YET, 1), SERVER);
-            t.stopped(Inside, &first.bytes(), Reason::FirstPacket);
-            let refused = protocol((subscriber::REFUSED, 1), SERVER);
-            t.stopped(Inside, &refused.bytes(), Reason::NoBlock);
-        }
-    }),
+    (
+        "a subscriber without a block is punted, a refused one is not",
+        |t| {
+            for protocol in [Draft::udp, |a, b| Draft::tcp(flag::SYN, a, b)] {
+                let first = protocol((subscriber::NO_BLOCK_YET, 1), SERVER);
+                t.stopped(Inside, &first.bytes(), Reason::FirstPacket);
+                let refused = protocol((subscriber::REFUSED, 1), SERVER);
+                t.stopped(Inside, &refused.bytes(), Reason::NoBlock);
+            }
+        },
+    ),
 ];
 
 fn too_big(t: &mut Trial) {
@@ -191,7 +273,10 @@ fn too_big(t: &mut Trial) {
     // A packet that is refused opens nothing.
     let fresh = Draft::udp((CLIENT.0, 6000), (remote::SMALL, 53));
     t.stopped(Inside, &sized(&fresh, 577).bytes(), Reason::TooBig);
-    assert_eq!(t.mapping(fresh.source, cgn_common::verdict::Protocol::Udp), None);
+    assert_eq!(
+        t.mapping(fresh.source, cgn_common::verdict::Protocol::Udp),
+        None
+    );
 }
 
 fn icmp(t: &mut Trial) {
@@ -212,5 +297,9 @@ fn icmp(t: &mut Trial) {
     let reply_from_inside = Draft::pong(CLIENT.0, (SERVER.0, 1));
     t.stopped(Inside, &reply_from_inside.bytes(), Reason::UnsupportedIcmp);
     let request_from_outside = Draft::ping((SERVER.0, external.1), external.0);
-    t.stopped(Outside, &request_from_outside.bytes(), Reason::UnsupportedIcmp);
+    t.stopped(
+        Outside,
+        &request_from_outside.bytes(),
+        Reason::UnsupportedIcmp,
+    );
 }

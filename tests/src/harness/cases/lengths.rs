@@ -26,94 +26,115 @@ pub const CASES: &[Case] = &[
             }
         }
     }),
-    ("a tagged frame cut off at any length is never translated", |t| {
-        for draft in whole() {
-            let tags = vec![(SERVICE_TAG, INSIDE_QINQ[0]), (CUSTOMER_TAG, INSIDE_QINQ[1])];
-            let frame = draft.with(|d| d.tags = tags).bytes();
-            for length in 0..frame.len() {
-                cut(t, &frame[..length], &[Vlan, Inside]);
+    (
+        "a tagged frame cut off at any length is never translated",
+        |t| {
+            for draft in whole() {
+                let tags = vec![
+                    (SERVICE_TAG, INSIDE_QINQ[0]),
+                    (CUSTOMER_TAG, INSIDE_QINQ[1]),
+                ];
+                let frame = draft.with(|d| d.tags = tags).bytes();
+                for length in 0..frame.len() {
+                    cut(t, &frame[..length], &[Vlan, Inside]);
+                }
             }
-        }
-    }),
+        },
+    ),
     ("header lengths below 20, versions but 4", |t| {
         for first in [0x00_u8, 0x40, 0x41, 0x44, 0x05, 0x35, 0x55, 0x65, 0xf5] {
             t.stopped(Inside, &with_ip(|ip| ip[0] = first), Reason::BadIpHeader);
         }
     }),
-    ("total lengths shorter than the header or longer than the frame", |t| {
-        let length = with_ip(|_| {}).len() - IP;
-        for total in [0, 1, 19, length as u16 + 1, 1500, 65_535] {
-            let frame = with_ip(|ip| ip[2..4].copy_from_slice(&total.to_be_bytes()));
-            t.stopped(Inside, &frame, Reason::BadIpLength);
-        }
-        // A header of 60 bytes in a packet of 59.
-        let wide = Draft::udp(CLIENT, SERVER).with(|d| d.options = vec![1; 40]);
-        let mut frame = wide.bytes();
-        frame[IP + 2..IP + 4].copy_from_slice(&59_u16.to_be_bytes());
-        t.stopped(Inside, &resummed(frame), Reason::BadIpLength);
-    }),
-    ("a total length that leaves no room for the transport header", |t| {
-        for (draft, header) in [
-            (Draft::tcp(flag::SYN, CLIENT, SERVER), 20),
-            (Draft::udp(CLIENT, SERVER), 8),
-            (Draft::ping(CLIENT, SERVER.0), 8),
-        ] {
-            for length in 0..header {
-                let total = 20 + length as u16;
-                let mut frame = draft.bytes();
-                frame[IP + 2..IP + 4].copy_from_slice(&total.to_be_bytes());
-                t.stopped(Inside, &resummed(frame), Reason::BadTransportHeader);
+    (
+        "total lengths shorter than the header or longer than the frame",
+        |t| {
+            let length = with_ip(|_| {}).len() - IP;
+            for total in [0, 1, 19, length as u16 + 1, 1500, 65_535] {
+                let frame = with_ip(|ip| ip[2..4].copy_from_slice(&total.to_be_bytes()));
+                t.stopped(Inside, &frame, Reason::BadIpLength);
             }
-        }
-    }),
-    ("a wrong IPv4 header checksum, with options and without", |t| {
-        for options in [vec![], vec![1; 4], vec![1; 40]] {
-            let draft = Draft::udp(CLIENT, SERVER).with(|d| d.options = options.clone());
-            let header = 20 + options.len();
-            for byte in (0..header).filter(|at| !matches!(at, 0 | 2 | 3)) {
-                let mut frame = draft.bytes();
-                frame[IP + byte] ^= 0x10;
-                let destination = (16..20).contains(&byte);
-                if !destination {
-                    t.stopped(Inside, &frame, Reason::BadIpChecksum);
+            // A header of 60 bytes in a packet of 59.
+            let wide = Draft::udp(CLIENT, SERVER).with(|d| d.options = vec![1; 40]);
+            let mut frame = wide.bytes();
+            frame[IP + 2..IP + 4].copy_from_slice(&59_u16.to_be_bytes());
+            t.stopped(Inside, &resummed(frame), Reason::BadIpLength);
+        },
+    ),
+    (
+        "a total length that leaves no room for the transport header",
+        |t| {
+            for (draft, header) in [
+                (Draft::tcp(flag::SYN, CLIENT, SERVER), 20),
+                (Draft::udp(CLIENT, SERVER), 8),
+                (Draft::ping(CLIENT, SERVER.0), 8),
+            ] {
+                for length in 0..header {
+                    let total = 20 + length as u16;
+                    let mut frame = draft.bytes();
+                    frame[IP + 2..IP + 4].copy_from_slice(&total.to_be_bytes());
+                    t.stopped(Inside, &resummed(frame), Reason::BadTransportHeader);
                 }
             }
-        }
-    }),
-    ("UDP lengths below 8 and above the packet lie; in between are options", |t| {
-        let draft = Draft::udp(CLIENT, SERVER);
-        let udp = 8 + draft.payload.len() as u16;
-        for (length, reason) in [
-            (0, Some(Reason::BadTransportHeader)),
-            (7, Some(Reason::BadTransportHeader)),
-            (udp + 1, Some(Reason::BadTransportHeader)),
-            (65_535, Some(Reason::BadTransportHeader)),
-            (8, None),
-            (udp - 1, None),
-        ] {
-            let mut frame = draft.bytes();
-            frame[IP + 24..IP + 26].copy_from_slice(&length.to_be_bytes());
-            match reason {
-                Some(reason) => t.stopped(Inside, &frame, reason),
-                None => {
-                    let run = t.run(Inside, &frame);
-                    assert_eq!(run.ending, Ending::Sent { back: false }, "length {length}");
+        },
+    ),
+    (
+        "a wrong IPv4 header checksum, with options and without",
+        |t| {
+            for options in [vec![], vec![1; 4], vec![1; 40]] {
+                let draft = Draft::udp(CLIENT, SERVER).with(|d| d.options = options.clone());
+                let header = 20 + options.len();
+                for byte in (0..header).filter(|at| !matches!(at, 0 | 2 | 3)) {
+                    let mut frame = draft.bytes();
+                    frame[IP + byte] ^= 0x10;
+                    let destination = (16..20).contains(&byte);
+                    if !destination {
+                        t.stopped(Inside, &frame, Reason::BadIpChecksum);
+                    }
                 }
             }
-        }
-    }),
-    ("TCP header lengths below 20 and above the packet lie", |t| {
-        let draft = Draft::tcp(flag::SYN, CLIENT, SERVER).with(|d| d.payload = vec![0; 12]);
-        for words in 0..16_u8 {
-            let mut frame = draft.bytes();
-            frame[IP + 20 + 12] = words << 4;
-            if (5..=8).contains(&words) {
-                assert_eq!(t.run(Inside, &frame).ending, Ending::Sent { back: false });
-            } else {
-                t.stopped(Inside, &frame, Reason::BadTransportHeader);
+        },
+    ),
+    (
+        "UDP lengths below 8 and above the packet lie; in between are options",
+        |t| {
+            let draft = Draft::udp(CLIENT, SERVER);
+            let udp = 8 + draft.payload.len() as u16;
+            for (length, reason) in [
+                (0, Some(Reason::BadTransportHeader)),
+                (7, Some(Reason::BadTransportHeader)),
+                (udp + 1, Some(Reason::BadTransportHeader)),
+                (65_535, Some(Reason::BadTransportHeader)),
+                (8, None),
+                (udp - 1, None),
+            ] {
+                let mut frame = draft.bytes();
+                frame[IP + 24..IP + 26].copy_from_slice(&length.to_be_bytes());
+                match reason {
+                    Some(reason) => t.stopped(Inside, &frame, reason),
+                    None => {
+                        let run = t.run(Inside, &frame);
+                        assert_eq!(run.ending, Ending::Sent { back: false }, "length {length}");
+                    }
+                }
             }
-        }
-    }),
+        },
+    ),
+    (
+        "TCP header lengths below 20 and above the packet lie",
+        |t| {
+            let draft = Draft::tcp(flag::SYN, CLIENT, SERVER).with(|d| d.payload = vec![0; 12]);
+            for words in 0..16_u8 {
+                let mut frame = draft.bytes();
+                frame[IP + 20 + 12] = words << 4;
+                if (5..=8).contains(&words) {
+                    assert_eq!(t.run(Inside, &frame).ending, Ending::Sent { back: false });
+                } else {
+                    t.stopped(Inside, &frame, Reason::BadTransportHeader);
+                }
+            }
+        },
+    ),
 ];
 
 /// A packet of each protocol.

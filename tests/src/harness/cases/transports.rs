@@ -30,11 +30,14 @@ pub const CASES: &[Case] = &[
         let echo = t.round_trip(&Draft::ping(CLIENT, remote::PLAIN), THERE);
         assert!(tcp.0 == udp.0 && udp.0 == echo.0, "one external address");
     }),
-    ("a block of another size, the last of its address, works", |t| {
-        let client = (subscriber::LARGE, 0);
-        let external = t.round_trip(&Draft::udp(client, SERVER), THERE);
-        assert!(external.0 == LARGE_POOL && external.1 >= 65_024);
-    }),
+    (
+        "a block of another size, the last of its address, works",
+        |t| {
+            let client = (subscriber::LARGE, 0);
+            let external = t.round_trip(&Draft::udp(client, SERVER), THERE);
+            assert!(external.0 == LARGE_POOL && external.1 >= 65_024);
+        },
+    ),
     ("inside ports 0 and 65535 are ports like others", |t| {
         for port in [0, 65_535] {
             t.round_trip(&Draft::udp((CLIENT.0, port), SERVER), THERE);
@@ -46,7 +49,10 @@ pub const CASES: &[Case] = &[
         let transport = Transport::Udp { checksum: false };
         t.round_trip(&Draft::new(transport, CLIENT, SERVER), THERE);
     }),
-    ("a UDP checksum that becomes 0 is sent as ffff", zero_checksums),
+    (
+        "a UDP checksum that becomes 0 is sent as ffff",
+        zero_checksums,
+    ),
     ("every IPv4 header length from 20 to 60 bytes", |t| {
         for words in 0..=10 {
             // No-operation options, the last one ends the list.
@@ -60,59 +66,74 @@ pub const CASES: &[Case] = &[
             t.round_trip(&wide(Draft::ping(CLIENT, SERVER.0)), THERE);
         }
     }),
-    ("TCP options of every length, payloads of odd and even length", |t| {
-        for words in 0..=10 {
-            let mut draft = Draft::tcp(flag::ACK, CLIENT, SERVER);
-            draft.transport = Transport::Tcp {
-                flags: flag::ACK,
-                options: vec![1; 4 * words],
-            };
-            draft.payload = vec![0xab; words];
-            t.round_trip(&draft, THERE);
-        }
-    }),
-    ("type of service, identification and don't-fragment are kept, set or not", |t| {
-        for (tos, id, df) in [(0, 0, false), (0xb8, 0xffff, true), (0x03, 1, false)] {
-            let draft = Draft::udp(CLIENT, SERVER).with(|d| {
-                d.tos = tos;
-                d.id = id;
-                d.dont_fragment = df;
-            });
-            t.round_trip(&draft, THERE);
-        }
-    }),
-    ("Ethernet padding behind the packet is kept and not summed", |t| {
-        for padding in [1, 2, 18, 46] {
-            let draft = Draft::ping(CLIENT, SERVER.0).with(|d| {
-                d.payload = vec![];
-                d.padding = vec![0xee; padding];
-            });
-            t.round_trip(&draft, THERE);
-        }
-    }),
-    ("a time to live of 2 leaves as 1; 1 and 0 end here, both ways", |t| {
-        let draft = Draft::udp(CLIENT, SERVER).with(|d| d.ttl = 2);
-        let external = t.round_trip(&draft, THERE);
-        for ttl in [0, 1] {
-            let late = draft.clone().with(|d| d.ttl = ttl);
-            t.stopped(Inside, &late.bytes(), Reason::TtlExpired);
-            t.stopped(Outside, &late.answer(external).bytes(), Reason::TtlExpired);
-        }
-    }),
-    ("a wrong transport checksum stays wrong by the same amount", |t| {
-        let good = Draft::tcp(flag::SYN, CLIENT, SERVER);
-        t.round_trip(&good, THERE);
-        let mut bad = good.bytes();
-        let at = 14 + 20 + 16;
-        let sum = u16::from_be_bytes([bad[at], bad[at + 1]]);
-        // Far from the ends, where one's complement has two zeros.
-        bad[at..at + 2].copy_from_slice(&(sum ^ 0x0100).to_be_bytes());
-        let right = t.run(Inside, &good.bytes()).bytes;
-        let wrong = t.run(Inside, &bad).bytes;
-        let judged = crate::packets::check::judge(&wrong).expect("a packet");
-        assert!(judged.ip_right && !judged.transport_right);
-        assert_eq!(right[..at], wrong[..at], "nothing but the checksum differs");
-    }),
+    (
+        "TCP options of every length, payloads of odd and even length",
+        |t| {
+            for words in 0..=10 {
+                let mut draft = Draft::tcp(flag::ACK, CLIENT, SERVER);
+                draft.transport = Transport::Tcp {
+                    flags: flag::ACK,
+                    options: vec![1; 4 * words],
+                };
+                draft.payload = vec![0xab; words];
+                t.round_trip(&draft, THERE);
+            }
+        },
+    ),
+    (
+        "type of service, identification and don't-fragment are kept, set or not",
+        |t| {
+            for (tos, id, df) in [(0, 0, false), (0xb8, 0xffff, true), (0x03, 1, false)] {
+                let draft = Draft::udp(CLIENT, SERVER).with(|d| {
+                    d.tos = tos;
+                    d.id = id;
+                    d.dont_fragment = df;
+                });
+                t.round_trip(&draft, THERE);
+            }
+        },
+    ),
+    (
+        "Ethernet padding behind the packet is kept and not summed",
+        |t| {
+            for padding in [1, 2, 18, 46] {
+                let draft = Draft::ping(CLIENT, SERVER.0).with(|d| {
+                    d.payload = vec![];
+                    d.padding = vec![0xee; padding];
+                });
+                t.round_trip(&draft, THERE);
+            }
+        },
+    ),
+    (
+        "a time to live of 2 leaves as 1; 1 and 0 end here, both ways",
+        |t| {
+            let draft = Draft::udp(CLIENT, SERVER).with(|d| d.ttl = 2);
+            let external = t.round_trip(&draft, THERE);
+            for ttl in [0, 1] {
+                let late = draft.clone().with(|d| d.ttl = ttl);
+                t.stopped(Inside, &late.bytes(), Reason::TtlExpired);
+                t.stopped(Outside, &late.answer(external).bytes(), Reason::TtlExpired);
+            }
+        },
+    ),
+    (
+        "a wrong transport checksum stays wrong by the same amount",
+        |t| {
+            let good = Draft::tcp(flag::SYN, CLIENT, SERVER);
+            t.round_trip(&good, THERE);
+            let mut bad = good.bytes();
+            let at = 14 + 20 + 16;
+            let sum = u16::from_be_bytes([bad[at], bad[at + 1]]);
+            // Far from the ends, where one's complement has two zeros.
+            bad[at..at + 2].copy_from_slice(&(sum ^ 0x0100).to_be_bytes());
+            let right = t.run(Inside, &good.bytes()).bytes;
+            let wrong = t.run(Inside, &bad).bytes;
+            let judged = crate::packets::check::judge(&wrong).expect("a packet");
+            assert!(judged.ip_right && !judged.transport_right);
+            assert_eq!(right[..at], wrong[..at], "nothing but the checksum differs");
+        },
+    ),
 ];
 
 /// Payloads chosen so that the sum of the translated datagram is 0xffff, and
@@ -125,7 +146,9 @@ fn zero_checksums(t: &mut Trial) {
         // Without payload words the checksum is c; with the word c it is 0.
         let plain = draft.clone().with(|d| d.source = source);
         let word = field(&plain.bytes());
-        let zero = draft.clone().with(|d| d.payload = word.to_be_bytes().to_vec());
+        let zero = draft
+            .clone()
+            .with(|d| d.payload = word.to_be_bytes().to_vec());
         let there = zero.clone().with(|d| d.source = source);
         assert_eq!(field(&there.bytes()), 0xffff, "{what} as ffff");
         t.outbound(Inside, &zero, hop::OUTSIDE);
@@ -134,7 +157,9 @@ fn zero_checksums(t: &mut Trial) {
     let answer = draft.answer(external);
     for (destination, what) in [(external, "came"), (CLIENT, "goes in")] {
         let word = field(&answer.clone().with(|d| d.destination = destination).bytes());
-        let zero = answer.clone().with(|d| d.payload = word.to_be_bytes().to_vec());
+        let zero = answer
+            .clone()
+            .with(|d| d.payload = word.to_be_bytes().to_vec());
         let there = zero.clone().with(|d| d.destination = destination);
         assert_eq!(field(&there.bytes()), 0xffff, "{what} as ffff");
         t.inbound(Outside, &zero, CLIENT, hop::INSIDE);

@@ -48,22 +48,25 @@ fn outsides() -> Vec<(Endpoint, u16, Tags)> {
 }
 
 pub const CASES: &[Case] = &[
-    ("one and two tags in, none, one and two out, priority kept", |t| {
-        for (came, inside, back) in insides() {
-            for (server, out, answered) in outsides() {
-                for draft in [
-                    Draft::tcp(flag::SYN, inside, server),
-                    Draft::udp(inside, server),
-                    Draft::ping(inside, server.0),
-                ] {
-                    let draft = draft.with(|d| d.tags = came.clone());
-                    let external = t.outbound(Vlan, &draft, out);
-                    let answer = draft.answer(external).with(|d| d.tags = answered.clone());
-                    t.inbound(Vlan, &answer, inside, back);
+    (
+        "one and two tags in, none, one and two out, priority kept",
+        |t| {
+            for (came, inside, back) in insides() {
+                for (server, out, answered) in outsides() {
+                    for draft in [
+                        Draft::tcp(flag::SYN, inside, server),
+                        Draft::udp(inside, server),
+                        Draft::ping(inside, server.0),
+                    ] {
+                        let draft = draft.with(|d| d.tags = came.clone());
+                        let external = t.outbound(Vlan, &draft, out);
+                        let answer = draft.answer(external).with(|d| d.tags = answered.clone());
+                        t.inbound(Vlan, &answer, inside, back);
+                    }
                 }
             }
-        }
-    }),
+        },
+    ),
     ("untagged in, tags out", |t| {
         for (_, inside, back) in insides() {
             for (server, out, _) in outsides() {
@@ -86,19 +89,22 @@ pub const CASES: &[Case] = &[
             }
         }
     }),
-    ("a third tag on a VLAN of ours is too deep, on another it is the kernel's", |t| {
-        let deep = |tags: Tags| {
-            let draft = Draft::udp((subscriber::PLAIN, 9), (remote::PLAIN, 9));
-            draft.with(|d| d.tags = tags).bytes()
-        };
-        let third = (CUSTOMER_TAG, 7);
-        let ours = [two(INSIDE_QINQ), vec![third]].concat();
-        t.stopped(Vlan, &deep(ours), Reason::VlanDepth);
-        let deeper = [two(OUTSIDE_QINQ), vec![third, third]].concat();
-        t.stopped(Vlan, &deep(deeper), Reason::VlanDepth);
-        let theirs = [two([300, 302]), vec![third]].concat();
-        t.stopped(Vlan, &deep(theirs), Reason::OtherVlan);
-    }),
+    (
+        "a third tag on a VLAN of ours is too deep, on another it is the kernel's",
+        |t| {
+            let deep = |tags: Tags| {
+                let draft = Draft::udp((subscriber::PLAIN, 9), (remote::PLAIN, 9));
+                draft.with(|d| d.tags = tags).bytes()
+            };
+            let third = (CUSTOMER_TAG, 7);
+            let ours = [two(INSIDE_QINQ), vec![third]].concat();
+            t.stopped(Vlan, &deep(ours), Reason::VlanDepth);
+            let deeper = [two(OUTSIDE_QINQ), vec![third, third]].concat();
+            t.stopped(Vlan, &deep(deeper), Reason::VlanDepth);
+            let theirs = [two([300, 302]), vec![third]].concat();
+            t.stopped(Vlan, &deep(theirs), Reason::OtherVlan);
+        },
+    ),
     ("what is on no VLAN of ours is the kernel's", other_vlans),
     ("a tag that ends in the middle is truncated", |t| {
         let draft = Draft::udp((subscriber::PLAIN, 9), (remote::PLAIN, 9));

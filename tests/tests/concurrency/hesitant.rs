@@ -1,0 +1,104 @@
+//! Tables whose user is often stopped between two steps of opening a mapping,
+//! as if its processor had been taken away: races become common.
+
+use std::cell::RefCell;
+use std::thread;
+
+use cgn_common::counters::Counters;
+use cgn_common::event::Event;
+use cgn_common::layout::{
+    BlockEntry, External, Line, NextHopEntry, Page, Side, Subscriber, VlanKey,
+};
+use cgn_common::nat::{open, search};
+use cgn_common::tables::{Route, Tables};
+use cgn_tests::harness::world::{FixedRoutes, INGRESS, World};
+use cgn_tests::packets::mutate::Dice;
+use cgn_user::dataplane::memory::Memory;
+use cgn_user::dataplane::tables::UserTables;
+
+pub struct Hesitant<'a> {
+    pub tables: UserTables<'a, FixedRoutes>,
+    dice: RefCell<Dice>,
+}
+
+impl<'a> Hesitant<'a> {
+    pub fn new(memory: &'a Memory, world: &'a World, seed: usize) -> Self {
+        let tables = UserTables::new(memory, &world.routes, &world.vlans);
+        tables.ingress.set(INGRESS);
+        Self {
+            tables,
+            dice: RefCell::new(Dice::new(seed as u64 + 1)),
+        }
+    }
+
+    fn hesitate(&self) {
+        if self.dice.borrow_mut().roll(4) == 0 {
+            thread::yield_now();
+        }
+    }
+}
+
+impl Tables for Hesitant<'_> {
+    fn search(&self, flow: open::Flow) -> search::Searched {
+        let searched = search::search(&self.tables, flow);
+        self.hesitate();
+        searched
+    }
+    fn claim(&self, flow: open::Flow, candidate: search::Candidate) -> bool {
+        let claimed = open::claim(&self.tables, flow, candidate);
+        self.hesitate();
+        claimed
+    }
+    fn is_alone(&self, flow: open::Flow, own: search::Candidate) -> bool {
+        let alone = search::is_alone(&self.tables, flow, own);
+        self.hesitate();
+        alone
+    }
+
+    // The rest only passes on.
+    fn now(&self) -> u32 {
+        self.tables.now()
+    }
+    fn inside_page(&self, page: u32) -> Option<Page> {
+        self.tables.inside_page(page)
+    }
+    fn outside_page(&self, page: u32) -> Option<Page> {
+        self.tables.outside_page(page)
+    }
+    fn subscriber(&self, index: u32) -> Option<&Subscriber> {
+        self.tables.subscriber(index)
+    }
+    fn external(&self, index: u32) -> Option<&External> {
+        self.tables.external(index)
+    }
+    fn block(&self, index: u32) -> Option<&BlockEntry> {
+        self.tables.block(index)
+    }
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.tables.line(index)
+    }
+    fn route_summary(&self, address: u32) -> u16 {
+        self.tables.route_summary(address)
+    }
+    fn next_hop(&self, number: u32) -> Option<&NextHopEntry> {
+        self.tables.next_hop(number)
+    }
+    fn exact_route(&self, address: u32) -> Option<u32> {
+        self.tables.exact_route(address)
+    }
+    fn kernel_route(&self, source: u32, destination: u32) -> Route<'_> {
+        self.tables.kernel_route(source, destination)
+    }
+    fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
+        self.tables.vlan_side(key)
+    }
+    fn ingress(&self) -> u32 {
+        self.tables.ingress()
+    }
+    fn count(&self, f: impl FnOnce(&mut Counters)) {
+        self.tables.count(f);
+    }
+    fn request_block(&self, event: Event) -> bool {
+        self.tables.request_block(event)
+    }
+}
