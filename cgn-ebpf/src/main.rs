@@ -116,7 +116,14 @@ fn explain(ctx: *mut xdp_md, verdict: Verdict) {
     // SAFETY: the context is valid for the whole run of the program.
     let (ifindex, queue) = unsafe { ((*ctx.ctx).ingress_ifindex, (*ctx.ctx).rx_queue_index) };
     let length = ctx.data_end() - ctx.data();
-    aya_log_ebpf::info!(&ctx, "reason {} interface {} queue {} bytes {}", reason as u8, ifindex, queue, length);
+    aya_log_ebpf::info!(
+        &ctx,
+        "reason {} interface {} queue {} bytes {}",
+        reason as u8,
+        ifindex,
+        queue,
+        length
+    );
 }
 
 /// A reachable panic would be an endless loop, which the verifier refuses: so

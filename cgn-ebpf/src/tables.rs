@@ -2,8 +2,7 @@
 
 use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT,
-    BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE, bpf_fib_lookup,
-    xdp_md,
+    BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE, bpf_fib_lookup, xdp_md,
 };
 use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_coarse_ns};
 use cgn_common::counters::Counters;
@@ -260,7 +259,13 @@ extern "C" fn cgn_is_alone(flow: u64, own: u64) -> u64 {
 extern "C" fn cgn_renew(flow: u64, remote: u64, tick: u64, found: u64) -> u64 {
     let flow = open::Flow::unpack(flow, remote, tick as u32);
     let (flags, port) = ((tick >> 32) as u8, found as u16);
-    u64::from(open::renew(&DETACHED, flow, flags, port, (found >> 16) as u32))
+    u64::from(open::renew(
+        &DETACHED,
+        flow,
+        flags,
+        port,
+        (found >> 16) as u32,
+    ))
 }
 
 #[unsafe(no_mangle)]
