@@ -69,8 +69,6 @@ fn socket_base(frame: &XdpFrame, tables: &XdpTables) -> u32 {
 /// Turns a verdict into an XDP action.
 #[inline(always)]
 fn act(ctx: *mut xdp_md, tables: &XdpTables, verdict: Verdict, sockets: u32) -> u32 {
-    #[cfg(feature = "diagnostics")]
-    explain(ctx, verdict);
     match verdict {
         Verdict::Transmit { device, ifindex } => {
             if ifindex == tables.ingress() {
@@ -101,29 +99,6 @@ fn act(ctx: *mut xdp_md, tables: &XdpTables, verdict: Verdict, sockets: u32) -> 
 fn drop(tables: &XdpTables, reason: Reason) -> u32 {
     tables.count(|c| c.stopped(reason));
     xdp_action::XDP_DROP
-}
-
-/// A line in the daemon's log for a packet that is not translated: the number
-/// of its reason, the receiving interface and queue, and its length. A function
-/// of its own, because the log macro needs much stack.
-#[cfg(feature = "diagnostics")]
-#[inline(never)]
-fn explain(ctx: *mut xdp_md, verdict: Verdict) {
-    let (Verdict::Pass(reason) | Verdict::Punt(reason) | Verdict::Drop(reason)) = verdict else {
-        return;
-    };
-    let ctx = XdpContext::new(ctx);
-    // SAFETY: the context is valid for the whole run of the program.
-    let (ifindex, queue) = unsafe { ((*ctx.ctx).ingress_ifindex, (*ctx.ctx).rx_queue_index) };
-    let length = ctx.data_end() - ctx.data();
-    aya_log_ebpf::info!(
-        &ctx,
-        "reason {} interface {} queue {} bytes {}",
-        reason as u8,
-        ifindex,
-        queue,
-        length
-    );
 }
 
 /// A reachable panic would be an endless loop, which the verifier refuses: so

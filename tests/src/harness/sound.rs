@@ -131,9 +131,9 @@ pub fn at_home_here(frame: &[u8], entry: Entry, outward: bool) -> Option<Vec<u8>
         true => [[INSIDE_VLAN, 0], INSIDE_QINQ],
         false => [[OUTSIDE_VLAN, 0], OUTSIDE_QINQ],
     };
-    for tag in 0..tags {
-        let at = 14 + 4 * tag;
-        let tci = word(&frame, at)? & 0xf000 | vlans[tags - 1][tag];
+    for (number, vlan) in vlans[tags.clamp(1, 2) - 1].iter().enumerate().take(tags) {
+        let at = 14 + 4 * number;
+        let tci = word(&frame, at)? & 0xf000 | vlan;
         frame
             .get_mut(at..at + 2)?
             .copy_from_slice(&tci.to_be_bytes());

@@ -153,10 +153,8 @@ impl World {
         for grant in &self.grants {
             install::give(memory, &self.geometry, grant, 0, 0).expect("the block is free");
         }
-        for refused in [subscriber::REFUSED] {
-            let index = self.geometry.subscriber_index(refused).expect("known");
-            install::refuse(memory, index, true);
-        }
+        let refused = self.geometry.subscriber_index(subscriber::REFUSED);
+        install::refuse(memory, refused.expect("known"), true);
     }
 }
 
