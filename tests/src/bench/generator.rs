@@ -126,7 +126,7 @@ impl Generator {
     /// Not every packet reached the end of its program.
     pub fn run(&mut self, first: u64, packets: u64) -> Result<Run> {
         ensure!(
-            first % CHUNK == 0 && packets % CHUNK == 0 && packets <= MAX_PACKETS,
+            first.is_multiple_of(CHUNK) && packets.is_multiple_of(CHUNK) && packets <= MAX_PACKETS,
             "a run of {packets} packets from {first} does not fit the time stamps"
         );
         let mut plan = self.plan.read(0).context("no plan")?;
