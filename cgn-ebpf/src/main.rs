@@ -63,7 +63,7 @@ fn socket_base(frame: &XdpFrame, tables: &XdpTables) -> u32 {
         vlans: link.vlans(),
     };
     // SAFETY: only the 4-byte socket base is read, at once.
-    unsafe { maps::VLANS.get(&key) }.map_or(0, |role| role.socket_base)
+    unsafe { maps::VLANS.get(key) }.map_or(0, |role| role.socket_base)
 }
 
 /// Turns a verdict into an XDP action.

@@ -113,7 +113,7 @@ impl Tables for XdpTables {
     #[inline(always)]
     fn exact_route(&self, address: u32) -> Option<u32> {
         // SAFETY: a 4-byte value that is copied at once.
-        unsafe { maps::EXACT_ROUTES.get(&address).copied() }
+        unsafe { maps::EXACT_ROUTES.get(address).copied() }
     }
 
     #[inline(never)]
@@ -144,7 +144,7 @@ impl Tables for XdpTables {
             _ => return Route::NoNeighbour,
         }
         // SAFETY: a 16-byte value that is copied at once.
-        let Some(link) = (unsafe { maps::LINKS.get(&query.ifindex).copied() }) else {
+        let Some(link) = (unsafe { maps::LINKS.get(query.ifindex).copied() }) else {
             return Route::Elsewhere;
         };
         let Some(hop) = maps::KERNEL_HOP.get(0) else {

@@ -295,7 +295,7 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_random_life_is_that_of_a_plain_nat(steps in proptest::collection::vec(step(), 1..150)) {
         let mut pair = Pair::new();
