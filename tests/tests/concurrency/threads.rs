@@ -181,7 +181,12 @@ fn a_sweep_between_racing_threads_leaves_everything_sound() {
             }
         });
         let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(4) {
+        // Longer on a busy machine, until the threads had something to race for.
+        let enough =
+            || sent.load(Ordering::Relaxed) > 20_000 && ended.load(Ordering::Relaxed) > 2_000;
+        while began.elapsed() < Duration::from_secs(4)
+            || (!enough() && began.elapsed() < Duration::from_secs(40))
+        {
             thread::sleep(Duration::from_micros(100));
             for inside in [subscriber::SIX_BLOCKS, subscriber::TWO_BLOCKS] {
                 let twice = audit::doubled(&memory, index_of(&world, inside), Protocol::Udp);
