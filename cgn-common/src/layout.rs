@@ -11,7 +11,7 @@ use crate::verdict::Protocol;
 use crate::word::Word;
 
 /// Version of this file. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Kinds of BPF maps used here, with their numbers in `enum bpf_map_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,7 @@ pub const MAPS: &[MapSpec] = &[
     SOCKETS,
     EVENTS,
     KERNEL_HOP,
+    CLOCK,
 ];
 
 pub const SETTINGS: MapSpec = array("SETTINGS", size_of::<Settings>(), 1);
@@ -110,6 +111,9 @@ pub const KERNEL_HOP: MapSpec = other(
     size_of::<NextHopEntry>(),
     1,
 );
+/// Each processor's last reading of the clock: jiffies, and the coarse
+/// monotonic time in nanoseconds that belongs to them.
+pub const CLOCK: MapSpec = other("CLOCK", MapKind::PerCpuArray, 4, size_of::<[u64; 2]>(), 1);
 /// Interfaces to redirect to; a value is an ifindex and a program (none).
 pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 8, 64);
 /// AF_XDP sockets by `socket_base + receive queue`.
@@ -318,6 +322,29 @@ impl BlockEntry {
 #[repr(C, align(64))]
 pub struct Line(pub [Word; 8]);
 
+impl Line {
+    /// First word of slot `at` of a bucket, see [`SlotKey`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn key_at(&self, at: u32) -> &Word {
+        &self.0[(2 * at as usize) & 7]
+    }
+    /// Second word of slot `at` of a bucket, see [`peer`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn peer_at(&self, at: u32) -> &Word {
+        &self.0[(2 * at as usize + 1) & 7]
+    }
+    /// Of a slab's header: whether the block has a free port of `protocol`. A
+    /// full block is seen from here, without a look at its slots.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_room(&self, protocol: Protocol, block_shift: u32) -> bool {
+        let used = Used(self.0[header::USED].load());
+        !used.closed() && used.of(protocol) < 1 << block_shift
+    }
+}
+
 /// Lines of a slab whose block has `1 << block_shift` ports.
 #[must_use]
 pub const fn slab_lines(block_shift: u32) -> u32 {
@@ -476,6 +503,27 @@ impl SlotKey {
     pub const fn is_live(self) -> bool {
         self.state() >= SlotState::FIRST_LIVE
     }
+    /// 1 if this is the live mapping of `inside_port`, else 0; without a branch.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_live_mapping_of(self, inside_port: u16) -> u64 {
+        let live = (self.state() + (0x10 - SlotState::FIRST_LIVE)) >> 4;
+        self.is_of(inside_port) & live
+    }
+    /// 1 if this is the mapping of `inside_port`, tentative or live, else 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_claim_to(self, inside_port: u16) -> u64 {
+        const HELD: u64 = SlotState::Held as u64;
+        let is_claim = self.state() != SlotState::Free as u64 && self.state() != HELD;
+        self.is_of(inside_port) & is_claim as u64
+    }
+    /// 1 if the inside port is this one, else 0.
+    #[inline(always)]
+    const fn is_of(self, inside_port: u16) -> u64 {
+        let differs = (self.0 >> 48) ^ inside_port as u64;
+        differs.wrapping_sub(1) >> 63
+    }
     #[inline(always)]
     #[must_use]
     pub const fn is_free(self) -> bool {
@@ -507,8 +555,9 @@ impl SlotKey {
 }
 
 /// Second word of a slot: bits 0-31 remote address, 32-47 remote port of the
-/// first session; 48-63, in the first slot of a bucket only, the number of
-/// mappings that wanted this bucket and were placed further on.
+/// first session. Bits 48-63 are the bucket's: in the first slot the number of
+/// mappings that wanted this bucket, or one before it, and were placed further
+/// on; in the others a [`Detour`].
 pub mod peer {
     /// Remote endpoint part.
     pub const REMOTE: u64 = 0xffff_ffff_ffff;
@@ -528,6 +577,53 @@ pub mod peer {
         word >> 48
     }
 }
+
+/// Where a mapping stands that wanted this bucket: bits 0-9 slot of the block,
+/// 10-15 tag of the mapping's hash, all inverted, so that 0 is none. Only a
+/// hint that saves the walk: it may be missing, or lead to another mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detour(pub u16);
+
+impl Detour {
+    pub const NONE: Self = Self(0);
+    const SLOT_BITS: u32 = 10;
+    const SHIFT: u32 = 48;
+
+    /// To slot number `slot`; of `tag` only 6 bits count.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(tag: u32, slot: u32) -> Self {
+        Self(!((tag << Self::SLOT_BITS | slot) as u16))
+    }
+    /// From the second word of a slot that is not the first of its bucket.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(peer_word: u64) -> Self {
+        Self((peer_word >> Self::SHIFT) as u16)
+    }
+    /// The second word of a slot with this detour in place of its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn put_into(self, peer_word: u64) -> u64 {
+        peer_word & peer::REMOTE | (self.0 as u64) << Self::SHIFT
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        self.0 != 0
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn tag(self) -> u32 {
+        (!self.0) as u32 >> Self::SLOT_BITS
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        (!self.0) as u32 & ((1 << Self::SLOT_BITS) - 1)
+    }
+}
+const _: () = assert!(crate::limits::MAX_BLOCK_PORTS <= 1 << Detour::SLOT_BITS);
 
 /// Next hops of 32 neighbouring /16 networks: `ROUTES[address >> 21].0[address >> 16 & 31]`.
 /// 0: not all addresses of this /16 have the same next hop; look further.

@@ -17,6 +17,11 @@ pub const MIN_BLOCK_PORTS: u32 = 64;
 pub const MAX_BLOCKS_PER_SUBSCRIBER: usize = 6;
 /// Nanoseconds of one coarse tick, as a shift: 2^28 ns = 0.268 s.
 pub const TICK_SHIFT: u32 = 28;
+/// A mapping in use is stamped anew when its stamp is so many ticks old (2.1 s),
+/// and therefore ends so much later than its timer says. With a million flows
+/// at a million packets a second, a stamp in every tick would write a cache
+/// line back to memory for nearly every packet.
+pub const STAMP_TICKS: u32 = 8;
 /// VLAN tags that the data plane reads and writes.
 pub const MAX_VLAN_TAGS: usize = 2;
 

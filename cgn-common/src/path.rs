@@ -24,9 +24,10 @@
 
 use crate::block::{block_of, page_of};
 use crate::frame::Frame;
-use crate::layout::{NextHopEntry, Side, SlotState, SubscriberHead, VlanKey, peer};
+use crate::layout::{NextHopEntry, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer};
+use crate::nat::home::Home;
 use crate::nat::next_hop::{route, rows_of};
-use crate::nat::{lookup, open, rewrite, tcp_state};
+use crate::nat::{lookup, open, rewrite, search, tcp_state};
 use crate::tables::{Route, Tables};
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
 use crate::wire::ethernet::{self, Ethernet};
@@ -110,21 +111,7 @@ fn outbound<F: Frame, T: Tables>(
     }
     check_hop(&packet, hop)?;
     // 5 look up
-    let head = SubscriberHead(subscriber.head.load());
-    let remote = peer::remote(destination, transport.destination_port);
-    let now = tables.now();
-    let at_home = lookup::at_home(
-        tables,
-        subscriber,
-        head,
-        transport.protocol,
-        transport.source_port,
-    );
-    let flags = (transport.protocol == Protocol::Tcp).then_some(transport.flags);
-    let port = match at_home {
-        Some((port, slot)) if lookup::refresh_outbound(&slot, remote, flags, now) => port,
-        _ => elsewhere(tables, index, &transport, remote, now)?,
-    };
+    let port = external_port(tables, index, subscriber, &transport, destination)?;
     // A block may have been given since `head` was read.
     let external = SubscriberHead(subscriber.head.load()).external();
     // 6 translate
@@ -243,10 +230,7 @@ fn transport_of<F: Frame>(frame: &F, link: Ethernet, ip: Ipv4) -> Result<Packet,
 
 /// Index and line of the subscriber with this inside address.
 #[inline(always)]
-fn subscriber_of<T: Tables>(
-    tables: &T,
-    source: u32,
-) -> Result<(u32, &crate::layout::Subscriber), Reason> {
+fn subscriber_of<T: Tables>(tables: &T, source: u32) -> Result<(u32, &Subscriber), Reason> {
     let page = tables
         .inside_page(page_of(source))
         .ok_or(Reason::Internal)?;
@@ -258,27 +242,52 @@ fn subscriber_of<T: Tables>(
     Ok((index, subscriber))
 }
 
-/// External port of a flow whose mapping is not at home, or not yet there.
+/// External port of the mapping of an outbound packet: at home, opened there,
+/// or else.
 #[inline(always)]
-fn elsewhere<T: Tables>(
+fn external_port<T: Tables>(
     tables: &T,
-    subscriber: u32,
+    index: u32,
+    subscriber: &Subscriber,
     transport: &Transport,
-    remote: u64,
-    tick: u32,
+    destination: u32,
 ) -> Result<u16, Reason> {
-    let state = match transport.protocol {
-        Protocol::Tcp => tcp_state::first(transport.flags),
-        Protocol::Udp | Protocol::Icmp => SlotState::Open,
-    };
+    let (protocol, inside_port) = (transport.protocol, transport.source_port);
+    let remote = peer::remote(destination, transport.destination_port);
+    let tick = tables.now();
+    let flags = (protocol == Protocol::Tcp).then_some(transport.flags);
+    let head = SubscriberHead(subscriber.head.load());
     let flow = open::Flow {
-        subscriber,
-        protocol: transport.protocol,
-        inside_port: transport.source_port,
+        subscriber: index,
+        protocol,
+        inside_port,
         remote,
-        state,
+        state: match flags {
+            Some(flags) => tcp_state::first(flags),
+            None => SlotState::Open,
+        },
         tick,
     };
+    if let Some(home) = Home::new(tables, subscriber, head, protocol, inside_port) {
+        match home.find(tables, inside_port) {
+            Some((port, slot)) => {
+                if lookup::refresh_outbound(&slot, remote, flags, tick) {
+                    return Ok(port);
+                }
+            }
+            None => {
+                let claimed = tables.claim_at_home(flow);
+                if claimed.is_full() {
+                    return Err(search::full(head));
+                }
+                if let Some(candidate) = claimed.candidate()
+                    && let Some(port) = tables.settle(flow, candidate, claimed.is_alone()).port()
+                {
+                    return Ok(port);
+                }
+            }
+        }
+    }
     open::open(tables, flow, transport.flags)
 }
 

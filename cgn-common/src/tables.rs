@@ -3,7 +3,7 @@
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::layout::{BlockEntry, External, Line, NextHopEntry, Page, Side, Subscriber, VlanKey};
-use crate::nat::{open, search, walk};
+use crate::nat::{home, open, search, walk};
 
 /// Where a destination leads.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,11 @@ pub trait Tables {
     #[inline(always)]
     fn spill(&self, request: walk::Spill) {
         walk::spill(self, request);
+    }
+    /// See [`home::claim`].
+    #[inline(always)]
+    fn claim_at_home(&self, flow: open::Flow) -> home::Claimed {
+        home::claim(self, flow)
     }
     /// See [`search::search`].
     #[inline(always)]

@@ -55,3 +55,5 @@ pub static EVENTS: RingBuf<(), { layout::EVENTS.entries as usize }> = RingBuf::n
 #[btf_map]
 pub static KERNEL_HOP: PerCpuArray<NextHopEntry, { layout::KERNEL_HOP.entries as usize }> =
     PerCpuArray::new();
+#[btf_map]
+pub static CLOCK: PerCpuArray<[u64; 2], { layout::CLOCK.entries as usize }> = PerCpuArray::new();

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT,
     BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE, bpf_fib_lookup, xdp_md,
 };
-use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_coarse_ns};
+use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
@@ -12,7 +12,7 @@ use cgn_common::layout::{
     VlanKey,
 };
 use cgn_common::limits::TICK_SHIFT;
-use cgn_common::nat::{open, search, walk};
+use cgn_common::nat::{home, open, search, walk};
 use cgn_common::tables::{Route, Tables};
 
 use crate::maps;
@@ -31,6 +31,26 @@ fn copy<T: Copy>(pointer: Option<*const T>) -> Option<T> {
     // SAFETY: the pointer is to an element of an array map, which lives as
     // long as the program.
     pointer.map(|p| unsafe { p.read_volatile() })
+}
+
+/// The coarse monotonic clock. It moves only when jiffies do, and those are read
+/// by one load that the verifier writes in place of the helper, while a call
+/// costs as much as a cache miss.
+#[inline(always)]
+fn coarse_ns() -> u64 {
+    // SAFETY: a helper without arguments.
+    let jiffies = unsafe { bpf_jiffies64() };
+    let Some(clock) = maps::CLOCK.get_ptr_mut(0) else {
+        // SAFETY: as above.
+        return unsafe { bpf_ktime_get_coarse_ns() };
+    };
+    // SAFETY: this processor's own element, and an XDP program is not interrupted by another.
+    let clock = unsafe { &mut *clock };
+    if clock[0] != jiffies {
+        // SAFETY: as above.
+        *clock = [jiffies, unsafe { bpf_ktime_get_coarse_ns() }];
+    }
+    clock[1]
 }
 
 /// Writes an answer of the kernel as a next hop. The addresses are read in
@@ -61,9 +81,7 @@ impl Tables for XdpTables {
             Some(settings) => settings.clock_offset_ns.load(),
             None => 0,
         };
-        // SAFETY: a helper without arguments.
-        let now = unsafe { bpf_ktime_get_coarse_ns() };
-        (now.wrapping_add(offset) >> TICK_SHIFT) as u32
+        (coarse_ns().wrapping_add(offset) >> TICK_SHIFT) as u32
     }
 
     #[inline(always)]
@@ -198,6 +216,12 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn claim_at_home(&self, flow: open::Flow) -> home::Claimed {
+        let tick = u64::from(flow.tick);
+        home::Claimed(cgn_claim_at_home(flow.pack(), flow.remote, tick))
+    }
+
+    #[inline(always)]
     fn search(&self, flow: open::Flow) -> search::Searched {
         search::Searched(cgn_search(flow.pack()))
     }
@@ -239,6 +263,13 @@ extern "C" fn cgn_walk(a: u64, b: u64) -> u64 {
 extern "C" fn cgn_spill(a: u64, b: u64) -> u64 {
     walk::spill(&DETACHED, walk::Spill::unpack(a, b));
     0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_claim_at_home(flow: u64, remote: u64, tick: u64) -> u64 {
+    let flow = open::Flow::unpack(flow, remote, tick as u32);
+    home::claim(&DETACHED, flow).0
 }
 
 #[unsafe(no_mangle)]

@@ -1,11 +1,8 @@
 //! Finding the mapping of an established flow, and keeping it alive.
 
-use super::place::Place;
 use super::tcp_state;
-use crate::layout::{
-    Line, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, bucket_line, peer,
-};
-use crate::limits::SLOTS_PER_BUCKET;
+use crate::layout::{Line, SlotKey, SlotState, bucket_line, peer};
+use crate::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol};
 use crate::wire::transport::flag;
@@ -20,46 +17,12 @@ pub struct Slot<'a> {
 impl Slot<'_> {
     #[inline(always)]
     fn word(&self) -> &crate::word::Word {
-        &self.line.0[(2 * self.at as usize) & 7]
+        self.line.key_at(self.at)
     }
     #[inline(always)]
     fn peer(&self) -> &crate::word::Word {
-        &self.line.0[(2 * self.at as usize + 1) & 7]
+        self.line.peer_at(self.at)
     }
-}
-
-/// External port of the mapping and its slot, if it stands where most do: in
-/// its home bucket of its home block. One cache line. Everything else is the
-/// business of [`super::open`].
-#[inline(always)]
-pub fn at_home<'t, T: Tables>(
-    tables: &'t T,
-    subscriber: &Subscriber,
-    head: SubscriberHead,
-    protocol: Protocol,
-    inside_port: u16,
-) -> Option<(u16, Slot<'t>)> {
-    let place = Place::new(subscriber.secret.load(), protocol, inside_port);
-    let home = match head.block_count() {
-        0 => return None,
-        1 => 0,
-        count => place.block(count),
-    };
-    let block = OwnedBlock(subscriber.blocks.get(home as usize)?.load());
-    if block.slab_line() == 0 {
-        return None; // given back since `head` was read
-    }
-    let shift = head.block_shift();
-    let bucket = place.bucket(shift);
-    let line = tables.line(bucket_line(block.slab_line(), protocol, shift) + bucket)?;
-    for at in 0..SLOTS_PER_BUCKET {
-        let key = SlotKey(line.0[(2 * at as usize) & 7].load());
-        if key.inside_port() == inside_port && key.is_live() {
-            let port = block.first_port() + (bucket * SLOTS_PER_BUCKET + at) as u16;
-            return Some((port, Slot { line, at, key }));
-        }
-    }
-    None
 }
 
 /// Slot of an external port: its index is the port.
@@ -74,23 +37,23 @@ pub fn by_port<'t, T: Tables + ?Sized>(
     let first = bucket_line(slab_line, protocol, block_shift);
     let line = tables.line(first + offset / SLOTS_PER_BUCKET)?;
     let at = offset % SLOTS_PER_BUCKET;
-    let key = SlotKey(line.0[(2 * at as usize) & 7].load());
+    let key = SlotKey(line.key_at(at).load());
     key.is_live().then_some(Slot { line, at, key })
 }
 
 /// Notes that the mapping was used by an outbound packet. False if it ended
 /// meanwhile: the packet then needs a new one.
 ///
-/// The word is written only when its tick or state changes, so that a busy
-/// flow does not dirty its cache line with every packet.
+/// The word is written only when its stamp is old or its state changes, so that
+/// a busy flow does not dirty its cache line with every packet.
 #[inline(always)]
 #[must_use]
 pub fn refresh_outbound(slot: &Slot, remote: u64, flags: Option<u8>, now: u32) -> bool {
-    let mut new = slot.key.with(slot.key.state(), now);
+    let mut new = stamped(slot.key, slot.key.state(), now);
     if let Some(flags) = flags {
         if slot.peer().load() & peer::REMOTE == remote {
             let state = tcp_state::next(slot.key.state(), Direction::Outbound, flags);
-            new = slot.key.with(state, now);
+            new = stamped(slot.key, state, now);
         } else if !slot.key.is_shared() {
             new = another_session(slot, remote, flags, now);
         }
@@ -126,7 +89,18 @@ pub fn refresh_inbound_tcp(slot: &Slot, remote: u64, flags: u8, now: u32) -> boo
     } else {
         slot.key.state()
     };
-    update(slot, slot.key.with(state, now))
+    update(slot, stamped(slot.key, state, now))
+}
+
+/// The key in `state`, with the stamp `now` if its own is old.
+#[inline(always)]
+const fn stamped(key: SlotKey, state: u64, now: u32) -> SlotKey {
+    // Signed: a stamp may be of a moment after `now` was read.
+    if state != key.state() || now.wrapping_sub(key.last_seen()) as i32 >= STAMP_TICKS as i32 {
+        key.with(state, now)
+    } else {
+        key
+    }
 }
 
 /// Writes the first word; on a lost race, true if the mapping is still the same.

@@ -23,7 +23,9 @@ use super::place::Place;
 use super::search::{Candidate, Outcome};
 use super::walk::Spill;
 use crate::event::Event;
-use crate::layout::{Line, SlotKey, SlotState, SubscriberHead, Used, bucket_line, buckets, header};
+use crate::layout::{
+    Detour, Line, SlotKey, SlotState, SubscriberHead, Used, bucket_line, buckets, header,
+};
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
 use crate::verdict::{Protocol, Reason};
@@ -153,32 +155,16 @@ pub fn renew<T: Tables + ?Sized>(
     }
 }
 
-/// Step 2: reserves a port of the block and claims the slot as tentative.
-/// False, with everything undone, if another was quicker.
+/// Step 2, see [`Standing::claim`].
 #[inline(always)]
 pub fn claim<T: Tables + ?Sized>(tables: &T, flow: Flow, candidate: Candidate) -> bool {
-    let Some(place) = Standing::new(tables, flow, candidate) else {
-        return false;
-    };
-    let used = &place.head.0[header::USED];
-    let one = Used::one(flow.protocol);
-    let before = Used(used.add(one));
-    if before.closed() || before.of(flow.protocol) >= 1 << place.shift {
-        used.add(one.wrapping_neg());
-        return false;
+    match Standing::new(tables, flow, candidate) {
+        Some(standing) => standing.claim(tables),
+        None => false,
     }
-    place.spill(tables, true);
-    if !place.word().replace(0, place.tentative().0) {
-        place.spill(tables, false);
-        used.add(one.wrapping_neg());
-        return false;
-    }
-    set_remote(place.peer(), flow.remote);
-    true
 }
 
-/// Step 4: makes the claim live if it is `alone` and was not removed; else
-/// gives up everything that [`claim`] took.
+/// Step 4, see [`Standing::settle`].
 #[inline(always)]
 pub fn settle<T: Tables + ?Sized>(
     tables: &T,
@@ -186,38 +172,28 @@ pub fn settle<T: Tables + ?Sized>(
     candidate: Candidate,
     alone: bool,
 ) -> Settled {
-    let Some(place) = Standing::new(tables, flow, candidate) else {
-        return Settled::LOST;
-    };
-    let claim = place.tentative();
-    let live = claim.with(flow.state as u64, flow.tick);
-    if alone && place.word().replace(claim.0, live.0) {
-        tables.count(|c| c.created(flow.protocol));
-        place.watch_fill(tables);
-        let first_port = place.head.0[header::BLOCK].load() as u16;
-        return Settled(Settled::LIVE | (first_port + candidate.slot() as u16) as u64);
+    match Standing::new(tables, flow, candidate) {
+        Some(standing) => standing.settle(tables, alone),
+        None => Settled::LOST,
     }
-    // Whoever empties the slot gives back what the claim took. That is not us
-    // if we come so late that the sweep found the claim abandoned.
-    if place.word().replace(claim.0, 0) || place.word().replace(claim.removed().0, 0) {
-        place.spill(tables, false);
-        place.head.0[header::USED].add(Used::one(flow.protocol).wrapping_neg());
-    }
-    Settled::LOST
 }
 
 /// Where a claim stands.
-struct Standing<'t> {
-    flow: Flow,
-    candidate: Candidate,
+pub struct Standing<'t> {
+    pub(super) flow: Flow,
+    pub(super) candidate: Candidate,
     /// log2 of the ports of the block.
-    shift: u32,
+    pub(super) shift: u32,
     /// Bucket that the mapping wants.
-    home: u32,
-    /// Header line of the slab.
-    head: &'t Line,
+    pub(super) home: u32,
     /// Bucket that it got.
-    line: &'t Line,
+    pub(super) bucket: u32,
+    /// See [`Place::tag`].
+    pub(super) tag: u32,
+    /// Header line of the slab.
+    pub(super) head: &'t Line,
+    /// Line of that bucket.
+    pub(super) line: &'t Line,
 }
 
 impl<'t> Standing<'t> {
@@ -227,14 +203,60 @@ impl<'t> Standing<'t> {
         let shift = SubscriberHead(subscriber.head.load()).block_shift();
         let place = Place::new(subscriber.secret.load(), flow.protocol, flow.inside_port);
         let first = bucket_line(candidate.slab_line(), flow.protocol, shift);
+        let bucket = candidate.slot() / SLOTS_PER_BUCKET;
         Some(Self {
             flow,
             candidate,
             shift,
             home: place.bucket(shift),
+            bucket,
+            tag: place.tag(),
             head: tables.line(candidate.slab_line())?,
-            line: tables.line(first + candidate.slot() / SLOTS_PER_BUCKET)?,
+            line: tables.line(first + bucket)?,
         })
+    }
+
+    /// Step 2: reserves a port of the block and claims the slot as tentative.
+    /// False, with everything undone, if another was quicker.
+    #[inline(always)]
+    pub fn claim<T: Tables + ?Sized>(&self, tables: &T) -> bool {
+        let used = &self.head.0[header::USED];
+        let one = Used::one(self.flow.protocol);
+        let before = Used(used.add(one));
+        if before.closed() || before.of(self.flow.protocol) >= 1 << self.shift {
+            used.add(one.wrapping_neg());
+            return false;
+        }
+        self.spill(tables, true);
+        if !self.word().replace(0, self.tentative().0) {
+            self.spill(tables, false);
+            used.add(one.wrapping_neg());
+            return false;
+        }
+        set_remote(self.peer(), self.flow.remote);
+        true
+    }
+
+    /// Step 4: makes the claim live if it is `alone` and was not removed; else
+    /// gives up everything that [`Standing::claim`] took.
+    #[inline(always)]
+    pub fn settle<T: Tables + ?Sized>(&self, tables: &T, alone: bool) -> Settled {
+        let claim = self.tentative();
+        let live = claim.with(self.flow.state as u64, self.flow.tick);
+        if alone && self.word().replace(claim.0, live.0) {
+            tables.count(|c| c.created(self.flow.protocol));
+            self.note_detour(tables);
+            self.watch_fill(tables);
+            let first_port = self.head.0[header::BLOCK].load() as u16;
+            return Settled(Settled::LIVE | (first_port + self.candidate.slot() as u16) as u64);
+        }
+        // Whoever empties the slot gives back what the claim took. That is not us
+        // if we come so late that the sweep found the claim abandoned.
+        if self.word().replace(claim.0, 0) || self.word().replace(claim.removed().0, 0) {
+            self.spill(tables, false);
+            self.head.0[header::USED].add(Used::one(self.flow.protocol).wrapping_neg());
+        }
+        Settled::LOST
     }
 
     #[inline(always)]
@@ -243,25 +265,48 @@ impl<'t> Standing<'t> {
     }
     #[inline(always)]
     fn word(&self) -> &Word {
-        &self.line.0[(2 * (self.candidate.slot() % SLOTS_PER_BUCKET) as usize) & 7]
+        self.line.key_at(self.candidate.slot() % SLOTS_PER_BUCKET)
     }
     #[inline(always)]
     fn peer(&self) -> &Word {
-        &self.line.0[(2 * (self.candidate.slot() % SLOTS_PER_BUCKET) as usize + 1) & 7]
+        self.line.peer_at(self.candidate.slot() % SLOTS_PER_BUCKET)
+    }
+    #[inline(always)]
+    fn first_line(&self) -> u32 {
+        bucket_line(self.candidate.slab_line(), self.flow.protocol, self.shift)
     }
 
     /// Counts the mapping in (or out of) the buckets that it was placed beyond.
     #[inline(always)]
     fn spill<T: Tables + ?Sized>(&self, tables: &T, placed: bool) {
-        let bucket = self.candidate.slot() / SLOTS_PER_BUCKET;
-        if bucket != self.home {
+        if self.bucket != self.home {
             tables.spill(Spill {
-                first_line: bucket_line(self.candidate.slab_line(), self.flow.protocol, self.shift),
+                first_line: self.first_line(),
                 mask: buckets(self.shift) - 1,
                 home: self.home,
-                bucket,
+                bucket: self.bucket,
                 placed,
             });
+        }
+    }
+
+    /// Leaves a [`Detour`] in the home bucket of a mapping that stands elsewhere,
+    /// if it has a place for one more.
+    #[inline(always)]
+    fn note_detour<T: Tables + ?Sized>(&self, tables: &T) {
+        if self.bucket == self.home {
+            return;
+        }
+        let Some(line) = tables.line(self.first_line() + self.home) else {
+            return;
+        };
+        let detour = Detour::new(self.tag, self.candidate.slot());
+        for at in 1..SLOTS_PER_BUCKET {
+            let word = line.peer_at(at);
+            let old = word.load();
+            if !Detour::of(old).is_some() && word.replace(old, detour.put_into(old)) {
+                return;
+            }
         }
     }
 

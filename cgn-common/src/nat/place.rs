@@ -40,6 +40,13 @@ impl Place {
         (self.0 >> 16) as u32 & (SLOTS_PER_BUCKET - 1)
     }
 
+    /// Six bits that tell mappings of one bucket apart, see [`crate::layout::Detour`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn tag(self) -> u32 {
+        (self.0 >> 58) as u32
+    }
+
     /// Which of `count` blocks is tried first. A further block takes
     /// 1/(count+1) of the places from each of the others and changes nothing
     /// else (jump consistent hashing), so most established flows are still

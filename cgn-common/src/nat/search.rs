@@ -5,7 +5,7 @@ use super::open::Flow;
 use super::place::Place;
 use super::walk::{Found, NO_SLOT, Request};
 use crate::layout::{
-    OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, Used, bucket_line, buckets, header,
+    OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, bucket_line, buckets,
 };
 use crate::limits::{MAX_BLOCKS_PER_SUBSCRIBER, SLOTS_PER_BUCKET};
 use crate::tables::Tables;
@@ -22,7 +22,7 @@ impl Candidate {
     const NEWEST: u64 = 1 << 48;
 
     #[inline(always)]
-    const fn new(slab_line: u32, slot: u32, newest: bool) -> Self {
+    pub(super) const fn new(slab_line: u32, slot: u32, newest: bool) -> Self {
         Self(slab_line as u64 | (slot as u64) << 32 | (newest as u64) << 48)
     }
     #[inline(always)]
@@ -125,7 +125,9 @@ pub fn search<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Searched {
         let Some(block) = scope.block(at) else {
             return Searched::RACE;
         };
-        let found = scope.walk(block, NO_SLOT, candidate == 0);
+        // A full block is walked no further than its chain: to find, not to claim.
+        let want_free = candidate == 0 && scope.has_room(block);
+        let found = scope.walk(block, NO_SLOT, want_free);
         if found.is_live() {
             let port = block.first_port() + found.slot() as u16;
             return Searched::found(port, block.slab_line());
@@ -133,18 +135,25 @@ pub fn search<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Searched {
         if found.is_tentative() {
             return Searched::RACE;
         }
-        if candidate == 0
-            && let Some(slot) = found.free()
-            && scope.has_room(block)
-        {
+        if want_free && let Some(slot) = found.free() {
             candidate = Candidate::new(block.slab_line(), slot, at + 1 == count).0;
         }
         at = if at + 1 >= count { 0 } else { at + 1 };
     }
     match candidate {
-        0 if refused => Searched::refused(Reason::NoPort),
-        0 => Searched::refused(Reason::BlockFull),
+        0 => Searched::refused(full(scope.head)),
         _ => Searched::free(Candidate(candidate)),
+    }
+}
+
+/// Why a subscriber all of whose blocks are full gets no mapping.
+#[inline(always)]
+#[must_use]
+pub const fn full(head: SubscriberHead) -> Reason {
+    if head.has(SubscriberHead::REFUSED) {
+        Reason::NoPort
+    } else {
+        Reason::BlockFull
     }
 }
 
@@ -233,10 +242,7 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
     #[inline(always)]
     fn has_room(&self, block: OwnedBlock) -> bool {
         match self.tables.line(block.slab_line()) {
-            Some(head) => {
-                let used = Used(head.0[header::USED].load());
-                !used.closed() && used.of(self.flow.protocol) < 1 << self.head.block_shift()
-            }
+            Some(head) => head.has_room(self.flow.protocol, self.head.block_shift()),
             None => false,
         }
     }
@@ -252,7 +258,7 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
         let Some(line) = self.tables.line(first + other.slot() / SLOTS_PER_BUCKET) else {
             return false;
         };
-        let word = &line.0[(2 * (other.slot() % SLOTS_PER_BUCKET) as usize) & 7];
+        let word = line.key_at(other.slot() % SLOTS_PER_BUCKET);
         let key = SlotKey(word.load());
         key.inside_port() == self.flow.inside_port
             && key.state() == SlotState::Tentative as u64
