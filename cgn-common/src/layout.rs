@@ -11,7 +11,7 @@ use crate::verdict::Protocol;
 use crate::word::Word;
 
 /// Version of this file. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Kinds of BPF maps used here, with their numbers in `enum bpf_map_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -531,11 +531,20 @@ pub mod peer {
 
 /// Next hops of 32 neighbouring /16 networks: `ROUTES[address >> 21].0[address >> 16 & 31]`.
 /// 0: not all addresses of this /16 have the same next hop; look further.
+/// [`ROUTE_ELSEWHERE`] and above are no next hops.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct RouteLine(pub [u16; ROUTES_PER_LINE as usize]);
 /// Networks in one [`RouteLine`].
 pub const ROUTES_PER_LINE: u32 = 32;
+
+/// In `ROUTES`: all addresses of this /16 are the router's own.
+pub const ROUTE_LOCAL: u16 = u16::MAX;
+/// In `ROUTES`: none of this /16 has a route that forwards.
+pub const ROUTE_NONE: u16 = u16::MAX - 1;
+/// In `ROUTES`: all of this /16 is behind interfaces that are not ours. Next
+/// hops have smaller numbers.
+pub const ROUTE_ELSEWHERE: u16 = u16::MAX - 2;
 
 /// Value in `EXACT_ROUTES` for an address of the router itself.
 pub const EXACT_LOCAL: u32 = u32::MAX;

@@ -25,7 +25,7 @@
 use crate::block::{block_of, page_of};
 use crate::frame::Frame;
 use crate::layout::{NextHopEntry, Side, SlotState, SubscriberHead, VlanKey, peer};
-use crate::nat::next_hop::{route, rows_of};
+use crate::nat::next_hop::{is_link_local, route, rows_of};
 use crate::nat::{lookup, open, rewrite, tcp_state};
 use crate::tables::{Route, Tables};
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
@@ -290,6 +290,7 @@ fn leave(route: Route<'_>, side: Side) -> Result<&NextHopEntry, Reason> {
         Route::Via(_) | Route::Elsewhere | Route::Local => Err(Reason::WrongSide),
         Route::Pool => Err(Reason::Hairpin),
         Route::NoNeighbour => Err(Reason::NoNeighbour),
+        Route::Martian => Err(Reason::Martian),
         Route::None => Err(Reason::NoRoute),
     }
 }
@@ -332,19 +333,20 @@ fn not_for_a_pool<T: Tables>(tables: &T, source: u32, destination: u32) -> Reaso
     }
     match route(tables, source, destination) {
         Route::Local => Reason::Local,
+        Route::Martian => Reason::Martian,
         _ => Reason::NotForUs,
     }
 }
 
-/// Multicast (224/4) and limited broadcast; 240/4 is the kernel's to refuse.
+/// Multicast (224/4) and limited broadcast: never forwarded as unicast.
 #[inline(always)]
 const fn is_multicast(address: u32) -> bool {
-    address >= 0xe000_0000
+    address >= 0xe000_0000 && (address < 0xf000_0000 || address == u32::MAX)
 }
 
 /// A source address that a single host can have (RFC 1812 section 5.3.7).
 #[inline(always)]
 const fn is_host(address: u32) -> bool {
     let first = address >> 24;
-    first != 0 && first != 127 && first < 224
+    first != 0 && first != 127 && first < 224 && !is_link_local(address)
 }

@@ -14,6 +14,8 @@ pub enum Route<'t> {
     Local,
     /// A pool address.
     Pool,
+    /// No router forwards to it: see [`crate::nat::next_hop::is_martian`].
+    Martian,
     /// The next hop's link address is not known yet.
     NoNeighbour,
     /// Out of an interface that is not ours.
@@ -39,7 +41,8 @@ pub trait Tables {
     fn block(&self, index: u32) -> Option<&BlockEntry>;
     fn line(&self, index: u32) -> Option<&Line>;
 
-    /// Next-hop number of the /16 that holds `address`; 0 if its addresses differ.
+    /// Next-hop number of the /16 that holds `address`, or one of the values
+    /// of [`crate::layout::RouteLine`] that are none.
     fn route_summary(&self, address: u32) -> u16;
     fn next_hop(&self, number: u32) -> Option<&NextHopEntry>;
     /// Value of `EXACT_ROUTES` for this very address.

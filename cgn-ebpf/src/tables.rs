@@ -135,8 +135,10 @@ impl Tables for XdpTables {
         } as u32;
         match answer {
             BPF_FIB_LKUP_RET_SUCCESS => {}
-            BPF_FIB_LKUP_RET_NOT_FWDED => return Route::Local,
-            BPF_FIB_LKUP_RET_BLACKHOLE
+            // No route, or an own address that came a moment ago: those that
+            // user space knows of are in our tables.
+            BPF_FIB_LKUP_RET_NOT_FWDED
+            | BPF_FIB_LKUP_RET_BLACKHOLE
             | BPF_FIB_LKUP_RET_UNREACHABLE
             | BPF_FIB_LKUP_RET_PROHIBIT => return Route::None,
             // No neighbour yet, or the helper refuses (forwarding is off on

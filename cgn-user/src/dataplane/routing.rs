@@ -8,9 +8,8 @@ use std::sync::Arc;
 use cgn_common::layout::{EXACT_LOCAL, EXACT_ROUTES, Link, NextHop, Side};
 
 use super::load::{Dataplane, LoadError};
-use super::memory::Memory;
 use super::tables::{Resolved, Routing};
-use crate::routes::{self, Exact, Fib, Prefix, Resolution};
+use crate::routes::{self, Exact, ExactTable, Fib, Prefix, Resolution};
 
 /// The routes that the tables hold now.
 pub struct Applied {
@@ -75,8 +74,12 @@ impl Applied {
                 }
             }
         }
-        write_summary(&memory, &fib, &self.special);
-        let exact = self.write_exact(dataplane, &fib);
+        let summary = routes::summarise(&fib, &self.special);
+        for (network, value) in (0..=u16::MAX).zip(summary.iter()) {
+            memory.set_route(network, *value);
+        }
+        let table = routes::exact(&fib, &summary, EXACT_ROUTES.entries as usize);
+        let exact = self.write_exact(dataplane, table);
         for id in old_hops {
             if fib.next_hop(id).is_none()
                 && let Some(entry) = memory.next_hops.get(u32::from(id))
@@ -89,12 +92,22 @@ impl Applied {
         exact.and(links)
     }
 
-    fn write_exact(&mut self, dataplane: &mut Dataplane, fib: &Fib) -> Result<(), LoadError> {
-        let table = routes::exact(fib, EXACT_ROUTES.entries as usize);
-        if table.omitted > 0 {
+    fn write_exact(
+        &mut self,
+        dataplane: &mut Dataplane,
+        table: ExactTable,
+    ) -> Result<(), LoadError> {
+        if table.omitted_local > 0 {
+            tracing::warn!(
+                addresses = table.omitted_local,
+                "more own addresses than the tables hold: packets to the others are dropped \
+                 (no_route); use fewer or whole /16 networks in routes of type local"
+            );
+        }
+        if table.omitted_hops > 0 {
             tracing::debug!(
-                omitted = table.omitted,
-                "exact routes that do not fit: the kernel is asked for them"
+                neighbours = table.omitted_hops,
+                "neighbours that do not fit: the kernel is asked for them"
             );
         }
         let new: HashMap<Ipv4Addr, u32> = table
@@ -174,13 +187,6 @@ fn next_hop(hop: &routes::NextHop) -> NextHop {
         side: side(hop.side) as u8,
         vlan_count: hop.vlans.len() as u8,
         vlans: two(&hop.vlans),
-    }
-}
-
-fn write_summary(memory: &Memory, fib: &Fib, special: &[Prefix]) {
-    let table = routes::summarise(fib, special);
-    for (network, id) in (0..=u16::MAX).zip(table.iter()) {
-        memory.set_route(network, *id);
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{EXACT_LOCAL, Link, NextHop, Side};
+use cgn_common::layout::{
+    EXACT_LOCAL, Link, NextHop, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, Side,
+};
 use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
@@ -52,14 +54,24 @@ pub mod remote {
     pub const QINQ: Ipv4Addr = Ipv4Addr::new(11, 1, 2, 3);
     pub const SMALL: Ipv4Addr = Ipv4Addr::new(12, 1, 2, 3);
     pub const EMPTY_HOP: Ipv4Addr = Ipv4Addr::new(13, 1, 2, 3);
-    /// In `EXACT_ROUTES`: the router's own, and a host route.
+    /// In a /16 that is the router's own, one without a route, and one behind
+    /// an interface that is not ours.
+    pub const WIDE_LOCAL: Ipv4Addr = Ipv4Addr::new(14, 1, 2, 3);
+    pub const WIDE_NO_ROUTE: Ipv4Addr = Ipv4Addr::new(15, 1, 2, 3);
+    pub const WIDE_ELSEWHERE: Ipv4Addr = Ipv4Addr::new(16, 1, 2, 3);
+    /// In `EXACT_ROUTES`: the router's own, the broadcast address of a connected
+    /// subnet, an own link-local address, a host route.
     pub const EXACT_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
+    pub const BROADCAST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 255);
+    pub const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
     pub const EXACT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 201);
-    /// Decided by the kernel: its own address, a known neighbour, an unknown
-    /// one, an unreachable network, an interface that is not ours.
-    pub const KERNEL_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    /// Decided by the kernel: an own address that came a moment ago, a known
+    /// neighbour, an unknown one, a network without any route, an unreachable
+    /// one, an interface that is not ours.
+    pub const NEW_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
     pub const KERNEL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
     pub const NO_NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
+    pub const NO_ROUTE: Ipv4Addr = Ipv4Addr::new(198, 17, 0, 7);
     pub const UNREACHABLE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 7);
     pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 2);
 }
@@ -267,6 +279,9 @@ fn summaries() -> Vec<(u16, u16)> {
         (network(remote::QINQ), hop::OUTSIDE_QINQ),
         (network(remote::SMALL), hop::OUTSIDE_SMALL),
         (network(remote::EMPTY_HOP), hop::EMPTY),
+        (network(remote::WIDE_LOCAL), ROUTE_LOCAL),
+        (network(remote::WIDE_NO_ROUTE), ROUTE_NONE),
+        (network(remote::WIDE_ELSEWHERE), ROUTE_ELSEWHERE),
         (network(subscriber::PLAIN), hop::INSIDE),
         (network(subscriber::VLAN), hop::INSIDE_VLAN),
         (network(subscriber::QINQ), hop::INSIDE_QINQ),
@@ -280,6 +295,8 @@ fn summaries() -> Vec<(u16, u16)> {
 pub fn exact_routes() -> Vec<(Ipv4Addr, u32)> {
     vec![
         (remote::EXACT_LOCAL, EXACT_LOCAL),
+        (remote::BROADCAST, EXACT_LOCAL),
+        (remote::LINK_LOCAL, EXACT_LOCAL),
         (remote::EXACT, u32::from(hop::OUTSIDE)),
     ]
 }
@@ -321,12 +338,9 @@ impl Routing for FixedRoutes {
         match Ipv4Addr::from_bits(address) {
             remote::KERNEL => Resolved::Hop(u32::from(hop::KERNEL)),
             remote::ELSEWHERE => Resolved::Elsewhere,
-            // The subnet's own broadcast addresses are the router's, too.
-            a if a == remote::KERNEL_LOCAL || a.octets()[0] == 127 => Resolved::Local,
-            a if a.octets()[..3] == [192, 0, 2] && !matches!(a.octets()[3], 0 | 255) => {
-                Resolved::NoNeighbour
-            }
-            a if a.octets()[..3] == [192, 0, 2] => Resolved::Local,
+            // User space has not heard of it either.
+            remote::NEW_LOCAL => Resolved::None,
+            a if a.octets()[..3] == [192, 0, 2] => Resolved::NoNeighbour,
             _ => Resolved::None,
         }
     }
