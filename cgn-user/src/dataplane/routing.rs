@@ -1,7 +1,7 @@
 //! From the kernel's routes, as [`crate::routes`] sees them, to the tables.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -18,6 +18,9 @@ pub struct Applied {
     fib: Arc<Fib>,
     exact: HashMap<Ipv4Addr, u32>,
     hops: Vec<u16>,
+    links: BTreeMap<u32, Link>,
+    /// What [`narrow`] last told.
+    narrow: BTreeSet<(String, u32, u32)>,
     /// Next hop that the last look-up could not resolve: interface and address.
     unresolved: Cell<Option<(u32, Ipv4Addr)>>,
 }
@@ -36,8 +39,23 @@ impl Applied {
             fib,
             exact: HashMap::new(),
             hops: Vec::new(),
+            links: BTreeMap::new(),
+            narrow: BTreeSet::new(),
             unresolved: Cell::new(None),
         }
+    }
+
+    /// Takes over what an earlier daemon left in the tables, so that
+    /// [`Applied::apply`] removes what is not true any more: an address that is
+    /// no longer the router's, for one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn adopt(&mut self, dataplane: &Dataplane) -> Result<(), LoadError> {
+        self.exact = dataplane.exact_routes()?.into_iter().collect();
+        let links = dataplane.links()?.into_iter();
+        self.links = links.map(|ifindex| (ifindex, Link::default())).collect();
+        Ok(())
     }
 
     /// Number of next hops known.
@@ -87,7 +105,8 @@ impl Applied {
                 entry.write(&NextHop::default());
             }
         }
-        let links = write_links(dataplane, &fib);
+        let links = self.write_links(dataplane, &fib);
+        self.warn_of_narrow(&fib);
         self.fib = fib;
         exact.and(links)
     }
@@ -132,6 +151,37 @@ impl Applied {
         }
         self.exact = new;
         result
+    }
+
+    fn write_links(&mut self, dataplane: &mut Dataplane, fib: &Fib) -> Result<(), LoadError> {
+        let new = links_of(fib);
+        let mut result = Ok(());
+        for ifindex in self.links.keys().filter(|i| !new.contains_key(i)) {
+            result = result.and(dataplane.set_link(*ifindex, None));
+        }
+        for (ifindex, link) in &new {
+            if self.links.get(ifindex) != Some(link) {
+                result = result.and(dataplane.set_link(*ifindex, Some(*link)));
+            }
+        }
+        self.links = new;
+        result
+    }
+
+    /// Once for each that is new.
+    fn warn_of_narrow(&mut self, fib: &Fib) {
+        let new = narrow(fib);
+        for (name, mtu, room) in new.difference(&self.narrow) {
+            tracing::warn!(
+                interface = name,
+                mtu,
+                "with its VLAN tags only packets of {room} bytes fit into the frames of the device \
+                 below, larger ones are dropped (too_big); raise that device's MTU by {} bytes \
+                 with `ip link set`, or lower this one's",
+                mtu - room
+            );
+        }
+        self.narrow = new;
     }
 }
 
@@ -190,28 +240,37 @@ fn next_hop(hop: &routes::NextHop) -> NextHop {
     }
 }
 
-/// What the kernel's answers mean: each link of ours, VLAN devices included.
-fn write_links(dataplane: &mut Dataplane, fib: &Fib) -> Result<(), LoadError> {
-    let mut result = Ok(());
-    for (number, port) in fib.ports().iter().enumerate() {
-        let smallest = fib
-            .next_hops()
-            .filter(|(_, hop)| hop.device == port.device && hop.vlans == port.vlan)
-            .map(|(_, hop)| mtu(hop.mtu))
-            .min();
-        let link = Link {
-            ifindex: port.phys_ifindex,
-            device: port.device,
-            mtu: smallest.unwrap_or(1500),
-            side: side(port.side) as u8,
-            vlan_count: port.vlan.len() as u8,
-            vlans: two(&port.vlan),
-            reserved: [0; 2],
-        };
-        let ifindexes = fib.port_addresses(number).map(|address| address.ifindex);
-        for ifindex in ifindexes.collect::<std::collections::BTreeSet<_>>() {
-            result = result.and(dataplane.set_link(ifindex, link));
-        }
-    }
-    result
+/// What the kernel's answers mean, by ifindex: each link of ours, VLAN devices
+/// included.
+pub(super) fn links_of(fib: &Fib) -> BTreeMap<u32, Link> {
+    let ports = fib.ports().iter().enumerate();
+    let all = ports.flat_map(|(number, port)| {
+        let room = fib.port_room(number).unwrap_or(u32::MAX);
+        let of_port = fib.port_links(number);
+        of_port.map(move |link| {
+            let value = Link {
+                ifindex: port.phys_ifindex,
+                device: port.device,
+                mtu: mtu(link.mtu.min(room)),
+                side: side(port.side) as u8,
+                vlan_count: port.vlan.len() as u8,
+                vlans: two(&port.vlan),
+                reserved: [0; 2],
+            };
+            (link.ifindex, value)
+        })
+    });
+    all.collect()
+}
+
+/// Links whose packets do not all fit with their tags into the frames of the
+/// device below: name, MTU in bytes, and what fits.
+pub(super) fn narrow(fib: &Fib) -> BTreeSet<(String, u32, u32)> {
+    let ports = 0..fib.ports().len();
+    let all = ports.flat_map(|number| {
+        let room = fib.port_room(number).unwrap_or(u32::MAX);
+        let of_port = fib.port_links(number).filter(move |link| link.mtu > room);
+        of_port.map(move |link| (link.name.clone(), link.mtu, room))
+    });
+    all.collect()
 }

@@ -66,6 +66,8 @@ pub struct Fib {
     pub(super) ports: Arc<[Port]>,
     /// The links that belong to a port.
     pub(super) links: Vec<(usize, Link)>,
+    /// By port: what [`Fib::port_room`] tells.
+    pub(super) rooms: Vec<Option<u32>>,
     /// The router's addresses, each with the port that its link belongs to.
     pub(super) addresses: Vec<(usize, Address)>,
     /// 65,536 of them, by the high 16 bits of the address.
@@ -87,6 +89,7 @@ impl Fib {
             kernel_decides: true,
             ports: ports.into(),
             links: Vec::new(),
+            rooms: Vec::new(),
             addresses: Vec::new(),
             spans: Arc::new(vec![Span::One(KERNEL_ONLY); 1 << 16]),
             targets: vec![Target::Fixed(Resolution::KernelOnly); 2],
@@ -117,6 +120,12 @@ impl Fib {
     pub fn port_links(&self, port: usize) -> impl Iterator<Item = &Link> {
         let of_port = self.links.iter().filter(move |(of, _)| *of == port);
         of_port.map(|(_, link)| link)
+    }
+
+    /// The largest IP packet, in bytes, that the port's device takes with the port's tags, whatever
+    /// the MTU of a link on it; `None` if there is no such device.
+    pub fn port_room(&self, port: usize) -> Option<u32> {
+        self.rooms.get(port).copied().flatten()
     }
 
     /// The router's own addresses on a port (an index into [`Fib::ports`]), lowest first per link.

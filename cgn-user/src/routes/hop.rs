@@ -24,7 +24,8 @@ pub struct NextHop {
     pub side: Side,
     /// The VLAN ids to put on the frame, outermost first.
     pub vlans: Vec<u16>,
-    /// The largest IP packet that may leave, in bytes: the link's MTU, or the route's if smaller.
+    /// The largest IP packet that may leave, in bytes: the smallest of the link's MTU, the route's,
+    /// and what the device takes with the VLAN tags.
     pub mtu: u32,
 }
 

@@ -295,6 +295,60 @@ fn a_next_hop_has_all_that_a_frame_needs() {
     assert_eq!(hop("192.0.2.1"), Some(smaller), "the route's MTU");
 }
 
+/// A device takes frames with one tag more than its MTU says. What is larger would be lost uncounted.
+#[test]
+fn tags_must_fit_into_the_frames_of_the_device() {
+    // (what, tags, MTU of the device, MTU of the link, the largest packet)
+    let cases: [(&str, &[u16], u32, u32, u32); 6] = [
+        ("untagged", &[], 1500, 1500, 1500),
+        ("one tag", &[100], 1500, 1500, 1500),
+        ("two tags", &[7, 100], 1500, 1500, 1496),
+        ("two tags, room for them", &[7, 100], 1504, 1500, 1500),
+        ("two tags, a smaller link", &[7, 100], 1500, 1400, 1400),
+        (
+            "a device that is too small for one tag's packets",
+            &[100],
+            1400,
+            1500,
+            1400,
+        ),
+    ];
+    for (what, tags, device_mtu, link_mtu, expected) in cases {
+        let mut port = ports().remove(1);
+        port.vlan = tags.to_vec();
+        let mut tracker = Tracker::new(vec![port]);
+        let mut links = vec![Link {
+            mtu: device_mtu,
+            ..link(OUTSIDE, None)
+        }];
+        for (number, id) in (10..).zip(tags) {
+            let below = if number == 10 { OUTSIDE } else { number - 1 };
+            links.push(link(number, Some((below, *id))));
+        }
+        let top = links.last_mut().expect("the device at least");
+        top.mtu = top.mtu.min(link_mtu);
+        let ifindex = top.ifindex;
+        tracker.set_links(links);
+        let mut routes = RouteTable::new();
+        routes.insert(
+            &route("203.0.113.0/24", RouteKind::Unicast, &[on_link(ifindex)]),
+            Placement::Last,
+        );
+        tracker.set_routes(routes);
+        tracker.set_neighbours(vec![neighbour(
+            ifindex,
+            "203.0.113.2",
+            2,
+            NeighbourState::Reachable,
+        )]);
+        let fib = tracker.snapshot();
+        let mtus: Vec<u32> = fib.next_hops().map(|(_, hop)| hop.mtu).collect();
+        assert_eq!(mtus, [expected], "{what}");
+        let room = fib.port_room(0).expect("the device is there");
+        assert_eq!(room.min(link_mtu), expected, "{what}");
+    }
+}
+
 /// What only the kernel knows, or what depends on more than the destination, is left to it.
 #[test]
 fn doubt_is_left_to_the_kernel() {

@@ -178,6 +178,7 @@ impl Tracker {
             kernel_decides: self.kernel_decides,
             ports: Arc::clone(&self.ports),
             links: self.port_links(),
+            rooms: self.ports.iter().map(|port| self.room(port)).collect(),
             addresses: self.port_addresses(),
             spans: Arc::clone(&self.spans),
             targets: Vec::new(),
@@ -216,6 +217,11 @@ impl Tracker {
     fn port_links(&self) -> Vec<(usize, Link)> {
         let of_port = |link: &Link| Some((*self.port_of.get(&link.ifindex)?, link.clone()));
         self.links.values().filter_map(of_port).collect()
+    }
+
+    fn room(&self, port: &Port) -> Option<u32> {
+        let device = self.links.get(&port.phys_ifindex)?;
+        Some(port.room(device.mtu))
     }
 
     fn port_addresses(&self) -> Vec<(usize, Address)> {
@@ -296,7 +302,10 @@ impl Tracker {
             device: port.device,
             side: port.side,
             vlans: port.vlan.clone(),
-            mtu: key.route_mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)),
+            mtu: [key.route_mtu, self.room(port)]
+                .into_iter()
+                .flatten()
+                .fold(link.mtu, u32::min),
         })
     }
 
