@@ -16,8 +16,11 @@ pub enum Route<'t> {
     Pool,
     /// No router forwards to it: see [`crate::nat::next_hop::is_martian`].
     Martian,
-    /// The next hop's link address is not known yet.
-    NoNeighbour,
+    /// By a neighbour (its IPv4 address) whose link address is not known yet,
+    /// on a [`Side`] (as a number).
+    Unresolved { neighbour: u32, side: u8 },
+    /// The kernel does not tell here; the slow path may know.
+    Unknown,
     /// Out of an interface that is not ours.
     Elsewhere,
     /// The kernel has no route.
@@ -49,6 +52,10 @@ pub trait Tables {
     fn exact_route(&self, address: u32) -> Option<u32>;
     /// What the kernel's routing table says, for addresses in neither table.
     fn kernel_route(&self, source: u32, destination: u32) -> Route<'_>;
+
+    /// Takes one of the punts for `key`, a neighbour or a destination; false if
+    /// there were enough lately. See [`crate::punts`].
+    fn may_punt(&self, key: u32) -> bool;
 
     /// Side that a receiving VLAN leads to; None if it is not ours.
     fn vlan_side(&self, key: &VlanKey) -> Option<Side>;

@@ -1,7 +1,7 @@
 //! From the kernel's routes, as [`crate::routes`] sees them, to the tables.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -10,6 +10,11 @@ use cgn_common::layout::{EXACT_LOCAL, EXACT_ROUTES, Link, NextHop, Side};
 use super::load::{Dataplane, LoadError};
 use super::tables::{Resolved, Routing};
 use crate::routes::{self, Exact, ExactTable, Fib, Prefix, Resolution};
+
+/// Most destinations that the slow path looked up and XDP then has.
+const MOST_LEARNED: usize = 1 << 14;
+/// Most of them that wait to be written.
+const MOST_ASKED: usize = 1 << 10;
 
 /// The routes that the tables hold now.
 pub struct Applied {
@@ -21,6 +26,11 @@ pub struct Applied {
     links: BTreeMap<u32, Link>,
     /// What [`narrow`] last told.
     narrow: BTreeSet<(String, u32, u32)>,
+    /// Destinations that XDP had to ask for, and their next hops: with
+    /// forwarding off, `bpf_fib_lookup` does not tell.
+    asked: RefCell<Vec<(Ipv4Addr, u16)>>,
+    /// Those that were written to `EXACT_ROUTES`, oldest first.
+    learned: VecDeque<Ipv4Addr>,
     /// Next hop that the last look-up could not resolve: interface and address.
     unresolved: Cell<Option<(u32, Ipv4Addr)>>,
 }
@@ -41,6 +51,8 @@ impl Applied {
             hops: Vec::new(),
             links: BTreeMap::new(),
             narrow: BTreeSet::new(),
+            asked: RefCell::new(Vec::new()),
+            learned: VecDeque::new(),
             unresolved: Cell::new(None),
         }
     }
@@ -58,10 +70,10 @@ impl Applied {
         Ok(())
     }
 
-    /// Number of next hops known.
+    /// Number of next hops that packets can be sent to.
     #[must_use]
     pub fn hop_count(&self) -> usize {
-        self.hops.len()
+        self.fib.next_hops().len()
     }
 
     /// Snapshot number of the routes in the tables.
@@ -82,38 +94,62 @@ impl Applied {
     /// The kernel refused an exact route or a link; the rest is written.
     pub fn apply(&mut self, dataplane: &mut Dataplane, fib: Arc<Fib>) -> Result<(), LoadError> {
         let memory = Arc::clone(dataplane.memory());
-        let old_hops = std::mem::take(&mut self.hops);
-        for (id, hop) in fib.next_hops() {
-            self.hops.push(id);
-            if let Some(entry) = memory.next_hops.get(u32::from(id)) {
-                let new = next_hop(hop);
-                if entry.read() != new {
-                    entry.write(&new);
-                }
+        let hops: BTreeMap<u16, NextHop> = next_hops(&fib).collect();
+        for (id, hop) in &hops {
+            if let Some(entry) = memory.next_hops.get(u32::from(*id))
+                && entry.read() != *hop
+            {
+                entry.write(hop);
             }
         }
         let summary = routes::summarise(&fib, &self.special);
         for (network, value) in (0..=u16::MAX).zip(summary.iter()) {
             memory.set_route(network, *value);
         }
-        let table = routes::exact(&fib, &summary, EXACT_ROUTES.entries as usize);
-        let exact = self.write_exact(dataplane, table);
-        for id in old_hops {
-            if fib.next_hop(id).is_none()
+        let room = EXACT_ROUTES.entries as usize - MOST_LEARNED;
+        let table = routes::exact(&fib, &summary, room);
+        let exact = self.write_exact(dataplane, &fib, table);
+        for id in std::mem::take(&mut self.hops) {
+            if !hops.contains_key(&id)
                 && let Some(entry) = memory.next_hops.get(u32::from(id))
             {
                 entry.write(&NextHop::default());
             }
         }
+        self.hops = hops.into_keys().collect();
         let links = self.write_links(dataplane, &fib);
         self.warn_of_narrow(&fib);
         self.fib = fib;
         exact.and(links)
     }
 
+    /// Writes what the slow path looked up since the last call, in the place of
+    /// what it looked up longest ago.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn learn(&mut self, dataplane: &mut Dataplane) -> Result<(), LoadError> {
+        for (address, id) in self.asked.take() {
+            if self.exact.contains_key(&address) {
+                continue;
+            }
+            if self.learned.len() >= MOST_LEARNED
+                && let Some(oldest) = self.learned.pop_front()
+            {
+                self.exact.remove(&oldest);
+                dataplane.set_exact_route(oldest, None)?;
+            }
+            dataplane.set_exact_route(address, Some(u32::from(id)))?;
+            self.exact.insert(address, u32::from(id));
+            self.learned.push_back(address);
+        }
+        Ok(())
+    }
+
     fn write_exact(
         &mut self,
         dataplane: &mut Dataplane,
+        fib: &Fib,
         table: ExactTable,
     ) -> Result<(), LoadError> {
         if table.omitted_local > 0 {
@@ -129,7 +165,7 @@ impl Applied {
                 "neighbours that do not fit: the kernel is asked for them"
             );
         }
-        let new: HashMap<Ipv4Addr, u32> = table
+        let mut new: HashMap<Ipv4Addr, u32> = table
             .entries
             .into_iter()
             .map(|(address, exact)| {
@@ -140,6 +176,14 @@ impl Applied {
                 (address, value)
             })
             .collect();
+        self.asked.borrow_mut().clear();
+        self.learned.retain(|address| match fib.resolve(*address) {
+            Resolution::Hop(id) if !new.contains_key(address) => {
+                new.insert(*address, u32::from(id));
+                true
+            }
+            _ => false,
+        });
         let mut result = Ok(());
         for address in self.exact.keys().filter(|a| !new.contains_key(a)) {
             result = result.and(dataplane.set_exact_route(*address, None));
@@ -193,16 +237,29 @@ impl Routing for Applied {
     fn resolve(&self, address: u32) -> Resolved {
         match self.fib.resolve(Ipv4Addr::from_bits(address)) {
             Resolution::Local => Resolved::Local,
-            Resolution::Hop(id) => Resolved::Hop(u32::from(id)),
+            Resolution::Hop(id) => {
+                let mut asked = self.asked.borrow_mut();
+                if asked.len() < MOST_ASKED {
+                    asked.push((Ipv4Addr::from_bits(address), id));
+                }
+                Resolved::Hop(u32::from(id))
+            }
             Resolution::Unresolved {
-                gateway, ifindex, ..
+                gateway,
+                ifindex,
+                port,
             } => {
                 self.unresolved.set(Some((ifindex, gateway)));
-                Resolved::NoNeighbour
+                match self.fib.ports().get(port) {
+                    Some(port) => Resolved::Unresolved {
+                        neighbour: gateway.to_bits(),
+                        side: side(port.side),
+                    },
+                    None => Resolved::Elsewhere,
+                }
             }
             Resolution::OffPort { .. } => Resolved::Elsewhere,
-            // Only `bpf_fib_lookup` knows: the sender's next packet asks it.
-            Resolution::KernelOnly => Resolved::NoNeighbour,
+            Resolution::KernelOnly => Resolved::Unknown,
             Resolution::Blackhole
             | Resolution::Unreachable
             | Resolution::Prohibited
@@ -237,7 +294,24 @@ fn next_hop(hop: &routes::NextHop) -> NextHop {
         side: side(hop.side) as u8,
         vlan_count: hop.vlans.len() as u8,
         vlans: two(&hop.vlans),
+        waits_for: 0,
     }
+}
+
+/// The entries of `NEXT_HOPS`: also of gateways that are not known, which hold
+/// back what is sent to them.
+pub(super) fn next_hops(fib: &Fib) -> impl Iterator<Item = (u16, NextHop)> {
+    let lost = fib.lost_hops().filter_map(|(id, hop)| {
+        let port = fib.ports().get(hop.port)?;
+        let entry = NextHop {
+            side: side(port.side) as u8,
+            waits_for: hop.ip.to_bits(),
+            ..NextHop::default()
+        };
+        Some((id, entry))
+    });
+    let known = fib.next_hops().map(|(id, hop)| (id, next_hop(hop)));
+    known.chain(lost)
 }
 
 /// What the kernel's answers mean, by ifindex: each link of ours, VLAN devices

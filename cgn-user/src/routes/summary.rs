@@ -34,8 +34,8 @@ pub struct ExactTable {
 
 /// The next hop of each /16, by the high 16 bits of the address.
 ///
-/// An id only if every address of the /16 resolves to [`Resolution::Hop`] with that id;
-/// [`ROUTE_LOCAL`], [`ROUTE_NONE`] and [`ROUTE_ELSEWHERE`] in the same way. Else, and where a prefix
+/// An id only if every address of the /16 goes to the next hop with that id, be it known or
+/// [lost](Fib::lost_hops); [`ROUTE_LOCAL`], [`ROUTE_NONE`] and [`ROUTE_ELSEWHERE`] in the same way. Else, and where a prefix
 /// of `special` touches the /16 or no router forwards ([`is_martian`]), [`MIXED`].
 pub fn summarise(fib: &Fib, special: &[Prefix]) -> Box<[u16; 65_536]> {
     let mut table = Box::new([MIXED; 65_536]);
@@ -77,6 +77,7 @@ fn value_of(fib: &Fib, action: ActionId) -> u16 {
         Target::Fixed(Resolution::Local) => ROUTE_LOCAL,
         _ if fib.kernel_decides => MIXED,
         Target::Fixed(Resolution::Hop(id)) => id,
+        Target::Lost { id, .. } => id,
         Target::Fixed(Resolution::OffPort { .. }) => ROUTE_ELSEWHERE,
         Target::Fixed(
             Resolution::Blackhole

@@ -588,7 +588,22 @@ fn a_neighbour_keeps_its_id() {
     tracker.apply(gateway(0, NeighbourState::Failed));
     let fib = tracker.snapshot();
     assert_eq!(id(&fib), None);
-    assert!(fib.next_hop(before).is_none(), "the id is to be cleared");
+    assert!(fib.next_hop(before).is_none());
+    assert!(
+        summarise(&fib, &[])[0x0808] == before,
+        "its routes still name it"
+    );
+    let lost: Vec<_> = fib.lost_hops().map(|(id, hop)| (id, *hop)).collect();
+    let expected = LostHop {
+        ip: ip("198.51.100.254"),
+        ifindex: OUTSIDE,
+        port: 1,
+    };
+    assert_eq!(
+        lost,
+        [(before, expected)],
+        "and it is known who must be found"
+    );
 
     tracker.apply(Change::NeighbourSet(neighbour(
         INSIDE,

@@ -21,6 +21,8 @@ pub enum Outcome {
     NeedsBlock { inside: Ipv4Addr },
     /// Its next hop must be resolved first; then process it again.
     NeedsNeighbour,
+    /// Only the kernel knows its route.
+    NeedsRoute,
     /// It ends here, and was counted.
     Dropped(Reason),
 }
@@ -44,6 +46,7 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> 
                     Some(inside) => Outcome::NeedsBlock { inside },
                     None => drop(tables, Reason::Truncated),
                 },
+                Reason::RouteUnknown => Outcome::NeedsRoute,
                 _ => Outcome::NeedsNeighbour,
             }
         }

@@ -54,6 +54,10 @@ fn prepare() {
     neighbour_of("other", elsewhere, &theirs);
     let unreachable = remote::UNREACHABLE;
     ip(&format!("route add unreachable {unreachable}/32"));
+    let unknown = remote::UNKNOWN;
+    ip(&format!(
+        "route add {unknown}/32 encap ip id 7 dst {neighbour} dev out"
+    ));
 }
 
 fn neighbour_of(device: &str, address: Ipv4Addr, mac: &str) {

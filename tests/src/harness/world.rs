@@ -41,6 +41,9 @@ pub mod hop {
     pub const INSIDE_SMALL: u16 = 8;
     /// Never written.
     pub const EMPTY: u16 = 9;
+    /// Their link addresses are not known.
+    pub const LOST: u16 = 10;
+    pub const LOST_INSIDE: u16 = 11;
     /// Only the kernel knows it.
     pub const KERNEL: u16 = 40;
 }
@@ -54,6 +57,9 @@ pub mod remote {
     pub const QINQ: Ipv4Addr = Ipv4Addr::new(11, 1, 2, 3);
     pub const SMALL: Ipv4Addr = Ipv4Addr::new(12, 1, 2, 3);
     pub const EMPTY_HOP: Ipv4Addr = Ipv4Addr::new(13, 1, 2, 3);
+    /// Behind a gateway that does not answer, outside and inside.
+    pub const LOST: Ipv4Addr = Ipv4Addr::new(17, 1, 2, 3);
+    pub const LOST_INSIDE: Ipv4Addr = Ipv4Addr::new(18, 1, 2, 3);
     /// In a /16 that is the router's own, one without a route, and one behind
     /// an interface that is not ours.
     pub const WIDE_LOCAL: Ipv4Addr = Ipv4Addr::new(14, 1, 2, 3);
@@ -67,13 +73,14 @@ pub mod remote {
     pub const EXACT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 201);
     /// Decided by the kernel: an own address that came a moment ago, a known
     /// neighbour, an unknown one, a network without any route, an unreachable
-    /// one, an interface that is not ours.
+    /// one, an interface that is not ours, a route that XDP is not told.
     pub const NEW_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
     pub const KERNEL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
     pub const NO_NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
     pub const NO_ROUTE: Ipv4Addr = Ipv4Addr::new(198, 17, 0, 7);
     pub const UNREACHABLE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 7);
     pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 2);
+    pub const UNKNOWN: Ipv4Addr = Ipv4Addr::new(198, 20, 0, 2);
 }
 
 /// Subscribers, by what is special about them. All have one block but where said.
@@ -244,6 +251,15 @@ pub fn hops() -> Vec<(u16, NextHop)> {
             side: side as u8,
             vlan_count: vlans.iter().filter(|v| **v != 0).count() as u8,
             vlans,
+            waits_for: 0,
+        };
+        (number, hop)
+    };
+    let lost = |number: u16, side: Side, gateway: Ipv4Addr| {
+        let hop = NextHop {
+            side: side as u8,
+            waits_for: gateway.to_bits(),
+            ..NextHop::default()
         };
         (number, hop)
     };
@@ -254,6 +270,8 @@ pub fn hops() -> Vec<(u16, NextHop)> {
         next(hop::OUTSIDE_QINQ, Outside, INGRESS, 1500, OUTSIDE_QINQ),
         next(hop::INSIDE_VLAN, Inside, INGRESS, 1500, [INSIDE_VLAN, 0]),
         next(hop::INSIDE_QINQ, Inside, INGRESS, 1500, INSIDE_QINQ),
+        lost(hop::LOST, Outside, remote::LOST),
+        lost(hop::LOST_INSIDE, Inside, remote::LOST_INSIDE),
         next(hop::OUTSIDE_SMALL, Outside, OUTSIDE_IF, 576, [0, 0]),
         next(hop::INSIDE_SMALL, Inside, INSIDE_IF, 576, [0, 0]),
         next(hop::KERNEL, Outside, OUTSIDE_IF, 1400, [OUTSIDE_VLAN, 0]),
@@ -279,6 +297,8 @@ fn summaries() -> Vec<(u16, u16)> {
         (network(remote::QINQ), hop::OUTSIDE_QINQ),
         (network(remote::SMALL), hop::OUTSIDE_SMALL),
         (network(remote::EMPTY_HOP), hop::EMPTY),
+        (network(remote::LOST), hop::LOST),
+        (network(remote::LOST_INSIDE), hop::LOST_INSIDE),
         (network(remote::WIDE_LOCAL), ROUTE_LOCAL),
         (network(remote::WIDE_NO_ROUTE), ROUTE_NONE),
         (network(remote::WIDE_ELSEWHERE), ROUTE_ELSEWHERE),
@@ -340,8 +360,16 @@ impl Routing for FixedRoutes {
             remote::ELSEWHERE => Resolved::Elsewhere,
             // User space has not heard of it either.
             remote::NEW_LOCAL => Resolved::None,
-            a if a.octets()[..3] == [192, 0, 2] => Resolved::NoNeighbour,
+            remote::UNKNOWN => Resolved::Unknown,
+            remote::LOST_INSIDE => unresolved(address, Side::Inside),
+            a if a == remote::LOST || a.octets()[..3] == [192, 0, 2] => {
+                unresolved(address, Side::Outside)
+            }
             _ => Resolved::None,
         }
     }
+}
+
+fn unresolved(neighbour: u32, side: Side) -> Resolved {
+    Resolved::Unresolved { neighbour, side }
 }

@@ -29,7 +29,11 @@ pub const UNREACHABLE: &[(Reason, &str)] = &[
     ),
     (
         Reason::NeighbourUnresolved,
-        "the slow path's waiting room counts it",
+        "needs many packets in one tick; see `prog_run.rs`",
+    ),
+    (
+        Reason::RouteUnresolved,
+        "needs many packets in one tick; see `prog_run.rs`",
     ),
     (
         Reason::PuntUndelivered,
@@ -203,7 +207,12 @@ pub const CASES: &[Case] = &[
             for to in [remote::NO_ROUTE, remote::UNREACHABLE, remote::WIDE_NO_ROUTE] {
                 t.stopped(Inside, &udp_to(to), Reason::NoRoute);
             }
-            t.stopped(Inside, &udp_to(remote::NO_NEIGHBOUR), Reason::NoNeighbour);
+            for to in [remote::NO_NEIGHBOUR, remote::LOST] {
+                t.stopped(Inside, &udp_to(to), Reason::NoNeighbour);
+            }
+            // Nobody is asked for a neighbour on the side that the packet came from.
+            t.stopped(Inside, &udp_to(remote::LOST_INSIDE), Reason::WrongSide);
+            t.stopped(Inside, &udp_to(remote::UNKNOWN), Reason::RouteUnknown);
             for to in [remote::ELSEWHERE, remote::WIDE_ELSEWHERE] {
                 t.stopped(Inside, &udp_to(to), Reason::WrongSide);
             }
