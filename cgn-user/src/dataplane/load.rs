@@ -47,6 +47,12 @@ pub enum LoadError {
         #[source]
         source: aya::programs::ProgramError,
     },
+    #[error("the kernel did not run program {name} on a packet once more")]
+    Rerun {
+        name: &'static str,
+        #[source]
+        source: aya::programs::ProgramError,
+    },
     #[error("cannot map table {map} ({elements} elements) into memory")]
     Memory {
         map: &'static str,

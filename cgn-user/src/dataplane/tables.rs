@@ -48,6 +48,9 @@ pub struct UserTables<'a, R: Routing> {
     pub now: Cell<u32>,
     /// Interface that received the packet.
     pub ingress: Cell<u32>,
+    /// Source and destination of the last packet of which only the kernel knows
+    /// the route.
+    pub unknown: Cell<Option<(u32, u32)>>,
     pub counters: RefCell<Counters>,
     /// Requests for further blocks, to be taken by the caller.
     pub requests: RefCell<Vec<Event>>,
@@ -66,6 +69,7 @@ impl<'a, R: Routing> UserTables<'a, R> {
             vlans,
             now: Cell::new(0),
             ingress: Cell::new(0),
+            unknown: Cell::new(None),
             counters: RefCell::new(Counters::ZERO),
             requests: RefCell::new(Vec::new()),
         }
@@ -113,7 +117,7 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     fn exact_route(&self, address: u32) -> Option<u32> {
         self.routing.exact(address)
     }
-    fn kernel_route(&self, _source: u32, destination: u32) -> Route<'_> {
+    fn kernel_route(&self, source: u32, destination: u32) -> Route<'_> {
         match self.routing.resolve(destination) {
             Resolved::Hop(number) => match self.memory.next_hops.get(number) {
                 Some(hop) => Route::Via(hop),
@@ -124,7 +128,10 @@ impl<R: Routing> Tables for UserTables<'_, R> {
                 neighbour,
                 side: side as u8,
             },
-            Resolved::Unknown => Route::Unknown,
+            Resolved::Unknown => {
+                self.unknown.set(Some((source, destination)));
+                Route::Unknown
+            }
             Resolved::Elsewhere => Route::Elsewhere,
             Resolved::None => Route::None,
         }

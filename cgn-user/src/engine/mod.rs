@@ -25,7 +25,7 @@ use crate::dataplane::attach::Pins;
 use crate::dataplane::load::{Dataplane, Entry};
 use crate::dataplane::routing::Applied;
 use crate::dataplane::tables::UserTables;
-use crate::netlink::Follower;
+use crate::netlink::{Follower, Question};
 use crate::routes::Fib;
 use crate::slowpath::process::{self, Outcome};
 use crate::slowpath::rings::{QueueSocket, Received};
@@ -224,8 +224,20 @@ impl Engine {
         let bytes = frame.bytes().to_vec();
         let counters = tables.counters.take();
         let requests = tables.requests.take();
+        let unknown = tables.unknown.take();
         self.state.stats().slow_path.merge(&counters);
-        self.finish(outcome, punted.port, punted.queue, &bytes);
+        if let (Outcome::NeedsRoute, Some((source, destination))) = (outcome, unknown) {
+            self.follower.resolver().resolve_route(Question {
+                ifindex,
+                source: Ipv4Addr::from_bits(source),
+                destination: Ipv4Addr::from_bits(destination),
+            });
+        }
+        match outcome {
+            // It has its block now, and XDP knew its route.
+            Outcome::NeedsRoute if last.is_some() => self.run_again(punted, &bytes),
+            _ => self.finish(outcome, punted.port, punted.queue, &bytes),
+        }
         self.answer(&requests);
         match outcome {
             Outcome::NeedsBlock { inside } => Some(inside),
@@ -260,6 +272,16 @@ impl Engine {
             }
             Outcome::NeedsRoute => self.count(Reason::RouteUnresolved),
             Outcome::NeedsBlock { .. } | Outcome::Dropped(_) => {}
+        }
+    }
+
+    /// Gives a packet back to XDP; only a first one, so that none goes round.
+    fn run_again(&mut self, punted: Punted, bytes: &[u8]) {
+        let port = &self.ports[punted.port];
+        let received_by = (port.ifindex, punted.queue as u32);
+        if let Err(error) = self.dataplane.run_again(port.entry, received_by, bytes) {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a first packet");
+            self.count(Reason::RouteUnresolved);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use cgn_tests::lab::{self, Daemon, Lab, Plan, Settings, UdpEcho, address, wait_until};
 
-use crate::{PATIENCE_SECS, SERVER, in_lab};
+use crate::{PATIENCE_SECS, SERVER, attributed, in_lab};
 
 /// Forwarding is on: what XDP passed would go out as it came.
 #[test]
@@ -269,6 +269,47 @@ fn what_the_slow_path_looked_up_xdp_knows() {
             Ok(())
         },
     );
+}
+
+/// Rules of the operator's leave the routes to the kernel, which tells XDP only. Not even the first
+/// packet of a subscriber, which the slow path sees, is lost.
+#[test]
+fn with_policy_routing_the_first_packet_gets_through() {
+    in_lab(
+        "routes::with_policy_routing_the_first_packet_gets_through",
+        &Plan::default(),
+        |lab| {
+            lab.cgn.set_sysctl("ipv4/ip_forward", "1")?;
+            lab.cgn.ip(&format!(
+                "route del default\nroute add default via {} table 100\n\
+                 rule add from 100.64.0.0/16 lookup 100\n",
+                address::PEER
+            ))?;
+            let daemon = Daemon::start(lab, &Settings::default())?;
+            let echo = UdpEcho::start(&lab.internet, SERVER)?;
+            for host in 2..6 {
+                let inside = address::subscriber(1, host);
+                let socket = lab::echo_from(&lab.subscribers[0], inside)?;
+                // The gateway must be found by the very first packet of all: it is in no table
+                // that is followed.
+                let again = host == 2;
+                let seen = lab::exchange(&socket, echo.address(), b"one", again, PATIENCE_SECS)
+                    .with_context(|| format!("{inside}: {}", counted(&daemon)))?;
+                attributed(&daemon, inside, seen)?;
+            }
+            Ok(())
+        },
+    );
+}
+
+/// What was counted so far, for errors.
+fn counted(daemon: &Daemon) -> String {
+    let rows = daemon.drops().unwrap_or_default();
+    let counted = rows
+        .iter()
+        .filter(|row| row.fast_path + row.slow_path > 0)
+        .map(|row| format!("{} {}+{}", row.reason, row.fast_path, row.slow_path));
+    counted.collect::<Vec<_>>().join(", ")
 }
 
 /// Repeats `send` until it is counted as `reason`.
