@@ -96,6 +96,37 @@ fn wide_local_networks_are_the_kernels() {
     );
 }
 
+/// An address that went while no daemon ran is not passed to the kernel for ever, which would
+/// forward what it gets.
+#[test]
+fn an_address_that_went_after_a_crash_is_nobodys() {
+    in_lab(
+        "routes::an_address_that_went_after_a_crash_is_nobodys",
+        &Plan::default(),
+        |lab| {
+            lab.cgn.set_sysctl("ipv4/ip_forward", "1")?;
+            lab.cgn.ip("addr add 10.9.9.9/32 dev lo\n")?;
+            let mut daemon = Daemon::start(lab, &Settings::default())?;
+            let own = SocketAddrV4::new(Ipv4Addr::new(10, 9, 9, 9), 7000);
+            let socket = lab::echo_from(&lab.subscribers[0], address::subscriber(1, 2))?;
+            counted_in_the_end(&daemon, "local", || socket.send_to(b"own", own).map(drop))?;
+            daemon.process().kill();
+            drop(daemon);
+            lab.cgn.ip("addr del 10.9.9.9/32 dev lo\n")?;
+            let daemon = Daemon::start(lab, &Settings::default())?;
+            let passed = daemon.count_of("local")?;
+            for _ in 0..5 {
+                socket.send_to(b"not own", own)?;
+            }
+            wait_until("a mapping by the default route", PATIENCE_SECS, || {
+                Ok((!daemon.mappings()?.is_empty()).then_some(()))
+            })?;
+            ensure!(daemon.count_of("local")? == passed, "passed to the kernel");
+            Ok(())
+        },
+    );
+}
+
 /// A second router on the outside link, in the internet: own address and the CGN's.
 const OTHER_PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 101, 2);
 const OTHER_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 101, 1);
