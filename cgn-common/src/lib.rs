@@ -28,6 +28,7 @@ pub mod layout;
 pub mod limits;
 pub mod nat;
 pub mod path;
+pub mod punts;
 pub mod tables;
 pub mod verdict;
 pub mod wire;

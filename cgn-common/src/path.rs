@@ -26,7 +26,7 @@ use crate::block::{block_of, page_of};
 use crate::frame::Frame;
 use crate::layout::{NextHopEntry, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer};
 use crate::nat::home::Home;
-use crate::nat::next_hop::{route, rows_of};
+use crate::nat::next_hop::{is_link_local, route, rows_of};
 use crate::nat::{lookup, open, rewrite, search, tcp_state};
 use crate::tables::{Route, Tables};
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
@@ -103,7 +103,7 @@ fn outbound<F: Frame, T: Tables>(
     }
     // 3 filter
     let (index, subscriber) = subscriber_of(tables, source)?;
-    let hop = leave(route_out, Side::Outside)?;
+    let hop = leave(tables, route_out, Side::Outside, destination)?;
     let packet = transport_of(frame, link, ip)?;
     let transport = packet.transport;
     if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REQUEST {
@@ -157,7 +157,8 @@ fn inbound<F: Frame, T: Tables>(
     let slot = lookup::by_port(tables, slab_line, transport.protocol, shift, offset)
         .ok_or(Reason::NoMapping)?;
     // 4 route
-    let hop = leave(route(tables, source, inside_address), Side::Inside)?;
+    let route_in = route(tables, source, inside_address);
+    let hop = leave(tables, route_in, Side::Inside, inside_address)?;
     check_hop(&packet, hop)?;
     if transport.protocol == Protocol::Tcp {
         let remote = peer::remote(source, transport.source_port);
@@ -293,13 +294,37 @@ fn external_port<T: Tables>(
 
 /// The next hop, if it lies on the other side.
 #[inline(always)]
-fn leave(route: Route<'_>, side: Side) -> Result<&NextHopEntry, Reason> {
+fn leave<'t, T: Tables>(
+    tables: &T,
+    route: Route<'t>,
+    side: Side,
+    destination: u32,
+) -> Result<&'t NextHopEntry, Reason> {
+    let side = side as u8;
     match route {
-        Route::Via(hop) if hop.side() == side as u8 => Ok(hop),
-        Route::Via(_) | Route::Elsewhere | Route::Local => Err(Reason::WrongSide),
+        Route::Via(hop) if hop.side() == side => Ok(hop),
+        Route::Via(hop) if hop.side() == side | NextHopEntry::UNRESOLVED => {
+            Err(wait_for(tables, hop.waits_for()))
+        }
+        Route::Unresolved { neighbour, side: s } if s == side => Err(wait_for(tables, neighbour)),
+        Route::Via(_) | Route::Unresolved { .. } | Route::Elsewhere | Route::Local => {
+            Err(Reason::WrongSide)
+        }
         Route::Pool => Err(Reason::Hairpin),
-        Route::NoNeighbour => Err(Reason::NoNeighbour),
+        Route::Martian => Err(Reason::Martian),
+        Route::Unknown if tables.may_punt(destination) => Err(Reason::RouteUnknown),
+        Route::Unknown => Err(Reason::RouteUnresolved),
         Route::None => Err(Reason::NoRoute),
+    }
+}
+
+/// A few packets wait for a neighbour in the slow path, the rest end here.
+#[inline(always)]
+fn wait_for<T: Tables>(tables: &T, neighbour: u32) -> Reason {
+    if tables.may_punt(neighbour) {
+        Reason::NoNeighbour
+    } else {
+        Reason::NeighbourUnresolved
     }
 }
 
@@ -341,19 +366,20 @@ fn not_for_a_pool<T: Tables>(tables: &T, source: u32, destination: u32) -> Reaso
     }
     match route(tables, source, destination) {
         Route::Local => Reason::Local,
+        Route::Martian => Reason::Martian,
         _ => Reason::NotForUs,
     }
 }
 
-/// Multicast (224/4) and limited broadcast; 240/4 is the kernel's to refuse.
+/// Multicast (224/4) and limited broadcast: never forwarded as unicast.
 #[inline(always)]
 const fn is_multicast(address: u32) -> bool {
-    address >= 0xe000_0000
+    address >= 0xe000_0000 && (address < 0xf000_0000 || address == u32::MAX)
 }
 
 /// A source address that a single host can have (RFC 1812 section 5.3.7).
 #[inline(always)]
 const fn is_host(address: u32) -> bool {
     let first = address >> 24;
-    first != 0 && first != 127 && first < 224
+    first != 0 && first != 127 && first < 224 && !is_link_local(address)
 }

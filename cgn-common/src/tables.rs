@@ -14,8 +14,13 @@ pub enum Route<'t> {
     Local,
     /// A pool address.
     Pool,
-    /// The next hop's link address is not known yet.
-    NoNeighbour,
+    /// No router forwards to it: see [`crate::nat::next_hop::is_martian`].
+    Martian,
+    /// By a neighbour (its IPv4 address) whose link address is not known yet,
+    /// on a [`Side`] (as a number).
+    Unresolved { neighbour: u32, side: u8 },
+    /// The kernel does not tell here; the slow path may know.
+    Unknown,
     /// Out of an interface that is not ours.
     Elsewhere,
     /// The kernel has no route.
@@ -39,13 +44,18 @@ pub trait Tables {
     fn block(&self, index: u32) -> Option<&BlockEntry>;
     fn line(&self, index: u32) -> Option<&Line>;
 
-    /// Next-hop number of the /16 that holds `address`; 0 if its addresses differ.
+    /// Next-hop number of the /16 that holds `address`, or one of the values
+    /// of [`crate::layout::RouteLine`] that are none.
     fn route_summary(&self, address: u32) -> u16;
     fn next_hop(&self, number: u32) -> Option<&NextHopEntry>;
     /// Value of `EXACT_ROUTES` for this very address.
     fn exact_route(&self, address: u32) -> Option<u32>;
     /// What the kernel's routing table says, for addresses in neither table.
     fn kernel_route(&self, source: u32, destination: u32) -> Route<'_>;
+
+    /// Takes one of the punts for `key`, a neighbour or a destination; false if
+    /// there were enough lately. See [`crate::punts`].
+    fn may_punt(&self, key: u32) -> bool;
 
     /// Side that a receiving VLAN leads to; None if it is not ours.
     fn vlan_side(&self, key: &VlanKey) -> Option<Side>;

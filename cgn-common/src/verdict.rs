@@ -106,15 +106,18 @@ reasons! {
     18 NoBlock Drop "no_block" "no block could be given to the subscriber: pool, paired address or slot memory exhausted";
     19 Contended Drop "contended" "two processors opened the same mapping again and again; the sender's retry will find it";
     20 NoHeadRoom Drop "no_head_room" "no room in front of the frame for another VLAN tag";
-    21 BadSource Drop "bad_source" "the source address cannot be a host's (multicast, broadcast, loopback, zero or our own pool's)";
+    21 BadSource Drop "bad_source" "the source address cannot be a host's (multicast, broadcast, loopback, link-local, zero or our own pool's)";
     22 LogUnavailable Drop "log_unavailable" "the mapping log could not be written, so the new block was not used";
-    23 NeighbourUnresolved Drop "neighbour_unresolved" "the next hop did not answer in time, or too many packets waited for it";
+    23 NeighbourUnresolved Drop "neighbour_unresolved" "the next hop did not answer in time, or too many packets were sent to it meanwhile";
     24 PuntUndelivered Drop "punt_undelivered" "no slow-path socket on this receive queue took the packet";
     25 Internal Drop "internal" "a table named an entry that does not exist; please report it";
+    26 Martian Drop "martian" "to an address that no router forwards to: 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 240.0.0.0/4 (RFC 1122, RFC 3927)";
+    27 RouteUnresolved Drop "route_unresolved" "the route could not be looked up in the slow path, or too many packets asked for it";
 
     32 FirstPacket Punt "first_packet" "the subscriber has no block yet";
     33 BlockFull Punt "block_full" "all ports of the subscriber's blocks are in use, another block may be had";
     34 NoNeighbour Punt "no_neighbour" "the link address of the next hop is not known yet";
+    35 RouteUnknown Punt "route_unknown" "the kernel did not tell XDP the route (forwarding is off on the interface, for one), so that the slow path looks it up";
 
     48 Local Pass "local" "to an address of the router itself";
     49 Multicast Pass "multicast" "to a multicast or broadcast address";

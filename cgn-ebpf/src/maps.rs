@@ -5,8 +5,8 @@ use aya_ebpf::btf_maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf, XskMap};
 use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
-    self, BlockEntry, External, Line, Link, NextHopEntry, Page, RouteLine, Settings, Subscriber,
-    VlanKey, VlanRole,
+    self, BlockEntry, External, Line, Link, NextHopEntry, Page, Punts, RouteLine, Settings,
+    Subscriber, VlanKey, VlanRole,
 };
 
 const MMAPABLE: usize = layout::MMAPABLE as usize;
@@ -57,3 +57,5 @@ pub static KERNEL_HOP: PerCpuArray<NextHopEntry, { layout::KERNEL_HOP.entries as
     PerCpuArray::new();
 #[btf_map]
 pub static CLOCK: PerCpuArray<[u64; 2], { layout::CLOCK.entries as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static PUNTS: Array<Punts, { layout::PUNTS.entries as usize }, MMAPABLE> = Array::new();

@@ -1,8 +1,9 @@
 //! `Tables` over the maps: the only map helper calls.
 
 use aya_ebpf::bindings::{
-    BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT,
-    BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE, bpf_fib_lookup, xdp_md,
+    BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
+    BPF_FIB_LKUP_RET_PROHIBIT, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE,
+    bpf_fib_lookup, xdp_md,
 };
 use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use cgn_common::counters::Counters;
@@ -13,6 +14,7 @@ use cgn_common::layout::{
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{home, open, search, walk};
+use cgn_common::punts;
 use cgn_common::tables::{Route, Tables};
 
 use crate::maps;
@@ -153,13 +155,27 @@ impl Tables for XdpTables {
         } as u32;
         match answer {
             BPF_FIB_LKUP_RET_SUCCESS => {}
-            BPF_FIB_LKUP_RET_NOT_FWDED => return Route::Local,
-            BPF_FIB_LKUP_RET_BLACKHOLE
+            // No route, or an own address that came a moment ago: those that
+            // user space knows of are in our tables.
+            BPF_FIB_LKUP_RET_NOT_FWDED
+            | BPF_FIB_LKUP_RET_BLACKHOLE
             | BPF_FIB_LKUP_RET_UNREACHABLE
             | BPF_FIB_LKUP_RET_PROHIBIT => return Route::None,
-            // No neighbour yet, or the helper refuses (forwarding is off on
-            // the interface, say): the slow path has the routes, too.
-            _ => return Route::NoNeighbour,
+            BPF_FIB_LKUP_RET_NO_NEIGH => {
+                // The kernel has put the gateway in the place of the destination.
+                // SAFETY: a plain integer, whatever the variant.
+                let neighbour = u32::from_be(unsafe { query.__bindgen_anon_4.ipv4_dst });
+                // SAFETY: only the 1-byte side is read, at once.
+                return match unsafe { maps::LINKS.get(query.ifindex) } {
+                    Some(link) => Route::Unresolved {
+                        neighbour,
+                        side: link.side,
+                    },
+                    None => Route::Elsewhere,
+                };
+            }
+            // The helper refuses: forwarding is off on the interface, say.
+            _ => return Route::Unknown,
         }
         // SAFETY: a 16-byte value that is copied at once.
         let Some(link) = (unsafe { maps::LINKS.get(query.ifindex).copied() }) else {
@@ -170,6 +186,18 @@ impl Tables for XdpTables {
         };
         write_hop(hop, &query, &link);
         Route::Via(hop)
+    }
+
+    #[inline(never)]
+    fn may_punt(&self, key: u32) -> bool {
+        let slots = maps::PUNTS
+            .get(punts::slot_of(key))
+            .zip(maps::PUNTS.get(punts::ALL));
+        let Some((own, all)) = slots else {
+            return false;
+        };
+        let now = self.now();
+        punts::take(own, now, punts::MOST_PER_KEY) && punts::take(all, now, punts::MOST)
     }
 
     #[inline(always)]

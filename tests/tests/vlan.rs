@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use cgn_tests::lab::{
     self, Daemon, Lab, PingWatch, Plan, Settings, TcpServer, Trunk, UdpEcho, address, owner_in,
-    run_to_end,
+    run_to_end, wait_until,
 };
 use cgn_tests::skip;
 
@@ -38,29 +38,67 @@ fn two_tags_on_each_side_in_generic_mode() {
     );
 }
 
+/// Two tags do not fit beside a packet of 1,500 bytes into the frames of a device with that MTU.
+#[test]
+fn what_does_not_fit_with_its_tags_is_counted() {
+    let test = "what_does_not_fit_with_its_tags_is_counted";
+    if lacks_vlan_devices(test) {
+        return;
+    }
+    with_trunk(&[100], &[300, 301], |lab| {
+        lab.cgn.ip("link set trunk mtu 1500\n")?;
+        let mut daemon = Daemon::start(lab, &Settings::default())?;
+        daemon
+            .process()
+            .wait_for_output("raise that device's MTU by 4 bytes", PATIENCE_SECS)?;
+        let echo = UdpEcho::start(&lab.internet, SERVER)?;
+        let socket = lab::echo_from(&lab.subscribers[0], address::subscriber(1, 2))?;
+        lab::exchange(&socket, SERVER, b"small", false, PATIENCE_SECS)?;
+        // 28 bytes of headers.
+        socket.send_to(&[7; 1496 - 28], SERVER)?;
+        wait_until("the largest that fits", PATIENCE_SECS, || {
+            Ok((echo.answered() == 2).then_some(()))
+        })?;
+        let before = daemon.count_of("too_big")?;
+        ensure!(before == 0, "{before} too big");
+        socket.send_to(&[7; 1497 - 28], SERVER)?;
+        daemon.wait_for_count("too_big", before, 1)
+    });
+}
+
 fn both_sides_on_one_interface(
     test: &str,
     inside: &[u16],
     outside: &[u16],
     xdp_mode: &'static str,
 ) {
+    if !lacks_vlan_devices(test) {
+        with_trunk(inside, outside, |lab| send_all_sorts(lab, xdp_mode));
+    }
+}
+
+/// True, and recorded, without rights or VLAN devices.
+fn lacks_vlan_devices(test: &str) -> bool {
     if !skip::is_root(test) {
-        return;
+        return true;
     }
-    if let Err(error) = try_vlan_device() {
-        // The guest's kernel has them: there it is a fault.
-        assert!(!is_guest(), "{error:#}");
-        let reason =
-            "no VLAN devices (8021q) in this kernel; `cargo xtask test --kernel 6.1` has them";
-        skip::skip(test, reason);
-        return;
-    }
+    let Err(error) = try_vlan_device() else {
+        return false;
+    };
+    // The guest's kernel has them: there it is a fault.
+    assert!(!is_guest(), "{error:#}");
+    let reason = "no VLAN devices (8021q) in this kernel; `cargo xtask test --kernel 6.1` has them";
+    skip::skip(test, reason);
+    true
+}
+
+fn with_trunk(inside: &[u16], outside: &[u16], body: impl FnOnce(&Lab) -> Result<()>) {
     let plan = Plan {
         trunk: Trunk::One { inside, outside },
         ..Plan::default()
     };
     let lab = Lab::new(&plan).unwrap_or_else(|error| panic!("{error:#}"));
-    if let Err(error) = send_all_sorts(&lab, xdp_mode) {
+    if let Err(error) = body(&lab) {
         let log = std::fs::read_to_string(lab.folder().join("daemon.log")).unwrap_or_default();
         panic!("{error:#}\n--- the daemon printed:\n{log}");
     }

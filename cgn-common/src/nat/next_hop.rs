@@ -1,7 +1,7 @@
 //! Where a destination leads, from our own small tables first.
 
 use crate::block::page_of;
-use crate::layout::{EXACT_LOCAL, Rows};
+use crate::layout::{EXACT_LOCAL, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, Rows};
 use crate::tables::{Route, Tables};
 
 /// Route to `destination`. Most /16 networks have one next hop; the others
@@ -10,6 +10,9 @@ use crate::tables::{Route, Tables};
 pub fn route<T: Tables>(tables: &T, source: u32, destination: u32) -> Route<'_> {
     match tables.route_summary(destination) {
         0 => route_exactly(tables, source, destination),
+        ROUTE_LOCAL => Route::Local,
+        ROUTE_NONE => Route::None,
+        ROUTE_ELSEWHERE => Route::Elsewhere,
         number => match tables.next_hop(u32::from(number)) {
             Some(hop) => Route::Via(hop),
             None => Route::None,
@@ -24,16 +27,36 @@ fn route_exactly<T: Tables>(tables: &T, source: u32, destination: u32) -> Route<
     if rows_of(tables, destination).is_pool_address() {
         return Route::Pool;
     }
-    match tables.exact_route(destination) {
-        Some(EXACT_LOCAL) => return Route::Local,
-        Some(number) => {
-            if let Some(hop) = tables.next_hop(number) {
-                return Route::Via(hop);
-            }
-        }
-        None => {}
+    let exact = tables.exact_route(destination);
+    if exact == Some(EXACT_LOCAL) {
+        return Route::Local;
+    }
+    if is_martian(destination) {
+        return Route::Martian;
+    }
+    if let Some(number) = exact
+        && let Some(hop) = tables.next_hop(number)
+    {
+        return Route::Via(hop);
     }
     tables.kernel_route(source, destination)
+}
+
+/// Addresses that are on no wire, or only on one: "this" network, loopback (RFC
+/// 1122 section 3.2.1.3), link-local (RFC 3927 section 7), reserved (RFC 1112
+/// section 4). Linux would forward some of them by a default route. They have
+/// no next hop in `ROUTES`, so that only [`route_exactly`] must tell them.
+#[inline(always)]
+#[must_use]
+pub const fn is_martian(address: u32) -> bool {
+    matches!(address >> 24, 0 | 127 | 240..=255) || is_link_local(address)
+}
+
+/// 169.254.0.0/16 (RFC 3927).
+#[inline(always)]
+#[must_use]
+pub const fn is_link_local(address: u32) -> bool {
+    address >> 16 == 0xa9fe
 }
 
 /// Rows in `BLOCKS` of an external address; none of a pool if it has none.

@@ -47,6 +47,12 @@ pub enum LoadError {
         #[source]
         source: aya::programs::ProgramError,
     },
+    #[error("the kernel did not run program {name} on a packet once more")]
+    Rerun {
+        name: &'static str,
+        #[source]
+        source: aya::programs::ProgramError,
+    },
     #[error("cannot map table {map} ({elements} elements) into memory")]
     Memory {
         map: &'static str,
@@ -217,14 +223,46 @@ impl Dataplane {
         .map_err(failed(spec))
     }
 
-    /// Says what an answer of `bpf_fib_lookup` with this interface means.
+    /// The addresses with a route of their own.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn set_link(&mut self, ifindex: u32, link: Link) -> Result<(), LoadError> {
+    pub fn exact_routes(&self) -> Result<Vec<(Ipv4Addr, u32)>, LoadError> {
+        let spec = &layout::EXACT_ROUTES;
+        let map: HashMap<&MapData, u32, u32> = self.map(spec)?;
+        let entries = map.iter().map(|entry| {
+            let (address, value) = entry.map_err(failed(spec))?;
+            Ok((Ipv4Addr::from_bits(address), value))
+        });
+        entries.collect()
+    }
+
+    /// The interfaces that [`Dataplane::set_link`] was told of.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn links(&self) -> Result<Vec<u32>, LoadError> {
+        let map: HashMap<&MapData, u32, Plain<Link>> = self.map(&layout::LINKS)?;
+        map.keys()
+            .map(|ifindex| ifindex.map_err(failed(&layout::LINKS)))
+            .collect()
+    }
+
+    /// Says what an answer of `bpf_fib_lookup` with this interface means; `None`:
+    /// it is not ours.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_link(&mut self, ifindex: u32, link: Option<Link>) -> Result<(), LoadError> {
         let mut map: HashMap<&mut MapData, u32, Plain<Link>> = self.map_mut(&layout::LINKS)?;
-        map.insert(ifindex, Plain(link), 0)
-            .map_err(failed(&layout::LINKS))
+        match link {
+            Some(link) => map.insert(ifindex, Plain(link), 0),
+            None => match map.remove(&ifindex) {
+                Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+                result => result,
+            },
+        }
+        .map_err(failed(&layout::LINKS))
     }
 
     /// Says which side a VLAN of an interface leads to.

@@ -6,6 +6,7 @@ pub mod install;
 pub mod interface;
 pub mod load;
 pub mod memory;
+mod rerun;
 pub mod routing;
 pub mod sweep;
 pub mod tables;

@@ -1,16 +1,20 @@
 //! From the kernel's routes, as [`crate::routes`] sees them, to the tables.
 
-use std::cell::Cell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use cgn_common::layout::{EXACT_LOCAL, EXACT_ROUTES, Link, NextHop, Side};
 
 use super::load::{Dataplane, LoadError};
-use super::memory::Memory;
 use super::tables::{Resolved, Routing};
-use crate::routes::{self, Exact, Fib, Prefix, Resolution};
+use crate::routes::{self, Exact, ExactTable, Fib, Prefix, Resolution};
+
+/// Most destinations that the slow path looked up and XDP then has.
+const MOST_LEARNED: usize = 1 << 14;
+/// Most of them that wait to be written.
+const MOST_ASKED: usize = 1 << 10;
 
 /// The routes that the tables hold now.
 pub struct Applied {
@@ -19,6 +23,14 @@ pub struct Applied {
     fib: Arc<Fib>,
     exact: HashMap<Ipv4Addr, u32>,
     hops: Vec<u16>,
+    links: BTreeMap<u32, Link>,
+    /// What [`narrow`] last told.
+    narrow: BTreeSet<(String, u32, u32)>,
+    /// Destinations that XDP had to ask for, and their next hops: with
+    /// forwarding off, `bpf_fib_lookup` does not tell.
+    asked: RefCell<Vec<(Ipv4Addr, u16)>>,
+    /// Those that were written to `EXACT_ROUTES`, oldest first.
+    learned: VecDeque<Ipv4Addr>,
     /// Next hop that the last look-up could not resolve: interface and address.
     unresolved: Cell<Option<(u32, Ipv4Addr)>>,
 }
@@ -37,14 +49,31 @@ impl Applied {
             fib,
             exact: HashMap::new(),
             hops: Vec::new(),
+            links: BTreeMap::new(),
+            narrow: BTreeSet::new(),
+            asked: RefCell::new(Vec::new()),
+            learned: VecDeque::new(),
             unresolved: Cell::new(None),
         }
     }
 
-    /// Number of next hops known.
+    /// Takes over what an earlier daemon left in the tables, so that
+    /// [`Applied::apply`] removes what is not true any more: an address that is
+    /// no longer the router's, for one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn adopt(&mut self, dataplane: &Dataplane) -> Result<(), LoadError> {
+        self.exact = dataplane.exact_routes()?.into_iter().collect();
+        let links = dataplane.links()?.into_iter();
+        self.links = links.map(|ifindex| (ifindex, Link::default())).collect();
+        Ok(())
+    }
+
+    /// Number of next hops that packets can be sent to.
     #[must_use]
     pub fn hop_count(&self) -> usize {
-        self.hops.len()
+        self.fib.next_hops().len()
     }
 
     /// Snapshot number of the routes in the tables.
@@ -65,39 +94,78 @@ impl Applied {
     /// The kernel refused an exact route or a link; the rest is written.
     pub fn apply(&mut self, dataplane: &mut Dataplane, fib: Arc<Fib>) -> Result<(), LoadError> {
         let memory = Arc::clone(dataplane.memory());
-        let old_hops = std::mem::take(&mut self.hops);
-        for (id, hop) in fib.next_hops() {
-            self.hops.push(id);
-            if let Some(entry) = memory.next_hops.get(u32::from(id)) {
-                let new = next_hop(hop);
-                if entry.read() != new {
-                    entry.write(&new);
-                }
+        let hops: BTreeMap<u16, NextHop> = next_hops(&fib).collect();
+        for (id, hop) in &hops {
+            if let Some(entry) = memory.next_hops.get(u32::from(*id))
+                && entry.read() != *hop
+            {
+                entry.write(hop);
             }
         }
-        write_summary(&memory, &fib, &self.special);
-        let exact = self.write_exact(dataplane, &fib);
-        for id in old_hops {
-            if fib.next_hop(id).is_none()
+        let summary = routes::summarise(&fib, &self.special);
+        for (network, value) in (0..=u16::MAX).zip(summary.iter()) {
+            memory.set_route(network, *value);
+        }
+        let room = EXACT_ROUTES.entries as usize - MOST_LEARNED;
+        let table = routes::exact(&fib, &summary, room);
+        let exact = self.write_exact(dataplane, &fib, table);
+        for id in std::mem::take(&mut self.hops) {
+            if !hops.contains_key(&id)
                 && let Some(entry) = memory.next_hops.get(u32::from(id))
             {
                 entry.write(&NextHop::default());
             }
         }
-        let links = write_links(dataplane, &fib);
+        self.hops = hops.into_keys().collect();
+        let links = self.write_links(dataplane, &fib);
+        self.warn_of_narrow(&fib);
         self.fib = fib;
         exact.and(links)
     }
 
-    fn write_exact(&mut self, dataplane: &mut Dataplane, fib: &Fib) -> Result<(), LoadError> {
-        let table = routes::exact(fib, EXACT_ROUTES.entries as usize);
-        if table.omitted > 0 {
-            tracing::debug!(
-                omitted = table.omitted,
-                "exact routes that do not fit: the kernel is asked for them"
+    /// Writes what the slow path looked up since the last call, in the place of
+    /// what it looked up longest ago.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn learn(&mut self, dataplane: &mut Dataplane) -> Result<(), LoadError> {
+        for (address, id) in self.asked.take() {
+            if self.exact.contains_key(&address) {
+                continue;
+            }
+            if self.learned.len() >= MOST_LEARNED
+                && let Some(oldest) = self.learned.pop_front()
+            {
+                self.exact.remove(&oldest);
+                dataplane.set_exact_route(oldest, None)?;
+            }
+            dataplane.set_exact_route(address, Some(u32::from(id)))?;
+            self.exact.insert(address, u32::from(id));
+            self.learned.push_back(address);
+        }
+        Ok(())
+    }
+
+    fn write_exact(
+        &mut self,
+        dataplane: &mut Dataplane,
+        fib: &Fib,
+        table: ExactTable,
+    ) -> Result<(), LoadError> {
+        if table.omitted_local > 0 {
+            tracing::warn!(
+                addresses = table.omitted_local,
+                "more own addresses than the tables hold: packets to the others are dropped \
+                 (no_route); use fewer or whole /16 networks in routes of type local"
             );
         }
-        let new: HashMap<Ipv4Addr, u32> = table
+        if table.omitted_hops > 0 {
+            tracing::debug!(
+                neighbours = table.omitted_hops,
+                "neighbours that do not fit: the kernel is asked for them"
+            );
+        }
+        let mut new: HashMap<Ipv4Addr, u32> = table
             .entries
             .into_iter()
             .map(|(address, exact)| {
@@ -108,6 +176,14 @@ impl Applied {
                 (address, value)
             })
             .collect();
+        self.asked.borrow_mut().clear();
+        self.learned.retain(|address| match fib.resolve(*address) {
+            Resolution::Hop(id) if !new.contains_key(address) => {
+                new.insert(*address, u32::from(id));
+                true
+            }
+            _ => false,
+        });
         let mut result = Ok(());
         for address in self.exact.keys().filter(|a| !new.contains_key(a)) {
             result = result.and(dataplane.set_exact_route(*address, None));
@@ -120,6 +196,37 @@ impl Applied {
         self.exact = new;
         result
     }
+
+    fn write_links(&mut self, dataplane: &mut Dataplane, fib: &Fib) -> Result<(), LoadError> {
+        let new = links_of(fib);
+        let mut result = Ok(());
+        for ifindex in self.links.keys().filter(|i| !new.contains_key(i)) {
+            result = result.and(dataplane.set_link(*ifindex, None));
+        }
+        for (ifindex, link) in &new {
+            if self.links.get(ifindex) != Some(link) {
+                result = result.and(dataplane.set_link(*ifindex, Some(*link)));
+            }
+        }
+        self.links = new;
+        result
+    }
+
+    /// Once for each that is new.
+    fn warn_of_narrow(&mut self, fib: &Fib) {
+        let new = narrow(fib);
+        for (name, mtu, room) in new.difference(&self.narrow) {
+            tracing::warn!(
+                interface = name,
+                mtu,
+                "with its VLAN tags only packets of {room} bytes fit into the frames of the device \
+                 below, larger ones are dropped (too_big); raise that device's MTU by {} bytes \
+                 with `ip link set`, or lower this one's",
+                mtu - room
+            );
+        }
+        self.narrow = new;
+    }
 }
 
 impl Routing for Applied {
@@ -130,16 +237,29 @@ impl Routing for Applied {
     fn resolve(&self, address: u32) -> Resolved {
         match self.fib.resolve(Ipv4Addr::from_bits(address)) {
             Resolution::Local => Resolved::Local,
-            Resolution::Hop(id) => Resolved::Hop(u32::from(id)),
+            Resolution::Hop(id) => {
+                let mut asked = self.asked.borrow_mut();
+                if asked.len() < MOST_ASKED {
+                    asked.push((Ipv4Addr::from_bits(address), id));
+                }
+                Resolved::Hop(u32::from(id))
+            }
             Resolution::Unresolved {
-                gateway, ifindex, ..
+                gateway,
+                ifindex,
+                port,
             } => {
                 self.unresolved.set(Some((ifindex, gateway)));
-                Resolved::NoNeighbour
+                match self.fib.ports().get(port) {
+                    Some(port) => Resolved::Unresolved {
+                        neighbour: gateway.to_bits(),
+                        side: side(port.side),
+                    },
+                    None => Resolved::Elsewhere,
+                }
             }
             Resolution::OffPort { .. } => Resolved::Elsewhere,
-            // Only `bpf_fib_lookup` knows: the sender's next packet asks it.
-            Resolution::KernelOnly => Resolved::NoNeighbour,
+            Resolution::KernelOnly => Resolved::Unknown,
             Resolution::Blackhole
             | Resolution::Unreachable
             | Resolution::Prohibited
@@ -174,38 +294,57 @@ fn next_hop(hop: &routes::NextHop) -> NextHop {
         side: side(hop.side) as u8,
         vlan_count: hop.vlans.len() as u8,
         vlans: two(&hop.vlans),
+        waits_for: 0,
     }
 }
 
-fn write_summary(memory: &Memory, fib: &Fib, special: &[Prefix]) {
-    let table = routes::summarise(fib, special);
-    for (network, id) in (0..=u16::MAX).zip(table.iter()) {
-        memory.set_route(network, *id);
-    }
-}
-
-/// What the kernel's answers mean: each link of ours, VLAN devices included.
-fn write_links(dataplane: &mut Dataplane, fib: &Fib) -> Result<(), LoadError> {
-    let mut result = Ok(());
-    for (number, port) in fib.ports().iter().enumerate() {
-        let smallest = fib
-            .next_hops()
-            .filter(|(_, hop)| hop.device == port.device && hop.vlans == port.vlan)
-            .map(|(_, hop)| mtu(hop.mtu))
-            .min();
-        let link = Link {
-            ifindex: port.phys_ifindex,
-            device: port.device,
-            mtu: smallest.unwrap_or(1500),
+/// The entries of `NEXT_HOPS`: also of gateways that are not known, which hold
+/// back what is sent to them.
+pub(super) fn next_hops(fib: &Fib) -> impl Iterator<Item = (u16, NextHop)> {
+    let lost = fib.lost_hops().filter_map(|(id, hop)| {
+        let port = fib.ports().get(hop.port)?;
+        let entry = NextHop {
             side: side(port.side) as u8,
-            vlan_count: port.vlan.len() as u8,
-            vlans: two(&port.vlan),
-            reserved: [0; 2],
+            waits_for: hop.ip.to_bits(),
+            ..NextHop::default()
         };
-        let ifindexes = fib.port_addresses(number).map(|address| address.ifindex);
-        for ifindex in ifindexes.collect::<std::collections::BTreeSet<_>>() {
-            result = result.and(dataplane.set_link(ifindex, link));
-        }
-    }
-    result
+        Some((id, entry))
+    });
+    let known = fib.next_hops().map(|(id, hop)| (id, next_hop(hop)));
+    known.chain(lost)
+}
+
+/// What the kernel's answers mean, by ifindex: each link of ours, VLAN devices
+/// included.
+pub(super) fn links_of(fib: &Fib) -> BTreeMap<u32, Link> {
+    let ports = fib.ports().iter().enumerate();
+    let all = ports.flat_map(|(number, port)| {
+        let room = fib.port_room(number).unwrap_or(u32::MAX);
+        let of_port = fib.port_links(number);
+        of_port.map(move |link| {
+            let value = Link {
+                ifindex: port.phys_ifindex,
+                device: port.device,
+                mtu: mtu(link.mtu.min(room)),
+                side: side(port.side) as u8,
+                vlan_count: port.vlan.len() as u8,
+                vlans: two(&port.vlan),
+                reserved: [0; 2],
+            };
+            (link.ifindex, value)
+        })
+    });
+    all.collect()
+}
+
+/// Links whose packets do not all fit with their tags into the frames of the
+/// device below: name, MTU in bytes, and what fits.
+pub(super) fn narrow(fib: &Fib) -> BTreeSet<(String, u32, u32)> {
+    let ports = 0..fib.ports().len();
+    let all = ports.flat_map(|number| {
+        let room = fib.port_room(number).unwrap_or(u32::MAX);
+        let of_port = fib.port_links(number).filter(move |link| link.mtu > room);
+        of_port.map(move |link| (link.name.clone(), link.mtu, room))
+    });
+    all.collect()
 }

@@ -28,8 +28,10 @@ pub enum Resolved {
     Hop(u32),
     /// An address of the router itself.
     Local,
-    /// The next hop's link address is not known yet.
-    NoNeighbour,
+    /// The link address of this neighbour, on this side, is not known yet.
+    Unresolved { neighbour: u32, side: Side },
+    /// Only the kernel knows.
+    Unknown,
     /// Out of an interface that is not ours.
     Elsewhere,
     /// No route.
@@ -46,6 +48,9 @@ pub struct UserTables<'a, R: Routing> {
     pub now: Cell<u32>,
     /// Interface that received the packet.
     pub ingress: Cell<u32>,
+    /// Source and destination of the last packet of which only the kernel knows
+    /// the route.
+    pub unknown: Cell<Option<(u32, u32)>>,
     pub counters: RefCell<Counters>,
     /// Requests for further blocks, to be taken by the caller.
     pub requests: RefCell<Vec<Event>>,
@@ -64,6 +69,7 @@ impl<'a, R: Routing> UserTables<'a, R> {
             vlans,
             now: Cell::new(0),
             ingress: Cell::new(0),
+            unknown: Cell::new(None),
             counters: RefCell::new(Counters::ZERO),
             requests: RefCell::new(Vec::new()),
         }
@@ -94,9 +100,15 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn route_summary(&self, address: u32) -> u16 {
         let network = address >> 16;
-        match self.memory.routes.read(network / ROUTES_PER_LINE) {
+        let number = match self.memory.routes.read(network / ROUTES_PER_LINE) {
             Some(line) => line.0[(network % ROUTES_PER_LINE) as usize],
             None => 0,
+        };
+        // A neighbour that is not known is looked up in full: who is to ask for
+        // it must know its link.
+        match self.memory.next_hops.get(u32::from(number)) {
+            Some(hop) if hop.side() & NextHopEntry::UNRESOLVED != 0 => 0,
+            _ => number,
         }
     }
     fn next_hop(&self, number: u32) -> Option<&NextHopEntry> {
@@ -105,17 +117,28 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     fn exact_route(&self, address: u32) -> Option<u32> {
         self.routing.exact(address)
     }
-    fn kernel_route(&self, _source: u32, destination: u32) -> Route<'_> {
+    fn kernel_route(&self, source: u32, destination: u32) -> Route<'_> {
         match self.routing.resolve(destination) {
             Resolved::Hop(number) => match self.memory.next_hops.get(number) {
                 Some(hop) => Route::Via(hop),
                 None => Route::None,
             },
             Resolved::Local => Route::Local,
-            Resolved::NoNeighbour => Route::NoNeighbour,
+            Resolved::Unresolved { neighbour, side } => Route::Unresolved {
+                neighbour,
+                side: side as u8,
+            },
+            Resolved::Unknown => {
+                self.unknown.set(Some((source, destination)));
+                Route::Unknown
+            }
             Resolved::Elsewhere => Route::Elsewhere,
             Resolved::None => Route::None,
         }
+    }
+    fn may_punt(&self, _key: u32) -> bool {
+        // It has been punted; how many may wait is said there.
+        true
     }
     fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
         self.vlans.get(&(key.ifindex, key.vlans)).copied()

@@ -1,7 +1,8 @@
-//! Geometry, giving and taking of blocks, and the sweep, over private memory.
+//! Geometry, giving and taking of blocks, links, and the sweep, over private memory.
 
 mod geometry;
 mod install;
+mod routing;
 mod sweep;
 
 use std::net::Ipv4Addr;

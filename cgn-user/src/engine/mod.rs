@@ -25,11 +25,11 @@ use crate::dataplane::attach::Pins;
 use crate::dataplane::load::{Dataplane, Entry};
 use crate::dataplane::routing::Applied;
 use crate::dataplane::tables::UserTables;
-use crate::netlink::Follower;
+use crate::netlink::{Follower, Question};
 use crate::routes::Fib;
 use crate::slowpath::process::{self, Outcome};
 use crate::slowpath::rings::{QueueSocket, Received};
-use crate::slowpath::waiting::Waiting;
+use crate::slowpath::waiting::{Packet as Waiter, Waiting};
 use crate::state::State;
 use keeper::Keeper;
 use sweeper::Sweeper;
@@ -169,6 +169,7 @@ impl Engine {
                 None => self.done(*punted),
             }
         }
+        self.learn_routes();
         if !wanted.is_empty() {
             let refusals = self.keeper.grant(&wanted);
             for (punted, inside) in needy {
@@ -223,8 +224,20 @@ impl Engine {
         let bytes = frame.bytes().to_vec();
         let counters = tables.counters.take();
         let requests = tables.requests.take();
+        let unknown = tables.unknown.take();
         self.state.stats().slow_path.merge(&counters);
-        self.finish(outcome, punted.port, punted.queue, &bytes);
+        if let (Outcome::NeedsRoute, Some((source, destination))) = (outcome, unknown) {
+            self.follower.resolver().resolve_route(Question {
+                ifindex,
+                source: Ipv4Addr::from_bits(source),
+                destination: Ipv4Addr::from_bits(destination),
+            });
+        }
+        match outcome {
+            // It has its block now, and XDP knew its route.
+            Outcome::NeedsRoute if last.is_some() => self.run_again(punted, &bytes),
+            _ => self.finish(outcome, punted.port, punted.queue, &bytes),
+        }
         self.answer(&requests);
         match outcome {
             Outcome::NeedsBlock { inside } => Some(inside),
@@ -257,7 +270,18 @@ impl Engine {
                     self.count(Reason::NeighbourUnresolved);
                 }
             }
+            Outcome::NeedsRoute => self.count(Reason::RouteUnresolved),
             Outcome::NeedsBlock { .. } | Outcome::Dropped(_) => {}
+        }
+    }
+
+    /// Gives a packet back to XDP; only a first one, so that none goes round.
+    fn run_again(&mut self, punted: Punted, bytes: &[u8]) {
+        let port = &self.ports[punted.port];
+        let received_by = (port.ifindex, punted.queue as u32);
+        if let Err(error) = self.dataplane.run_again(port.entry, received_by, bytes) {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a first packet");
+            self.count(Reason::RouteUnresolved);
         }
     }
 
@@ -292,21 +316,45 @@ impl Engine {
             stats.next_hops = self.routing.hop_count() as u64;
             stats.routes_generation = generation;
         }
-        for packet in self.waiting.take_all() {
-            self.try_again(packet);
-        }
+        self.try_waiting();
         self.flush();
     }
 
-    fn try_again(&mut self, packet: crate::slowpath::waiting::Packet) {
+    /// What had to be looked up here, XDP knows next time.
+    fn learn_routes(&mut self) {
+        if let Err(error) = self.routing.learn(&mut self.dataplane) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "routes");
+        }
+    }
+
+    /// Tries the packets that wait for a neighbour. Their subscribers may need
+    /// a block first: all get theirs in one group.
+    fn try_waiting(&mut self) {
+        let packets = self.waiting.take_all();
+        let tried = packets.into_iter().filter_map(|packet| {
+            let inside = self.try_again(&packet, None)?;
+            Some((packet, inside))
+        });
+        let needy: Vec<_> = tried.collect();
+        if needy.is_empty() {
+            return;
+        }
+        let wanted = needy.iter().map(|(_, inside)| *inside).collect();
+        let refusals = self.keeper.grant(&wanted);
+        for (packet, inside) in needy {
+            let refusal = refusals.get(&inside).copied();
+            let _ = self.try_again(&packet, Some(refusal.unwrap_or(Reason::NoPort)));
+        }
+    }
+
+    /// Runs the translator on a packet that waited, as [`Self::translate`] does.
+    fn try_again(&mut self, packet: &Waiter, last: Option<Reason>) -> Option<Ipv4Addr> {
         // Head room for the tags of the way out.
         const HEAD_ROOM: usize = 8;
         let mut memory = vec![0; HEAD_ROOM];
         memory.extend_from_slice(&packet.frame);
         let end = memory.len();
-        let Some(mut frame) = Buffer::new(&mut memory, HEAD_ROOM, end) else {
-            return;
-        };
+        let mut frame = Buffer::new(&mut memory, HEAD_ROOM, end)?;
         let (entry, ifindex) = (
             self.ports[packet.port].entry,
             self.ports[packet.port].ifindex,
@@ -314,16 +362,20 @@ impl Engine {
         let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
         tables.now.set(self.state.now_tick());
         tables.ingress.set(ifindex);
-        let outcome = process::process(&mut frame, &tables, entry);
+        let mut outcome = process::process(&mut frame, &tables, entry);
+        if let (Outcome::NeedsBlock { .. }, Some(reason)) = (outcome, last) {
+            outcome = process::drop(&tables, reason);
+        }
         let bytes = frame.bytes().to_vec();
         self.state.stats().slow_path.merge(&tables.counters.take());
         match outcome {
             Outcome::Send { ifindex } => self.send(ifindex, 0, &bytes),
-            Outcome::NeedsNeighbour => self.waiting.put_back(packet),
-            // Its block was asked for when it came; it went meanwhile.
-            Outcome::NeedsBlock { .. } => self.count(Reason::NoBlock),
+            Outcome::NeedsNeighbour => self.waiting.put_back(packet.clone()),
+            Outcome::NeedsRoute => self.count(Reason::RouteUnresolved),
+            Outcome::NeedsBlock { inside } => return Some(inside),
             Outcome::Dropped(_) => {}
         }
+        None
     }
 
     fn give_up_waiting(&mut self, now: u32) {

@@ -446,6 +446,7 @@ fn routes_of(
         })
     });
     let mut routing = Applied::new(follower.fib(), networks);
+    routing.adopt(dataplane)?;
     let fib = follower.fib();
     let generation = fib.generation();
     routing.apply(dataplane, fib)?;

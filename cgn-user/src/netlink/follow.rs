@@ -19,6 +19,24 @@ const ASKS_WAITING: usize = 4096;
 /// The sockets are opened anew so long after they failed.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
+/// A packet of which only the kernel knows where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// The interface that received it.
+    pub ifindex: u32,
+    /// Where it is from.
+    pub source: Ipv4Addr,
+    /// Where it is to go.
+    pub destination: Ipv4Addr,
+}
+
+/// What may be asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ask {
+    Neighbour(Probe),
+    Route(Question),
+}
+
 /// What happened so far, for metrics and for the operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
@@ -73,7 +91,7 @@ impl Shared {
 /// Follows the kernel's tables in a thread of its own, until it is dropped.
 pub struct Follower {
     fib: watch::Receiver<Arc<Fib>>,
-    asks: mpsc::Sender<Probe>,
+    asks: mpsc::Sender<Ask>,
     ports: mpsc::UnboundedSender<Vec<Port>>,
     shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
@@ -179,7 +197,7 @@ impl Drop for Follower {
 /// Asks the kernel for neighbours.
 #[derive(Clone)]
 pub struct Resolver {
-    asks: mpsc::Sender<Probe>,
+    asks: mpsc::Sender<Ask>,
     shared: Arc<Shared>,
 }
 
@@ -190,7 +208,17 @@ impl Resolver {
     ///
     /// False if the request was dropped because too many are waiting.
     pub fn resolve_neighbour(&self, ifindex: u32, ip: Ipv4Addr) -> bool {
-        let queued = self.asks.try_send(Probe { ifindex, ip }).is_ok();
+        self.ask(Ask::Neighbour(Probe { ifindex, ip }))
+    }
+
+    /// Asks the kernel which neighbour it would send such a packet to, and to find that one. As
+    /// limited as [`Resolver::resolve_neighbour`].
+    pub fn resolve_route(&self, question: Question) -> bool {
+        self.ask(Ask::Route(question))
+    }
+
+    fn ask(&self, ask: Ask) -> bool {
+        let queued = self.asks.try_send(ask).is_ok();
         if !queued {
             self.shared.status(|status| status.asks_dropped += 1);
         }

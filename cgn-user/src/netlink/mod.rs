@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub use follow::{Follower, Resolver, Status};
+pub use follow::{Follower, Question, Resolver, Status};
 
 /// Why the kernel's tables cannot be followed.
 #[derive(Debug, Error)]

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::decode::{News, read};
 use super::due::{Due, schedule, take_due};
-use super::follow::Shared;
+use super::follow::{Ask, Question, Shared};
 use super::message::{KernelMessage, is_routing};
 use super::prober::Prober;
 use super::sockets::{Newsfeed, Requests};
@@ -26,6 +26,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// that follows the announcement may come too early; this one does not.
 pub(super) const SECOND_LOOK: Duration = Duration::from_secs(1);
 
+/// Questions for routes to the kernel.
+const QUESTIONS_PER_SEC: u32 = 100;
+
 /// News taken in at once before looking at the clock.
 const NEWS_AT_ONCE: usize = 4096;
 
@@ -35,7 +38,7 @@ const REST_FACTOR: u32 = 3;
 
 /// Where requests come in.
 pub(super) struct Inbox {
-    pub(super) asks: mpsc::Receiver<Probe>,
+    pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) ports: mpsc::UnboundedReceiver<Vec<Port>>,
 }
 
@@ -50,7 +53,10 @@ pub(super) struct Session<'a> {
     pub(super) requests: Requests,
     pub(super) due: Due,
     asked: Vec<Probe>,
+    questions: Vec<Question>,
     for_packets: Prober,
+    /// For questions, by interface and destination.
+    for_routes: Prober,
     to_keep: Prober,
     started: Instant,
     pub(super) rules_built_in: bool,
@@ -90,7 +96,9 @@ impl<'a> Session<'a> {
             requests,
             due: Due::default(),
             asked: Vec::new(),
+            questions: Vec::new(),
             for_packets: Prober::new(options.probes_per_sec),
+            for_routes: Prober::new(QUESTIONS_PER_SEC),
             to_keep: Prober::new(options.probes_per_sec),
             started: Instant::now(),
             rules_built_in: false,
@@ -117,7 +125,7 @@ impl<'a> Session<'a> {
             let wake = self.due.earliest().unwrap_or(idle);
             tokio::select! {
                 message = self.news.next() => self.take_in(message?),
-                Some(probe) = self.inbox.asks.recv() => self.asked.push(probe),
+                Some(ask) = self.inbox.asks.recv() => self.note(ask),
                 Some(ports) = self.inbox.ports.recv() => {
                     self.tracker.set_ports(ports);
                     self.publish_soon();
@@ -136,13 +144,20 @@ impl<'a> Session<'a> {
             };
             self.take_in(message);
         }
-        while let Ok(probe) = self.inbox.asks.try_recv() {
-            self.asked.push(probe);
+        while let Ok(ask) = self.inbox.asks.try_recv() {
+            self.note(ask);
         }
-        if !self.asked.is_empty() {
+        if !self.asked.is_empty() || !self.questions.is_empty() {
             self.due.probe = Some(Instant::now());
         }
         Ok(())
+    }
+
+    fn note(&mut self, ask: Ask) {
+        match ask {
+            Ask::Neighbour(probe) => self.asked.push(probe),
+            Ask::Route(question) => self.questions.push(question),
+        }
     }
 
     /// Takes in all news from before the call.
@@ -258,11 +273,27 @@ impl<'a> Session<'a> {
         self.due.probe = Some(now);
     }
 
+    /// Neighbours for packets of which only the kernel knows where they go.
+    async fn ask_routes(&mut self, since: Duration) -> Result<(), FollowError> {
+        for question in std::mem::take(&mut self.questions) {
+            let key = Probe {
+                ifindex: question.ifindex,
+                ip: question.destination,
+            };
+            if !self.for_routes.pick(since, [key]).is_empty() {
+                self.asked
+                    .extend(self.requests.neighbour_for(question).await?);
+            }
+        }
+        Ok(())
+    }
+
     async fn probe(&mut self) -> Result<(), FollowError> {
         let now = Instant::now();
         self.due.probe = Some(now + PROBE_EVERY);
         let since = now - self.started;
         let fib = Arc::clone(&self.out.borrow());
+        self.ask_routes(since).await?;
         let asked = std::mem::take(&mut self.asked);
         let asked = asked
             .into_iter()

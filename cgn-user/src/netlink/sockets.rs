@@ -16,7 +16,7 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
 };
-use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::proto::{ConnectionHandle, new_connection};
@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::FollowError;
+use super::follow::Question;
 use super::message::KernelMessage;
 use crate::routes::Probe;
 
@@ -236,6 +237,46 @@ impl Requests {
             }
         }
         Ok(refused)
+    }
+
+    /// The neighbour that the kernel would send such a packet to; `None` if it would not forward
+    /// it (or forwarding is off).
+    pub(super) async fn neighbour_for(
+        &mut self,
+        question: Question,
+    ) -> Result<Option<Probe>, FollowError> {
+        let mut route = RouteMessage::default();
+        route.header.address_family = AddressFamily::Inet;
+        (
+            route.header.source_prefix_length,
+            route.header.destination_prefix_length,
+        ) = (32, 32);
+        route.attributes.extend([
+            RouteAttribute::Source(RouteAddress::Inet(question.source)),
+            RouteAttribute::Destination(RouteAddress::Inet(question.destination)),
+            RouteAttribute::Iif(question.ifindex),
+        ]);
+        let mut answers = self.send(vec![request(RouteNetlinkMessage::GetRoute(route), 0)])?;
+        let answer = next(&mut answers, "a route").await?.payload;
+        let NetlinkPayload::InnerMessage(KernelMessage::Route(RouteNetlinkMessage::NewRoute(
+            route,
+        ))) = answer
+        else {
+            return Ok(None);
+        };
+        let mut probe = Probe {
+            ifindex: 0,
+            ip: question.destination,
+        };
+        for attribute in route.attributes {
+            match attribute {
+                RouteAttribute::Oif(ifindex) => probe.ifindex = ifindex,
+                RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => probe.ip = gateway,
+                _ => {}
+            }
+        }
+        let is_unicast = route.header.kind == RouteType::Unicast;
+        Ok((is_unicast && probe.ifindex != 0).then_some(probe))
     }
 
     fn send(

@@ -56,6 +56,23 @@ pub(super) enum Target {
         port: usize,
         route_mtu: Option<u32>,
     },
+    /// By a gateway whose Ethernet address is not known. It has an id all the same (or [`MIXED`]
+    /// if there is none left), so that the fast path knows what its packets wait for.
+    Lost {
+        id: u16,
+        hop: LostHop,
+    },
+}
+
+/// A gateway of a route that has an id, but whose Ethernet address is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LostHop {
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// The device that it is behind.
+    pub ifindex: u32,
+    /// The index of its port in [`Fib::ports`].
+    pub port: usize,
 }
 
 /// A snapshot of the routing state.
@@ -66,6 +83,8 @@ pub struct Fib {
     pub(super) ports: Arc<[Port]>,
     /// The links that belong to a port.
     pub(super) links: Vec<(usize, Link)>,
+    /// By port: what [`Fib::port_room`] tells.
+    pub(super) rooms: Vec<Option<u32>>,
     /// The router's addresses, each with the port that its link belongs to.
     pub(super) addresses: Vec<(usize, Address)>,
     /// 65,536 of them, by the high 16 bits of the address.
@@ -75,6 +94,7 @@ pub struct Fib {
     /// [`MIXED`] for those that got none.
     pub(super) ids: HashMap<HopKey, u16>,
     pub(super) hops: BTreeMap<u16, NextHop>,
+    pub(super) lost: BTreeMap<u16, LostHop>,
     /// Neighbours with an id that routes reach without a gateway.
     pub(super) on_link: Vec<HopKey>,
 }
@@ -87,11 +107,13 @@ impl Fib {
             kernel_decides: true,
             ports: ports.into(),
             links: Vec::new(),
+            rooms: Vec::new(),
             addresses: Vec::new(),
             spans: Arc::new(vec![Span::One(KERNEL_ONLY); 1 << 16]),
             targets: vec![Target::Fixed(Resolution::KernelOnly); 2],
             ids: HashMap::new(),
             hops: BTreeMap::new(),
+            lost: BTreeMap::new(),
             on_link: Vec::new(),
         }
     }
@@ -119,6 +141,12 @@ impl Fib {
         of_port.map(|(_, link)| link)
     }
 
+    /// The largest IP packet, in bytes, that the port's device takes with the port's tags, whatever
+    /// the MTU of a link on it; `None` if there is no such device.
+    pub fn port_room(&self, port: usize) -> Option<u32> {
+        self.rooms.get(port).copied().flatten()
+    }
+
     /// The router's own addresses on a port (an index into [`Fib::ports`]), lowest first per link.
     pub fn port_addresses(&self, port: usize) -> impl Iterator<Item = Address> {
         let of_port = self.addresses.iter().filter(move |(of, _)| *of == port);
@@ -130,10 +158,15 @@ impl Fib {
         self.hops.get(&id)
     }
 
-    /// All next hops, by id. An id that was here in the last snapshot and is not now must be
-    /// cleared in the data plane's table.
+    /// All next hops, by id. An id that was here or in [`Fib::lost_hops`] in the last snapshot and
+    /// is not now must be cleared in the data plane's table.
     pub fn next_hops(&self) -> impl ExactSizeIterator<Item = (u16, &NextHop)> {
         self.hops.iter().map(|(id, hop)| (*id, hop))
+    }
+
+    /// Gateways of routes whose Ethernet address is not known, by id.
+    pub fn lost_hops(&self) -> impl ExactSizeIterator<Item = (u16, &LostHop)> {
+        self.lost.iter().map(|(id, hop)| (*id, hop))
     }
 
     /// How many next hops got no id because all 65,535 are taken.
@@ -150,6 +183,11 @@ impl Fib {
         }
         let resolution = match self.targets[self.action(destination) as usize] {
             Target::Fixed(resolution) => resolution,
+            Target::Lost { hop, .. } => Resolution::Unresolved {
+                gateway: hop.ip,
+                ifindex: hop.ifindex,
+                port: hop.port,
+            },
             Target::OnLink {
                 ifindex,
                 port,
@@ -182,8 +220,9 @@ impl Fib {
         };
         match self.ids.get(&key) {
             Some(&MIXED) => Resolution::KernelOnly,
-            Some(&id) => Resolution::Hop(id),
-            None => Resolution::Unresolved {
+            Some(&id) if self.hops.contains_key(&id) => Resolution::Hop(id),
+            // The same address may be a gateway, and then has an id though it is not known.
+            Some(_) | None => Resolution::Unresolved {
                 gateway: ip,
                 ifindex,
                 port,

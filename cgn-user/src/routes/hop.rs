@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use super::MIXED;
 use super::port::Side;
 
-/// The largest id; 0 means "several or unknown" ([`MIXED`]).
-pub const MAX_HOP_ID: u16 = u16::MAX;
+/// The largest id; 0 means "several or unknown" ([`MIXED`]), those above are no next hops.
+pub const MAX_HOP_ID: u16 = cgn_common::layout::ROUTE_ELSEWHERE - 1;
 
 /// All that the data plane needs to send a packet to a neighbour.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,8 @@ pub struct NextHop {
     pub side: Side,
     /// The VLAN ids to put on the frame, outermost first.
     pub vlans: Vec<u16>,
-    /// The largest IP packet that may leave, in bytes: the link's MTU, or the route's if smaller.
+    /// The largest IP packet that may leave, in bytes: the smallest of the link's MTU, the route's,
+    /// and what the device takes with the VLAN tags.
     pub mtu: u32,
 }
 

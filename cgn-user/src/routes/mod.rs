@@ -40,7 +40,7 @@ mod tracker;
 #[cfg(test)]
 mod tests;
 
-pub use fib::{Fib, Resolution};
+pub use fib::{Fib, LostHop, Resolution};
 pub use hop::{MAX_HOP_ID, NextHop};
 pub use kernel::{
     Address, Change, Link, Neighbour, NeighbourState, Path, Placement, Route, RouteKind, Table,

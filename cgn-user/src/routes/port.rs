@@ -29,6 +29,19 @@ pub struct Port {
     pub vlan: Vec<u16>,
 }
 
+/// Bytes of a VLAN tag.
+const TAG_BYTES: u32 = 4;
+
+impl Port {
+    /// The largest IP packet, in bytes, that a device with this MTU takes with the port's tags: XDP
+    /// may hand it frames of its MTU, the Ethernet header and one tag, and larger ones are lost
+    /// without a count.
+    pub fn room(&self, device_mtu: u32) -> u32 {
+        let tags = TAG_BYTES.saturating_mul(self.vlan.len() as u32);
+        device_mtu.min((device_mtu.saturating_add(TAG_BYTES)).saturating_sub(tags))
+    }
+}
+
 /// Which of `ports` each link sends by, as an index into `ports`.
 ///
 /// A link belongs to a port if walking down its VLAN devices comes to the port's device with

@@ -3,14 +3,14 @@
 
 use std::net::Ipv4Addr;
 
+use cgn_common::layout::{ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE};
+use cgn_common::nat::next_hop::is_martian;
+
 use super::MIXED;
+use super::action::ActionId;
 use super::fib::{Fib, Resolution, Target, is_own_business};
 use super::prefix::Prefix;
 use super::span::Span;
-
-/// Local segments larger than this (`local` routes wider than a /24) are not listed one by one;
-/// their /16s are MIXED, and the kernel answers for them.
-const MAX_LOCAL_RUN: u32 = 256;
 
 /// What the fast path does with one address of a MIXED /16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,25 +26,23 @@ pub enum Exact {
 pub struct ExactTable {
     /// Own addresses first, then neighbours; each by address.
     pub entries: Vec<(Ipv4Addr, Exact)>,
-    /// How many did not fit, or belong to local prefixes too wide to list.
-    pub omitted: usize,
+    /// Own addresses that did not fit.
+    pub omitted_local: usize,
+    /// Neighbours that did not fit.
+    pub omitted_hops: usize,
 }
 
 /// The next hop of each /16, by the high 16 bits of the address.
 ///
-/// An id only if every address of the /16 resolves to [`Resolution::Hop`] with that id and no
-/// prefix of `special` touches the /16; else [`MIXED`].
+/// An id only if every address of the /16 goes to the next hop with that id, be it known or
+/// [lost](Fib::lost_hops); [`ROUTE_LOCAL`], [`ROUTE_NONE`] and [`ROUTE_ELSEWHERE`] in the same way. Else, and where a prefix
+/// of `special` touches the /16 or no router forwards ([`is_martian`]), [`MIXED`].
 pub fn summarise(fib: &Fib, special: &[Prefix]) -> Box<[u16; 65_536]> {
     let mut table = Box::new([MIXED; 65_536]);
-    if fib.kernel_decides {
-        return table;
-    }
-    for (id, (span, routes)) in table.iter_mut().zip((0..=u16::MAX).zip(fib.spans.iter())) {
-        *id = if touches_own_business(span) {
-            MIXED
-        } else {
-            only_hop(fib, routes)
-        };
+    for (value, (span, routes)) in table.iter_mut().zip((0..=u16::MAX).zip(fib.spans.iter())) {
+        if !touches_own_business(span) {
+            *value = only_value(fib, routes);
+        }
     }
     for prefix in special {
         for span in prefix.first() >> 16..=prefix.last() >> 16 {
@@ -56,45 +54,59 @@ pub fn summarise(fib: &Fib, special: &[Prefix]) -> Box<[u16; 65_536]> {
 
 fn touches_own_business(span: u16) -> bool {
     let first = u32::from(span) << 16;
-    is_own_business(Ipv4Addr::from(first)) || is_own_business(Ipv4Addr::from(first | 0xffff))
+    is_martian(first) || Ipv4Addr::from(first).is_multicast()
 }
 
-fn only_hop(fib: &Fib, routes: &Span) -> u16 {
-    let hop = |action: u32| match fib.targets[action as usize] {
-        Target::Fixed(Resolution::Hop(id)) => id,
-        _ => MIXED,
-    };
+fn only_value(fib: &Fib, routes: &Span) -> u16 {
     match routes {
-        Span::One(action) => hop(*action),
+        Span::One(action) => value_of(fib, *action),
         Span::Many(segments) => {
-            let first = segments
-                .first()
-                .map_or(MIXED, |segment| hop(segment.action));
-            let same = segments.iter().all(|segment| hop(segment.action) == first);
-            if same { first } else { MIXED }
+            let mut values = segments.iter().map(|segment| value_of(fib, segment.action));
+            let first = values.next().unwrap_or(MIXED);
+            if values.all(|value| value == first) {
+                first
+            } else {
+                MIXED
+            }
         }
     }
 }
 
+fn value_of(fib: &Fib, action: ActionId) -> u16 {
+    match fib.targets[action as usize] {
+        Target::Fixed(Resolution::Local) => ROUTE_LOCAL,
+        _ if fib.kernel_decides => MIXED,
+        Target::Fixed(Resolution::Hop(id)) => id,
+        Target::Lost { id, .. } => id,
+        Target::Fixed(Resolution::OffPort { .. }) => ROUTE_ELSEWHERE,
+        Target::Fixed(
+            Resolution::Blackhole
+            | Resolution::Unreachable
+            | Resolution::Prohibited
+            | Resolution::NoRoute,
+        ) => ROUTE_NONE,
+        Target::Fixed(Resolution::Unresolved { .. } | Resolution::KernelOnly)
+        | Target::OnLink { .. } => MIXED,
+    }
+}
+
 /// The single addresses that the fast path may look up, at most `limit` of them: own addresses
-/// and broadcast addresses, and neighbours on our ports whose Ethernet address is known. What is
-/// left out costs only time: the fast path asks the kernel for it.
-pub fn exact(fib: &Fib, limit: usize) -> ExactTable {
+/// and broadcast addresses but for the /16s that `summary` says are local, and neighbours on our
+/// ports whose Ethernet address is known. A neighbour that is left out costs only time, as the fast
+/// path asks the kernel for it. An own address that is left out is not reached any more: the
+/// kernel's answer would be the same for an address without a route.
+pub fn exact(fib: &Fib, summary: &[u16; 65_536], limit: usize) -> ExactTable {
     let mut table = ExactTable::default();
-    let put = |table: &mut ExactTable, ip, exact| {
-        if table.entries.len() < limit {
-            table.entries.push((ip, exact));
-        } else {
-            table.omitted += 1;
-        }
-    };
     for (first, last) in local_runs(fib) {
-        if last - first >= MAX_LOCAL_RUN {
-            table.omitted += (last - first) as usize + 1;
+        if summary[(first >> 16) as usize] == ROUTE_LOCAL {
             continue;
         }
         for address in first..=last {
-            put(&mut table, Ipv4Addr::from(address), Exact::Local);
+            if table.entries.len() < limit {
+                table.entries.push((Ipv4Addr::from(address), Exact::Local));
+            } else {
+                table.omitted_local += 1;
+            }
         }
     }
     if fib.kernel_decides {
@@ -108,7 +120,11 @@ pub fn exact(fib: &Fib, limit: usize) -> ExactTable {
         .collect();
     neighbours.sort_unstable();
     for (ip, id) in neighbours {
-        put(&mut table, ip, Exact::Hop(id));
+        if table.entries.len() < limit {
+            table.entries.push((ip, Exact::Hop(id)));
+        } else {
+            table.omitted_hops += 1;
+        }
     }
     table
 }

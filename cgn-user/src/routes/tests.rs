@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use cgn_common::layout::{ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE};
+
 use super::*;
 
 mod model;
@@ -147,6 +149,11 @@ fn add(tracker: &mut Tracker, route: Route) {
     tracker.apply(Change::RouteAdded(route, Placement::First));
 }
 
+/// The exact table that goes with the /16 table.
+fn listed(fib: &Fib, special: &[Prefix], limit: usize) -> ExactTable {
+    exact(fib, &summarise(fib, special), limit)
+}
+
 /// The Ethernet address that packets to `destination` go to.
 fn mac_to(fib: &Fib, destination: &str) -> Option<[u8; 6]> {
     match fib.resolve(ip(destination)) {
@@ -288,6 +295,60 @@ fn a_next_hop_has_all_that_a_frame_needs() {
     assert_eq!(hop("192.0.2.1"), Some(smaller), "the route's MTU");
 }
 
+/// A device takes frames with one tag more than its MTU says. What is larger would be lost uncounted.
+#[test]
+fn tags_must_fit_into_the_frames_of_the_device() {
+    // (what, tags, MTU of the device, MTU of the link, the largest packet)
+    let cases: [(&str, &[u16], u32, u32, u32); 6] = [
+        ("untagged", &[], 1500, 1500, 1500),
+        ("one tag", &[100], 1500, 1500, 1500),
+        ("two tags", &[7, 100], 1500, 1500, 1496),
+        ("two tags, room for them", &[7, 100], 1504, 1500, 1500),
+        ("two tags, a smaller link", &[7, 100], 1500, 1400, 1400),
+        (
+            "a device that is too small for one tag's packets",
+            &[100],
+            1400,
+            1500,
+            1400,
+        ),
+    ];
+    for (what, tags, device_mtu, link_mtu, expected) in cases {
+        let mut port = ports().remove(1);
+        port.vlan = tags.to_vec();
+        let mut tracker = Tracker::new(vec![port]);
+        let mut links = vec![Link {
+            mtu: device_mtu,
+            ..link(OUTSIDE, None)
+        }];
+        for (number, id) in (10..).zip(tags) {
+            let below = if number == 10 { OUTSIDE } else { number - 1 };
+            links.push(link(number, Some((below, *id))));
+        }
+        let top = links.last_mut().expect("the device at least");
+        top.mtu = top.mtu.min(link_mtu);
+        let ifindex = top.ifindex;
+        tracker.set_links(links);
+        let mut routes = RouteTable::new();
+        routes.insert(
+            &route("203.0.113.0/24", RouteKind::Unicast, &[on_link(ifindex)]),
+            Placement::Last,
+        );
+        tracker.set_routes(routes);
+        tracker.set_neighbours(vec![neighbour(
+            ifindex,
+            "203.0.113.2",
+            2,
+            NeighbourState::Reachable,
+        )]);
+        let fib = tracker.snapshot();
+        let mtus: Vec<u32> = fib.next_hops().map(|(_, hop)| hop.mtu).collect();
+        assert_eq!(mtus, [expected], "{what}");
+        let room = fib.port_room(0).expect("the device is there");
+        assert_eq!(room.min(link_mtu), expected, "{what}");
+    }
+}
+
 /// What only the kernel knows, or what depends on more than the destination, is left to it.
 #[test]
 fn doubt_is_left_to_the_kernel() {
@@ -356,7 +417,10 @@ fn doubt_is_left_to_the_kernel() {
     assert_eq!(fib.resolve(ip("8.8.8.8")), Resolution::KernelOnly, "rules");
     assert_eq!(fib.resolve(ip("100.64.0.1")), Resolution::Local, "rules");
     assert!(summarise(&fib, &[]).iter().all(|&id| id == MIXED), "rules");
-    let locals_only = exact(&fib, 100);
+    add(&mut tracker, local("10.0.0.0/16"));
+    let table = summarise(&tracker.snapshot(), &[]);
+    assert_eq!(table[0x0a00], ROUTE_LOCAL, "rules and a wide local route");
+    let locals_only = listed(&fib, &[], 100);
     assert!(
         locals_only
             .entries
@@ -524,7 +588,22 @@ fn a_neighbour_keeps_its_id() {
     tracker.apply(gateway(0, NeighbourState::Failed));
     let fib = tracker.snapshot();
     assert_eq!(id(&fib), None);
-    assert!(fib.next_hop(before).is_none(), "the id is to be cleared");
+    assert!(fib.next_hop(before).is_none());
+    assert!(
+        summarise(&fib, &[])[0x0808] == before,
+        "its routes still name it"
+    );
+    let lost: Vec<_> = fib.lost_hops().map(|(id, hop)| (id, *hop)).collect();
+    let expected = LostHop {
+        ip: ip("198.51.100.254"),
+        ifindex: OUTSIDE,
+        port: 1,
+    };
+    assert_eq!(
+        lost,
+        [(before, expected)],
+        "and it is known who must be found"
+    );
 
     tracker.apply(Change::NeighbourSet(neighbour(
         INSIDE,
@@ -566,7 +645,7 @@ fn without_ids_the_kernel_is_asked() {
     assert_eq!(count(|r| matches!(r, Resolution::Hop(_))), 2);
     assert_eq!(count(|r| *r == Resolution::KernelOnly), 1);
     assert_eq!(fib.hops_without_id(), 1);
-    assert_eq!(exact(&fib, 100).entries.len(), 2);
+    assert_eq!(listed(&fib, &[], 100).entries.len(), 2);
 }
 
 #[test]
@@ -581,7 +660,7 @@ fn the_exact_table_is_bounded() {
         route("10.0.0.0/8", RouteKind::Local, &[on_link(1)]),
     );
     let fib = tracker.snapshot();
-    let all = exact(&fib, 1000);
+    let all = listed(&fib, &[], 1000);
     let locals = all
         .entries
         .iter()
@@ -590,17 +669,74 @@ fn the_exact_table_is_bounded() {
     assert_eq!(
         locals,
         6 + 16,
-        "three own addresses, three broadcasts, a small local prefix"
+        "three own addresses, three broadcasts, a small local prefix; a /8 is in the other table"
     );
     assert_eq!(
         all.entries.len(),
         locals + 4,
         "and four neighbours, the gateway among them"
     );
-    assert_eq!(all.omitted, 1 << 24, "a /8 is not listed");
-    let some = exact(&fib, 23);
-    assert_eq!(some.entries, all.entries[..23], "own addresses come first");
-    assert_eq!(some.omitted, all.omitted + 3);
+    assert_eq!((all.omitted_local, all.omitted_hops), (0, 0));
+    let some = listed(&fib, &[], 21);
+    assert_eq!(some.entries, all.entries[..21], "own addresses come first");
+    assert_eq!((some.omitted_local, some.omitted_hops), (1, 4));
+    let special = listed(&fib, &[prefix("10.7.0.0/16")], 1000);
+    assert!(
+        special.entries.contains(&(ip("10.7.0.5"), Exact::Local)),
+        "this /16 is not in the other table"
+    );
+    assert_eq!(special.omitted_local, 0x1_0000 + locals - 1000);
+}
+
+/// A /16 without a next hop is told in one word, too, so that nobody must be asked for it.
+#[test]
+fn a_16_that_is_not_forwarded_is_told() {
+    let mut tracker = tracker();
+    tracker.apply(Change::RouteGone(route(
+        "0.0.0.0/0",
+        RouteKind::Unicast,
+        &[via("198.51.100.254", OUTSIDE)],
+    )));
+    for (dst, kind, paths) in [
+        ("10.0.0.0/15", RouteKind::Local, vec![on_link(1)]),
+        ("10.1.2.0/24", RouteKind::Broadcast, vec![on_link(1)]),
+        ("10.3.0.0/17", RouteKind::Local, vec![on_link(1)]),
+        ("10.4.0.0/16", RouteKind::Blackhole, vec![]),
+        ("10.5.0.0/17", RouteKind::Unreachable, vec![]),
+        (
+            "10.6.0.0/16",
+            RouteKind::Unicast,
+            vec![via("192.168.0.1", OTHER)],
+        ),
+        ("10.7.0.0/16", RouteKind::KernelOnly, vec![]),
+        ("10.8.0.0/16", RouteKind::Unicast, vec![on_link(INSIDE)]),
+        ("127.0.0.0/8", RouteKind::Local, vec![on_link(1)]),
+        ("169.254.0.0/16", RouteKind::Local, vec![on_link(1)]),
+    ] {
+        add(&mut tracker, route(dst, kind, &paths));
+    }
+    let fib = tracker.snapshot();
+    let table = summarise(&fib, &[prefix("10.0.4.0/24")]);
+    for (what, span, expected) in [
+        ("local, but a pool is in it", 0x0a00, MIXED),
+        ("local and broadcast", 0x0a01, ROUTE_LOCAL),
+        ("half of it is local", 0x0a03, MIXED),
+        ("blackhole", 0x0a04, ROUTE_NONE),
+        (
+            "half of it unreachable, half without a route",
+            0x0a05,
+            ROUTE_NONE,
+        ),
+        ("not our port", 0x0a06, ROUTE_ELSEWHERE),
+        ("the kernel's", 0x0a07, MIXED),
+        ("on the link", 0x0a08, MIXED),
+        ("no route at all", 0x0808, ROUTE_NONE),
+        ("loopback", 0x7f01, MIXED),
+        ("link-local", 0xa9fe, MIXED),
+        ("multicast", 0xe000, MIXED),
+    ] {
+        assert_eq!(table[span], expected, "{what}");
+    }
 }
 
 /// The same address behind two links: the one that the route names counts, once.
@@ -614,7 +750,7 @@ fn a_neighbour_on_the_wrong_link_does_not_count() {
     tracker.apply(twin(OUTSIDE, 77));
     let fib = tracker.snapshot();
     assert_eq!(mac_to(&fib, "100.64.0.10"), Some(mac(10)));
-    let listed = exact(&fib, 1000).entries;
+    let listed = listed(&fib, &[], 1000).entries;
     let entries = listed.iter().filter(|(at, _)| *at == ip("100.64.0.10"));
     assert_eq!(entries.count(), 1);
     let hops = fib.next_hops().filter(|(_, hop)| hop.mac == mac(77));
@@ -658,6 +794,9 @@ fn what_no_router_forwards_is_mixed() {
     let table = summarise(&fib, &[]);
     for (what, span) in [
         ("0.0.0.0", 0x0000),
+        ("the rest of this network", 0x00ff),
+        ("link-local", 0xa9fe),
+        ("reserved", 0xf000),
         ("loopback", 0x7f00),
         ("the rest of loopback", 0x7fff),
         ("multicast", 0xe000),
@@ -667,7 +806,7 @@ fn what_no_router_forwards_is_mixed() {
         assert_eq!(table[span], MIXED, "{what}");
     }
     assert_ne!(table[0x7e00], MIXED, "an ordinary one");
-    let listed = exact(&fib, 1000).entries;
+    let listed = listed(&fib, &[], 1000).entries;
     let loopback = listed.iter().filter(|(ip, _)| ip.is_loopback());
     assert_eq!(loopback.count(), 0, "loopback needs no entry");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::MIXED;
 use super::action::{Action, NO_ROUTE};
-use super::fib::{Fib, Resolution, Target};
+use super::fib::{Fib, LostHop, Resolution, Target};
 use super::hop::{HopIds, HopKey, MAX_HOP_ID, NextHop};
 use super::kernel::{Address, Change, Link, Neighbour, NeighbourState, Path, RouteKind, Table};
 use super::port::{Port, assign};
@@ -178,11 +178,13 @@ impl Tracker {
             kernel_decides: self.kernel_decides,
             ports: Arc::clone(&self.ports),
             links: self.port_links(),
+            rooms: self.ports.iter().map(|port| self.room(port)).collect(),
             addresses: self.port_addresses(),
             spans: Arc::clone(&self.spans),
             targets: Vec::new(),
             ids: HashMap::new(),
             hops: BTreeMap::new(),
+            lost: BTreeMap::new(),
             on_link: Vec::new(),
         };
         // First without ids: where each action leads, from which follows who needs an id.
@@ -193,11 +195,13 @@ impl Tracker {
         wanted.extend(leads.iter().filter_map(Lead::hop));
         fib.ids = self.ids.assign(&wanted, self.generation);
         fib.targets = leads.iter().map(|lead| lead.target(&fib.ids)).collect();
-        fib.hops = fib
-            .ids
-            .iter()
-            .filter(|&(_, &id)| id != MIXED)
+        let with_id = || fib.ids.iter().filter(|&(_, &id)| id != MIXED);
+        fib.hops = with_id()
             .filter_map(|(key, id)| Some((*id, self.next_hop(key)?)))
+            .collect();
+        fib.lost = with_id()
+            .filter(|(_, id)| !fib.hops.contains_key(id))
+            .filter_map(|(key, id)| Some((*id, self.lost_hop(key)?)))
             .collect();
         fib
     }
@@ -216,6 +220,11 @@ impl Tracker {
     fn port_links(&self) -> Vec<(usize, Link)> {
         let of_port = |link: &Link| Some((*self.port_of.get(&link.ifindex)?, link.clone()));
         self.links.values().filter_map(of_port).collect()
+    }
+
+    fn room(&self, port: &Port) -> Option<u32> {
+        let device = self.links.get(&port.phys_ifindex)?;
+        Some(port.room(device.mtu))
     }
 
     fn port_addresses(&self) -> Vec<(usize, Address)> {
@@ -274,13 +283,17 @@ impl Tracker {
             ip: gateway,
             route_mtu,
         };
-        if self.next_hop(&key).is_some() {
-            return Lead::Gateway(key);
+        match self.next_hop(&key) {
+            Some(_) => Lead::Gateway(key),
+            None => Lead::LostGateway(key, port),
         }
-        Lead::Fixed(Resolution::Unresolved {
-            gateway,
-            ifindex,
-            port,
+    }
+
+    fn lost_hop(&self, key: &HopKey) -> Option<LostHop> {
+        Some(LostHop {
+            ip: key.ip,
+            ifindex: key.ifindex,
+            port: *self.port_of.get(&key.ifindex)?,
         })
     }
 
@@ -296,7 +309,10 @@ impl Tracker {
             device: port.device,
             side: port.side,
             vlans: port.vlan.clone(),
-            mtu: key.route_mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)),
+            mtu: [key.route_mtu, self.room(port)]
+                .into_iter()
+                .flatten()
+                .fold(link.mtu, u32::min),
         })
     }
 
@@ -361,6 +377,8 @@ enum Lead {
     Fixed(Resolution),
     OnLink(Target),
     Gateway(HopKey),
+    /// With the port that it is behind.
+    LostGateway(HopKey, usize),
 }
 
 impl Lead {
@@ -370,7 +388,7 @@ impl Lead {
 
     fn hop(&self) -> Option<HopKey> {
         match self {
-            Lead::Gateway(key) => Some(*key),
+            Lead::Gateway(key) | Lead::LostGateway(key, _) => Some(*key),
             Lead::Fixed(_) | Lead::OnLink(_) => None,
         }
     }
@@ -379,6 +397,14 @@ impl Lead {
         match self {
             Lead::Fixed(resolution) => Target::Fixed(*resolution),
             Lead::OnLink(target) => *target,
+            Lead::LostGateway(key, port) => Target::Lost {
+                id: ids.get(key).copied().unwrap_or(MIXED),
+                hop: LostHop {
+                    ip: key.ip,
+                    ifindex: key.ifindex,
+                    port: *port,
+                },
+            },
             Lead::Gateway(key) => Target::Fixed(match ids.get(key) {
                 Some(&MIXED) | None => Resolution::KernelOnly,
                 Some(&id) => Resolution::Hop(id),

@@ -3,8 +3,11 @@
 
 use std::net::Ipv4Addr;
 
+use cgn_common::block::page_of;
 use cgn_common::counters::Counters;
 use cgn_common::frame::Frame;
+use cgn_common::layout::SubscriberHead;
+use cgn_common::nat::next_hop::rows_of;
 use cgn_common::path;
 use cgn_common::tables::Tables;
 use cgn_common::verdict::{Reason, Verdict};
@@ -21,6 +24,8 @@ pub enum Outcome {
     NeedsBlock { inside: Ipv4Addr },
     /// Its next hop must be resolved first; then process it again.
     NeedsNeighbour,
+    /// Only the kernel knows its route.
+    NeedsRoute,
     /// It ends here, and was counted.
     Dropped(Reason),
 }
@@ -44,6 +49,10 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> 
                     Some(inside) => Outcome::NeedsBlock { inside },
                     None => drop(tables, Reason::Truncated),
                 },
+                Reason::RouteUnknown => match without_block(frame, tables) {
+                    Some(inside) => Outcome::NeedsBlock { inside },
+                    None => Outcome::NeedsRoute,
+                },
                 _ => Outcome::NeedsNeighbour,
             }
         }
@@ -66,4 +75,20 @@ fn source<F: Frame>(frame: &F) -> Option<Ipv4Addr> {
     let link = ethernet::parse(frame).ok()?;
     let header = ipv4::parse(frame, link.length).ok()?;
     Some(Ipv4Addr::from_bits(header.source.get()))
+}
+
+/// Source of a packet from inside whose subscriber has no block. XDP knew its
+/// route, but what the packet was punted for, a block, comes after the route.
+fn without_block<F: Frame, T: Tables>(frame: &F, tables: &T) -> Option<Ipv4Addr> {
+    let link = ethernet::parse(frame).ok()?;
+    let header = ipv4::parse(frame, link.length).ok()?;
+    let (source, destination) = (header.source.get(), header.destination.get());
+    if rows_of(tables, destination).is_pool_address() {
+        // From outside.
+        return None;
+    }
+    let index = tables.inside_page(page_of(source))?.index_of(source)?;
+    let head = SubscriberHead(tables.subscriber(index)?.head.load());
+    let has_none = head.has(SubscriberHead::VALID) && head.block_count() == 0;
+    has_none.then(|| Ipv4Addr::from_bits(source))
 }

@@ -45,7 +45,7 @@ impl Bpf {
         }
         let link = kernel_link();
         dataplane
-            .set_link(link.ifindex, link)
+            .set_link(link.ifindex, Some(link))
             .expect("room in LINKS");
         for ((ifindex, vlans), side) in &world.vlans {
             let (ifindex, vlans) = (*ifindex, *vlans);

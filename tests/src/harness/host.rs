@@ -126,7 +126,7 @@ fn run_slowly(memory: &Memory, world: &World, now: u32, entry: Entry, frame: &[u
             back: ifindex == INGRESS,
         },
         Outcome::Dropped(reason) => reason.into(),
-        Outcome::NeedsBlock { .. } | Outcome::NeedsNeighbour => {
+        Outcome::NeedsBlock { .. } | Outcome::NeedsNeighbour | Outcome::NeedsRoute => {
             assert_eq!(
                 counters,
                 Counters::ZERO,

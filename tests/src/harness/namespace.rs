@@ -34,7 +34,7 @@ fn enter() {
 fn prepare() {
     let mac = |bytes: [u8; 6]| bytes.map(|b| format!("{b:02x}")).join(":");
     let kernel = hop_of(hop::KERNEL);
-    let (local, neighbour, elsewhere) = (remote::KERNEL_LOCAL, remote::KERNEL, remote::ELSEWHERE);
+    let (local, neighbour, elsewhere) = (remote::NEW_LOCAL, remote::KERNEL, remote::ELSEWHERE);
     for (name, index) in [("in", INSIDE_IF), ("out", OUTSIDE_IF), ("other", OTHER_IF)] {
         ip(&format!(
             "link add {name} index {index} type veth peer name {name}-peer"
@@ -52,7 +52,12 @@ fn prepare() {
     neighbour_of("out", neighbour, &theirs);
     ip(&format!("route add {elsewhere}/32 dev other"));
     neighbour_of("other", elsewhere, &theirs);
-    ip("route add unreachable default");
+    let unreachable = remote::UNREACHABLE;
+    ip(&format!("route add unreachable {unreachable}/32"));
+    let unknown = remote::UNKNOWN;
+    ip(&format!(
+        "route add {unknown}/32 encap ip id 7 dst {neighbour} dev out"
+    ));
 }
 
 fn neighbour_of(device: &str, address: Ipv4Addr, mac: &str) {

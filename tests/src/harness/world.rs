@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{EXACT_LOCAL, Link, NextHop, Side};
+use cgn_common::layout::{
+    EXACT_LOCAL, Link, NextHop, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, Side,
+};
 use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
@@ -39,6 +41,9 @@ pub mod hop {
     pub const INSIDE_SMALL: u16 = 8;
     /// Never written.
     pub const EMPTY: u16 = 9;
+    /// Their link addresses are not known.
+    pub const LOST: u16 = 10;
+    pub const LOST_INSIDE: u16 = 11;
     /// Only the kernel knows it.
     pub const KERNEL: u16 = 40;
 }
@@ -52,16 +57,30 @@ pub mod remote {
     pub const QINQ: Ipv4Addr = Ipv4Addr::new(11, 1, 2, 3);
     pub const SMALL: Ipv4Addr = Ipv4Addr::new(12, 1, 2, 3);
     pub const EMPTY_HOP: Ipv4Addr = Ipv4Addr::new(13, 1, 2, 3);
-    /// In `EXACT_ROUTES`: the router's own, and a host route.
+    /// Behind a gateway that does not answer, outside and inside.
+    pub const LOST: Ipv4Addr = Ipv4Addr::new(17, 1, 2, 3);
+    pub const LOST_INSIDE: Ipv4Addr = Ipv4Addr::new(18, 1, 2, 3);
+    /// In a /16 that is the router's own, one without a route, and one behind
+    /// an interface that is not ours.
+    pub const WIDE_LOCAL: Ipv4Addr = Ipv4Addr::new(14, 1, 2, 3);
+    pub const WIDE_NO_ROUTE: Ipv4Addr = Ipv4Addr::new(15, 1, 2, 3);
+    pub const WIDE_ELSEWHERE: Ipv4Addr = Ipv4Addr::new(16, 1, 2, 3);
+    /// In `EXACT_ROUTES`: the router's own, the broadcast address of a connected
+    /// subnet, an own link-local address, a host route.
     pub const EXACT_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
+    pub const BROADCAST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 255);
+    pub const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
     pub const EXACT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 201);
-    /// Decided by the kernel: its own address, a known neighbour, an unknown
-    /// one, an unreachable network, an interface that is not ours.
-    pub const KERNEL_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    /// Decided by the kernel: an own address that came a moment ago, a known
+    /// neighbour, an unknown one, a network without any route, an unreachable
+    /// one, an interface that is not ours, a route that XDP is not told.
+    pub const NEW_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
     pub const KERNEL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
     pub const NO_NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
+    pub const NO_ROUTE: Ipv4Addr = Ipv4Addr::new(198, 17, 0, 7);
     pub const UNREACHABLE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 7);
     pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 2);
+    pub const UNKNOWN: Ipv4Addr = Ipv4Addr::new(198, 20, 0, 2);
 }
 
 /// Subscribers, by what is special about them. All have one block but where said.
@@ -232,6 +251,15 @@ pub fn hops() -> Vec<(u16, NextHop)> {
             side: side as u8,
             vlan_count: vlans.iter().filter(|v| **v != 0).count() as u8,
             vlans,
+            waits_for: 0,
+        };
+        (number, hop)
+    };
+    let lost = |number: u16, side: Side, gateway: Ipv4Addr| {
+        let hop = NextHop {
+            side: side as u8,
+            waits_for: gateway.to_bits(),
+            ..NextHop::default()
         };
         (number, hop)
     };
@@ -242,6 +270,8 @@ pub fn hops() -> Vec<(u16, NextHop)> {
         next(hop::OUTSIDE_QINQ, Outside, INGRESS, 1500, OUTSIDE_QINQ),
         next(hop::INSIDE_VLAN, Inside, INGRESS, 1500, [INSIDE_VLAN, 0]),
         next(hop::INSIDE_QINQ, Inside, INGRESS, 1500, INSIDE_QINQ),
+        lost(hop::LOST, Outside, remote::LOST),
+        lost(hop::LOST_INSIDE, Inside, remote::LOST_INSIDE),
         next(hop::OUTSIDE_SMALL, Outside, OUTSIDE_IF, 576, [0, 0]),
         next(hop::INSIDE_SMALL, Inside, INSIDE_IF, 576, [0, 0]),
         next(hop::KERNEL, Outside, OUTSIDE_IF, 1400, [OUTSIDE_VLAN, 0]),
@@ -267,6 +297,11 @@ fn summaries() -> Vec<(u16, u16)> {
         (network(remote::QINQ), hop::OUTSIDE_QINQ),
         (network(remote::SMALL), hop::OUTSIDE_SMALL),
         (network(remote::EMPTY_HOP), hop::EMPTY),
+        (network(remote::LOST), hop::LOST),
+        (network(remote::LOST_INSIDE), hop::LOST_INSIDE),
+        (network(remote::WIDE_LOCAL), ROUTE_LOCAL),
+        (network(remote::WIDE_NO_ROUTE), ROUTE_NONE),
+        (network(remote::WIDE_ELSEWHERE), ROUTE_ELSEWHERE),
         (network(subscriber::PLAIN), hop::INSIDE),
         (network(subscriber::VLAN), hop::INSIDE_VLAN),
         (network(subscriber::QINQ), hop::INSIDE_QINQ),
@@ -280,6 +315,8 @@ fn summaries() -> Vec<(u16, u16)> {
 pub fn exact_routes() -> Vec<(Ipv4Addr, u32)> {
     vec![
         (remote::EXACT_LOCAL, EXACT_LOCAL),
+        (remote::BROADCAST, EXACT_LOCAL),
+        (remote::LINK_LOCAL, EXACT_LOCAL),
         (remote::EXACT, u32::from(hop::OUTSIDE)),
     ]
 }
@@ -321,13 +358,18 @@ impl Routing for FixedRoutes {
         match Ipv4Addr::from_bits(address) {
             remote::KERNEL => Resolved::Hop(u32::from(hop::KERNEL)),
             remote::ELSEWHERE => Resolved::Elsewhere,
-            // The subnet's own broadcast addresses are the router's, too.
-            a if a == remote::KERNEL_LOCAL || a.octets()[0] == 127 => Resolved::Local,
-            a if a.octets()[..3] == [192, 0, 2] && !matches!(a.octets()[3], 0 | 255) => {
-                Resolved::NoNeighbour
+            // User space has not heard of it either.
+            remote::NEW_LOCAL => Resolved::None,
+            remote::UNKNOWN => Resolved::Unknown,
+            remote::LOST_INSIDE => unresolved(address, Side::Inside),
+            a if a == remote::LOST || a.octets()[..3] == [192, 0, 2] => {
+                unresolved(address, Side::Outside)
             }
-            a if a.octets()[..3] == [192, 0, 2] => Resolved::Local,
             _ => Resolved::None,
         }
     }
+}
+
+fn unresolved(neighbour: u32, side: Side) -> Resolved {
+    Resolved::Unresolved { neighbour, side }
 }

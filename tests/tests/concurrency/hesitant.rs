@@ -89,6 +89,9 @@ impl Tables for Hesitant<'_> {
     fn kernel_route(&self, source: u32, destination: u32) -> Route<'_> {
         self.tables.kernel_route(source, destination)
     }
+    fn may_punt(&self, key: u32) -> bool {
+        self.tables.may_punt(key)
+    }
     fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
         self.tables.vlan_side(key)
     }

@@ -7,6 +7,7 @@
 //! | `wire` | tcpdump: nothing private, right checksums |
 //! | `blocks` | watermark, limit, release, hold |
 //! | `refusals` | spoofed, unsolicited, expired |
+//! | `routes` | no route, no neighbour, own networks |
 //! | `life` | start, stop, kill -9, disk full |
 //! | `check` | `cgn check` |
 
@@ -16,6 +17,7 @@ mod flows;
 mod life;
 mod programs;
 mod refusals;
+mod routes;
 mod wire;
 
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 
 use super::namespace::{PATIENTLY, SOON, World, addr, mac, mac_to, wait_for, world};
 use crate::netlink::Options;
-use crate::routes::{Exact, Fib, Resolution, exact};
+use crate::routes::{Exact, Fib, Resolution, exact, summarise};
 
 /// The state of a neighbour as `ip neighbour` shows it.
 fn state(world: &World, address: &str) -> String {
@@ -44,7 +44,12 @@ fn finds_gateways_unasked_and_hosts_when_asked() {
     let Resolution::Hop(id) = fib.resolve(host) else {
         unreachable!("just seen");
     };
-    assert!(exact(&fib, 1000).entries.contains(&(host, Exact::Hop(id))));
+    let summary = summarise(&fib, &[]);
+    assert!(
+        exact(&fib, &summary, 1000)
+            .entries
+            .contains(&(host, Exact::Hop(id)))
+    );
     let hop = fib.next_hop(id).expect("listed");
     assert_eq!(
         (hop.phys_ifindex, hop.device, hop.mtu),

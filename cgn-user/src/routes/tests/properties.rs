@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use cgn_common::layout::{ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE};
 use proptest::prelude::*;
 
 use super::model::{Answer, Model};
-use super::{INSIDE, OTHER, OUTSIDE, TAGGED, link, links, mac, ports};
+use super::{INSIDE, OTHER, OUTSIDE, TAGGED, link, links, listed, mac, ports};
 use crate::routes::fib::is_own_business;
 use crate::routes::hop::HopKey;
 use crate::routes::span::Span;
@@ -376,14 +377,32 @@ proptest! {
         let fib = world.tracker.snapshot();
         let table = summarise(&fib, &special);
         for span in [0x0a00, 0x0a01, 0x0a02, 0x0a03, 0x0a09, 0, 0x7f00, 0xe000, 0xffff, far >> 16] {
-            let first = fib.resolve(Ipv4Addr::from(span << 16));
-            let all_same = (0..=0xffffu32)
-                .all(|low| fib.resolve(Ipv4Addr::from(span << 16 | low)) == first);
-            let touched = special.iter().any(|p| u32::from(p.network()) >> 16 == span);
-            let expected = match first {
-                Resolution::Hop(id) if all_same && !touched => id,
-                _ => MIXED,
+            let value = |low| match fib.resolve(Ipv4Addr::from(span << 16 | low)) {
+                Resolution::Hop(id) => id,
+                Resolution::Local => ROUTE_LOCAL,
+                Resolution::OffPort { .. } => ROUTE_ELSEWHERE,
+                Resolution::Blackhole
+                | Resolution::Unreachable
+                | Resolution::Prohibited
+                | Resolution::NoRoute => ROUTE_NONE,
+                Resolution::KernelOnly | Resolution::Unresolved { .. } => MIXED,
             };
+            let gateway = |low| match fib.resolve(Ipv4Addr::from(span << 16 | low)) {
+                Resolution::Unresolved { gateway, ifindex, .. } => Some((gateway, ifindex)),
+                _ => None,
+            };
+            let lost = fib.lost_hops().find(|(id, _)| *id == table[span as usize]);
+            if let Some((_, hop)) = lost {
+                for low in 0..=0xffff {
+                    prop_assert_eq!(gateway(low), Some((hop.ip, hop.ifindex)));
+                }
+                continue;
+            }
+            let first = value(0);
+            let all_same = (0..=0xffffu32).all(|low| value(low) == first);
+            let touched = special.iter().any(|p| u32::from(p.network()) >> 16 == span);
+            let on_no_wire = matches!(span >> 8, 0 | 127 | 224..=255) || span == 0xa9fe;
+            let expected = if all_same && !touched && !on_no_wire { first } else { MIXED };
             prop_assert_eq!(table[span as usize], expected, "/16 number {:#06x}", span);
         }
     }
@@ -395,7 +414,7 @@ proptest! {
             world.take(step);
         }
         let fib = world.tracker.snapshot();
-        let table = exact(&fib, 1 << 16);
+        let table = listed(&fib, &[], 1 << 20);
         let entries: BTreeMap<_, _> = table.entries.iter().copied().collect();
         prop_assert_eq!(entries.len(), table.entries.len(), "no address twice");
         for (ip, to) in &entries {
@@ -490,7 +509,7 @@ proptest! {
             for (key, id) in &fib.ids {
                 prop_assert_eq!(meaning.entry(*id).or_insert(*key), key);
             }
-            prop_assert_eq!(fib.ids.len(), fib.next_hops().len(), "one id each");
+            prop_assert_eq!(fib.ids.len(), fib.next_hops().len() + fib.lost_hops().len(), "one id each");
         }
     }
 }

@@ -29,7 +29,11 @@ pub const UNREACHABLE: &[(Reason, &str)] = &[
     ),
     (
         Reason::NeighbourUnresolved,
-        "the slow path's waiting room counts it",
+        "needs many packets in one tick; see `prog_run.rs`",
+    ),
+    (
+        Reason::RouteUnresolved,
+        "needs many packets in one tick; see `prog_run.rs`",
     ),
     (
         Reason::PuntUndelivered,
@@ -66,12 +70,7 @@ pub const CASES: &[Case] = &[
     (
         "multicast and limited broadcast: the kernel's, from both sides",
         |t| {
-            for to in [
-                [224, 0, 0, 5],
-                [239, 255, 255, 250],
-                [255, 255, 255, 255],
-                [240, 0, 0, 1],
-            ] {
+            for to in [[224, 0, 0, 5], [239, 255, 255, 250], [255, 255, 255, 255]] {
                 let frame = udp_to(to.into());
                 t.stopped(Inside, &frame, Reason::Multicast);
                 t.stopped(Outside, &frame, Reason::Multicast);
@@ -79,9 +78,35 @@ pub const CASES: &[Case] = &[
         },
     ),
     (
+        "what no router may forward is dropped, though the kernel might",
+        |t| {
+            for to in [
+                [0, 0, 0, 0],
+                [0, 1, 2, 3],
+                [127, 0, 0, 1],
+                [127, 255, 255, 255],
+                [169, 254, 1, 1],
+                [240, 0, 0, 1],
+                [255, 255, 255, 254],
+            ] {
+                let frame = udp_to(to.into());
+                t.stopped(Inside, &frame, Reason::Martian);
+                t.stopped(Outside, &frame, Reason::Martian);
+            }
+            let spoofed =
+                udp_from(subscriber::STRANGER).with(|d| d.destination.0 = [127, 0, 0, 1].into());
+            t.stopped(Inside, &spoofed.bytes(), Reason::SpoofedSource);
+        },
+    ),
+    (
         "the router's own addresses: the kernel's, from both sides",
         |t| {
-            for to in [remote::EXACT_LOCAL, remote::KERNEL_LOCAL] {
+            for to in [
+                remote::EXACT_LOCAL,
+                remote::WIDE_LOCAL,
+                remote::BROADCAST,
+                remote::LINK_LOCAL,
+            ] {
                 let inside = Draft::tcp(flag::SYN, CLIENT, (to, 22));
                 t.stopped(Inside, &inside.bytes(), Reason::Local);
                 let outside = Draft::tcp(flag::SYN, SERVER, (to, 22));
@@ -151,6 +176,7 @@ pub const CASES: &[Case] = &[
             [224, 0, 0, 1],
             [255, 255, 255, 255],
             [0, 1, 2, 3],
+            [169, 254, 1, 1],
         ] {
             let frame = Draft::udp((source.into(), 53), (POOL[0], 1024)).bytes();
             t.stopped(Outside, &frame, Reason::BadSource);
@@ -178,9 +204,26 @@ pub const CASES: &[Case] = &[
     (
         "no route, an unknown neighbour, a route out of another interface",
         |t| {
-            t.stopped(Inside, &udp_to(remote::UNREACHABLE), Reason::NoRoute);
-            t.stopped(Inside, &udp_to(remote::NO_NEIGHBOUR), Reason::NoNeighbour);
-            t.stopped(Inside, &udp_to(remote::ELSEWHERE), Reason::WrongSide);
+            for to in [remote::NO_ROUTE, remote::UNREACHABLE, remote::WIDE_NO_ROUTE] {
+                t.stopped(Inside, &udp_to(to), Reason::NoRoute);
+            }
+            for to in [remote::NO_NEIGHBOUR, remote::LOST] {
+                t.stopped(Inside, &udp_to(to), Reason::NoNeighbour);
+            }
+            // Nobody is asked for a neighbour on the side that the packet came from.
+            t.stopped(Inside, &udp_to(remote::LOST_INSIDE), Reason::WrongSide);
+            t.stopped(Inside, &udp_to(remote::UNKNOWN), Reason::RouteUnknown);
+            for to in [remote::ELSEWHERE, remote::WIDE_ELSEWHERE] {
+                t.stopped(Inside, &udp_to(to), Reason::WrongSide);
+            }
+        },
+    ),
+    (
+        "an own address that is not in the tables yet is nobody's, not passed untranslated",
+        |t| {
+            t.stopped(Inside, &udp_to(remote::NEW_LOCAL), Reason::NoRoute);
+            let outside = Draft::tcp(flag::SYN, SERVER, (remote::NEW_LOCAL, 22));
+            t.stopped(Outside, &outside.bytes(), Reason::NotForUs);
         },
     ),
     (
