@@ -22,6 +22,7 @@
 pub mod block;
 pub mod counters;
 pub mod csum;
+pub mod diagnostics;
 pub mod event;
 pub mod frame;
 pub mod layout;

@@ -3,6 +3,8 @@
 #![no_std]
 #![no_main]
 
+#[cfg(feature = "diagnostics")]
+mod diagnostics;
 mod frame;
 mod maps;
 mod tables;
@@ -16,6 +18,8 @@ use cgn_common::tables::Tables;
 use cgn_common::verdict::{Reason, Verdict};
 use cgn_common::wire::ethernet;
 
+#[cfg(feature = "diagnostics")]
+use crate::diagnostics::tell;
 use crate::frame::XdpFrame;
 use crate::tables::XdpTables;
 
@@ -80,15 +84,21 @@ fn act(ctx: *mut xdp_md, tables: &XdpTables, verdict: Verdict, sockets: u32) -> 
             }
         }
         Verdict::Pass(_) => xdp_action::XDP_PASS,
-        Verdict::Drop(_) => xdp_action::XDP_DROP,
-        Verdict::Punt(_) => {
+        Verdict::Drop(reason) => {
+            tell(ctx, reason);
+            xdp_action::XDP_DROP
+        }
+        Verdict::Punt(reason) => {
             // SAFETY: the context is valid for the whole run of the program.
             let queue = unsafe { (*ctx).rx_queue_index };
             if queue >= QUEUES_PER_DEVICE {
                 return drop(tables, Reason::PuntUndelivered);
             }
             match maps::SOCKETS.redirect(sockets + queue, 0) {
-                Ok(action) => action,
+                Ok(action) => {
+                    tell(ctx, reason);
+                    action
+                }
                 Err(_) => drop(tables, Reason::PuntUndelivered),
             }
         }
@@ -98,8 +108,14 @@ fn act(ctx: *mut xdp_md, tables: &XdpTables, verdict: Verdict, sockets: u32) -> 
 #[inline(always)]
 fn drop(tables: &XdpTables, reason: Reason) -> u32 {
     tables.count(|c| c.stopped(reason));
+    tell(tables.ctx, reason);
     xdp_action::XDP_DROP
 }
+
+/// The released object tells nothing.
+#[cfg(not(feature = "diagnostics"))]
+#[inline(always)]
+fn tell(_ctx: *mut xdp_md, _reason: Reason) {}
 
 /// A reachable panic would be an endless loop, which the verifier refuses: so
 /// a loaded object has none.

@@ -29,7 +29,7 @@ fn run(arguments: &cli::Run) -> ExitCode {
         .with_ansi(stderr().is_terminal())
         .with_target(false)
         .init();
-    match supervisor::run(&arguments.config, arguments.test_clock) {
+    match supervisor::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cgn: {error:#}");

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::config::Checked;
 use crate::dataplane::interface;
 use crate::engine::Engine;
+use crate::engine::start::Switches;
 use crate::state::State;
 use crate::{api, cli, engine, metrics};
 
@@ -40,8 +41,8 @@ pub fn configuration(path: &Path) -> Result<Checked> {
 ///
 /// # Errors
 /// What keeps it from starting, or made it end.
-pub fn run(config: &Path, is_test_clock: bool) -> Result<()> {
-    let checked = configuration(config)?;
+pub fn run(arguments: &cli::Run) -> Result<()> {
+    let checked = configuration(&arguments.config)?;
     // A write beyond a file size limit shall be an error, not death.
     // SAFETY: ignoring a signal touches no memory.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
@@ -57,7 +58,11 @@ pub fn run(config: &Path, is_test_clock: bool) -> Result<()> {
         let _context = runtime.enter();
         api::Socket::bind(&checked.config.control.socket)?
     };
-    let (state, engine) = engine::start::start(checked, log, is_test_clock)?;
+    let switches = Switches {
+        is_test_clock: arguments.test_clock,
+        diagnose: arguments.diagnose,
+    };
+    let (state, engine) = engine::start::start(checked, log, switches)?;
     runtime.block_on(serve(state, engine, api, metrics))
 }
 

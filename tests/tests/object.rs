@@ -2,22 +2,39 @@
 //! loader name.
 
 use aya_obj::{Object, ProgramSection};
-use cgn_common::layout::MAPS;
-use cgn_user::dataplane::load::{Entry, OBJECT};
+use cgn_common::diagnostics::TALLIES;
+use cgn_common::layout::{MAPS, MapSpec};
+use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Entry, OBJECT};
 
-fn object() -> Object {
-    Object::parse(OBJECT).expect("the object is an object")
+/// What only the diagnostics object may have: the ring of its lines, by
+/// aya-log's name, and constant text, in sections that the compiler names.
+const LINES: &[&str] = &["AYA_LOGS", ".rodata", ".rodata.cst16"];
+
+fn parse(object: &[u8]) -> Object {
+    Object::parse(object).expect("the object is an object")
 }
 
 #[test]
 fn maps_are_as_the_layout_says() {
-    let object = object();
+    let maps: Vec<&MapSpec> = MAPS.iter().collect();
+    maps_are(&parse(OBJECT), &maps, &[]);
+}
+
+#[test]
+fn the_diagnostics_object_has_the_same_maps_and_its_own() {
+    let maps: Vec<&MapSpec> = MAPS.iter().chain([&TALLIES]).collect();
+    maps_are(&parse(DIAGNOSTICS_OBJECT), &maps, LINES);
+}
+
+/// `object` has these maps, those with the names in `others`, and no more.
+fn maps_are(object: &Object, maps: &[&MapSpec], others: &[&str]) {
     let mut names: Vec<&str> = object.maps.keys().map(String::as_str).collect();
-    let mut wanted: Vec<&str> = MAPS.iter().map(|spec| spec.name).collect();
+    let mut wanted: Vec<&str> = maps.iter().map(|spec| spec.name).collect();
+    wanted.extend(others);
     names.sort_unstable();
     wanted.sort_unstable();
     assert_eq!(names, wanted, "every map, and no other");
-    for spec in MAPS {
+    for spec in maps {
         let map = &object.maps[spec.name];
         assert!(
             matches!(map, aya_obj::Map::Btf(_)),
@@ -48,7 +65,12 @@ fn maps_are_as_the_layout_says() {
 
 #[test]
 fn every_program_of_the_loader_is_there_and_is_xdp() {
-    let object = object();
+    for object in [OBJECT, DIAGNOSTICS_OBJECT] {
+        programs_are_there(&parse(object));
+    }
+}
+
+fn programs_are_there(object: &Object) {
     for entry in [Entry::Inside, Entry::Outside, Entry::Vlan] {
         let program = object
             .programs

@@ -2,8 +2,10 @@
 
 use std::net::Ipv4Addr;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use cgn_common::diagnostics::LINES_PER_SECOND;
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::punts::{MOST, MOST_PER_KEY};
 use cgn_common::verdict::Reason;
@@ -11,7 +13,7 @@ use cgn_tests::harness::bpf::Bpf;
 use cgn_tests::harness::cases;
 use cgn_tests::harness::namespace::{self, in_namespace};
 use cgn_tests::harness::trial::Trial;
-use cgn_tests::harness::world::{World, remote, subscriber};
+use cgn_tests::harness::world::{POOL, World, remote, subscriber};
 use cgn_tests::harness::{Ending, Home as _};
 use cgn_tests::packets::{Draft, corpus};
 use cgn_tests::skip;
@@ -103,4 +105,91 @@ fn run_to(bpf: &mut Bpf, to: Ipv4Addr) -> Ending {
     let frame = Draft::udp((subscriber::PLAIN, 5000), (to, 53)).bytes();
     let run = bpf.run(Entry::Inside, &frame);
     run.expect("it takes the frame").ending
+}
+
+#[test]
+fn the_diagnostics_object_tells_of_each_packet_that_is_not_translated() {
+    if !skip::is_root("the_diagnostics_object_tells_of_each_packet_that_is_not_translated") {
+        return;
+    }
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let lines = || std::mem::take(&mut *heard.lock().expect("no panic"));
+    in_namespace(|| {
+        let writer = Arc::clone(&heard);
+        let world = Rc::new(World::new());
+        let tell = move |line: &str| writer.lock().expect("no panic").push(line.to_owned());
+        let mut bpf = Bpf::diagnosing(&world, Box::new(tell));
+        let client = (subscriber::PLAIN, 5000);
+        let translated = Draft::udp(client, (remote::PLAIN, 53)).bytes();
+        let run = bpf.run(Entry::Inside, &translated).expect("it fits");
+        assert!(matches!(run.ending, Ending::Sent { .. }), "{run:?}");
+        let mut arp = translated.clone();
+        arp[12..14].copy_from_slice(&[8, 6]);
+        bpf.run(Entry::Inside, &arp).expect("it fits");
+        bpf.diagnostics().flush();
+        assert_eq!(lines(), [""; 0], "translated, or the kernel's");
+
+        let (server, pool) = (remote::PLAIN, POOL[0]);
+        let unsolicited = Draft::udp((server, 53), (pool, 60_000)).bytes();
+        let stranger = Draft::udp((subscriber::STRANGER, 7), (server, 53)).bytes();
+        let punted = Draft::udp((subscriber::NO_BLOCK_YET, 7), (server, 53)).bytes();
+        for (entry, frame, wanted) in [
+            (
+                Entry::Outside,
+                unsolicited.as_slice(),
+                format!("drop no_mapping: udp {server}:53 > {pool}:60000 on lo queue 0"),
+            ),
+            (
+                Entry::Inside,
+                &stranger,
+                format!("drop spoofed_source: udp 10.0.0.1:7 > {server}:53 on lo queue 0"),
+            ),
+            // No socket listens in a test run.
+            (
+                Entry::Inside,
+                &punted,
+                format!(
+                    "drop punt_undelivered: udp {}:7 > {server}:53 on lo queue 0",
+                    subscriber::NO_BLOCK_YET
+                ),
+            ),
+            (
+                Entry::Inside,
+                &translated[..20],
+                "drop truncated: a frame of 20 bytes on lo queue 0".to_owned(),
+            ),
+        ] {
+            bpf.run(entry, frame).expect("it fits");
+            bpf.diagnostics().flush();
+            assert_eq!(lines(), [wanted]);
+        }
+        assert_eq!(bpf.diagnostics().missed().expect("tallies"), 0);
+        flood_of_lines(&mut bpf, &unsolicited, lines);
+    });
+}
+
+/// At most so many lines a second on each processor; the rest is counted.
+fn flood_of_lines(bpf: &mut Bpf, frame: &[u8], lines: impl Fn() -> Vec<String>) {
+    const FRAMES: u64 = 20 * LINES_PER_SECOND;
+    let began = std::time::Instant::now();
+    let mut told = 0;
+    for _ in 0..FRAMES {
+        bpf.run(Entry::Outside, frame).expect("it fits");
+        bpf.diagnostics().flush();
+        told += lines().len() as u64;
+    }
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let seconds = began.elapsed().as_secs() + 2;
+    assert!(
+        told <= seconds * processors * LINES_PER_SECOND,
+        "{told} lines"
+    );
+    let missed = bpf.diagnostics().missed().expect("tallies");
+    assert_eq!(told + missed, FRAMES, "each has a line or is counted");
+    assert!(missed > 0, "no flood");
+    assert_eq!(
+        bpf.diagnostics().missed().expect("tallies"),
+        0,
+        "counted once"
+    );
 }

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::ebpf_build::{self, FLAGS, Tools};
+use crate::ebpf_build::{self, Built, FLAGS, Tools};
 use crate::object_record::{ARTIFACTS, Artifact, Record, sha256};
 use crate::step::{note, step};
 use crate::{bpf_linker, workspace};
@@ -50,8 +51,13 @@ fn check_records() -> Result<Vec<Record>> {
     for artifact in ARTIFACTS {
         let record = Record::read(&root, artifact)?;
         differences.extend(record.differences(&root, artifact));
-        if record.tools.get("flags") != Some(&flags()) {
-            differences.push("the build flags in xtask/src/ebpf_build.rs have changed".to_owned());
+        if record.tools.get("flags") != Some(&flags())
+            || record.tools.get("features") != features(artifact).as_ref()
+        {
+            differences.push(format!(
+                "the build flags of {} have changed (xtask/src/ebpf_build.rs, object_record.rs)",
+                artifact.object
+            ));
         }
         note(format_args!(
             "{}: {} files recorded",
@@ -85,21 +91,20 @@ fn tools_like(records: &[Record]) -> Result<Tools> {
 }
 
 fn compare(tools: &Tools) -> Result<()> {
-    ebpf_build::compile(tools)?;
-    for artifact in ARTIFACTS {
-        compare_one(artifact)?;
-    }
-    Ok(())
+    ARTIFACTS
+        .iter()
+        .try_for_each(|artifact| compare_one(tools, artifact))
 }
 
-fn compare_one(artifact: &Artifact) -> Result<()> {
+fn compare_one(tools: &Tools, artifact: &Artifact) -> Result<()> {
     let object = artifact.object;
     let committed = workspace::root().join(object);
     let committed =
         fs::read(&committed).with_context(|| format!("cannot read {}", committed.display()))?;
-    let built = ebpf_build::built(artifact.binary)?;
+    let built = ebpf_build::build(tools, artifact)?;
     if built.object != committed {
-        let copy = workspace::store().join(format!("{}.bpf.o", artifact.binary));
+        let name = Path::new(object).file_name().unwrap_or_default();
+        let copy = workspace::store().join(name);
         fs::write(&copy, &built.object)
             .with_context(|| format!("cannot write {}", copy.display()))?;
         bail!(
@@ -119,25 +124,28 @@ fn compare_one(artifact: &Artifact) -> Result<()> {
 
 fn rebuild() -> Result<()> {
     let tools = Tools::find()?;
-    step("compiling cgn-ebpf for BPF", || ebpf_build::compile(&tools))?;
-    ARTIFACTS.iter().try_for_each(store)
+    ARTIFACTS.iter().try_for_each(|artifact| {
+        step(format_args!("compiling {}", artifact.object), || {
+            store(artifact, &ebpf_build::build(&tools, artifact)?)
+        })
+    })
 }
 
 /// Writes a built object and its record to where they are committed.
-fn store(artifact: &Artifact) -> Result<()> {
+fn store(artifact: &Artifact, built: &Built) -> Result<()> {
     let root = workspace::root();
-    let built = ebpf_build::built(artifact.binary)?;
     let object = root.join(artifact.object);
     if let Some(folder) = object.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     fs::write(&object, &built.object)
         .with_context(|| format!("cannot write {}", object.display()))?;
-    let tools = BTreeMap::from([
+    let mut tools = BTreeMap::from([
         ("rustc".to_owned(), workspace::rustc_version()?),
         ("bpf-linker".to_owned(), bpf_linker::VERSION.to_owned()),
         ("flags".to_owned(), flags()),
     ]);
+    tools.extend(features(artifact).map(|features| ("features".to_owned(), features)));
     Record::take(&root, artifact, &built.sources, tools)?.write(&root, artifact)?;
     note(format_args!(
         "{}: {} bytes, sha256 {}",
@@ -150,4 +158,9 @@ fn store(artifact: &Artifact) -> Result<()> {
 
 fn flags() -> String {
     FLAGS.join(" ")
+}
+
+/// The record's line on features; none for an object without.
+fn features(artifact: &Artifact) -> Option<String> {
+    (!artifact.features.is_empty()).then(|| artifact.features.to_owned())
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::object_record::Artifact;
 use crate::step;
 use crate::strip::strip_debug;
 use crate::{bpf_linker, core_sources, rustc_wrapper, workspace};
@@ -65,14 +66,14 @@ fn target_dir() -> PathBuf {
     workspace::store().join("ebpf")
 }
 
-/// Compiles every binary target below the target directory.
-pub fn compile(tools: &Tools) -> Result<()> {
+/// Compiles one object, without DWARF. Builds with other features of the same binary target leave
+/// their result at the same place, so it is read at once.
+pub fn build(tools: &Tools, artifact: &Artifact) -> Result<Built> {
     lock()?;
-    step::run(&mut cargo(tools, "build")?)
-}
-
-/// What [`compile`] made of one binary target, without DWARF.
-pub fn built(binary: &str) -> Result<Built> {
+    let Artifact {
+        binary, features, ..
+    } = artifact;
+    step::run(cargo(tools, "build")?.args(["--bin", binary, "--features", features]))?;
     let output = target_dir().join(TARGET).join("release");
     let linked = output.join(binary);
     let object = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
@@ -85,10 +86,12 @@ pub fn built(binary: &str) -> Result<Built> {
     })
 }
 
-/// Runs clippy over the BPF crate; needs core's sources but no linker.
+/// Runs clippy over the BPF crate, with and without its features; needs core's sources but no linker.
 pub fn clippy(tools: &Tools) -> Result<()> {
     lock()?;
-    step::run(cargo(tools, "clippy")?.args(["--", "-D", "warnings"]))
+    let refuse = ["--", "-D", "warnings"];
+    step::run(cargo(tools, "clippy")?.args(refuse))?;
+    step::run(cargo(tools, "clippy")?.arg("--all-features").args(refuse))
 }
 
 /// Makes the lock file on the first build ever; it is committed from then on.

@@ -14,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 pub struct Artifact {
     /// Binary target of `cgn-ebpf`.
     pub binary: &'static str,
+    /// Features of `cgn-ebpf` that it is built with, divided by commas.
+    pub features: &'static str,
     pub object: &'static str,
     /// The record beside it.
     pub record: &'static str,
@@ -23,11 +25,19 @@ pub struct Artifact {
 pub const ARTIFACTS: &[Artifact] = &[
     Artifact {
         binary: "cgn",
+        features: "",
         object: "cgn-user/bpf/cgn.bpf.o",
         record: "cgn-user/bpf/cgn.bpf.o.sources",
     },
     Artifact {
+        binary: "cgn",
+        features: "diagnostics",
+        object: "cgn-user/bpf/cgn-diagnostics.bpf.o",
+        record: "cgn-user/bpf/cgn-diagnostics.bpf.o.sources",
+    },
+    Artifact {
         binary: "cgn-bench",
+        features: "",
         object: "tests/bpf/cgn-bench.bpf.o",
         record: "tests/bpf/cgn-bench.bpf.o.sources",
     },
@@ -47,7 +57,7 @@ const HEADLINE: &str = "and all that it was built from. `cargo xtask ebpf` write
 /// What the object was built with and from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Record {
-    /// `rustc`, `bpf-linker` and `flags`, each with its version or value.
+    /// `rustc`, `bpf-linker`, `flags` and, if there are any, `features`, each with its version or value.
     pub tools: BTreeMap<String, String>,
     /// SHA-256 in hexadecimal of each file, the object included, by path from the top.
     pub files: BTreeMap<PathBuf, String>,

@@ -62,6 +62,10 @@ pub struct Run {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Look into a fault: also logs each packet that is dropped or punted, with the reason, at most
+    /// 100 lines per second and processor. Translated packets are never logged
+    #[arg(long)]
+    pub diagnose: bool,
     /// For tests only: lets clients of the control socket move the clock
     /// (POST /v1/clock), so that idle mappings and holds end without waiting.
     #[arg(long, hide = true)]

@@ -27,6 +27,7 @@ fn the_command_line_is_consistent() {
     for (line, is_right) in [
         ("cgn run --config cgn.toml", true),
         ("cgn run --config cgn.toml --test-clock", true),
+        ("cgn run --config cgn.toml --diagnose", true),
         ("cgn run", false),
         ("cgn check --config cgn.toml --no-interfaces", true),
         ("cgn show mappings --json --socket /run/cgn/cgn.sock", true),

@@ -1,7 +1,7 @@
 //! What must be known of a network interface before XDP runs on it. By system
 //! calls, not sysfs: that may show another network namespace's interfaces.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -31,6 +31,19 @@ pub fn index_of(name: &str) -> Option<u32> {
         0 => None,
         index => Some(index),
     }
+}
+
+/// Name of the interface with this index; None if there is none.
+#[must_use]
+pub fn name_of(index: u32) -> Option<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the kernel writes at most IF_NAMESIZE bytes, the last a zero.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    let name = CStr::from_bytes_until_nul(&name).ok()?;
+    Some(name.to_string_lossy().into_owned())
 }
 
 /// Number of receive queues; 1 where the driver does not tell.

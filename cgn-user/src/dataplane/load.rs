@@ -11,12 +11,19 @@ use aya::maps::{DevMap, HashMap, Map, MapData, PerCpuArray, RingBuf, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
 use cgn_common::counters::Counters;
+use cgn_common::diagnostics::Tally;
 use cgn_common::layout::{self, Link, MapSpec, VlanKey, VlanRole};
 
+use super::diagnostics::Diagnostics;
 use super::memory::{Memory, Sizes, Table};
 
 /// The BPF object, built by `cargo xtask ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/cgn.bpf.o");
+
+/// The same programs over the same tables, which also tell of packets that are
+/// not translated.
+pub static DIAGNOSTICS_OBJECT: &[u8] =
+    aya::include_bytes_aligned!("../../bpf/cgn-diagnostics.bpf.o");
 
 /// Why the data plane could not be loaded or changed.
 #[derive(Debug, thiserror::Error)]
@@ -98,16 +105,18 @@ struct CountersValue([u64; size_of::<Counters>() / 8]);
 // SAFETY: an array of integers.
 unsafe impl Pod for CountersValue {}
 
-/// `Link`, `VlanKey` and `VlanRole` as map keys and values.
+/// `Link`, `VlanKey`, `VlanRole` and `Tally` as map keys and values.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Plain<T: Copy>(T);
+pub(super) struct Plain<T: Copy>(pub(super) T);
 // SAFETY: repr(C), only integers, no padding (16 bytes: 4+2+2+1+1+4+2).
 unsafe impl Pod for Plain<Link> {}
 // SAFETY: repr(C), only integers, no padding (8 bytes).
 unsafe impl Pod for Plain<VlanKey> {}
 // SAFETY: repr(C), only integers, no padding (8 bytes).
 unsafe impl Pod for Plain<VlanRole> {}
+// SAFETY: repr(C), only integers, no padding (four of 8 bytes).
+unsafe impl Pod for Plain<Tally> {}
 
 /// The loaded object and its tables.
 pub struct Dataplane {
@@ -116,7 +125,7 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
-    /// Loads `object` ([`OBJECT`], but for tests) with tables of these sizes.
+    /// Loads `object` ([`OBJECT`] or [`DIAGNOSTICS_OBJECT`], but for tests) with tables of these sizes.
     /// With a pin directory, maps that are pinned there are used again, and
     /// new ones are pinned.
     ///
@@ -309,6 +318,18 @@ impl Dataplane {
         RingBuf::try_from(map).map_err(failed(spec))
     }
 
+    /// Connects the lines of [`DIAGNOSTICS_OBJECT`] with `tell`. Can be called
+    /// once, before any program is loaded.
+    ///
+    /// # Errors
+    /// It is another object, or was called before.
+    pub fn diagnostics<F: Fn(&str) + Send + Sync>(
+        &mut self,
+        tell: F,
+    ) -> Result<Diagnostics<F>, LoadError> {
+        Diagnostics::of(&mut self.ebpf, tell)
+    }
+
     fn map<'a, M>(&'a self, spec: &'static MapSpec) -> Result<M, LoadError>
     where
         M: TryFrom<&'a Map, Error = aya::maps::MapError>,
@@ -348,7 +369,7 @@ fn sum<D: std::borrow::Borrow<MapData>>(
 
 const _: () = assert!(size_of::<CountersValue>() == size_of::<Counters>());
 
-fn failed(spec: &MapSpec) -> impl FnOnce(aya::maps::MapError) -> LoadError {
+pub(super) fn failed(spec: &MapSpec) -> impl FnOnce(aya::maps::MapError) -> LoadError {
     let map = spec.name;
     move |source| LoadError::Map { map, source }
 }

@@ -1,6 +1,7 @@
 //! The tables that XDP and user space share.
 
 pub mod attach;
+pub mod diagnostics;
 pub mod geometry;
 pub mod install;
 pub mod interface;

@@ -22,6 +22,7 @@ use cgn_common::verdict::Reason;
 use tokio::sync::watch;
 
 use crate::dataplane::attach::Pins;
+use crate::dataplane::diagnostics::Reader;
 use crate::dataplane::load::{Dataplane, Entry};
 use crate::dataplane::routing::Applied;
 use crate::dataplane::tables::UserTables;
@@ -71,6 +72,7 @@ pub struct Engine {
     vlans: HashMap<(u32, [u16; 2]), Side>,
     dataplane: Dataplane,
     pins: Pins,
+    _diagnostics: Option<Reader>,
     housekeeping: Instant,
 }
 

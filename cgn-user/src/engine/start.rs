@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use cgn_common::block::{blocks_per_address, first_port};
+use cgn_common::diagnostics::LINES_PER_SECOND;
 use cgn_common::layout::{OwnedBlock, QUEUES_PER_DEVICE, Rows, Side, VlanKey, VlanRole};
 use cgn_common::limits::ticks;
 use rand::rngs::{StdRng, SysRng};
@@ -20,9 +21,10 @@ use super::{Engine, Port};
 use crate::alloc::Allocator;
 use crate::config::{Checked, Side as SideConfig};
 use crate::dataplane::attach::Pins;
+use crate::dataplane::diagnostics;
 use crate::dataplane::install::{self, Grant};
 use crate::dataplane::interface;
-use crate::dataplane::load::{Dataplane, Entry, OBJECT};
+use crate::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use crate::dataplane::routing::Applied;
 use crate::maplog::{Entry as LogEntry, Event, LogFile, LogOptions, Recovery, ReleaseReason};
 use crate::netlink::{Follower, Options};
@@ -42,6 +44,15 @@ struct Plan {
     /// First key in `SOCKETS`.
     socket_base: u32,
     sides: Vec<(&'static str, Side, Vec<u16>)>,
+}
+
+/// What the command line decides beside the configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Switches {
+    /// Clients of the control socket may move the clock.
+    pub is_test_clock: bool,
+    /// Load the diagnostics object, and log what it says.
+    pub diagnose: bool,
 }
 
 /// Opens the mapping log. Its lock also keeps a second daemon out, so this
@@ -73,7 +84,7 @@ pub fn open_log(checked: &Checked) -> Result<(LogFile, Recovery)> {
 pub fn start(
     checked: Checked,
     (log, recovery): (LogFile, Recovery),
-    is_test_clock: bool,
+    switches: Switches,
 ) -> Result<(Arc<State>, Engine)> {
     let plans = plan(&checked)?;
     let pins = Pins::open(&checked.config.control.pin_directory)?;
@@ -82,23 +93,32 @@ pub fn start(
     if !adopt {
         pins.remove();
     }
-    let dataplane = Dataplane::load(OBJECT, geometry.sizes, Some(pins.directory()));
+    let object = match switches.diagnose {
+        true => DIAGNOSTICS_OBJECT,
+        false => OBJECT,
+    };
+    let dataplane = Dataplane::load(object, geometry.sizes, Some(pins.directory()));
     let started = dataplane
         .map_err(anyhow::Error::from)
-        .and_then(|dataplane| {
+        .and_then(|mut dataplane| {
+            let diagnostics = match switches.diagnose {
+                true => Some(diagnose(&mut dataplane)?),
+                false => None,
+            };
             let state = Arc::new(State {
                 memory: Arc::clone(dataplane.memory()),
                 stats: Mutex::new(Stats::default()),
                 started_unix_ms: clock::system_ms(),
                 fast_path_counters: Box::new(dataplane.counters_reader()?),
-                is_test_clock,
+                is_test_clock: switches.is_test_clock,
                 geometry,
                 config: checked,
             });
-            build(state, dataplane, log, &recovery, adopt, plans, &pins)
+            let parts = build(state, dataplane, log, &recovery, adopt, plans, &pins)?;
+            Ok((parts, diagnostics))
         });
     match started {
-        Ok(parts) => Ok((Arc::clone(&parts.state), parts.engine(pins))),
+        Ok((parts, diagnostics)) => Ok((Arc::clone(&parts.state), parts.engine(pins, diagnostics))),
         Err(error) => {
             if !adopt {
                 pins.close();
@@ -106,6 +126,18 @@ pub fn start(
             Err(error)
         }
     }
+}
+
+/// Logs what the diagnostics object says, and that it does.
+fn diagnose(dataplane: &mut Dataplane) -> Result<diagnostics::Reader> {
+    let tell = |line: &str| tracing::info!("{line}");
+    tracing::warn!(
+        "diagnostics are on: packets that are dropped or punted are logged, at most \
+         {LINES_PER_SECOND} per second and processor. Such a packet costs some hundred \
+         nanoseconds more; translated packets cost the same. Start without --diagnose to end this"
+    );
+    let diagnostics = dataplane.diagnostics(tell as fn(&str))?;
+    diagnostics::Reader::spawn(diagnostics, tell).context("no thread for diagnostics")
 }
 
 /// An engine, but for the pins.
@@ -121,7 +153,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn engine(self, pins: Pins) -> Engine {
+    fn engine(self, pins: Pins, diagnostics: Option<diagnostics::Reader>) -> Engine {
         let state = self.state;
         let idle_ticks = ticks(u64::from(state.config.config.hold.block_idle_secs));
         let pools = state.geometry.pools.len();
@@ -137,6 +169,7 @@ impl Parts {
             vlans: self.vlans,
             dataplane: self.dataplane,
             pins,
+            _diagnostics: diagnostics,
             housekeeping: Instant::now(),
             state,
         }

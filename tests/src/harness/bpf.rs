@@ -6,7 +6,8 @@ use std::sync::Arc;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use cgn_common::layout::{VlanKey, VlanRole};
 use cgn_common::verdict::{Effect, Reason};
-use cgn_user::dataplane::load::{Dataplane, Entry, OBJECT};
+use cgn_user::dataplane::diagnostics::Diagnostics;
+use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use cgn_user::dataplane::memory::Memory;
 
 use super::world::{INGRESS, INSIDE_IF, OUTSIDE_IF, World, exact_routes, kernel_link};
@@ -21,8 +22,13 @@ const PASS: u32 = 2;
 const TX: u32 = 3;
 const REDIRECT: u32 = 4;
 
+/// What hears the lines of the diagnostics object.
+pub type Tell = Box<dyn Fn(&str) + Send + Sync>;
+
 /// The programs over the maps of a loaded object, in the namespace of this thread.
 pub struct Bpf {
+    name: &'static str,
+    diagnostics: Option<Diagnostics<Tell>>,
     dataplane: Dataplane,
     memory: Arc<Memory>,
 }
@@ -34,8 +40,29 @@ impl Bpf {
     /// The kernel refuses something.
     #[must_use]
     pub fn new(world: &Rc<World>) -> Self {
-        let mut dataplane =
+        let dataplane =
             Dataplane::load(OBJECT, world.geometry.sizes, None).expect("the object loads");
+        Self::filled("BPF", dataplane, None, world)
+    }
+
+    /// The same with the diagnostics object.
+    ///
+    /// # Panics
+    /// The kernel refuses something.
+    #[must_use]
+    pub fn diagnosing(world: &Rc<World>, tell: Tell) -> Self {
+        let mut dataplane = Dataplane::load(DIAGNOSTICS_OBJECT, world.geometry.sizes, None)
+            .expect("the object loads");
+        let diagnostics = dataplane.diagnostics(tell).expect("it has lines");
+        Self::filled("BPF with diagnostics", dataplane, Some(diagnostics), world)
+    }
+
+    fn filled(
+        name: &'static str,
+        mut dataplane: Dataplane,
+        diagnostics: Option<Diagnostics<Tell>>,
+        world: &World,
+    ) -> Self {
         let memory = dataplane.memory().clone();
         world.install(&memory);
         for (address, value) in exact_routes() {
@@ -65,12 +92,25 @@ impl Bpf {
         for entry in [Entry::Inside, Entry::Outside, Entry::Vlan] {
             dataplane.program(entry).expect("the verifier accepts it");
         }
-        Self { dataplane, memory }
+        Self {
+            name,
+            diagnostics,
+            dataplane,
+            memory,
+        }
     }
 
     /// The loaded object.
     pub fn dataplane(&mut self) -> &mut Dataplane {
         &mut self.dataplane
+    }
+
+    /// The reader of its lines.
+    ///
+    /// # Panics
+    /// It is not the diagnostics object.
+    pub fn diagnostics(&mut self) -> &mut Diagnostics<Tell> {
+        self.diagnostics.as_mut().expect("the diagnostics object")
     }
 }
 
@@ -94,7 +134,7 @@ pub fn test_run(program: &Xdp, frame: &[u8]) -> (u32, Vec<u8>) {
 
 impl Home for Bpf {
     fn name(&self) -> &'static str {
-        "BPF"
+        self.name
     }
     fn memory(&self) -> &Memory {
         &self.memory

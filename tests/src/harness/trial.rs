@@ -48,12 +48,14 @@ impl Trial {
         }
     }
 
-    /// Host, slow path and BPF; to be called within [`super::namespace::in_namespace`].
+    /// Host, slow path and both BPF objects; to be called within [`super::namespace::in_namespace`].
     #[must_use]
     pub fn everywhere() -> Self {
         let mut trial = Self::on_host();
         let bpf = Bpf::new(&trial.world);
         trial.homes.push(Box::new(bpf));
+        let diagnosing = Bpf::diagnosing(&trial.world, Box::new(|_| {}));
+        trial.homes.push(Box::new(diagnosing));
         trial
     }
 

@@ -10,9 +10,11 @@
 //! | `routes` | no route, no neighbour, own networks |
 //! | `life` | start, stop, kill -9, disk full |
 //! | `check` | `cgn check` |
+//! | `diagnostics` | `cgn run --diagnose` |
 
 mod blocks;
 mod check;
+mod diagnostics;
 mod flows;
 mod life;
 mod programs;
