@@ -1,9 +1,11 @@
 //! Counters of the data plane: one set per processor in XDP, one in the slow path.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::verdict::{Direction, Protocol, REASONS, Reason};
 
 /// Plain counters; whoever owns a set is the only one who writes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Counters {
     /// Translated packets, by direction and protocol.

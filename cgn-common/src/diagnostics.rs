@@ -2,6 +2,8 @@
 //! as the released one and writes a line for each packet that is not
 //! translated; this bounds the lines, so that a flood cannot load the machine.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::layout::{MapKind, MapSpec};
 
 /// Lines that one processor may write in one second.
@@ -19,7 +21,7 @@ pub const TALLIES: MapSpec = MapSpec {
 };
 
 /// What one processor has said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Tally {
     /// The second that `lines` counts, of the monotonic clock.

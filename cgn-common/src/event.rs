@@ -1,8 +1,10 @@
 //! Records that XDP leaves for user space in the `EVENTS` ring.
 
+use bytemuck::{Pod, Zeroable};
+
 /// A subscriber's newest block has crossed its fill watermark: the next block
 /// is wanted before this one is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Event {
     /// Version of this record: [`Event::VERSION`].
@@ -17,33 +19,19 @@ pub struct Event {
 
 impl Event {
     pub const VERSION: u32 = 1;
-    /// Bytes of a record.
-    pub const BYTES: usize = 16;
 
     /// The record in native byte order: both ends run on one machine.
     #[inline(always)]
     #[must_use]
     pub fn to_words(self) -> [u64; 2] {
-        [
-            u64::from(self.version) | u64::from(self.subscriber) << 32,
-            u64::from(self.slab_line) | u64::from(self.inside) << 32,
-        ]
+        bytemuck::must_cast(self)
     }
 
     /// None when the record is of another length or version.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let field = |at: usize| {
-            let bytes = bytes.get(at..at + 4)?;
-            Some(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-        };
-        let event = Self {
-            version: field(0)?,
-            subscriber: field(4)?,
-            slab_line: field(8)?,
-            inside: field(12)?,
-        };
-        (bytes.len() == Self::BYTES && event.version == Self::VERSION).then_some(event)
+        let event: Self = bytemuck::try_pod_read_unaligned(bytes).ok()?;
+        (event.version == Self::VERSION).then_some(event)
     }
 }
 
@@ -60,9 +48,7 @@ mod tests {
             inside: 0x6440_0001,
         };
         let words = event.to_words();
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&words[0].to_ne_bytes());
-        bytes[8..].copy_from_slice(&words[1].to_ne_bytes());
+        let mut bytes = [words[0].to_ne_bytes(), words[1].to_ne_bytes()].concat();
         assert_eq!(Event::from_bytes(&bytes), Some(event));
         assert_eq!(Event::from_bytes(&bytes[..15]), None);
         bytes[0] = 2;

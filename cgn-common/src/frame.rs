@@ -1,23 +1,6 @@
 //! The packet, as the translator sees it.
 
-/// A type that is only bytes: any bit pattern is a value, and it has no padding.
-///
-/// # Safety
-/// Implementers must be `repr(C)` or primitive, without padding, valid for
-/// every bit pattern.
-pub unsafe trait Plain: Copy {}
-
-macro_rules! plain {
-    ($($type:ty),*) => {
-        $(
-            // SAFETY: integers and arrays of bytes are only bytes.
-            unsafe impl Plain for $type {}
-        )*
-    };
-}
-plain!(
-    u8, u16, u32, u64, [u8; 2], [u8; 4], [u8; 6], [u16; 2], [u32; 3]
-);
+use bytemuck::Pod;
 
 /// A frame from its link header on. Bounds are checked at each access; an
 /// access that does not fit returns `None` and changes nothing.
@@ -31,10 +14,10 @@ pub trait Frame {
     }
 
     /// Reads a `T` at `offset`, in the byte order of the packet.
-    fn load<T: Plain>(&self, offset: usize) -> Option<T>;
+    fn load<T: Pod>(&self, offset: usize) -> Option<T>;
 
     /// Writes a `T` at `offset`.
-    fn store<T: Plain>(&mut self, offset: usize, value: T) -> Option<()>;
+    fn store<T: Pod>(&mut self, offset: usize, value: T) -> Option<()>;
 
     /// Moves the start of the frame by `delta` bytes (negative: the frame
     /// grows at the front). `None`, without a change, if there is no room.
@@ -77,22 +60,20 @@ impl Frame for Buffer<'_> {
     }
 
     #[inline(always)]
-    fn load<T: Plain>(&self, offset: usize) -> Option<T> {
+    fn load<T: Pod>(&self, offset: usize) -> Option<T> {
         let end = offset.checked_add(size_of::<T>())?;
         let bytes = self.bytes().get(offset..end)?;
-        // SAFETY: `bytes` has exactly the size of T, and T is only bytes.
-        Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+        bytemuck::try_pod_read_unaligned(bytes).ok()
     }
 
     #[inline(always)]
-    fn store<T: Plain>(&mut self, offset: usize, value: T) -> Option<()> {
+    fn store<T: Pod>(&mut self, offset: usize, value: T) -> Option<()> {
         let end = offset.checked_add(size_of::<T>())?;
         let bytes = self
             .bytes
             .get_mut(self.start..self.end)?
             .get_mut(offset..end)?;
-        // SAFETY: `bytes` has exactly the size of T, and T is only bytes.
-        unsafe { bytes.as_mut_ptr().cast::<T>().write_unaligned(value) };
+        bytes.copy_from_slice(bytemuck::bytes_of(&value));
         Some(())
     }
 

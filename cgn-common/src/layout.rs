@@ -6,6 +6,8 @@
 //!
 //! Addresses and ports are in host order in every table unless said otherwise.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::limits::{MAX_BLOCKS_PER_SUBSCRIBER, SLOTS_PER_BUCKET};
 use crate::verdict::Protocol;
 use crate::word::Word;
@@ -145,7 +147,7 @@ pub const PAGE_SHIFT: u32 = 12;
 
 /// Which of 4096 neighbouring addresses have an entry in the table behind the
 /// directory (`SUBSCRIBERS` or `EXTERNALS`), and where. All zero: none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Page {
     /// Index in the table of the address at offset `first`.
@@ -631,7 +633,7 @@ const _: () = assert!(crate::limits::MAX_BLOCK_PORTS <= 1 << Detour::SLOT_BITS);
 /// Next hops of 32 neighbouring /16 networks: `ROUTES[address >> 21].0[address >> 16 & 31]`.
 /// 0: not all addresses of this /16 have the same next hop; look further.
 /// [`ROUTE_ELSEWHERE`] and above are no next hops.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct RouteLine(pub [u16; ROUTES_PER_LINE as usize]);
 /// Networks in one [`RouteLine`].
@@ -790,7 +792,7 @@ pub enum Side {
 
 /// Value of `LINKS`, by ifindex (also of VLAN devices): what
 /// `bpf_fib_lookup` answers with becomes a next hop.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Link {
     pub ifindex: u32,
@@ -803,7 +805,7 @@ pub struct Link {
 }
 
 /// Key of `VLANS`: a receiving interface and its tags (0: none), outermost first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct VlanKey {
     pub ifindex: u32,
@@ -811,7 +813,7 @@ pub struct VlanKey {
 }
 
 /// Value of `VLANS`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct VlanRole {
     /// [`Side`] as a number.

@@ -8,7 +8,7 @@
 //! and [`verdict`] (why a packet was dropped).
 //!
 //! Rules of this crate: `no_std`, no allocation, no panic, no I/O, no clock of
-//! its own, and no dependency, neither on other crates nor on ours.
+//! its own, and no dependency but bytemuck, which proves what is plain bytes.
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 #![cfg_attr(

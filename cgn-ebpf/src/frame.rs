@@ -2,7 +2,8 @@
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
-use cgn_common::frame::{Frame, Plain};
+use bytemuck::Pod;
+use cgn_common::frame::Frame;
 
 /// The frame of one run of the program.
 pub struct XdpFrame {
@@ -31,7 +32,7 @@ impl XdpFrame {
 
     /// Pointer to a `T` at `offset`, if all of it is in the packet.
     #[inline(always)]
-    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+    fn at<T: Pod>(&self, offset: usize) -> Option<*mut T> {
         let pointer = self.start() + offset;
         (pointer + size_of::<T>() <= self.end()).then_some(pointer as *mut T)
     }
@@ -44,13 +45,13 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn load<T: Plain>(&self, offset: usize) -> Option<T> {
+    fn load<T: Pod>(&self, offset: usize) -> Option<T> {
         // SAFETY: `at` checked that the T lies in the packet, and any bytes are a T.
         self.at::<T>(offset).map(|p| unsafe { p.read_unaligned() })
     }
 
     #[inline(always)]
-    fn store<T: Plain>(&mut self, offset: usize, value: T) -> Option<()> {
+    fn store<T: Pod>(&mut self, offset: usize, value: T) -> Option<()> {
         // SAFETY: `at` checked that the T lies in the packet.
         self.at::<T>(offset)
             .map(|p| unsafe { p.write_unaligned(value) })

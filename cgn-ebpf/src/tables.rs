@@ -6,6 +6,7 @@ use aya_ebpf::bindings::{
     bpf_fib_lookup, xdp_md,
 };
 use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_jiffies64, bpf_ktime_get_coarse_ns};
+use bytemuck::Pod;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
@@ -29,9 +30,9 @@ pub struct XdpTables {
 
 /// A copy of an element. User space may rewrite it at any time, so it is read once.
 #[inline(always)]
-fn copy<T: Copy>(pointer: Option<*const T>) -> Option<T> {
+fn copy<T: Pod>(pointer: Option<*const T>) -> Option<T> {
     // SAFETY: the pointer is to an element of an array map, which lives as
-    // long as the program.
+    // long as the program, and any bytes are a T.
     pointer.map(|p| unsafe { p.read_volatile() })
 }
 

@@ -1,8 +1,10 @@
 //! IPv4 (RFC 791).
 
+use bytemuck::{Pod, Zeroable};
+
 use super::{Be16, Be32};
 use crate::csum;
-use crate::frame::{Frame, Plain};
+use crate::frame::Frame;
 use crate::verdict::Reason;
 
 /// Bytes of the header without options.
@@ -18,7 +20,7 @@ pub mod field {
 }
 
 /// The fixed part of the header, as it lies in the packet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Ipv4 {
     version_ihl: u8,
@@ -34,9 +36,6 @@ pub struct Ipv4 {
 }
 
 const _: () = assert!(size_of::<Ipv4>() == HEADER);
-
-// SAFETY: repr(C), 20 bytes of integers without padding (asserted above).
-unsafe impl Plain for Ipv4 {}
 
 impl Ipv4 {
     /// Header length in bytes, 20 to 60 in a checked header.

@@ -6,10 +6,10 @@ pub mod ethernet;
 pub mod ipv4;
 pub mod transport;
 
-use crate::frame::Plain;
+use bytemuck::{Pod, Zeroable};
 
 /// A 16-bit number in network byte order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Be16(u16);
 
@@ -35,7 +35,7 @@ impl Be16 {
 }
 
 /// A 32-bit number in network byte order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Be32(u32);
 
@@ -59,8 +59,3 @@ impl Be32 {
         self.0
     }
 }
-
-// SAFETY: transparent wrappers of integers.
-unsafe impl Plain for Be16 {}
-// SAFETY: as above.
-unsafe impl Plain for Be32 {}

@@ -1,8 +1,10 @@
 //! TCP (RFC 9293), UDP (RFC 768) and ICMP echo (RFC 792), as far as a NAT
 //! reads them: the two ports or the identifier, the checksum, the TCP flags.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::Be16;
-use crate::frame::{Frame, Plain};
+use crate::frame::Frame;
 use crate::verdict::{Protocol, Reason};
 
 /// IPv4 protocol numbers.
@@ -37,14 +39,10 @@ const UDP_HEADER: u16 = 8;
 const ICMP_HEADER: u16 = 8;
 
 /// First 8 bytes of any of the three.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Start([Be16; 4]);
-// SAFETY: four integers, no padding.
-unsafe impl Plain for Start {}
+type Start = [Be16; 4];
 
 /// Bytes 12 to 19 of TCP: data offset, flags, window, checksum, urgent pointer.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct TcpRest {
     data_offset: u8,
@@ -53,8 +51,6 @@ struct TcpRest {
     checksum: Be16,
     urgent: Be16,
 }
-// SAFETY: 8 bytes of integers, no padding.
-unsafe impl Plain for TcpRest {}
 const _: () = assert!(size_of::<TcpRest>() == 8);
 
 /// A parsed transport header. Ports in host order; for ICMP both are the identifier.
@@ -89,7 +85,7 @@ pub fn parse<F: Frame>(
             _ => Reason::UnsupportedProtocol,
         });
     }
-    let Start(start) = frame.load(offset).ok_or(Reason::Truncated)?;
+    let start: Start = frame.load(offset).ok_or(Reason::Truncated)?;
     match protocol {
         TCP => parse_tcp(frame, offset, length, start),
         UDP => parse_udp(length, start),
@@ -103,7 +99,7 @@ fn parse_tcp<F: Frame>(
     frame: &F,
     offset: usize,
     length: u16,
-    start: [Be16; 4],
+    start: Start,
 ) -> Result<Transport, Reason> {
     if length < TCP_HEADER {
         return Err(Reason::BadTransportHeader);
@@ -126,7 +122,7 @@ fn parse_tcp<F: Frame>(
 }
 
 #[inline(always)]
-fn parse_udp(length: u16, start: [Be16; 4]) -> Result<Transport, Reason> {
+fn parse_udp(length: u16, start: Start) -> Result<Transport, Reason> {
     // A UDP length below the IPv4 payload is legal (UDP options); above it lies.
     let udp_length = start[2].get();
     if udp_length < UDP_HEADER || udp_length > length {
@@ -143,7 +139,7 @@ fn parse_udp(length: u16, start: [Be16; 4]) -> Result<Transport, Reason> {
 }
 
 #[inline(always)]
-fn parse_icmp(length: u16, start: [Be16; 4]) -> Result<Transport, Reason> {
+fn parse_icmp(length: u16, start: Start) -> Result<Transport, Reason> {
     if length < ICMP_HEADER {
         return Err(Reason::BadTransportHeader);
     }

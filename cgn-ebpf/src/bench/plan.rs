@@ -2,6 +2,8 @@
 //! flow. The bench program in user space includes this file, too, and so knows
 //! what each packet must have become.
 
+use bytemuck::{Pod, Zeroable};
+
 /// Layouts of mappings in blocks that the world of the bench has. Hosts whose
 /// rows are equal modulo this have their mappings in the same slots.
 pub const LAYOUTS: u64 = 32;
@@ -25,7 +27,7 @@ const REMOTE_FIRST: u32 = 0x1000_0000;
 const REMOTE_MASK: u32 = 0x3fff_ffff;
 
 /// Which flows a run has, and the generator's own state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Plan {
     /// Number of the next packet.

@@ -149,7 +149,7 @@ impl Fixture {
             memory: self.memory,
             stats: Mutex::new(stats),
             started_unix_ms: ALLOCATED_MS,
-            fast_path_counters: Box::new(move || fast_path.clone()),
+            fast_path_counters: Box::new(move || fast_path),
             is_test_clock,
         })
     }

@@ -64,7 +64,7 @@ async fn drops(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal>
     query.resolve(Keys::DROPS, &state.geometry)?;
     let all = query.wants_all()?;
     read(move || {
-        let slow_path = state.stats().slow_path.clone();
+        let slow_path = state.stats().slow_path;
         whole(view::drops(&(state.fast_path_counters)(), &slow_path, all))
     })
     .await

@@ -19,7 +19,7 @@ use cgn_common::verdict::{Effect, Reason};
 use cgn_common::wire::transport;
 
 use super::interface;
-use super::load::{LoadError, Plain, failed};
+use super::load::{Element, LoadError, failed};
 
 /// The ring of lines, by the name that aya-log gives it.
 const LINES: &str = "AYA_LOGS";
@@ -147,7 +147,7 @@ impl<F: Fn(&str) + Send + Sync> log::Log for Translator<F> {
 /// while it lives.
 pub struct Diagnostics<F> {
     lines: EbpfLogger<Translator<F>>,
-    tallies: PerCpuArray<MapData, Plain<Tally>>,
+    tallies: PerCpuArray<MapData, Element<Tally>>,
     heard: Arc<AtomicU64>,
     /// Lines that had been written when the tallies were last read.
     written: u64,

@@ -11,7 +11,6 @@ use aya::maps::{DevMap, HashMap, Map, MapData, PerCpuArray, RingBuf, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
 use cgn_common::counters::Counters;
-use cgn_common::diagnostics::Tally;
 use cgn_common::layout::{self, Link, MapSpec, VlanKey, VlanRole};
 
 use super::diagnostics::Diagnostics;
@@ -98,25 +97,12 @@ impl Entry {
     }
 }
 
-/// `Counters` as a value of a BPF map.
+/// A type of ours as a key or value of a BPF map.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct CountersValue([u64; size_of::<Counters>() / 8]);
-// SAFETY: an array of integers.
-unsafe impl Pod for CountersValue {}
-
-/// `Link`, `VlanKey`, `VlanRole` and `Tally` as map keys and values.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-pub(super) struct Plain<T: Copy>(pub(super) T);
-// SAFETY: repr(C), only integers, no padding (16 bytes: 4+2+2+1+1+4+2).
-unsafe impl Pod for Plain<Link> {}
-// SAFETY: repr(C), only integers, no padding (8 bytes).
-unsafe impl Pod for Plain<VlanKey> {}
-// SAFETY: repr(C), only integers, no padding (8 bytes).
-unsafe impl Pod for Plain<VlanRole> {}
-// SAFETY: repr(C), only integers, no padding (four of 8 bytes).
-unsafe impl Pod for Plain<Tally> {}
+pub(super) struct Element<T>(pub(super) T);
+// SAFETY: the same bytes as T, which has no padding and is valid for any bytes.
+unsafe impl<T: bytemuck::Pod> Pod for Element<T> {}
 
 /// The loaded object and its tables.
 pub struct Dataplane {
@@ -184,7 +170,7 @@ impl Dataplane {
     /// # Errors
     /// The kernel's.
     pub fn counters(&self) -> Result<Counters, LoadError> {
-        let map: PerCpuArray<&MapData, CountersValue> = self.map(&layout::COUNTERS)?;
+        let map: PerCpuArray<&MapData, Element<Counters>> = self.map(&layout::COUNTERS)?;
         sum(&map)
     }
 
@@ -206,7 +192,7 @@ impl Dataplane {
             source,
         })?;
         let data = MapData::from_fd(copy).map_err(failed(spec))?;
-        let map: PerCpuArray<MapData, CountersValue> =
+        let map: PerCpuArray<MapData, Element<Counters>> =
             PerCpuArray::try_from(Map::PerCpuArray(data)).map_err(failed(spec))?;
         Ok(move || sum(&map).unwrap_or_default())
     }
@@ -251,7 +237,7 @@ impl Dataplane {
     /// # Errors
     /// The kernel's.
     pub fn links(&self) -> Result<Vec<u32>, LoadError> {
-        let map: HashMap<&MapData, u32, Plain<Link>> = self.map(&layout::LINKS)?;
+        let map: HashMap<&MapData, u32, Element<Link>> = self.map(&layout::LINKS)?;
         map.keys()
             .map(|ifindex| ifindex.map_err(failed(&layout::LINKS)))
             .collect()
@@ -263,9 +249,9 @@ impl Dataplane {
     /// # Errors
     /// The kernel's.
     pub fn set_link(&mut self, ifindex: u32, link: Option<Link>) -> Result<(), LoadError> {
-        let mut map: HashMap<&mut MapData, u32, Plain<Link>> = self.map_mut(&layout::LINKS)?;
+        let mut map: HashMap<&mut MapData, u32, Element<Link>> = self.map_mut(&layout::LINKS)?;
         match link {
-            Some(link) => map.insert(ifindex, Plain(link), 0),
+            Some(link) => map.insert(ifindex, Element(link), 0),
             None => match map.remove(&ifindex) {
                 Err(aya::maps::MapError::KeyNotFound) => Ok(()),
                 result => result,
@@ -279,9 +265,9 @@ impl Dataplane {
     /// # Errors
     /// The kernel's.
     pub fn set_vlan(&mut self, key: VlanKey, role: VlanRole) -> Result<(), LoadError> {
-        let mut map: HashMap<&mut MapData, Plain<VlanKey>, Plain<VlanRole>> =
+        let mut map: HashMap<&mut MapData, Element<VlanKey>, Element<VlanRole>> =
             self.map_mut(&layout::VLANS)?;
-        map.insert(Plain(key), Plain(role), 0)
+        map.insert(Element(key), Element(role), 0)
             .map_err(failed(&layout::VLANS))
     }
 
@@ -355,19 +341,15 @@ impl Dataplane {
 
 /// Counters of all processors together.
 fn sum<D: std::borrow::Borrow<MapData>>(
-    map: &PerCpuArray<D, CountersValue>,
+    map: &PerCpuArray<D, Element<Counters>>,
 ) -> Result<Counters, LoadError> {
     let mut total = Counters::ZERO;
     let values = map.get(&0, 0).map_err(failed(&layout::COUNTERS))?;
     for value in values.iter() {
-        // SAFETY: same size (asserted below), and any integers are Counters.
-        let counters: Counters = unsafe { std::mem::transmute_copy(&value.0) };
-        total.merge(&counters);
+        total.merge(&value.0);
     }
     Ok(total)
 }
-
-const _: () = assert!(size_of::<CountersValue>() == size_of::<Counters>());
 
 pub(super) fn failed(spec: &MapSpec) -> impl FnOnce(aya::maps::MapError) -> LoadError {
     let map = spec.name;

@@ -7,6 +7,7 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
+use bytemuck::Pod;
 use cgn_common::layout::{
     BlockEntry, External, Line, NextHopEntry, PAGES, Page, RouteLine, Settings, Subscriber,
 };
@@ -96,7 +97,7 @@ impl<T: Shared> Table<T> {
     }
 }
 
-impl<T: Copy> Table<T> {
+impl<T: Pod> Table<T> {
     /// A copy of element `index`.
     #[inline(always)]
     #[must_use]

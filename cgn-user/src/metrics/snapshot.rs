@@ -62,7 +62,7 @@ impl Snapshot {
     /// Counters of fast and slow path together.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let mut sum = self.fast_path.clone();
+        let mut sum = self.fast_path;
         sum.merge(&self.stats.slow_path);
         sum
     }

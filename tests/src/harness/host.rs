@@ -112,7 +112,7 @@ fn run_slowly(memory: &Memory, world: &World, now: u32, entry: Entry, frame: &[u
         reasons: [1; cgn_common::verdict::REASONS],
         ..Counters::ZERO
     };
-    tables.counters.replace(seen.clone());
+    tables.counters.replace(seen);
     let mut bytes = vec![0x5a; HEAD_ROOM];
     bytes.extend(frame);
     let end = bytes.len();

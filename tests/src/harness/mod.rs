@@ -118,7 +118,7 @@ pub fn hex(bytes: &[u8]) -> String {
 /// `after` minus `before`.
 #[must_use]
 pub fn difference(after: &Counters, before: &Counters) -> Counters {
-    let mut d = after.clone();
+    let mut d = *after;
     for (d, b) in d
         .packets
         .as_flattened_mut()
