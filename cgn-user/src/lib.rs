@@ -11,6 +11,7 @@
 //! | `slowpath` | AF_XDP rings, and what happens to a punted packet | rings only |
 //! | `engine` | the one thread that owns allocator, log and slow path | yes |
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
+//! | `utc` | times in log and API | no |
 
 pub mod alloc;
 pub mod api;
@@ -26,3 +27,4 @@ pub mod routes;
 pub mod slowpath;
 pub mod state;
 pub mod supervisor;
+pub mod utc;

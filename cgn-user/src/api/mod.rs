@@ -17,7 +17,6 @@ mod serve;
 mod socket;
 #[cfg(test)]
 pub(crate) mod tests;
-mod time;
 pub mod view;
 
 pub use handlers::router;

@@ -5,7 +5,7 @@ use cgn_common::verdict::Protocol;
 
 use super::{Owned, Part, Selection, View};
 use crate::api::rows::{BlockRow, Page};
-use crate::api::time::utc;
+use crate::utc::Utc;
 
 impl View<'_> {
     /// The selected blocks. The cursor is the row in `BLOCKS`.
@@ -38,7 +38,7 @@ impl View<'_> {
             last_port: block.first_port + (block.ports() - 1) as u16,
             pool: self.pool_name(block.pool),
             inside: block.inside,
-            allocated: utc(head.0[header::ALLOCATED_MS].load()),
+            allocated: Utc(head.0[header::ALLOCATED_MS].load()).to_string(),
             log_sequence: block.log_sequence,
             ports_used: ports_used(used).into(),
         };

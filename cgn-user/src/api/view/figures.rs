@@ -5,9 +5,9 @@ use cgn_common::verdict::{Effect, Reason};
 
 use super::Selection;
 use crate::api::rows::{DropRow, InterfaceRow, PoolRow, Refusals, Status};
-use crate::api::time::utc;
 use crate::dataplane::geometry::{Geometry, PoolShape};
 use crate::state::{PoolStats, State, Stats};
+use crate::utc::Utc;
 
 /// The selected pools, in the order of the configuration.
 #[must_use]
@@ -100,7 +100,7 @@ pub fn status(state: &State) -> Status {
     let log = stats.log;
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        started: utc(state.started_unix_ms),
+        started: Utc(state.started_unix_ms).to_string(),
         interfaces: interfaces.collect(),
         mappings: stats.mappings().into(),
         next_hops: stats.next_hops,
