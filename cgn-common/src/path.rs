@@ -176,8 +176,8 @@ fn inbound<F: Frame, T: Tables>(
 /// Link header of a frame from an interface without VLANs of ours.
 #[inline(always)]
 fn untagged<F: Frame>(frame: &F) -> Result<Ethernet, Reason> {
-    let link = ethernet::parse(frame)?;
-    if link.tag_count != 0 {
+    let link = ethernet::parse_untagged(frame)?;
+    if ethernet::is_tag(link.ethertype) {
         return Err(Reason::OtherVlan);
     }
     Ok(link)

@@ -21,6 +21,7 @@ use crate::tables::Tables;
 use crate::verdict::Protocol;
 
 /// A flow's home bucket in its home block.
+#[derive(Clone, Copy, Debug)]
 pub struct Home<'t> {
     /// The subscriber's head as it was read.
     head: SubscriberHead,
@@ -110,7 +111,7 @@ impl<'t> Home<'t> {
         let room = head.has_room(flow.protocol, self.head.block_shift());
         if room && self.is_alone_here(flow, NO_SLOT) {
             if let Some(at) = free_slot(self.line, self.place.slot()) {
-                return Vacancy::Slot(self.bucket * SLOTS_PER_BUCKET + at);
+                return self.vacant(self.bucket * SLOTS_PER_BUCKET + at);
             }
         }
         let found = self.walk(tables, flow, NO_SLOT, room);
@@ -118,25 +119,30 @@ impl<'t> Home<'t> {
             return Vacancy::Unclear;
         }
         match found.free() {
-            Some(slot) if room => Vacancy::Slot(slot),
+            Some(slot) if room => self.vacant(slot),
             _ => Vacancy::Full,
         }
     }
 
-    /// Step 3: whether the claim in slot `own` of the block is the only one. If
+    #[inline(always)]
+    const fn vacant(&self, slot: u32) -> Vacancy {
+        Vacancy::Slot(Candidate::new(self.block.slab_line(), slot, true))
+    }
+
+    /// Step 3: whether the claim `own` is the only one. If
     /// not, or not certainly, it is given up, and [`super::open`] decides.
     #[inline(always)]
-    pub fn is_alone<T: Tables + ?Sized>(&self, tables: &T, flow: Flow, own: u32) -> bool {
+    pub fn is_alone<T: Tables + ?Sized>(&self, tables: &T, flow: Flow, own: Candidate) -> bool {
         let Some(subscriber) = tables.subscriber(flow.subscriber) else {
             return false;
         };
         if subscriber.head.load() != self.head.0 || subscriber.blocks[0].load() != self.block.0 {
             return false;
         }
-        if self.is_alone_here(flow, own) {
+        if self.is_alone_here(flow, own.slot()) {
             return true;
         }
-        let found = self.walk(tables, flow, own, false);
+        let found = self.walk(tables, flow, own.slot(), false);
         !found.is_live() && !found.is_tentative()
     }
 
@@ -177,12 +183,12 @@ impl<'t> Home<'t> {
         &'h self,
         tables: &'h T,
         flow: Flow,
-        slot: u32,
+        candidate: Candidate,
     ) -> Option<Standing<'h>> {
-        let bucket = slot / SLOTS_PER_BUCKET;
+        let bucket = candidate.slot() / SLOTS_PER_BUCKET;
         Some(Standing {
             flow,
-            candidate: Candidate::new(self.block.slab_line(), slot, true),
+            candidate,
             shift: self.head.block_shift(),
             home: self.bucket,
             bucket,
@@ -194,9 +200,10 @@ impl<'t> Home<'t> {
 }
 
 /// What a look for a free slot found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vacancy {
-    /// This slot of the block is free, and the mapping is nowhere.
-    Slot(u32),
+    /// This slot is free, and the mapping is nowhere.
+    Slot(Candidate),
     /// The mapping is nowhere, and the only block is full.
     Full,
     /// Anything else.
@@ -248,22 +255,22 @@ pub fn claim<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Claimed {
     let Some(home) = Home::new(tables, subscriber, head, flow.protocol, flow.inside_port) else {
         return Claimed::UNCLEAR;
     };
-    let slot = match home.vacancy(tables, flow) {
-        Vacancy::Slot(slot) => slot,
+    let candidate = match home.vacancy(tables, flow) {
+        Vacancy::Slot(candidate) => candidate,
         Vacancy::Full => return Claimed::FULL,
         Vacancy::Unclear => return Claimed::UNCLEAR,
     };
-    let Some(standing) = home.standing(tables, flow, slot) else {
+    let Some(standing) = home.standing(tables, flow, candidate) else {
         return Claimed::UNCLEAR;
     };
     if !standing.claim(tables) {
         return Claimed::UNCLEAR;
     }
-    let alone = match home.is_alone(tables, flow, slot) {
+    let alone = match home.is_alone(tables, flow, candidate) {
         true => Claimed::ALONE,
         false => 0,
     };
-    Claimed(Claimed::CLAIMED | alone | standing.candidate.0)
+    Claimed(Claimed::CLAIMED | alone | candidate.0)
 }
 
 /// Number of the slot in this bucket with the live mapping of `inside_port`.

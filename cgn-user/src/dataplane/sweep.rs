@@ -2,15 +2,17 @@
 //! mappings, and frees their ports when the hold is over. No timer per flow.
 
 use cgn_common::layout::{
-    Line, SlotKey, SlotState, Subscriber, Used, bucket_line, buckets, header, peer,
+    Detour, Line, SlotKey, SlotState, Subscriber, Used, bucket_line, buckets, header, peer,
 };
-use cgn_common::limits::SLOTS_PER_BUCKET;
+use cgn_common::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use cgn_common::nat::place::Place;
 use cgn_common::verdict::Protocol;
 
 use super::memory::Memory;
 
 /// Idle times in ticks after which a mapping ends, and the hold of its port.
+/// None ends early: what is left of the tick of the stamp is waited for, and
+/// with a mapping also that it is stamped in every [`STAMP_TICKS`]th only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
     pub udp: u32,
@@ -104,6 +106,7 @@ impl Part<'_> {
                     self.visit(bucket, line, at, key, now, timers, swept);
                 }
             }
+            self.drop_stale_detours(bucket, line);
         }
     }
 
@@ -124,7 +127,7 @@ impl Part<'_> {
         let idle = idle.max(0) as u32;
         let word = &line.0[2 * at];
         if key.is_live() {
-            let over = idle >= timeout(key, self.protocol, timers);
+            let over = idle >= timeout(key, self.protocol, timers) + STAMP_TICKS;
             // A packet that refreshes it meanwhile wins.
             if over && word.replace(key.0, key.with(SlotState::Held as u64, now).0) {
                 swept.expired[number] += 1;
@@ -133,7 +136,7 @@ impl Part<'_> {
                 swept.live[number] += 1;
             }
         } else if key.state() == SlotState::Held as u64 {
-            if idle >= timers.hold {
+            if idle > timers.hold {
                 self.free(bucket, line, at, key);
                 swept.freed += 1;
             } else {
@@ -164,6 +167,33 @@ impl Part<'_> {
             passed = (passed + 1) & mask;
         }
         self.head.0[header::USED].add(Used::one(self.protocol).wrapping_neg());
+    }
+}
+
+impl Part<'_> {
+    /// Takes out the detours that lead no longer to a mapping that wanted this
+    /// bucket. They do no harm, but keep the place of others.
+    fn drop_stale_detours(&self, home: u32, line: &Line) {
+        for at in 1..SLOTS_PER_BUCKET {
+            let word = line.peer_at(at);
+            let old = word.load();
+            let detour = Detour::of(old);
+            if detour.is_some() && !self.leads_home(detour, home) {
+                // A packet that writes the remote endpoint meanwhile wins, until the next sweep.
+                let _ = word.replace(old, Detour::NONE.put_into(old));
+            }
+        }
+    }
+
+    fn leads_home(&self, detour: Detour, home: u32) -> bool {
+        let line = self.first_line + detour.slot() / SLOTS_PER_BUCKET;
+        let Some(line) = self.memory.slabs.get(line) else {
+            return false;
+        };
+        let key = SlotKey(line.key_at(detour.slot() % SLOTS_PER_BUCKET).load());
+        let secret = self.subscriber.secret.load();
+        let place = Place::new(secret, self.protocol, key.inside_port());
+        !key.is_free() && place.bucket(self.shift) == home && place.tag() == detour.tag()
     }
 }
 

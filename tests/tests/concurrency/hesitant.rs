@@ -75,6 +75,8 @@ impl Tables for Hesitant<'_> {
         self.tables.block(index)
     }
     fn line(&self, index: u32) -> Option<&Line> {
+        // Between any two looks at a bucket, also within one step.
+        self.hesitate();
         self.tables.line(index)
     }
     fn route_summary(&self, address: u32) -> u16 {

@@ -8,9 +8,11 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use cgn_common::layout::{
     OwnedBlock, SlotKey, SlotState, SubscriberHead, Used, bucket_line, header,
 };
+use cgn_common::nat::home::{Home, Vacancy};
 use cgn_common::nat::open::{self, Flow, TRIES};
 use cgn_common::nat::place::Place;
 use cgn_common::nat::search::{self, Candidate, Outcome};
+use cgn_common::tables::Tables as _;
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_tests::harness::audit;
 use cgn_tests::harness::world::{FixedRoutes, POOL, World, subscriber};
@@ -21,9 +23,15 @@ use cgn_user::dataplane::tables::UserTables;
 
 type Tables<'a> = UserTables<'a, FixedRoutes>;
 
-/// One processor within `open::open`, between two steps.
+/// One processor between two steps: first those at home, then, if they led to
+/// nothing, those of `open::open`.
 #[derive(Clone, Copy, Debug)]
-enum At {
+enum At<'a> {
+    Home,
+    Vacancy(Home<'a>),
+    ClaimAtHome(Home<'a>, Candidate),
+    LookAtHome(Home<'a>, Candidate),
+    SettleAtHome(Candidate, bool),
     Search,
     Claim(Candidate),
     Look(Candidate),
@@ -32,14 +40,14 @@ enum At {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Processor {
-    at: At,
+struct Processor<'a> {
+    at: At<'a>,
     tries: u32,
     flow: Flow,
 }
 
-impl Processor {
-    fn again(&mut self) -> At {
+impl<'a> Processor<'a> {
+    fn again(&mut self) -> At<'a> {
         self.tries += 1;
         if self.tries == TRIES {
             At::Done(Err(Reason::Contended))
@@ -48,9 +56,27 @@ impl Processor {
         }
     }
 
-    /// One step, as in `open::open`.
-    fn step(&mut self, tables: &Tables<'_>) {
+    /// One step, as in `path::external_port`, `home::claim` and `open::open`.
+    fn step(&mut self, tables: &'a Tables<'a>) {
         self.at = match self.at {
+            At::Home => self.find_home(tables),
+            At::Vacancy(home) => match home.vacancy(tables, self.flow) {
+                Vacancy::Slot(candidate) => At::ClaimAtHome(home, candidate),
+                Vacancy::Full | Vacancy::Unclear => At::Search,
+            },
+            At::ClaimAtHome(home, candidate) => match open::claim(tables, self.flow, candidate) {
+                true => At::LookAtHome(home, candidate),
+                false => At::Search,
+            },
+            At::LookAtHome(home, candidate) => {
+                At::SettleAtHome(candidate, home.is_alone(tables, self.flow, candidate))
+            }
+            At::SettleAtHome(candidate, alone) => {
+                match open::settle(tables, self.flow, candidate, alone).port() {
+                    Some(port) => At::Done(Ok(port)),
+                    None => At::Search,
+                }
+            }
             At::Search => match search::search(tables, self.flow).outcome() {
                 Outcome::Found { port, .. } => At::Done(Ok(port)),
                 Outcome::Refused(reason) => At::Done(Err(reason)),
@@ -72,6 +98,19 @@ impl Processor {
             }
             done => done,
         };
+    }
+
+    fn find_home(&self, tables: &'a Tables<'a>) -> At<'a> {
+        let subscriber = tables.subscriber(self.flow.subscriber).expect("known");
+        let head = SubscriberHead(subscriber.head.load());
+        let (protocol, port) = (self.flow.protocol, self.flow.inside_port);
+        let Some(home) = Home::new(tables, subscriber, head, protocol, port) else {
+            return At::Search;
+        };
+        match home.find(tables, port) {
+            Some((port, _)) => At::Done(Ok(port)),
+            None => At::Vacancy(home),
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -112,13 +151,15 @@ const NOW: u32 = 100;
 
 struct Scene<'a> {
     tables: &'a Tables<'a>,
+    /// Where processors begin: at home, or, as those with several blocks, with a search.
+    begin: At<'a>,
     world: &'a World,
     index: u32,
     event: Event,
     flow: Flow,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
     fn memory(&self) -> &Memory {
         self.tables.memory
     }
@@ -154,7 +195,7 @@ impl Scene<'_> {
                     .slabs
                     .get(first + place.bucket(shift))
                     .expect("in it");
-                line.0[2 * held].store(SlotKey::new(port, SlotState::Held, NOW - 5).0);
+                line.0[2 * held].store(SlotKey::new(port, SlotState::Held, NOW - 6).0);
                 head.0[header::USED].add(Used::one(self.flow.protocol));
                 held += 1;
             }
@@ -188,9 +229,9 @@ impl Scene<'_> {
         &self,
         processors: usize,
         mut choose: impl FnMut(usize, u64) -> Option<usize>,
-    ) -> Option<Vec<Processor>> {
+    ) -> Option<Vec<Processor<'a>>> {
         let start = Processor {
-            at: At::Search,
+            at: self.begin,
             tries: 0,
             flow: self.flow,
         };
@@ -199,7 +240,9 @@ impl Scene<'_> {
         loop {
             let mut able: Vec<usize> = (0..processors).filter(|p| !all[*p].is_done()).collect();
             // Processors that have not begun are alike: one of them stands for all.
-            let fresh = |p: &Processor| matches!(p.at, At::Search) && p.tries == 0;
+            let fresh = |p: &Processor<'_>| {
+                p.tries == 0 && std::mem::discriminant(&p.at) == std::mem::discriminant(&self.begin)
+            };
             let first_fresh = able.iter().copied().find(|p| fresh(&all[*p]));
             able.retain(|p| !fresh(&all[*p]) || Some(*p) == first_fresh);
             if !happened {
@@ -214,7 +257,8 @@ impl Scene<'_> {
                     self.happen();
                 }
                 processor => {
-                    let settles = matches!(all[processor].at, At::Settle(..));
+                    let settles =
+                        matches!(all[processor].at, At::Settle(..) | At::SettleAtHome(..));
                     all[processor].step(self.tables);
                     if settles {
                         let twice = audit::doubled(self.memory(), self.index, self.flow.protocol);
@@ -226,7 +270,7 @@ impl Scene<'_> {
     }
 
     /// Everything that decides what can still happen, as a hash.
-    fn state(&self, all: &[Processor], happened: bool) -> u64 {
+    fn state(&self, all: &[Processor<'_>], happened: bool) -> u64 {
         let mut hash = DefaultHasher::new();
         happened.hash(&mut hash);
         // Processors are alike: their order does not matter.
@@ -246,7 +290,7 @@ impl Scene<'_> {
 }
 
 /// Plays every schedule; returns how many states there are.
-fn explore(processors: usize, event: Event) -> usize {
+fn explore(processors: usize, event: Event, at_home: bool) -> usize {
     let world = World::new();
     let memory = Memory::private(world.geometry.sizes).expect("memory");
     world.install(&memory);
@@ -268,6 +312,7 @@ fn explore(processors: usize, event: Event) -> usize {
     };
     let scene = Scene {
         tables: &tables,
+        begin: if at_home { At::Home } else { At::Search },
         world: &world,
         index,
         event,
@@ -310,7 +355,7 @@ fn follow_all(scene: &Scene<'_>, processors: usize) -> usize {
     }
 }
 
-fn check(scene: &Scene<'_>, all: &[Processor], path: &[(usize, usize)]) {
+fn check(scene: &Scene<'_>, all: &[Processor<'_>], path: &[(usize, usize)]) {
     let wrong = audit::contradictions(scene.memory(), scene.index);
     assert!(wrong.is_empty(), "{wrong:#?}\n{all:#?}\n{path:?}");
     let ports: Vec<u16> = all
@@ -329,9 +374,11 @@ fn check(scene: &Scene<'_>, all: &[Processor], path: &[(usize, usize)]) {
 fn processors_in_every_order_open_one_mapping() {
     for (processors, least) in [(2, 15), (3, 60), (4, 100)] {
         for event in [Event::Nothing, Event::SecondBlock, Event::HoldEnds] {
-            let states = explore(processors, event);
-            println!("{processors} processors, {event:?}: {states} states");
-            assert!(states > least, "only {states}: something keeps them apart");
+            for at_home in [true, false] {
+                let states = explore(processors, event, at_home);
+                println!("{processors} processors, {event:?}, at home {at_home}: {states} states");
+                assert!(states > least, "only {states}: something keeps them apart");
+            }
         }
     }
 }

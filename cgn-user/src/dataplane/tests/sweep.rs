@@ -1,4 +1,7 @@
-use cgn_common::layout::{Line, SlotKey, SlotState, Used, bucket_line, buckets, header, peer};
+use cgn_common::layout::{
+    Detour, Line, SlotKey, SlotState, Used, bucket_line, buckets, header, peer,
+};
+use cgn_common::limits::STAMP_TICKS;
 use cgn_common::nat::place::Place;
 use cgn_common::verdict::Protocol;
 
@@ -54,10 +57,16 @@ impl Slab {
 
     /// Writes a slot `further` buckets behind its home, with all its counts.
     fn put(&self, protocol: Protocol, key: SlotKey, further: u32) -> (u32, usize) {
-        let home = self.home(protocol, key.inside_port());
+        let place = Place::new(self.secret, protocol, key.inside_port());
+        let home = place.bucket(6);
         let bucket = (home + further) % buckets(6);
         let line = self.bucket(protocol, bucket);
         let free = (0..4).find(|at| line.0[2 * at].load() == 0).expect("room");
+        if further > 0 {
+            let detour = Detour::new(place.tag(), bucket * 4 + free as u32);
+            let word = &self.bucket(protocol, home).0[3];
+            word.store(detour.put_into(word.load()));
+        }
         for passed in 0..further {
             let passed = self.bucket(protocol, (home + passed) % buckets(6));
             passed.0[1].add(peer::ONE_OVERFLOW);
@@ -104,6 +113,8 @@ fn every_state_ends_after_its_own_timer_and_is_then_held() {
             let key = SlotKey(SlotKey::new(7, state, seen).0 | shared);
             let at = slab.put(protocol, key, 0);
             let what = format!("{protocol:?} {state:?} {shared:#x} seen {seen}");
+            // The last packet may have come up to a whole stamp later.
+            let timeout = timeout + STAMP_TICKS;
             let swept = slab.sweep(seen.wrapping_add(timeout - 1));
             assert_eq!(swept.live[protocol as usize], 1, "{what}: not yet");
             assert_eq!(slab.key(protocol, at), key, "{what}: untouched");
@@ -122,9 +133,9 @@ fn every_state_ends_after_its_own_timer_and_is_then_held() {
             );
             assert_eq!(held.inside_port(), 7, "{what}");
             assert_eq!(slab.used().of(protocol), 1, "{what}: a held port is in use");
-            let swept = slab.sweep(end.wrapping_add(TIMERS.hold - 1));
-            assert_eq!((swept.held, swept.freed), (1, 0), "{what}: still held");
             let swept = slab.sweep(end.wrapping_add(TIMERS.hold));
+            assert_eq!((swept.held, swept.freed), (1, 0), "{what}: still held");
+            let swept = slab.sweep(end.wrapping_add(TIMERS.hold + 1));
             assert_eq!((swept.held, swept.freed), (0, 1), "{what}: free");
             assert!(
                 slab.key(protocol, at).is_free() && slab.used() == Used(0),
@@ -150,7 +161,7 @@ fn a_freed_slot_takes_back_every_count_of_its_way() {
         let key = SlotKey::new(4711, SlotState::Held, 0);
         let at = slab.put(Protocol::Tcp, key, further);
         assert_eq!(
-            slab.sweep(TIMERS.hold).freed,
+            slab.sweep(TIMERS.hold + 1).freed,
             1,
             "{further} buckets further"
         );
@@ -185,6 +196,14 @@ fn a_freed_slot_leaves_the_counts_of_others_alone() {
     }
     assert!(slab.key(Protocol::Udp, stays).is_live());
     assert_eq!(slab.used().of(Protocol::Udp), 1);
+    let detour = || Detour::of(slab.bucket(Protocol::Udp, home).peer_at(1).load());
+    let to_the_other = detour();
+    assert!(to_the_other.is_some(), "it was put last");
+    let word = slab.bucket(Protocol::Udp, home).peer_at(2);
+    word.store(Detour::new(1, 63).put_into(word.load()));
+    let _ = slab.sweep(500);
+    assert_eq!(detour(), to_the_other, "still leads to its mapping");
+    assert_eq!(Detour::of(word.load()), Detour::NONE, "led nowhere");
 }
 
 #[test]

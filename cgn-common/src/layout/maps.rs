@@ -1,0 +1,120 @@
+//! Every map: its kind, its sizes, its name.
+
+use super::{
+    BlockEntry, External, Line, Link, NextHopEntry, PAGES, Page, ROUTES_PER_LINE, RouteLine,
+    Settings, Subscriber, VlanRole,
+};
+
+/// Kinds of BPF maps used here, with their numbers in `enum bpf_map_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum MapKind {
+    Hash = 1,
+    Array = 2,
+    PerCpuArray = 6,
+    XskMap = 17,
+    DevMap = 14,
+    RingBuf = 27,
+}
+
+/// `BPF_F_MMAPABLE`: user space maps the table into its memory.
+pub const MMAPABLE: u32 = 1 << 10;
+
+/// What a map must look like; `entries` is the default, overridden at load
+/// where the configuration decides.
+#[derive(Clone, Copy, Debug)]
+pub struct MapSpec {
+    pub name: &'static str,
+    pub kind: MapKind,
+    pub key_bytes: u32,
+    pub value_bytes: u32,
+    pub entries: u32,
+    pub flags: u32,
+}
+
+const fn array(name: &'static str, value_bytes: usize, entries: u32) -> MapSpec {
+    MapSpec {
+        name,
+        kind: MapKind::Array,
+        key_bytes: 4,
+        value_bytes: value_bytes as u32,
+        entries,
+        flags: MMAPABLE,
+    }
+}
+
+const fn other(name: &'static str, kind: MapKind, key: u32, value: usize, entries: u32) -> MapSpec {
+    MapSpec {
+        name,
+        kind,
+        key_bytes: key,
+        value_bytes: value as u32,
+        entries,
+        flags: 0,
+    }
+}
+
+/// Every map of the object. `cgn-ebpf/src/maps.rs` declares them from this.
+pub const MAPS: &[MapSpec] = &[
+    SETTINGS,
+    INSIDE_PAGES,
+    OUTSIDE_PAGES,
+    SUBSCRIBERS,
+    EXTERNALS,
+    BLOCKS,
+    SLABS,
+    ROUTES,
+    NEXT_HOPS,
+    EXACT_ROUTES,
+    LINKS,
+    VLANS,
+    COUNTERS,
+    DEVICES,
+    SOCKETS,
+    EVENTS,
+    KERNEL_HOP,
+    CLOCK,
+    PUNTS,
+];
+
+pub const SETTINGS: MapSpec = array("SETTINGS", size_of::<Settings>(), 1);
+pub const INSIDE_PAGES: MapSpec = array("INSIDE_PAGES", size_of::<Page>(), PAGES);
+pub const OUTSIDE_PAGES: MapSpec = array("OUTSIDE_PAGES", size_of::<Page>(), PAGES);
+pub const SUBSCRIBERS: MapSpec = array("SUBSCRIBERS", size_of::<Subscriber>(), 1);
+pub const EXTERNALS: MapSpec = array("EXTERNALS", size_of::<External>(), 1);
+pub const BLOCKS: MapSpec = array("BLOCKS", size_of::<BlockEntry>(), 1);
+pub const SLABS: MapSpec = array("SLABS", size_of::<Line>(), 1);
+pub const ROUTES: MapSpec = array("ROUTES", size_of::<RouteLine>(), 65_536 / ROUTES_PER_LINE);
+pub const NEXT_HOPS: MapSpec = array("NEXT_HOPS", size_of::<NextHopEntry>(), 65_536);
+pub const EXACT_ROUTES: MapSpec = other("EXACT_ROUTES", MapKind::Hash, 4, 4, 65_536);
+pub const LINKS: MapSpec = other("LINKS", MapKind::Hash, 4, size_of::<Link>(), 64);
+pub const VLANS: MapSpec = other("VLANS", MapKind::Hash, 8, size_of::<VlanRole>(), 4096);
+pub const COUNTERS: MapSpec = other(
+    "COUNTERS",
+    MapKind::PerCpuArray,
+    4,
+    size_of::<crate::counters::Counters>(),
+    1,
+);
+/// Each processor's last answer of `bpf_fib_lookup`.
+pub const KERNEL_HOP: MapSpec = other(
+    "KERNEL_HOP",
+    MapKind::PerCpuArray,
+    4,
+    size_of::<NextHopEntry>(),
+    1,
+);
+/// Each processor's last reading of the clock: jiffies, and the coarse
+/// monotonic time in nanoseconds that belongs to them.
+pub const CLOCK: MapSpec = other("CLOCK", MapKind::PerCpuArray, 4, size_of::<[u64; 2]>(), 1);
+/// What was punted lately for want of a route or a neighbour: see [`crate::punts`].
+pub const PUNTS: MapSpec = array("PUNTS", size_of::<super::Punts>(), crate::punts::SLOTS);
+/// Interfaces to redirect to; a value is an ifindex and a program (none).
+pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 8, 64);
+/// AF_XDP sockets by `socket_base + receive queue`.
+pub const SOCKETS: MapSpec = other("SOCKETS", MapKind::XskMap, 4, 4, 2 * QUEUES_PER_DEVICE);
+/// Ring of [`crate::event::Event`] records; `entries` is its size in bytes.
+pub const EVENTS: MapSpec = other("EVENTS", MapKind::RingBuf, 0, 0, 1 << 18);
+
+/// Receive queues of one device that can have a slow-path socket.
+pub const QUEUES_PER_DEVICE: u32 = 64;

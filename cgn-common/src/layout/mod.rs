@@ -1,0 +1,75 @@
+//! THE tables: every map, what its keys and values are, bit by bit.
+//!
+//! | file | what |
+//! |---|---|
+//! | `maps` | every map: name, kind, sizes |
+//! | `directory` | addresses to entries |
+//! | `subscriber` | subscribers and their blocks |
+//! | `block` | external addresses and their blocks |
+//! | `slab`, `slot` | the memory of a block, and of a mapping |
+//! | `next_hop` | routes and next hops |
+//! | `interface` | sides, VLANs |
+//!
+//! User space and XDP share this memory, so each struct has its size and
+//! alignment asserted here, and a test compares this folder with the BTF of the
+//! built object. Change anything, and [`LAYOUT_VERSION`] must change, too.
+//!
+//! Addresses and ports are in host order in every table unless said otherwise.
+
+mod block;
+mod directory;
+mod interface;
+mod maps;
+mod next_hop;
+mod slab;
+mod slot;
+mod subscriber;
+
+pub use block::*;
+pub use directory::*;
+pub use interface::*;
+pub use maps::*;
+pub use next_hop::*;
+pub use slab::*;
+pub use slot::*;
+pub use subscriber::*;
+
+use crate::word::Word;
+
+/// Version of this folder. Pinned tables of another version are not adopted.
+pub const LAYOUT_VERSION: u32 = 2;
+
+/// One element of `SETTINGS`: what user space tells every packet.
+#[repr(C, align(64))]
+pub struct Settings {
+    /// [`LAYOUT_VERSION`] in the low half, a hash of the table sizes in the high half.
+    pub layout: Word,
+    /// Nanoseconds added to the monotonic clock; tests move time with it.
+    pub clock_offset_ns: Word,
+    /// 0; for later settings.
+    pub reserved: [Word; 6],
+}
+
+macro_rules! shape {
+    ($($type:ty: $size:literal, $align:literal;)*) => {
+        $(const _: () = assert!(size_of::<$type>() == $size && align_of::<$type>() == $align);)*
+    };
+}
+
+shape! {
+    Settings: 64, 64;
+    Page: 8, 4;
+    External: 8, 8;
+    Subscriber: 64, 64;
+    BlockEntry: 8, 8;
+    Line: 64, 64;
+    RouteLine: 64, 64;
+    NextHopEntry: 32, 8;
+    Punts: 8, 8;
+    Link: 16, 4;
+    VlanKey: 8, 4;
+    VlanRole: 8, 4;
+}
+
+const _: () = assert!(core::mem::offset_of!(Subscriber, secret) == 8);
+const _: () = assert!(core::mem::offset_of!(Subscriber, blocks) == 16);

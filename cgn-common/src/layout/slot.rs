@@ -1,0 +1,216 @@
+//! Slots: the 16 bytes that hold one mapping.
+
+/// State of a slot, the lowest 4 bits of its state and flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SlotState {
+    Free = 0,
+    /// Claimed, not yet known to be the only mapping of its inside port.
+    Tentative = 1,
+    /// The mapping ended; the port may not be used again yet (RFC 6888 REQ-8).
+    Held = 2,
+    /// Mapping of UDP or ICMP.
+    Open = 3,
+    /// TCP, RFC 7857 section 2: a SYN from inside, no answer yet.
+    TcpInit = 4,
+    TcpEstablished = 5,
+    /// FIN seen from inside.
+    TcpInsideFin = 6,
+    /// FIN seen from outside.
+    TcpOutsideFin = 7,
+    /// FIN seen from both.
+    TcpClosing = 8,
+    /// After RST, or mid-stream packets without a SYN.
+    TcpTransitory = 9,
+}
+
+impl SlotState {
+    /// From the lowest 4 bits of `bits`; unknown values are free.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        match bits & 0xf {
+            1 => Self::Tentative,
+            2 => Self::Held,
+            3 => Self::Open,
+            4 => Self::TcpInit,
+            5 => Self::TcpEstablished,
+            6 => Self::TcpInsideFin,
+            7 => Self::TcpOutsideFin,
+            8 => Self::TcpClosing,
+            9 => Self::TcpTransitory,
+            _ => Self::Free,
+        }
+    }
+    /// States from here on are mappings that translate packets.
+    pub const FIRST_LIVE: u64 = Self::Open as u64;
+    /// Name in `cgn show mappings`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Tentative => "tentative",
+            Self::Held => "held",
+            Self::Open => "open",
+            Self::TcpInit => "init",
+            Self::TcpEstablished => "established",
+            Self::TcpInsideFin => "inside_fin",
+            Self::TcpOutsideFin => "outside_fin",
+            Self::TcpClosing => "closing",
+            Self::TcpTransitory => "transitory",
+        }
+    }
+}
+
+/// First word of a slot: bits 0-31 last seen (ticks), 32-35 [`SlotState`],
+/// 36-47 flags, 48-63 inside port. Zero is a free slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotKey(pub u64);
+
+impl SlotKey {
+    /// More than one remote endpoint uses this TCP mapping, so the state of
+    /// the first session says nothing about the others.
+    pub const SHARED: u64 = 1 << 36;
+    const STATE: u64 = 0xf << 32;
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(inside_port: u16, state: SlotState, tick: u32) -> Self {
+        Self((inside_port as u64) << 48 | (state as u64) << 32 | tick as u64)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn inside_port(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+    /// Number of the [`SlotState`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn state(self) -> u64 {
+        (self.0 >> 32) & 0xf
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        self.state() >= SlotState::FIRST_LIVE
+    }
+    /// 1 if this is the live mapping of `inside_port`, else 0; without a branch.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_live_mapping_of(self, inside_port: u16) -> u64 {
+        let live = (self.state() + (0x10 - SlotState::FIRST_LIVE)) >> 4;
+        self.is_of(inside_port) & live
+    }
+    /// 1 if this is the mapping of `inside_port`, tentative or live, else 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_claim_to(self, inside_port: u16) -> u64 {
+        const HELD: u64 = SlotState::Held as u64;
+        let is_claim = self.state() != SlotState::Free as u64 && self.state() != HELD;
+        self.is_of(inside_port) & is_claim as u64
+    }
+    /// 1 if the inside port is this one, else 0.
+    #[inline(always)]
+    const fn is_of(self, inside_port: u16) -> u64 {
+        let differs = (self.0 >> 48) ^ inside_port as u64;
+        differs.wrapping_sub(1) >> 63
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_free(self) -> bool {
+        self.0 == 0
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_seen(self) -> u32 {
+        self.0 as u32
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_shared(self) -> bool {
+        self.0 & Self::SHARED != 0
+    }
+    /// A tentative claim that another processor removed, until its owner (or
+    /// the sweep, like any slot in hold) frees it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn removed(self) -> Self {
+        self.with(SlotState::Held as u64, self.last_seen())
+    }
+    /// The same mapping with another state (as a number) and last-seen tick.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, state: u64, tick: u32) -> Self {
+        Self(self.0 & !(Self::STATE | 0xffff_ffff) | state << 32 | tick as u64)
+    }
+}
+
+/// Second word of a slot: bits 0-31 remote address, 32-47 remote port of the
+/// first session. Bits 48-63 are the bucket's: in the first slot the number of
+/// mappings that wanted this bucket, or one before it, and were placed further
+/// on; in the others a [`Detour`].
+pub mod peer {
+    /// Remote endpoint part.
+    pub const REMOTE: u64 = 0xffff_ffff_ffff;
+    /// One mapping more that was placed further on.
+    pub const ONE_OVERFLOW: u64 = 1 << 48;
+
+    /// Remote endpoint as a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn remote(address: u32, port: u16) -> u64 {
+        address as u64 | (port as u64) << 32
+    }
+    /// Mappings that wanted this bucket and were placed further on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn overflow(word: u64) -> u64 {
+        word >> 48
+    }
+}
+
+/// Where a mapping stands that wanted this bucket: bits 0-9 slot of the block,
+/// 10-15 tag of the mapping's hash, all inverted, so that 0 is none. Only a
+/// hint that saves the walk: it may be missing, or lead to another mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detour(pub u16);
+
+impl Detour {
+    pub const NONE: Self = Self(0);
+    const SLOT_BITS: u32 = 10;
+    const SHIFT: u32 = 48;
+
+    /// To slot number `slot`; of `tag` only 6 bits count.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(tag: u32, slot: u32) -> Self {
+        Self(!((tag << Self::SLOT_BITS | slot) as u16))
+    }
+    /// From the second word of a slot that is not the first of its bucket.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(peer_word: u64) -> Self {
+        Self((peer_word >> Self::SHIFT) as u16)
+    }
+    /// The second word of a slot with this detour in place of its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn put_into(self, peer_word: u64) -> u64 {
+        peer_word & peer::REMOTE | (self.0 as u64) << Self::SHIFT
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        self.0 != 0
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn tag(self) -> u32 {
+        (!self.0) as u32 >> Self::SLOT_BITS
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        (!self.0) as u32 & ((1 << Self::SLOT_BITS) - 1)
+    }
+}
+const _: () = assert!(crate::limits::MAX_BLOCK_PORTS <= 1 << Detour::SLOT_BITS);
