@@ -71,6 +71,8 @@ impl SlotKey {
     /// the first session says nothing about the others.
     pub const SHARED: u64 = 1 << 36;
     const STATE: u64 = 0xf << 32;
+    /// The states that are live, by number.
+    const LIVE: u64 = 0xffff << SlotState::FIRST_LIVE & 0xffff;
 
     #[inline(always)]
     #[must_use]
@@ -97,16 +99,14 @@ impl SlotKey {
     #[inline(always)]
     #[must_use]
     pub const fn is_live_mapping_of(self, inside_port: u16) -> u64 {
-        let live = (self.state() + (0x10 - SlotState::FIRST_LIVE)) >> 4;
-        self.is_of(inside_port) & live
+        self.is_of(inside_port) & Self::LIVE >> self.state() & 1
     }
     /// 1 if this is the mapping of `inside_port`, tentative or live, else 0.
     #[inline(always)]
     #[must_use]
     pub const fn is_claim_to(self, inside_port: u16) -> u64 {
-        const HELD: u64 = SlotState::Held as u64;
-        let is_claim = self.state() != SlotState::Free as u64 && self.state() != HELD;
-        self.is_of(inside_port) & is_claim as u64
+        const CLAIM: u64 = SlotKey::LIVE | 1 << SlotState::Tentative as u64;
+        self.is_of(inside_port) & CLAIM >> self.state() & 1
     }
     /// 1 if the inside port is this one, else 0.
     #[inline(always)]

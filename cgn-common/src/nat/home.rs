@@ -109,10 +109,13 @@ impl<'t> Home<'t> {
         // Read before the bucket is looked at, though a claim will write it: so
         // both lines are on their way at the same time.
         let room = head.has_room(flow.protocol, self.head.block_shift());
-        if room && self.is_alone_here(flow, NO_SLOT) {
-            if let Some(at) = free_slot(self.line, self.place.slot()) {
-                return self.vacant(self.bucket * SLOTS_PER_BUCKET + at);
-            }
+        // With a rival's claim in this bucket there is no hurry: of three who
+        // all gave up for each other, none would win in time.
+        if room
+            && self.is_alone_here(flow, NO_SLOT)
+            && let Some(at) = free_slot(self.line, self.place.slot())
+        {
+            return self.vacant(self.bucket * SLOTS_PER_BUCKET + at);
         }
         let found = self.walk(tables, flow, NO_SLOT, room);
         if found.is_live() || found.is_tentative() {
@@ -126,7 +129,12 @@ impl<'t> Home<'t> {
 
     #[inline(always)]
     const fn vacant(&self, slot: u32) -> Vacancy {
-        Vacancy::Slot(Candidate::new(self.block.slab_line(), slot, true))
+        Vacancy::Slot(Candidate::new(
+            self.block.slab_line(),
+            slot,
+            self.bucket,
+            true,
+        ))
     }
 
     /// Step 3: whether the claim `own` is the only one. If
@@ -147,7 +155,7 @@ impl<'t> Home<'t> {
     }
 
     /// True if this bucket alone tells that no slot but `own` has a claim to
-    /// the inside port: nothing ever went past the bucket.
+    /// the inside port: nothing that stands elsewhere went past it.
     #[inline(always)]
     fn is_alone_here(&self, flow: Flow, own: u32) -> bool {
         let mut claims = peer::overflow(self.line.peer_at(0).load());
@@ -210,15 +218,15 @@ pub enum Vacancy {
     Unclear,
 }
 
-/// What [`claim`] did, as one scalar: bits 0-48 a [`Candidate`], 49 it is
-/// claimed, 50 and known to be alone, 51 the only block is full.
+/// What [`claim`] did, as one scalar: bits 0-49 a [`Candidate`], 50 it is
+/// claimed, 51 and known to be alone, 52 the only block is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claimed(pub u64);
 
 impl Claimed {
-    const CLAIMED: u64 = 1 << 49;
-    const ALONE: u64 = 1 << 50;
-    const FULL: Self = Self(1 << 51);
+    const CLAIMED: u64 = 1 << Candidate::BITS;
+    const ALONE: u64 = Self::CLAIMED << 1;
+    const FULL: Self = Self(Self::CLAIMED << 2);
     const UNCLEAR: Self = Self(0);
 
     /// The claim, to be settled.

@@ -23,9 +23,7 @@ use super::place::Place;
 use super::search::{Candidate, Outcome};
 use super::walk::Spill;
 use crate::event::Event;
-use crate::layout::{
-    Detour, Line, SlotKey, SlotState, SubscriberHead, Used, bucket_line, buckets, header,
-};
+use crate::layout::{Detour, Line, SlotKey, SlotState, Used, bucket_line, buckets, header};
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
 use crate::verdict::{Protocol, Reason};
@@ -199,19 +197,25 @@ pub struct Standing<'t> {
 impl<'t> Standing<'t> {
     #[inline(always)]
     fn new<T: Tables + ?Sized>(tables: &'t T, flow: Flow, candidate: Candidate) -> Option<Self> {
-        let subscriber = tables.subscriber(flow.subscriber)?;
-        let shift = SubscriberHead(subscriber.head.load()).block_shift();
-        let place = Place::new(subscriber.secret.load(), flow.protocol, flow.inside_port);
-        let first = bucket_line(candidate.slab_line(), flow.protocol, shift);
+        let head = tables.line(candidate.slab_line())?;
+        let shift = (head.0[header::BLOCK].load() >> 16) as u32 & 0xff;
         let bucket = candidate.slot() / SLOTS_PER_BUCKET;
+        let (home, tag) = if candidate.is_at_home() {
+            (bucket, 0) // no detour, so no tag
+        } else {
+            let subscriber = tables.subscriber(flow.subscriber)?;
+            let place = Place::new(subscriber.secret.load(), flow.protocol, flow.inside_port);
+            (place.bucket(shift), place.tag())
+        };
+        let first = bucket_line(candidate.slab_line(), flow.protocol, shift);
         Some(Self {
             flow,
             candidate,
             shift,
-            home: place.bucket(shift),
+            home,
             bucket,
-            tag: place.tag(),
-            head: tables.line(candidate.slab_line())?,
+            tag,
+            head,
             line: tables.line(first + bucket)?,
         })
     }

@@ -14,16 +14,31 @@ use crate::verdict::Reason;
 const MAX_BLOCKS: u32 = MAX_BLOCKS_PER_SUBSCRIBER as u32;
 
 /// A free slot in a block of the subscriber: bits 0-31 slab line, 32-47 slot,
-/// 48 it is in the subscriber's newest block.
+/// 48 it is in the subscriber's newest block, 49 in the flow's home bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate(pub u64);
 
 impl Candidate {
     const NEWEST: u64 = 1 << 48;
+    const AT_HOME: u64 = 1 << 49;
+    /// Bits that a candidate has.
+    pub const BITS: u32 = 50;
 
     #[inline(always)]
-    pub(super) const fn new(slab_line: u32, slot: u32, newest: bool) -> Self {
-        Self(slab_line as u64 | (slot as u64) << 32 | (newest as u64) << 48)
+    pub(super) const fn new(slab_line: u32, slot: u32, home: u32, newest: bool) -> Self {
+        let at_home = slot / SLOTS_PER_BUCKET == home;
+        Self(
+            slab_line as u64
+                | (slot as u64) << 32
+                | (newest as u64 * Self::NEWEST)
+                | (at_home as u64 * Self::AT_HOME),
+        )
+    }
+    /// True if nothing was passed to get there.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_at_home(self) -> bool {
+        self.0 & Self::AT_HOME != 0
     }
     #[inline(always)]
     #[must_use]
@@ -136,7 +151,7 @@ pub fn search<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Searched {
             return Searched::RACE;
         }
         if want_free && let Some(slot) = found.free() {
-            candidate = Candidate::new(block.slab_line(), slot, at + 1 == count).0;
+            candidate = scope.candidate(block, slot, at + 1 == count).0;
         }
         at = if at + 1 >= count { 0 } else { at + 1 };
     }
@@ -184,7 +199,7 @@ pub fn is_alone<T: Tables + ?Sized>(tables: &T, flow: Flow, own: Candidate) -> b
             return false;
         }
         if found.is_tentative() {
-            let other = Candidate::new(block.slab_line(), found.slot(), false);
+            let other = scope.candidate(block, found.slot(), false);
             if other.order() < own.order() || !scope.remove(other) {
                 return false;
             }
@@ -236,6 +251,12 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
             skip,
             want_free,
         })
+    }
+
+    #[inline(always)]
+    fn candidate(&self, block: OwnedBlock, slot: u32, newest: bool) -> Candidate {
+        let home = self.place.bucket(self.head.block_shift());
+        Candidate::new(block.slab_line(), slot, home, newest)
     }
 
     /// A full block is seen from its counter.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 
 use cgn_common::layout::SlotState as S;
+use cgn_common::limits::STAMP_TICKS;
 use cgn_common::verdict::Protocol;
 use cgn_tests::packets::flag;
 use cgn_user::dataplane::sweep::{Swept, Timers};
@@ -38,6 +39,14 @@ struct Entry {
 }
 
 impl Entry {
+    /// Notes a packet: at once if it changed something, else if the last stamp is old.
+    fn stamp(&mut self, before: (S, bool), now: u32) {
+        let changed = before != (self.state, self.shared);
+        if changed || now.wrapping_sub(self.last_seen) >= STAMP_TICKS {
+            self.last_seen = now;
+        }
+    }
+
     fn is_live(&self) -> bool {
         self.state != S::Held
     }
@@ -141,8 +150,9 @@ impl Reference {
         let Some(entry) = self.live(inside, protocol) else {
             return;
         };
-        entry.last_seen = now;
+        let before = (entry.state, entry.shared);
         if protocol != Protocol::Tcp {
+            entry.stamp(before, now);
             return;
         }
         if entry.remote == by.remote {
@@ -156,6 +166,7 @@ impl Reference {
                 entry.shared = true;
             }
         }
+        entry.stamp(before, now);
     }
 
     /// From outside only TCP of a known session refreshes.
@@ -165,10 +176,11 @@ impl Reference {
         };
         let first = entry.remote == by.remote;
         if protocol == Protocol::Tcp && (first || entry.shared) {
-            entry.last_seen = now;
+            let before = (entry.state, entry.shared);
             if first {
                 entry.state = after(entry.state, false, by.flags);
             }
+            entry.stamp(before, now);
         }
     }
 
@@ -178,7 +190,7 @@ impl Reference {
         self.entries.retain(|(protocol, _), entry| {
             let idle = now.wrapping_sub(entry.last_seen);
             if entry.is_live() {
-                if idle < entry.timeout(Protocol::ALL[*protocol]) {
+                if idle < entry.timeout(Protocol::ALL[*protocol]) + STAMP_TICKS {
                     swept.live[*protocol] += 1;
                 } else {
                     entry.state = S::Held;
@@ -188,7 +200,7 @@ impl Reference {
                 }
                 return true;
             }
-            let over = idle >= TIMERS.hold;
+            let over = idle > TIMERS.hold;
             swept.freed += u32::from(over);
             swept.held += u32::from(!over);
             !over
