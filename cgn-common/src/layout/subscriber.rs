@@ -29,6 +29,8 @@ impl SubscriberHead {
     pub const VALID: u64 = 1 << 32;
     /// No further block can be had at the moment: refuse in the fast path.
     pub const REFUSED: u64 = 1 << 33;
+    /// Counts the changes of the blocks, modulo 64: see [`Self::next_generation`].
+    const GENERATION: u64 = 0x3f << 34;
 
     #[inline(always)]
     #[must_use]
@@ -40,6 +42,14 @@ impl SubscriberHead {
                 | (block_shift as u64) << 48
                 | (pool as u64) << 56,
         )
+    }
+    /// The flags of a head that follows this one after a block was given or
+    /// taken: one that reads the same head before and after a look at all
+    /// blocks has seen them all, though blocks move up when one is taken.
+    #[must_use]
+    pub const fn next_generation(self) -> u64 {
+        const ONE: u64 = 1 << SubscriberHead::GENERATION.trailing_zeros();
+        (self.0 + ONE) & Self::GENERATION
     }
     #[inline(always)]
     #[must_use]

@@ -184,7 +184,8 @@ pub fn is_alone<T: Tables + ?Sized>(tables: &T, flow: Flow, own: Candidate) -> b
     // Two turns more than blocks: room for two removals.
     for _ in 0..MAX_BLOCKS + 2 {
         if at >= scope.head.block_count() {
-            return true;
+            // Else a block may have moved from an index not yet seen to one that was.
+            return scope.subscriber.head.load() == scope.head.0;
         }
         let Some(block) = scope.block(at) else {
             return false;

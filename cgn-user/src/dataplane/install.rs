@@ -117,7 +117,7 @@ pub fn give(
             (count + 1) as u8,
             shape.block_shift as u8,
             grant.pool as u8,
-            flags,
+            flags | head.next_generation(),
         )
         .0,
     );
@@ -164,7 +164,7 @@ pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
                     (count - 1) as u8,
                     shape.block_shift as u8,
                     grant.pool as u8,
-                    SubscriberHead::VALID,
+                    SubscriberHead::VALID | head.next_generation(),
                 )
                 .0,
             );

@@ -9,7 +9,7 @@ use cgn_common::event::Event;
 use cgn_common::layout::{
     BlockEntry, External, Line, NextHopEntry, Page, Side, Subscriber, VlanKey,
 };
-use cgn_common::nat::{open, search};
+use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
 use cgn_tests::harness::world::{FixedRoutes, INGRESS, World};
 use cgn_tests::packets::mutate::Dice;
@@ -19,6 +19,8 @@ use cgn_user::dataplane::tables::UserTables;
 pub struct Hesitant<'a> {
     pub tables: UserTables<'a, FixedRoutes>,
     dice: RefCell<Dice>,
+    /// Done once, after the next walk.
+    pub meanwhile: RefCell<Option<Box<dyn FnOnce() + 'a>>>,
 }
 
 impl<'a> Hesitant<'a> {
@@ -28,6 +30,7 @@ impl<'a> Hesitant<'a> {
         Self {
             tables,
             dice: RefCell::new(Dice::new(seed as u64 + 1)),
+            meanwhile: RefCell::new(None),
         }
     }
 
@@ -39,18 +42,25 @@ impl<'a> Hesitant<'a> {
 }
 
 impl Tables for Hesitant<'_> {
+    fn walk(&self, request: walk::Request) -> walk::Found {
+        let found = walk::walk(self, request);
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile();
+        }
+        found
+    }
     fn search(&self, flow: open::Flow) -> search::Searched {
-        let searched = search::search(&self.tables, flow);
+        let searched = search::search(self, flow);
         self.hesitate();
         searched
     }
     fn claim(&self, flow: open::Flow, candidate: search::Candidate) -> bool {
-        let claimed = open::claim(&self.tables, flow, candidate);
+        let claimed = open::claim(self, flow, candidate);
         self.hesitate();
         claimed
     }
     fn is_alone(&self, flow: open::Flow, own: search::Candidate) -> bool {
-        let alone = search::is_alone(&self.tables, flow, own);
+        let alone = search::is_alone(self, flow, own);
         self.hesitate();
         alone
     }

@@ -4,4 +4,5 @@
 mod hesitant;
 mod interleavings;
 mod kernel;
+mod moved;
 mod threads;
