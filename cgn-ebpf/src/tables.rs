@@ -246,8 +246,7 @@ impl Tables for XdpTables {
 
     #[inline(always)]
     fn claim_at_home(&self, flow: open::Flow) -> home::Claimed {
-        let tick = u64::from(flow.tick);
-        home::Claimed(cgn_claim_at_home(flow.pack(), flow.remote, tick))
+        home::Claimed(cgn_claim_at_home(flow.pack(), u64::from(flow.tick)))
     }
 
     #[inline(always)]
@@ -269,13 +268,13 @@ impl Tables for XdpTables {
 
     #[inline(always)]
     fn claim(&self, flow: open::Flow, candidate: search::Candidate) -> bool {
-        cgn_claim(flow.pack(), flow.remote, u64::from(flow.tick), candidate.0) != 0
+        cgn_claim(flow.pack(), u64::from(flow.tick), candidate.0) != 0
     }
 
     #[inline(always)]
     fn settle(&self, flow: open::Flow, own: search::Candidate, alone: bool) -> open::Settled {
-        let tick = u64::from(flow.tick);
-        open::Settled(cgn_settle(flow.pack(), tick, own.0, u64::from(alone)))
+        let tick = u64::from(flow.tick) | u64::from(alone) << 32;
+        open::Settled(cgn_settle(flow.pack(), flow.remote, tick, own.0))
     }
 }
 
@@ -296,8 +295,8 @@ extern "C" fn cgn_spill(a: u64, b: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn cgn_claim_at_home(flow: u64, remote: u64, tick: u64) -> u64 {
-    let flow = open::Flow::unpack(flow, remote, tick as u32);
+extern "C" fn cgn_claim_at_home(flow: u64, tick: u64) -> u64 {
+    let flow = open::Flow::unpack(flow, 0, tick as u32);
     home::claim(&DETACHED, flow).0
 }
 
@@ -330,16 +329,19 @@ extern "C" fn cgn_renew(flow: u64, remote: u64, tick: u64, found: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn cgn_claim(flow: u64, remote: u64, tick: u64, candidate: u64) -> u64 {
-    let flow = open::Flow::unpack(flow, remote, tick as u32);
+extern "C" fn cgn_claim(flow: u64, tick: u64, candidate: u64) -> u64 {
+    let flow = open::Flow::unpack(flow, 0, tick as u32);
     u64::from(open::claim(&DETACHED, flow, search::Candidate(candidate)))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn cgn_settle(flow: u64, tick: u64, own: u64, alone: u64) -> u64 {
-    let flow = open::Flow::unpack(flow, 0, tick as u32);
-    open::settle(&DETACHED, flow, search::Candidate(own), alone != 0).0
+extern "C" fn cgn_settle(flow: u64, remote: u64, tick: u64, own: u64) -> u64 {
+    let (flow, alone) = (
+        open::Flow::unpack(flow, remote, tick as u32),
+        tick >> 32 != 0,
+    );
+    open::settle(&DETACHED, flow, search::Candidate(own), alone).0
 }
 
 const DETACHED: XdpTables = XdpTables {

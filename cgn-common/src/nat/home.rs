@@ -12,7 +12,7 @@ use super::lookup::Slot;
 use super::open::{Flow, Standing};
 use super::place::Place;
 use super::search::Candidate;
-use super::walk::{Found, NO_SLOT, Request};
+use super::walk::{NO_SLOT, Request};
 use crate::layout::{
     Detour, Line, OwnedBlock, SlotKey, Subscriber, SubscriberHead, bucket_line, buckets, peer,
 };
@@ -117,7 +117,7 @@ impl<'t> Home<'t> {
         {
             return self.vacant(self.bucket * SLOTS_PER_BUCKET + at);
         }
-        let found = self.walk(tables, flow, NO_SLOT, room);
+        let found = tables.walk(self.request(flow, NO_SLOT, room));
         if found.is_live() || found.is_tentative() {
             return Vacancy::Unclear;
         }
@@ -150,7 +150,12 @@ impl<'t> Home<'t> {
         if self.is_alone_here(flow, own.slot()) {
             return true;
         }
-        let found = self.walk(tables, flow, own.slot(), false);
+        // From any slot of each bucket on: less to keep on the stack than the place's own.
+        let request = Request {
+            first_slot: 0,
+            ..self.request(flow, own.slot(), false)
+        };
+        let found = tables.walk(request);
         !found.is_live() && !found.is_tentative()
     }
 
@@ -168,14 +173,8 @@ impl<'t> Home<'t> {
     }
 
     #[inline(always)]
-    fn walk<T: Tables + ?Sized>(
-        &self,
-        tables: &T,
-        flow: Flow,
-        skip: u32,
-        want_free: bool,
-    ) -> Found {
-        tables.walk(Request {
+    const fn request(&self, flow: Flow, skip: u32, want_free: bool) -> Request {
+        Request {
             first_line: self.first_line,
             mask: buckets(self.head.block_shift()) - 1,
             start: self.bucket,
@@ -183,7 +182,7 @@ impl<'t> Home<'t> {
             inside_port: flow.inside_port,
             skip,
             want_free,
-        })
+        }
     }
 
     #[inline(always)]

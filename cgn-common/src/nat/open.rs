@@ -237,7 +237,6 @@ impl<'t> Standing<'t> {
             used.add(one.wrapping_neg());
             return false;
         }
-        set_remote(self.peer(), self.flow.remote);
         true
     }
 
@@ -247,6 +246,9 @@ impl<'t> Standing<'t> {
     pub fn settle<T: Tables + ?Sized>(&self, tables: &T, alone: bool) -> Settled {
         let claim = self.tentative();
         let live = claim.with(self.flow.state as u64, self.flow.tick);
+        if alone {
+            set_remote(self.peer(), self.flow.remote);
+        }
         if alone && self.word().replace(claim.0, live.0) {
             tables.count(|c| c.created(self.flow.protocol));
             self.note_detour(tables);
