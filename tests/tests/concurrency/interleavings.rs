@@ -169,6 +169,12 @@ impl<'a> Scene<'a> {
         for slab in [8, 9] {
             install::withdraw(self.memory(), &self.world.geometry, &grant(slab));
         }
+        // Else the count of the changes so far would make every state a new one.
+        let subscriber = self.memory().subscribers.get(self.index).expect("known");
+        let head = SubscriberHead(subscriber.head.load());
+        let (shift, pool) = (head.block_shift() as u8, head.pool());
+        let fresh = SubscriberHead::new(0, 0, shift, pool, SubscriberHead::VALID);
+        subscriber.head.store(fresh.0);
         self.give(9);
         if self.event == Event::HoldEnds {
             self.hold_home_slots();
