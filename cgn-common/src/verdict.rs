@@ -132,9 +132,9 @@ impl Reason {
     #[must_use]
     pub const fn effect(self) -> Effect {
         match self as u8 {
-            0..=31 => Effect::Drop,
             32..=47 => Effect::Punt,
-            _ => Effect::Pass,
+            48..=63 => Effect::Pass,
+            _ => Effect::Drop,
         }
     }
 
