@@ -109,7 +109,7 @@ reasons! {
     21 BadSource Drop "bad_source" "the source address cannot be a host's (multicast, broadcast, loopback, link-local, zero or our own pool's)";
     22 LogUnavailable Drop "log_unavailable" "the mapping log could not be written, so the new block was not used";
     23 NeighbourUnresolved Drop "neighbour_unresolved" "the next hop did not answer in time, or too many packets were sent to it meanwhile";
-    24 PuntUndelivered Drop "punt_undelivered" "no slow-path socket on this receive queue took the packet";
+    24 PuntUndelivered Drop "punt_undelivered" "no slow-path socket on this receive queue took the packet: none is there, or its ring was full";
     25 Internal Drop "internal" "a table named an entry that does not exist; please report it";
     26 Martian Drop "martian" "to an address that no router forwards to: 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 240.0.0.0/4 (RFC 1122, RFC 3927)";
     27 RouteUnresolved Drop "route_unresolved" "the route could not be looked up in the slow path, or too many packets asked for it";

@@ -117,7 +117,15 @@ impl Engine {
             self.housekeeping = Instant::now();
             self.keeper.log_releases();
             self.keeper.advance();
+            self.count_undelivered();
         }
+    }
+
+    /// Counts punts that found a full ring: XDP took them for delivered.
+    fn count_undelivered(&mut self) {
+        let sockets = self.ports.iter_mut().flat_map(|port| &mut port.sockets);
+        let count: u64 = sockets.map(QueueSocket::newly_undelivered).sum();
+        self.state.stats().slow_path.reasons[Reason::PuntUndelivered as usize] += count;
     }
 
     /// Waits for packets or requests.

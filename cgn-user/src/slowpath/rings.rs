@@ -13,6 +13,20 @@ const FRAMES: u32 = 2048;
 /// Bytes of a frame: head room (256), packet, tail.
 const FRAME_BYTES: u32 = 4096;
 
+/// The kernel's counters of a socket, `struct xdp_statistics` of `linux/if_xdp.h`.
+#[derive(Default)]
+#[repr(C)]
+struct XdpStatistics {
+    /// No frame was free.
+    rx_dropped: u64,
+    rx_invalid_descs: u64,
+    tx_invalid_descs: u64,
+    /// A frame was free, but the receive ring was full.
+    rx_ring_full: u64,
+    rx_fill_ring_empty_descs: u64,
+    tx_ring_empty_descs: u64,
+}
+
 /// A socket that could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open an AF_XDP socket on interface {ifindex}, queue {queue}: {step}")]
@@ -102,6 +116,8 @@ pub struct QueueSocket {
     /// Frames to be given back to the kernel for receiving.
     refill: Vec<u64>,
     queued: bool,
+    /// Packets that the kernel could not deliver, as last read.
+    undelivered: u64,
 }
 
 impl QueueSocket {
@@ -157,6 +173,7 @@ impl QueueSocket {
             free: (FRAMES..2 * FRAMES).map(frame).collect(),
             refill: (0..FRAMES).map(frame).collect(),
             queued: false,
+            undelivered: 0,
         };
         socket.flush();
         Ok(socket)
@@ -215,6 +232,31 @@ impl QueueSocket {
             self.free.push(address);
         }
         queued
+    }
+
+    /// Packets that the kernel dropped since the last call because the receive
+    /// ring was full or no frame was free for them. XDP does not learn of it.
+    pub fn newly_undelivered(&mut self) -> u64 {
+        let mut statistics = XdpStatistics::default();
+        let mut length = size_of::<XdpStatistics>() as libc::socklen_t;
+        // SAFETY: the structure and its length are valid for the call, and any
+        // bytes are such a structure.
+        let result = unsafe {
+            libc::getsockopt(
+                self.rx.as_raw_fd(),
+                libc::SOL_XDP,
+                libc::XDP_STATISTICS,
+                (&raw mut statistics).cast(),
+                &raw mut length,
+            )
+        };
+        if result != 0 {
+            return 0;
+        }
+        let undelivered = statistics.rx_dropped + statistics.rx_ring_full;
+        let new = undelivered.saturating_sub(self.undelivered);
+        self.undelivered = undelivered;
+        new
     }
 
     /// Sends what is queued, takes back what was sent, refills for receiving.

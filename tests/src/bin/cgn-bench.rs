@@ -115,8 +115,7 @@ fn blocks(args: &Slowpath) -> Result<()> {
             eprintln!("    run {run} of {}, log.sync = {sync}", args.runs);
             figures.push(slowpath::measure(sync)?);
         }
-        figures.sort_by(|a, b| a.blocks_per_second.total_cmp(&b.blocks_per_second));
-        medians.push(figures.swap_remove(figures.len() / 2));
+        medians.push(slowpath::median_of(figures));
     }
     if args.json {
         println!("{:#}", serde_json::json!({ "slowpath": medians }));
@@ -126,7 +125,7 @@ fn blocks(args: &Slowpath) -> Result<()> {
         let met = figures.blocks_per_second >= slowpath::GOAL
             && figures.known_sent == figures.known_answered;
         println!(
-            "log.sync = {:<5} {:>8.0} blocks/s on one core ({} in {:.2} s); known subscriber: {} sent, {} answered; goal {:.0}: {}",
+            "log.sync = {:<5} {:>8.0} blocks/s on one core ({} in {:.2} s); known subscriber, all runs: {} sent, {} answered; goal {:.0}: {}",
             figures.sync,
             figures.blocks_per_second,
             figures.blocks,
@@ -135,6 +134,10 @@ fn blocks(args: &Slowpath) -> Result<()> {
             figures.known_answered,
             slowpath::GOAL,
             if met { "met" } else { "not met" },
+        );
+        println!(
+            "                 lost on the link before the CGN: {}; first packets that found the slow path's ring full: {}",
+            figures.lost_before, figures.punts_undelivered,
         );
     }
     Ok(())
