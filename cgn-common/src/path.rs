@@ -269,6 +269,7 @@ fn external_port<T: Tables>(
         },
         tick,
     };
+    let mut claim = None;
     if let Some(home) = Home::new(tables, subscriber, head, protocol, inside_port) {
         match home.find(tables, inside_port) {
             Some((port, slot)) => {
@@ -276,20 +277,20 @@ fn external_port<T: Tables>(
                     return Ok(port);
                 }
             }
-            None => {
-                let claimed = tables.claim_at_home(flow);
-                if claimed.is_full() {
+            None if head.block_count() == 1 && (home.has_all() || tables.is_clear(flow)) => {
+                let opened = tables.open_at_home(flow);
+                if opened.is_full() {
                     return Err(search::full(head));
                 }
-                if let Some(candidate) = claimed.candidate()
-                    && let Some(port) = tables.settle(flow, candidate, claimed.is_alone()).port()
-                {
+                if let Some(port) = opened.port() {
                     return Ok(port);
                 }
+                claim = opened.claim();
             }
+            None => {}
         }
     }
-    open::open(tables, flow, transport.flags)
+    open::open(tables, flow, transport.flags, claim)
 }
 
 /// The next hop, if it lies on the other side.

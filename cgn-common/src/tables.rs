@@ -77,10 +77,15 @@ pub trait Tables {
     fn spill(&self, request: walk::Spill) {
         walk::spill(self, request);
     }
-    /// See [`home::claim`].
+    /// See [`home::is_clear`].
     #[inline(always)]
-    fn claim_at_home(&self, flow: open::Flow) -> home::Claimed {
-        home::claim(self, flow)
+    fn is_clear(&self, flow: open::Flow) -> bool {
+        home::is_clear(self, flow)
+    }
+    /// See [`home::open`].
+    #[inline(always)]
+    fn open_at_home(&self, flow: open::Flow) -> home::Opened {
+        home::open(self, flow)
     }
     /// See [`search::search`].
     #[inline(always)]

@@ -245,8 +245,17 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
-    fn claim_at_home(&self, flow: open::Flow) -> home::Claimed {
-        home::Claimed(cgn_claim_at_home(flow.pack(), u64::from(flow.tick)))
+    fn is_clear(&self, flow: open::Flow) -> bool {
+        cgn_is_clear(flow.pack()) != 0
+    }
+
+    #[inline(always)]
+    fn open_at_home(&self, flow: open::Flow) -> home::Opened {
+        home::Opened(cgn_open_at_home(
+            flow.pack(),
+            flow.remote,
+            u64::from(flow.tick),
+        ))
     }
 
     #[inline(always)]
@@ -295,9 +304,14 @@ extern "C" fn cgn_spill(a: u64, b: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn cgn_claim_at_home(flow: u64, tick: u64) -> u64 {
-    let flow = open::Flow::unpack(flow, 0, tick as u32);
-    home::claim(&DETACHED, flow).0
+extern "C" fn cgn_is_clear(flow: u64) -> u64 {
+    u64::from(home::is_clear(&DETACHED, open::Flow::unpack(flow, 0, 0)))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_open_at_home(flow: u64, remote: u64, tick: u64) -> u64 {
+    home::open(&DETACHED, open::Flow::unpack(flow, remote, tick as u32)).0
 }
 
 #[unsafe(no_mangle)]

@@ -29,7 +29,24 @@ impl Line {
     #[must_use]
     pub fn has_room(&self, protocol: Protocol, block_shift: u32) -> bool {
         let used = Used(self.0[header::USED].load());
-        !used.closed() && used.of(protocol) < 1 << block_shift
+        used.has_room(protocol, block_shift)
+    }
+    /// Of a slab's header: counts one more port of `protocol` in use. False,
+    /// and nothing counted, if the block has none or is closed.
+    #[inline(always)]
+    #[must_use]
+    pub fn take_port(&self, protocol: Protocol, block_shift: u32) -> bool {
+        let before = Used(self.0[header::USED].add(Used::one(protocol)));
+        let taken = before.has_room(protocol, block_shift);
+        if !taken {
+            self.give_port(protocol);
+        }
+        taken
+    }
+    /// Of a slab's header: one port of `protocol` less in use.
+    #[inline(always)]
+    pub fn give_port(&self, protocol: Protocol) {
+        self.0[header::USED].add(Used::one(protocol).wrapping_neg());
     }
 }
 
@@ -90,6 +107,12 @@ impl Used {
     #[must_use]
     pub const fn of(self, protocol: Protocol) -> u32 {
         (self.0 >> (20 * protocol as u32)) as u32 & 0xf_ffff
+    }
+    /// True if one more port of `protocol` may be taken.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_room(self, protocol: Protocol, block_shift: u32) -> bool {
+        !self.closed() && self.of(protocol) < 1 << block_shift
     }
     #[inline(always)]
     #[must_use]

@@ -9,10 +9,10 @@
 //! that guard against speculative returns.
 
 use super::lookup::Slot;
-use super::open::{Flow, Standing};
+use super::open::{Flow, Settled, Standing};
 use super::place::Place;
 use super::search::Candidate;
-use super::walk::{NO_SLOT, Request};
+use super::walk::{MAX_BUCKETS, NO_SLOT, Request};
 use crate::layout::{
     Detour, Line, OwnedBlock, SlotKey, Subscriber, SubscriberHead, bucket_line, buckets, peer,
 };
@@ -97,187 +97,224 @@ impl<'t> Home<'t> {
         Some((port, Slot { line, at, key }))
     }
 
-    /// Step 1: a free slot for a mapping that is nowhere yet.
+    /// True if nothing that wanted this bucket stands further on.
     #[inline(always)]
-    pub fn vacancy<T: Tables + ?Sized>(&self, tables: &T, flow: Flow) -> Vacancy {
-        if self.head.block_count() != 1 {
-            return Vacancy::Unclear;
-        }
-        let Some(head) = tables.line(self.block.slab_line()) else {
-            return Vacancy::Unclear;
-        };
-        // Read before the bucket is looked at, though a claim will write it: so
-        // both lines are on their way at the same time.
-        let room = head.has_room(flow.protocol, self.head.block_shift());
-        // With a rival's claim in this bucket there is no hurry: of three who
-        // all gave up for each other, none would win in time.
-        if room
-            && self.is_alone_here(flow, NO_SLOT)
-            && let Some(at) = free_slot(self.line, self.place.slot())
-        {
-            return self.vacant(self.bucket * SLOTS_PER_BUCKET + at);
-        }
-        let found = tables.walk(self.request(flow, NO_SLOT, room));
-        if found.is_live() || found.is_tentative() {
-            return Vacancy::Unclear;
-        }
-        match found.free() {
-            Some(slot) if room => self.vacant(slot),
-            _ => Vacancy::Full,
-        }
+    #[must_use]
+    pub fn has_all(&self) -> bool {
+        self.overflow() == 0
     }
 
+    /// Step 1: whether the mapping stands nowhere, and nobody is about to open it.
     #[inline(always)]
-    const fn vacant(&self, slot: u32) -> Vacancy {
-        Vacancy::Slot(Candidate::new(
+    pub fn is_clear<T: Tables + ?Sized>(&self, tables: &T, inside_port: u16) -> bool {
+        if claims_in(self.line, inside_port) != 0 {
+            return false;
+        }
+        if self.has_all() {
+            return true;
+        }
+        let found = tables.walk(Request {
+            first_line: self.first_line,
+            mask: buckets(self.head.block_shift()) - 1,
+            start: self.bucket,
+            stride: self.place.stride(),
+            first_slot: 0,
+            inside_port,
+            skip: NO_SLOT,
+            want_free: false,
+        });
+        !found.is_live() && !found.is_tentative()
+    }
+
+    /// Step 2: takes a port of the block and claims a slot as tentative, here
+    /// or as near as one is free.
+    #[inline(always)]
+    pub fn claim<T: Tables + ?Sized>(&self, tables: &'t T, flow: Flow) -> Claim<'t> {
+        let shift = self.head.block_shift();
+        let Some(head) = tables.line(self.block.slab_line()) else {
+            return Claim::Lost;
+        };
+        if !head.has_room(flow.protocol, shift) {
+            return Claim::Full;
+        }
+        if !head.take_port(flow.protocol, shift) {
+            return Claim::Lost;
+        }
+        let mut standing = Standing {
+            flow,
+            candidate: Candidate::NONE,
+            shift,
+            home: self.bucket,
+            bucket: self.bucket,
+            tag: self.place.tag(),
+            stride: self.place.stride(),
+            head,
+            line: self.line,
+        };
+        let free = self.nearest_free(tables, &mut standing);
+        let bucket = standing.bucket;
+        standing.candidate = Candidate::new(
             self.block.slab_line(),
-            slot,
+            bucket * SLOTS_PER_BUCKET + free.unwrap_or_default(),
             self.bucket,
             true,
-        ))
+        );
+        if free.is_some() && standing.mark() {
+            return Claim::Slot(standing);
+        }
+        standing.give_back(tables);
+        Claim::Lost
     }
 
-    /// Step 3: whether the claim `own` is the only one. If
-    /// not, or not certainly, it is given up, and [`super::open`] decides.
+    /// Goes from bucket to bucket until one has a free slot, and counts the
+    /// mapping in those that it passes.
     #[inline(always)]
-    pub fn is_alone<T: Tables + ?Sized>(&self, tables: &T, flow: Flow, own: Candidate) -> bool {
-        let Some(subscriber) = tables.subscriber(flow.subscriber) else {
+    fn nearest_free<T: Tables + ?Sized>(
+        &self,
+        tables: &'t T,
+        standing: &mut Standing<'t>,
+    ) -> Option<u32> {
+        let mut free = free_slot(standing.line, self.place.slot());
+        for _ in 1..MAX_BUCKETS {
+            let next = self.after(standing.bucket);
+            if free.is_some() || next == self.bucket {
+                break;
+            }
+            let Some(line) = tables.line(self.first_line + next) else {
+                break;
+            };
+            standing.line.peer_at(0).add(peer::ONE_OVERFLOW);
+            (standing.bucket, standing.line) = (next, line);
+            free = free_slot(line, self.place.slot());
+        }
+        free
+    }
+
+    /// Step 3, where one look tells: whether the claim is known to be the only one.
+    #[inline(always)]
+    pub fn is_surely_alone<T: Tables + ?Sized>(&self, tables: &T, claim: &Standing) -> bool {
+        let Some(subscriber) = tables.subscriber(claim.flow.subscriber) else {
             return false;
         };
         if subscriber.head.load() != self.head.0 || subscriber.blocks[0].load() != self.block.0 {
             return false;
         }
-        if self.is_alone_here(flow, own.slot()) {
-            return true;
-        }
-        // From any slot of each bucket on: less to keep on the stack than the place's own.
-        let request = Request {
-            first_slot: 0,
-            ..self.request(flow, own.slot(), false)
-        };
-        let found = tables.walk(request);
-        !found.is_live() && !found.is_tentative()
+        // Its own claim is one, here or further on. If it was removed, `settle` will notice.
+        let away = u64::from(claim.bucket != self.bucket);
+        self.overflow() == away && claims_in(self.line, claim.flow.inside_port) + away == 1
     }
 
-    /// True if this bucket alone tells that no slot but `own` has a claim to
-    /// the inside port: nothing that stands elsewhere went past it.
+    /// The bucket that is tried after this one, see [`Place::stride`].
     #[inline(always)]
-    fn is_alone_here(&self, flow: Flow, own: u32) -> bool {
-        let mut claims = peer::overflow(self.line.peer_at(0).load());
-        for at in 0..SLOTS_PER_BUCKET {
-            let claim = SlotKey(self.line.key_at(at).load()).is_claim_to(flow.inside_port);
-            let is_other = self.bucket * SLOTS_PER_BUCKET + at != own;
-            claims |= claim & is_other as u64;
-        }
-        claims == 0
+    const fn after(&self, bucket: u32) -> u32 {
+        (bucket + self.place.stride()) & (buckets(self.head.block_shift()) - 1)
     }
 
+    /// Mappings that wanted this bucket, or one before it, and stand further on.
     #[inline(always)]
-    const fn request(&self, flow: Flow, skip: u32, want_free: bool) -> Request {
-        Request {
-            first_line: self.first_line,
-            mask: buckets(self.head.block_shift()) - 1,
-            start: self.bucket,
-            first_slot: self.place.slot(),
-            inside_port: flow.inside_port,
-            skip,
-            want_free,
-        }
-    }
-
-    #[inline(always)]
-    fn standing<'h, T: Tables + ?Sized>(
-        &'h self,
-        tables: &'h T,
-        flow: Flow,
-        candidate: Candidate,
-    ) -> Option<Standing<'h>> {
-        let bucket = candidate.slot() / SLOTS_PER_BUCKET;
-        Some(Standing {
-            flow,
-            candidate,
-            shift: self.head.block_shift(),
-            home: self.bucket,
-            bucket,
-            tag: self.place.tag(),
-            head: tables.line(self.block.slab_line())?,
-            line: tables.line(self.first_line + bucket)?,
-        })
+    fn overflow(&self) -> u64 {
+        peer::overflow(self.line.peer_at(0).load())
     }
 }
 
-/// What a look for a free slot found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vacancy {
-    /// This slot is free, and the mapping is nowhere.
-    Slot(Candidate),
-    /// The mapping is nowhere, and the only block is full.
+/// What became of step 2.
+#[derive(Clone, Copy, Debug)]
+pub enum Claim<'t> {
+    /// A slot is claimed.
+    Slot(Standing<'t>),
+    /// The only block is full.
     Full,
-    /// Anything else.
-    Unclear,
+    /// Another was quicker; nothing is claimed.
+    Lost,
 }
 
-/// What [`claim`] did, as one scalar: bits 0-49 a [`Candidate`], 50 it is
-/// claimed, 51 and known to be alone, 52 the only block is full.
+/// What [`open`] did, as one scalar: a [`Settled`], or a [`Candidate`] with bit 63.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claimed(pub u64);
+pub struct Opened(pub u64);
 
-impl Claimed {
-    const CLAIMED: u64 = 1 << Candidate::BITS;
-    const ALONE: u64 = Self::CLAIMED << 1;
-    const FULL: Self = Self(Self::CLAIMED << 2);
+impl Opened {
+    const CLAIM: u64 = 1 << 63;
+    const FULL: Self = Self(1 << 62);
     const UNCLEAR: Self = Self(0);
 
-    /// The claim, to be settled.
     #[inline(always)]
-    #[must_use]
-    pub const fn candidate(self) -> Option<Candidate> {
-        if self.0 & Self::CLAIMED != 0 {
-            Some(Candidate(self.0 & (Self::CLAIMED - 1)))
-        } else {
-            None
-        }
+    const fn claimed(candidate: Candidate) -> Self {
+        Self(candidate.0 | Self::CLAIM)
     }
     #[inline(always)]
-    #[must_use]
-    pub const fn is_alone(self) -> bool {
-        self.0 & Self::ALONE != 0
+    const fn live(settled: Settled) -> Self {
+        Self(settled.0)
     }
+
     /// True if the only block of the subscriber is full.
     #[inline(always)]
     #[must_use]
     pub const fn is_full(self) -> bool {
         self.0 == Self::FULL.0
     }
+    /// A claim of which it is still to be seen whether it is the only one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn claim(self) -> Option<Candidate> {
+        if self.0 & Self::CLAIM != 0 {
+            Some(Candidate(self.0 & !Self::CLAIM))
+        } else {
+            None
+        }
+    }
+    /// External port of the new mapping.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port(self) -> Option<u16> {
+        match self.claim() {
+            Some(_) => None,
+            None => Settled(self.0).port(),
+        }
+    }
 }
 
-/// The first three of the four steps of [`super::open`], for a subscriber with
-/// one block. Nothing is claimed if anything is unclear.
+/// The home of `flow`, if its subscriber has one block.
 #[inline(always)]
-pub fn claim<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Claimed {
-    let Some(subscriber) = tables.subscriber(flow.subscriber) else {
-        return Claimed::UNCLEAR;
-    };
+fn only_home<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Option<Home<'_>> {
+    let subscriber = tables.subscriber(flow.subscriber)?;
     let head = SubscriberHead(subscriber.head.load());
-    let Some(home) = Home::new(tables, subscriber, head, flow.protocol, flow.inside_port) else {
-        return Claimed::UNCLEAR;
-    };
-    let candidate = match home.vacancy(tables, flow) {
-        Vacancy::Slot(candidate) => candidate,
-        Vacancy::Full => return Claimed::FULL,
-        Vacancy::Unclear => return Claimed::UNCLEAR,
-    };
-    let Some(standing) = home.standing(tables, flow, candidate) else {
-        return Claimed::UNCLEAR;
-    };
-    if !standing.claim(tables) {
-        return Claimed::UNCLEAR;
+    if head.block_count() != 1 {
+        return None;
     }
-    let alone = match home.is_alone(tables, flow, candidate) {
-        true => Claimed::ALONE,
-        false => 0,
+    Home::new(tables, subscriber, head, flow.protocol, flow.inside_port)
+}
+
+/// Step 1, see [`Home::is_clear`].
+#[inline(always)]
+pub fn is_clear<T: Tables + ?Sized>(tables: &T, flow: Flow) -> bool {
+    match only_home(tables, flow) {
+        Some(home) => home.is_clear(tables, flow.inside_port),
+        None => false,
+    }
+}
+
+/// Steps 2 to 4 of [`super::open`] for a subscriber with one block, once it is
+/// clear that the mapping stands nowhere; only step 2 if rivals are about.
+#[inline(always)]
+pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Opened {
+    let Some(home) = only_home(tables, flow) else {
+        return Opened::UNCLEAR;
     };
-    Claimed(Claimed::CLAIMED | alone | candidate.0)
+    match home.claim(tables, flow) {
+        Claim::Slot(claim) => match home.is_surely_alone(tables, &claim) {
+            true if claim.go_live(tables) => Opened::live(claim.settled()),
+            _ => Opened::claimed(claim.candidate),
+        },
+        Claim::Full => Opened::FULL,
+        Claim::Lost => Opened::UNCLEAR,
+    }
+}
+
+/// Slots of the bucket with a claim to the inside port.
+#[inline(always)]
+fn claims_in(line: &Line, inside_port: u16) -> u64 {
+    let claim = |at| SlotKey(line.key_at(at).load()).is_claim_to(inside_port);
+    claim(0) + claim(1) + claim(2) + claim(3)
 }
 
 /// Number of the slot in this bucket with the live mapping of `inside_port`.
@@ -329,4 +366,29 @@ fn free_slot(line: &Line, start: u32) -> Option<u32> {
     let turned = (free | free << SLOTS_PER_BUCKET) >> start & 0xf;
     let nearest = LOWEST >> (2 * turned) & 3;
     Some((start + nearest) % SLOTS_PER_BUCKET)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_opened_is_told_apart_whatever_its_numbers_are() {
+        for (slab_line, slot) in [(1, 0), (1 << 16, 1023), (u32::MAX, 1023), (0x5_5555, 7)] {
+            let candidate = Candidate::new(slab_line, slot, slot / SLOTS_PER_BUCKET, true);
+            let opened = Opened::claimed(candidate);
+            assert_eq!(opened.claim(), Some(candidate));
+            assert_eq!(opened.port(), None, "a claim has no port yet: {opened:?}");
+            assert!(!opened.is_full());
+        }
+        for port in [1024, u16::MAX] {
+            let opened = Opened::live(Settled::live(port));
+            assert_eq!((opened.port(), opened.claim()), (Some(port), None));
+            assert!(!opened.is_full());
+        }
+        for nothing in [Opened::FULL, Opened::UNCLEAR] {
+            assert_eq!((nothing.port(), nothing.claim()), (None, None));
+        }
+        assert!(Opened::FULL.is_full() && !Opened::UNCLEAR.is_full());
+    }
 }

@@ -18,7 +18,7 @@
 //! Nobody waits for anybody: after [`TRIES`] lost races the packet is dropped
 //! as `contended`, and its retry finds the winner's mapping.
 
-use super::lookup::{by_port, refresh_outbound, set_remote};
+use super::lookup::{by_port, refresh_outbound};
 use super::place::Place;
 use super::search::{Candidate, Outcome};
 use super::walk::Spill;
@@ -86,6 +86,11 @@ impl Settled {
     const LIVE: u64 = 1 << 16;
     const LOST: Self = Self(0);
 
+    #[inline(always)]
+    pub(super) const fn live(port: u16) -> Self {
+        Self(Self::LIVE | port as u64)
+    }
+
     /// External port; None if the race was lost.
     #[inline(always)]
     #[must_use]
@@ -99,29 +104,38 @@ impl Settled {
 }
 
 /// External port of `flow`'s mapping, which is found or opened. `flags` are
-/// those of a TCP segment.
+/// those of a TCP segment; `claim` is what was claimed already.
 ///
 /// # Errors
 /// Why there is none: a reason to punt or to drop.
 #[inline(always)]
-pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow, flags: u8) -> Result<u16, Reason> {
+pub fn open<T: Tables + ?Sized>(
+    tables: &T,
+    flow: Flow,
+    flags: u8,
+    mut claim: Option<Candidate>,
+) -> Result<u16, Reason> {
     for _ in 0..TRIES {
-        match tables.search(flow).outcome() {
-            Outcome::Found { port, slab_line } => {
-                // False if it ended a moment ago: search again.
-                if tables.renew(flow, flags, port, slab_line) {
-                    return Ok(port);
-                }
-            }
-            Outcome::Refused(reason) => return Err(reason),
-            Outcome::Race => {}
-            Outcome::Free(candidate) => {
-                if tables.claim(flow, candidate) {
-                    let alone = tables.is_alone(flow, candidate);
-                    if let Some(port) = tables.settle(flow, candidate, alone).port() {
+        if claim.is_none() {
+            match tables.search(flow).outcome() {
+                Outcome::Found { port, slab_line } => {
+                    // False if it ended a moment ago: search again.
+                    if tables.renew(flow, flags, port, slab_line) {
                         return Ok(port);
                     }
                 }
+                Outcome::Refused(reason) => return Err(reason),
+                Outcome::Race => {}
+                Outcome::Free(candidate) if tables.claim(flow, candidate) => {
+                    claim = Some(candidate);
+                }
+                Outcome::Free(_) => {}
+            }
+        }
+        if let Some(candidate) = claim.take() {
+            let alone = tables.is_alone(flow, candidate);
+            if let Some(port) = tables.settle(flow, candidate, alone).port() {
+                return Ok(port);
             }
         }
     }
@@ -177,6 +191,7 @@ pub fn settle<T: Tables + ?Sized>(
 }
 
 /// Where a claim stands.
+#[derive(Clone, Copy, Debug)]
 pub struct Standing<'t> {
     pub(super) flow: Flow,
     pub(super) candidate: Candidate,
@@ -186,8 +201,9 @@ pub struct Standing<'t> {
     pub(super) home: u32,
     /// Bucket that it got.
     pub(super) bucket: u32,
-    /// See [`Place::tag`].
+    /// See [`Place::tag`] and [`Place::stride`].
     pub(super) tag: u32,
+    pub(super) stride: u32,
     /// Header line of the slab.
     pub(super) head: &'t Line,
     /// Line of that bucket.
@@ -200,12 +216,12 @@ impl<'t> Standing<'t> {
         let head = tables.line(candidate.slab_line())?;
         let shift = (head.0[header::BLOCK].load() >> 16) as u32 & 0xff;
         let bucket = candidate.slot() / SLOTS_PER_BUCKET;
-        let (home, tag) = if candidate.is_at_home() {
-            (bucket, 0) // no detour, so no tag
+        let (home, tag, stride) = if candidate.is_at_home() {
+            (bucket, 0, 1) // nothing is passed, and there is no detour
         } else {
             let subscriber = tables.subscriber(flow.subscriber)?;
             let place = Place::new(subscriber.secret.load(), flow.protocol, flow.inside_port);
-            (place.bucket(shift), place.tag())
+            (place.bucket(shift), place.tag(), place.stride())
         };
         let first = bucket_line(candidate.slab_line(), flow.protocol, shift);
         Some(Self {
@@ -215,56 +231,83 @@ impl<'t> Standing<'t> {
             home,
             bucket,
             tag,
+            stride,
             head,
             line: tables.line(first + bucket)?,
         })
     }
 
-    /// Step 2: reserves a port of the block and claims the slot as tentative.
+    /// Step 2: takes a port of the block and claims the slot as tentative.
     /// False, with everything undone, if another was quicker.
     #[inline(always)]
     pub fn claim<T: Tables + ?Sized>(&self, tables: &T) -> bool {
-        let used = &self.head.0[header::USED];
-        let one = Used::one(self.flow.protocol);
-        let before = Used(used.add(one));
-        if before.closed() || before.of(self.flow.protocol) >= 1 << self.shift {
-            used.add(one.wrapping_neg());
+        if !self.head.take_port(self.flow.protocol, self.shift) {
             return false;
         }
         self.spill(tables, true);
-        if !self.word().replace(0, self.tentative().0) {
-            self.spill(tables, false);
-            used.add(one.wrapping_neg());
-            return false;
+        let claimed = self.mark();
+        if !claimed {
+            self.give_back(tables);
         }
-        true
+        claimed
+    }
+
+    /// Claims the slot, if it is free.
+    #[inline(always)]
+    pub(super) fn mark(&self) -> bool {
+        self.word().replace(0, self.tentative().0)
+    }
+
+    /// Gives back what a claim took, but for the slot.
+    #[inline(always)]
+    pub(super) fn give_back<T: Tables + ?Sized>(&self, tables: &T) {
+        self.spill(tables, false);
+        self.head.give_port(self.flow.protocol);
     }
 
     /// Step 4: makes the claim live if it is `alone` and was not removed; else
     /// gives up everything that [`Standing::claim`] took.
     #[inline(always)]
     pub fn settle<T: Tables + ?Sized>(&self, tables: &T, alone: bool) -> Settled {
+        if alone && self.go_live(tables) {
+            return self.settled();
+        }
         let claim = self.tentative();
-        let live = claim.with(self.flow.state as u64, self.flow.tick);
-        if alone {
-            set_remote(self.peer(), self.flow.remote);
-        }
-        if alone && self.word().replace(claim.0, live.0) {
-            tables.count(|c| c.created(self.flow.protocol));
-            self.note_detour(tables);
-            self.watch_fill(tables);
-            let first_port = self.head.0[header::BLOCK].load() as u16;
-            return Settled(Settled::LIVE | (first_port + self.candidate.slot() as u16) as u64);
-        }
         // Whoever empties the slot gives back what the claim took. That is not us
         // if we come so late that the sweep found the claim abandoned.
         if self.word().replace(claim.0, 0) || self.word().replace(claim.removed().0, 0) {
-            self.spill(tables, false);
-            self.head.0[header::USED].add(Used::one(self.flow.protocol).wrapping_neg());
+            self.give_back(tables);
         }
         Settled::LOST
     }
 
+    /// Makes the claim live; false if it was removed.
+    #[inline(always)]
+    pub(super) fn go_live<T: Tables + ?Sized>(&self, tables: &T) -> bool {
+        // Nobody reads it before the mapping is live.
+        self.peer().store_low_48(self.flow.remote);
+        let claim = self.tentative();
+        let live = claim.with(self.flow.state as u64, self.flow.tick);
+        if !self.word().replace(claim.0, live.0) {
+            return false;
+        }
+        tables.count(|c| c.created(self.flow.protocol));
+        self.note_detour(tables);
+        self.watch_fill(tables);
+        true
+    }
+    /// The external port of a claim that is live.
+    #[inline(always)]
+    pub(super) fn settled(&self) -> Settled {
+        let first_port = self.head.0[header::BLOCK].load() as u16;
+        Settled::live(first_port.wrapping_add(self.candidate.slot() as u16))
+    }
+    /// The slot.
+    #[inline(always)]
+    #[must_use]
+    pub const fn candidate(&self) -> Candidate {
+        self.candidate
+    }
     #[inline(always)]
     const fn tentative(&self) -> SlotKey {
         SlotKey::new(self.flow.inside_port, SlotState::Tentative, self.flow.tick)
@@ -291,6 +334,7 @@ impl<'t> Standing<'t> {
                 mask: buckets(self.shift) - 1,
                 home: self.home,
                 bucket: self.bucket,
+                stride: self.stride,
                 placed,
             });
         }

@@ -33,6 +33,15 @@ impl Place {
         self.0 as u32 & (buckets(block_shift) - 1)
     }
 
+    /// Buckets from one that was full to the one that is tried next. Odd, so that
+    /// every bucket has its turn; and each mapping's own: if all went to the
+    /// neighbour, full buckets would grow together, and the last mappings of a
+    /// block would have to go past many of them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn stride(self) -> u32 {
+        (self.0 >> 8) as u32 & 0xff | 1
+    }
     /// Slot in the bucket that is tried first.
     #[inline(always)]
     #[must_use]

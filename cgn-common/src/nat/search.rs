@@ -21,8 +21,8 @@ pub struct Candidate(pub u64);
 impl Candidate {
     const NEWEST: u64 = 1 << 48;
     const AT_HOME: u64 = 1 << 49;
-    /// Bits that a candidate has.
-    pub const BITS: u32 = 50;
+    /// No slot: slabs begin at line 1.
+    pub(super) const NONE: Self = Self(0);
 
     #[inline(always)]
     pub(super) const fn new(slab_line: u32, slot: u32, home: u32, newest: bool) -> Self {
@@ -247,6 +247,7 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
             first_line: bucket_line(block.slab_line(), self.flow.protocol, shift),
             mask: buckets(shift) - 1,
             start: self.place.bucket(shift),
+            stride: self.place.stride(),
             first_slot: self.place.slot(),
             inside_port: self.flow.inside_port,
             skip,

@@ -1,7 +1,7 @@
 //! Walking the buckets of one protocol in one block.
 //!
 //! A mapping stands in the bucket that its hash names (its home) or, where
-//! that was full, further on, wrapping around. Each bucket counts the mappings
+//! that was full, further on, in strides of its own. Each bucket counts the mappings
 //! that wanted it and stand further on: a walk that meets a bucket with count
 //! 0 knows that what it looks for is not there. So look-ups stay short, every
 //! slot of a block can be used, and a freed slot hides nothing.
@@ -11,7 +11,7 @@ use crate::limits::{MAX_BLOCK_PORTS, SLOTS_PER_BUCKET};
 use crate::tables::Tables;
 
 /// Buckets of the largest block.
-const MAX_BUCKETS: u32 = MAX_BLOCK_PORTS / SLOTS_PER_BUCKET;
+pub const MAX_BUCKETS: u32 = MAX_BLOCK_PORTS / SLOTS_PER_BUCKET;
 /// Slot number that no block has: nothing to skip.
 pub const NO_SLOT: u32 = 0xffff;
 
@@ -24,6 +24,8 @@ pub struct Request {
     pub mask: u32,
     /// First bucket to visit.
     pub start: u32,
+    /// See [`super::place::Place::stride`].
+    pub stride: u32,
     /// Slot that is tried first in each bucket.
     pub first_slot: u32,
     /// Inside port of the mapping.
@@ -44,7 +46,8 @@ impl Request {
             self.inside_port as u64
                 | (self.skip as u64) << 16
                 | (self.first_slot as u64) << 32
-                | (self.want_free as u64) << 40,
+                | (self.want_free as u64) << 40
+                | (self.stride as u64) << 48,
         )
     }
     /// The inverse of [`Request::pack`].
@@ -55,6 +58,7 @@ impl Request {
             first_line: a as u32,
             mask: (a >> 32) as u32 & 0xffff,
             start: (a >> 48) as u32,
+            stride: (b >> 48) as u32 & 0xff,
             inside_port: b as u16,
             skip: (b >> 16) as u32 & 0xffff,
             first_slot: (b >> 32) as u32 & 3,
@@ -110,7 +114,7 @@ pub fn walk<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
         if step > request.mask {
             break;
         }
-        let bucket = (request.start + step) & request.mask;
+        let bucket = (request.start + step * request.stride) & request.mask;
         let Some(line) = tables.line(request.first_line + bucket) else {
             break;
         };
@@ -157,6 +161,8 @@ pub struct Spill {
     pub home: u32,
     /// Bucket that it stands in; not counted itself.
     pub bucket: u32,
+    /// See [`super::place::Place::stride`].
+    pub stride: u32,
     /// One more (placed) or one less (freed).
     pub placed: bool,
 }
@@ -168,7 +174,7 @@ impl Spill {
     pub const fn pack(self) -> (u64, u64) {
         (
             self.first_line as u64 | (self.mask as u64) << 32 | (self.home as u64) << 48,
-            self.bucket as u64 | (self.placed as u64) << 32,
+            self.bucket as u64 | (self.placed as u64) << 32 | (self.stride as u64) << 48,
         )
     }
     /// The inverse of [`Spill::pack`].
@@ -180,6 +186,7 @@ impl Spill {
             mask: (a >> 32) as u32 & 0xffff,
             home: (a >> 48) as u32,
             bucket: b as u32,
+            stride: (b >> 48) as u32 & 0xff,
             placed: (b >> 32) & 1 != 0,
         }
     }
@@ -195,7 +202,7 @@ pub fn spill<T: Tables + ?Sized>(tables: &T, request: Spill) {
         peer::ONE_OVERFLOW.wrapping_neg()
     };
     for step in 0..MAX_BUCKETS {
-        let at = (request.home + step) & request.mask;
+        let at = (request.home + step * request.stride) & request.mask;
         if at == request.bucket {
             break;
         }

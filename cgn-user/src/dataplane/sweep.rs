@@ -157,14 +157,15 @@ impl Part<'_> {
             return;
         }
         let secret = self.subscriber.secret.load();
-        let home = Place::new(secret, self.protocol, key.inside_port()).bucket(self.shift);
+        let place = Place::new(secret, self.protocol, key.inside_port());
+        let home = place.bucket(self.shift);
         let mask = buckets(self.shift) - 1;
         let mut passed = home;
         while passed != bucket {
             if let Some(line) = self.memory.slabs.get(self.first_line + passed) {
                 line.0[1].add(peer::ONE_OVERFLOW.wrapping_neg());
             }
-            passed = (passed + 1) & mask;
+            passed = (passed + place.stride()) & mask;
         }
         self.head.0[header::USED].add(Used::one(self.protocol).wrapping_neg());
     }

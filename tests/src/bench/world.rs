@@ -173,7 +173,7 @@ impl World {
                 state: SlotState::Open,
                 tick: 0,
             };
-            let Ok(port) = open::open(&tables, flow, 0) else {
+            let Ok(port) = open::open(&tables, flow, 0, None) else {
                 bail!("no mapping could be opened for {flow:?}");
             };
             let at = row * self.density.ports_per_host + number;

@@ -137,7 +137,7 @@ impl<'a> Part<'a> {
             let mut bucket = place.bucket(self.shift);
             while bucket != slot / 4 {
                 spilled[bucket as usize] += 1;
-                bucket = (bucket + 1) % buckets(self.shift);
+                bucket = (bucket + place.stride()) % buckets(self.shift);
             }
         }
         let head = self.memory.slabs.get(line).expect("a slab");

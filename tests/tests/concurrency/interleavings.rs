@@ -8,8 +8,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use cgn_common::layout::{
     OwnedBlock, SlotKey, SlotState, SubscriberHead, Used, bucket_line, header,
 };
-use cgn_common::nat::home::{Home, Vacancy};
-use cgn_common::nat::open::{self, Flow, TRIES};
+use cgn_common::nat::home::{Claim, Home};
+use cgn_common::nat::open::{self, Flow, Standing, TRIES};
 use cgn_common::nat::place::Place;
 use cgn_common::nat::search::{self, Candidate, Outcome};
 use cgn_common::tables::Tables as _;
@@ -28,10 +28,11 @@ type Tables<'a> = UserTables<'a, FixedRoutes>;
 #[derive(Clone, Copy, Debug)]
 enum At<'a> {
     Home,
-    Vacancy(Home<'a>),
-    ClaimAtHome(Home<'a>, Candidate),
-    LookAtHome(Home<'a>, Candidate),
-    SettleAtHome(Candidate, bool),
+    Clear(Home<'a>),
+    ClaimAtHome(Home<'a>),
+    LookAtHome(Home<'a>, Standing<'a>),
+    LookFurther(Standing<'a>),
+    SettleAtHome(Standing<'a>, bool),
     Search,
     Claim(Candidate),
     Look(Candidate),
@@ -56,27 +57,30 @@ impl<'a> Processor<'a> {
         }
     }
 
-    /// One step, as in `path::external_port`, `home::claim` and `open::open`.
+    /// One step, as in `path::external_port`, `Home::open` and `open::open`.
     fn step(&mut self, tables: &'a Tables<'a>) {
         self.at = match self.at {
             At::Home => self.find_home(tables),
-            At::Vacancy(home) => match home.vacancy(tables, self.flow) {
-                Vacancy::Slot(candidate) => At::ClaimAtHome(home, candidate),
-                Vacancy::Full | Vacancy::Unclear => At::Search,
-            },
-            At::ClaimAtHome(home, candidate) => match open::claim(tables, self.flow, candidate) {
-                true => At::LookAtHome(home, candidate),
+            At::Clear(home) => match home.is_clear(tables, self.flow.inside_port) {
+                true => At::ClaimAtHome(home),
                 false => At::Search,
             },
-            At::LookAtHome(home, candidate) => {
-                At::SettleAtHome(candidate, home.is_alone(tables, self.flow, candidate))
+            At::ClaimAtHome(home) => match home.claim(tables, self.flow) {
+                Claim::Slot(claim) => At::LookAtHome(home, claim),
+                Claim::Full | Claim::Lost => At::Search,
+            },
+            At::LookAtHome(home, claim) => match home.is_surely_alone(tables, &claim) {
+                true => At::SettleAtHome(claim, true),
+                false => At::LookFurther(claim),
+            },
+            At::LookFurther(claim) => {
+                let alone = search::is_alone(tables, self.flow, claim.candidate());
+                At::SettleAtHome(claim, alone)
             }
-            At::SettleAtHome(candidate, alone) => {
-                match open::settle(tables, self.flow, candidate, alone).port() {
-                    Some(port) => At::Done(Ok(port)),
-                    None => At::Search,
-                }
-            }
+            At::SettleAtHome(claim, alone) => match claim.settle(tables, alone).port() {
+                Some(port) => At::Done(Ok(port)),
+                None => At::Search,
+            },
             At::Search => match search::search(tables, self.flow).outcome() {
                 Outcome::Found { port, .. } => At::Done(Ok(port)),
                 Outcome::Refused(reason) => At::Done(Err(reason)),
@@ -109,7 +113,7 @@ impl<'a> Processor<'a> {
         };
         match home.find(tables, port) {
             Some((port, _)) => At::Done(Ok(port)),
-            None => At::Vacancy(home),
+            None => At::Clear(home),
         }
     }
 
