@@ -98,7 +98,7 @@ reasons! {
     10 SpoofedSource Drop "spoofed_source" "the source address of a packet from inside belongs to no subscriber prefix";
     11 NotForUs Drop "not_for_us" "a packet from outside to an address that is neither a pool's nor the router's";
     12 NoMapping Drop "no_mapping" "a packet from outside to an external port without a mapping";
-    13 Hairpin Drop "hairpin" "a packet from inside to a pool address (not yet supported)";
+    13 Hairpin Drop "hairpin" "a packet from inside to a pool address, and the program for rare packets is missing; please report it";
     14 NoRoute Drop "no_route" "the kernel has no route to the destination";
     15 WrongSide Drop "wrong_side" "the route leads back to the side that the packet came from, or to an interface that is not ours";
     16 TooBig Drop "too_big" "the packet is larger than the MTU of the next hop";
@@ -136,6 +136,16 @@ impl Reason {
             48..=63 => Effect::Pass,
             _ => Effect::Drop,
         }
+    }
+
+    /// True for what is no end of the packet's way: it goes on in [`crate::rare`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_rare(self) -> bool {
+        matches!(
+            self,
+            Reason::Fragment | Reason::UnsupportedIcmp | Reason::Hairpin
+        )
     }
 
     /// The reason with this number.

@@ -6,7 +6,7 @@ use crate::frame::Frame;
 use crate::layout::NextHopEntry;
 use crate::path::Packet;
 use crate::verdict::{Direction, Protocol, Reason};
-use crate::wire::ethernet::{CUSTOMER_TAG, HEADER, IPV4, SERVICE_TAG, TAG};
+use crate::wire::ethernet::{CUSTOMER_TAG, Ethernet, HEADER, IPV4, SERVICE_TAG, TAG};
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::transport::field;
 use crate::wire::{Be16, Be32};
@@ -100,6 +100,76 @@ fn translate_transport<F: Frame>(
     }
 }
 
+/// Replaces both ends, each an address and a port, and takes one from the time
+/// to live: what [`translate`] would do outbound and then inbound. The
+/// identifier of an echo reply is the destination's.
+///
+/// # Errors
+/// [`Reason::Truncated`]; cannot happen for a packet that was parsed.
+#[inline(always)]
+pub fn translate_both<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    source: (u32, u16),
+    destination: (u32, u16),
+) -> Result<(), Reason> {
+    let ip = &packet.ip;
+    let addresses = [Be32::new(source.0), Be32::new(destination.0)];
+    let change = Change::NONE
+        .word32(ip.source.raw(), addresses[0].raw())
+        .word32(ip.destination.raw(), addresses[1].raw());
+    store_both_ports(
+        frame,
+        packet,
+        change,
+        [source.1, destination.1].map(Be16::new),
+    )
+    .ok_or(Reason::Truncated)?;
+    let word = Ipv4::ttl_word(ip.ttl.wrapping_sub(1), ip.protocol);
+    let checksum = change
+        .word16(Ipv4::ttl_word(ip.ttl, ip.protocol), word)
+        .apply(ip.checksum.raw());
+    frame
+        .store(
+            packet.l3 + ipv4::field::TTL_PROTOCOL_CHECKSUM,
+            [word, checksum],
+        )
+        .ok_or(Reason::Truncated)?;
+    frame
+        .store(packet.l3 + ipv4::field::SOURCE, addresses)
+        .ok_or(Reason::Truncated)
+}
+
+#[inline(always)]
+fn store_both_ports<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    addresses: Change,
+    ports: [Be16; 2],
+) -> Option<()> {
+    let (l4, transport) = (packet.l4, &packet.transport);
+    let old = transport.checksum.raw();
+    let old_ports = [transport.source_port, transport.destination_port].map(Be16::new);
+    let second = Change::NONE.word16(old_ports[1].raw(), ports[1].raw());
+    let both = second.word16(old_ports[0].raw(), ports[0].raw());
+    match transport.protocol {
+        Protocol::Tcp => {
+            frame.store(l4 + field::SOURCE_PORT, ports)?;
+            let checksum = both.and(addresses).apply(old);
+            frame.store(l4 + field::TCP_CHECKSUM, checksum)
+        }
+        Protocol::Udp => {
+            frame.store(l4 + field::SOURCE_PORT, ports)?;
+            let checksum = both.and(addresses).apply_udp(old);
+            frame.store(l4 + field::UDP_CHECKSUM, checksum)
+        }
+        Protocol::Icmp => {
+            frame.store(l4 + field::ICMP_IDENTIFIER, ports[1])?;
+            frame.store(l4 + field::ICMP_CHECKSUM, second.apply(old))
+        }
+    }
+}
+
 /// Writes the link header for `hop`, moving the start of the frame if it has
 /// more or fewer tags than the one that came.
 ///
@@ -108,17 +178,17 @@ fn translate_transport<F: Frame>(
 #[inline(always)]
 pub fn link_header<F: Frame>(
     frame: &mut F,
-    packet: &Packet,
+    came: &Ethernet,
     hop: &NextHopEntry,
 ) -> Result<(), Reason> {
     let vlans = hop.vlan_count();
     let length = HEADER + TAG * vlans as usize;
-    if length != packet.l3 {
+    if length != came.length {
         frame
-            .move_start(packet.l3 as i32 - length as i32)
+            .move_start(came.length as i32 - length as i32)
             .ok_or(Reason::NoHeadRoom)?;
     }
-    write_link_header(frame, packet.link.tags[0] & PRIORITY, hop).ok_or(Reason::Truncated)
+    write_link_header(frame, came.tags[0] & PRIORITY, hop).ok_or(Reason::Truncated)
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! The table of cases, one sentence each.
 
 pub mod filters;
+mod hairpin;
 mod lengths;
 mod mappings;
 mod transports;
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Case> {
         filters::CASES,
         lengths::CASES,
         mappings::CASES,
+        hairpin::CASES,
     ]
     .concat()
 }
