@@ -27,11 +27,9 @@
 //! | `SLABS` bucket | subscriber | `SLABS` bucket | `BLOCKS` |
 //! | | | `ROUTES` line | `BLOCKS` |
 
-use crate::block::{block_of, first_port, page_of};
+use crate::block::page_of;
 use crate::frame::Frame;
-use crate::layout::{
-    NextHopEntry, Rows, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer,
-};
+use crate::layout::{NextHopEntry, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer};
 use crate::nat::home::Home;
 use crate::nat::next_hop::{is_host, is_multicast, leave, route, rows_of};
 use crate::nat::{lookup, open, rewrite, search, tcp_state};
@@ -155,14 +153,20 @@ fn outbound<F: Frame, T: Tables>(
         return Err(Reason::Local);
     }
     // 3 filter
-    let (index, subscriber) = subscriber_of(tables, source)?;
+    let (index, subscriber) = match subscriber_of(tables, source) {
+        // A router between us and a subscriber may have to say something.
+        Err(Reason::SpoofedSource) if ip.protocol == transport::ICMP => {
+            return Err(Reason::UnsupportedIcmp);
+        }
+        found => found?,
+    };
     let hop = leave(tables, route_out, Side::Outside, destination)?;
     let packet = transport_of(frame, link, ip)?;
     let transport = packet.transport;
     if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REQUEST {
         return Err(Reason::UnsupportedIcmp);
     }
-    check_hop(&packet, hop)?;
+    check_hop(&packet.ip, hop)?;
     // 5 look up
     let port = external_port(tables, index, subscriber, &transport, destination)?;
     // A block may have been given since `head` was read.
@@ -198,11 +202,11 @@ fn inbound<F: Frame, T: Tables>(
     }
     // 5 look up: the slot's index is the port
     let (slot, inside_address) =
-        mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
+        lookup::mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
     // 4 route
     let route_in = route(tables, source, inside_address);
     let hop = leave(tables, route_in, Side::Inside, inside_address)?;
-    check_hop(&packet, hop)?;
+    check_hop(&packet.ip, hop)?;
     if transport.protocol == Protocol::Tcp {
         let remote = peer::remote(source, transport.source_port);
         if !lookup::refresh_inbound_tcp(&slot, remote, transport.flags, tables.now()) {
@@ -257,12 +261,7 @@ pub(crate) fn transport_of<F: Frame>(
     link: Ethernet,
     ip: Ipv4,
 ) -> Result<Packet, Reason> {
-    if ip.is_fragment() {
-        return Err(Reason::Fragment);
-    }
-    if ip.ttl <= 1 {
-        return Err(Reason::TtlExpired);
-    }
+    check_whole(&ip)?;
     let l3 = link.length;
     let l4 = l3 + ip.header_length();
     let length = ip.total_length() - ip.header_length() as u16;
@@ -274,6 +273,18 @@ pub(crate) fn transport_of<F: Frame>(
         ip,
         transport,
     })
+}
+
+/// Only a whole packet that lives on goes further.
+#[inline(always)]
+pub(crate) fn check_whole(ip: &Ipv4) -> Result<(), Reason> {
+    if ip.is_fragment() {
+        return Err(Reason::Fragment);
+    }
+    if ip.ttl <= 1 {
+        return Err(Reason::TtlExpired);
+    }
+    Ok(())
 }
 
 /// Index and line of the subscriber with this inside address.
@@ -342,32 +353,9 @@ pub(crate) fn external_port<T: Tables>(
     open::open(tables, flow, transport.flags)
 }
 
-/// The live mapping that has this external port, and its inside address.
 #[inline(always)]
-pub(crate) fn mapping_at<T: Tables>(
-    tables: &T,
-    rows: Rows,
-    protocol: Protocol,
-    port: u16,
-) -> Result<(lookup::Slot<'_>, u32), Reason> {
-    let shift = rows.block_shift();
-    let number = block_of(port, shift).ok_or(Reason::NoMapping)?;
-    let entry = tables
-        .block(rows.first_row() + number)
-        .ok_or(Reason::Internal)?;
-    let (slab_line, inside_address) = entry.read();
-    if slab_line == 0 {
-        return Err(Reason::NoMapping);
-    }
-    let offset = u32::from(port - first_port(number, shift));
-    let slot =
-        lookup::by_port(tables, slab_line, protocol, shift, offset).ok_or(Reason::NoMapping)?;
-    Ok((slot, inside_address))
-}
-
-#[inline(always)]
-pub(crate) fn check_hop(packet: &Packet, hop: &NextHopEntry) -> Result<(), Reason> {
-    if packet.ip.total_length() > hop.mtu() {
+pub(crate) fn check_hop(ip: &Ipv4, hop: &NextHopEntry) -> Result<(), Reason> {
+    if ip.total_length() > hop.mtu() {
         return Err(Reason::TooBig);
     }
     Ok(())

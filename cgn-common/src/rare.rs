@@ -7,17 +7,16 @@
 //! goes outbound and inbound at once: steps 2 to 5 for its destination as for a
 //! packet from outside, then step 5 for its source, then one step 6.
 
+mod errors;
+mod hairpin;
+
 use crate::frame::Frame;
-use crate::layout::{NextHopEntry, Side, SubscriberHead, peer};
-use crate::nat::next_hop::{leave, route, rows_of};
-use crate::nat::{lookup, rewrite};
-use crate::path::{
-    Packet, check_hop, external_port, mapping_at, network, stop, subscriber_of, transmit,
-    transport_of,
-};
+use crate::nat::next_hop::rows_of;
+use crate::path::{check_whole, network, stop, subscriber_of};
 use crate::tables::Tables;
-use crate::verdict::{Direction, Protocol, Reason, Verdict};
-use crate::wire::{ethernet, transport};
+use crate::verdict::{Reason, Verdict};
+use crate::wire::ipv4::Ipv4;
+use crate::wire::{ethernet, icmp, transport};
 
 /// Rare packets from inside.
 #[inline(always)]
@@ -36,108 +35,38 @@ fn outbound<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, R
     // 1 parse; which tags are ours was seen before
     let link = ethernet::parse(frame)?;
     let ip = network(frame, &link)?;
-    // 2 classify
-    if !rows_of(tables, ip.destination.get()).is_pool_address() {
-        // Of what is rare, this is not supported yet.
-        transport_of(frame, link, ip)?;
-        return Err(Reason::UnsupportedIcmp);
+    if is_translated_error(frame, link.length, &ip)? {
+        return errors::from_inside(frame, tables, link, ip);
     }
-    hairpin(frame, tables)
-}
-
-#[inline(always)]
-fn inbound<F: Frame, T: Tables>(frame: &mut F, _tables: &T) -> Result<Verdict, Reason> {
-    // 1 parse
-    let link = ethernet::parse(frame)?;
-    let ip = network(frame, &link)?;
-    transport_of(frame, link, ip)?;
+    // 3 filter
+    subscriber_of(tables, ip.source.get())?;
+    // 2 classify
+    if rows_of(tables, ip.destination.get()).is_pool_address() {
+        return hairpin::hairpin(frame, tables);
+    }
+    check_whole(&ip)?;
     Err(Reason::UnsupportedIcmp)
 }
 
-/// A packet from a subscriber to a pool address: another subscriber's mapping,
-/// or one of his own. The receiver sees the sender's external endpoint (RFC
-/// 4787 REQ-9, RFC 5382 REQ-8).
 #[inline(always)]
-fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Reason> {
-    // 1 to 5 for the receiver: so that no mapping is opened in vain
-    let Delivery { packet, .. } = deliver(frame, tables)?;
-    // 3 filter, 5 look up for the sender
-    let (index, subscriber) = subscriber_of(tables, packet.ip.source.get())?;
-    let transport = packet.transport;
-    let port = match transport.protocol {
-        Protocol::Icmp => 0, // an echo reply has one identifier, the receiver's
-        _ => {
-            let destination = packet.ip.destination.get();
-            external_port(tables, index, subscriber, &transport, destination)?
-        }
-    };
-    let head = SubscriberHead(subscriber.head.load());
-    if head.block_count() == 0 {
-        return Err(Reason::FirstPacket);
-    }
-    let sender = (head.external(), port);
-    // Once more, since the stack of XDP has no room to keep it while a mapping is opened.
-    let Delivery {
-        packet,
-        slot,
-        inside_address,
-        hop,
-    } = deliver(frame, tables)?;
-    if packet.transport.protocol == Protocol::Tcp {
-        let remote = peer::remote(sender.0, sender.1);
-        let flags = packet.transport.flags;
-        if !lookup::refresh_inbound_tcp(&slot, remote, flags, tables.now()) {
-            return Err(Reason::NoMapping);
-        }
-    }
-    // 6 translate
-    let receiver = (inside_address, slot.key.inside_port());
-    rewrite::translate_both(frame, &packet, sender, receiver)?;
-    // 7 emit: a packet of the sender's, and one of the receiver's
-    rewrite::link_header(frame, &packet.link, hop)?;
-    count_both(tables, &packet);
-    Ok(transmit(hop))
-}
-
-/// A packet to a pool address, and where it goes inside.
-struct Delivery<'t> {
-    packet: Packet,
-    slot: lookup::Slot<'t>,
-    inside_address: u32,
-    hop: &'t NextHopEntry,
-}
-
-/// Steps 1 to 5 for the destination of a packet from inside.
-#[inline(always)]
-fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery<'t>, Reason> {
+fn inbound<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Reason> {
+    // 1 parse
     let link = ethernet::parse(frame)?;
     let ip = network(frame, &link)?;
-    let (source, destination) = (ip.source.get(), ip.destination.get());
-    subscriber_of(tables, source)?;
-    let packet = transport_of(frame, link, ip)?;
-    let transport = packet.transport;
-    if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REPLY {
-        return Err(Reason::UnsupportedIcmp);
+    if is_translated_error(frame, link.length, &ip)? {
+        return errors::from_outside(frame, tables, link, ip);
     }
-    let rows = rows_of(tables, destination);
-    let (slot, inside_address) =
-        mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
-    let route_in = route(tables, source, inside_address);
-    let hop = leave(tables, route_in, Side::Inside, inside_address)?;
-    check_hop(&packet, hop)?;
-    Ok(Delivery {
-        packet,
-        slot,
-        inside_address,
-        hop,
-    })
+    check_whole(&ip)?;
+    Err(Reason::UnsupportedIcmp)
 }
 
+/// True for a whole ICMP error of a type that is translated.
 #[inline(always)]
-fn count_both<T: Tables>(tables: &T, packet: &Packet) {
-    let (protocol, bytes) = (packet.transport.protocol, packet.ip.total_length());
-    tables.count(|c| {
-        c.translated(Direction::Outbound, protocol, bytes);
-        c.translated(Direction::Inbound, protocol, bytes);
-    });
+fn is_translated_error<F: Frame>(frame: &F, l3: usize, ip: &Ipv4) -> Result<bool, Reason> {
+    if ip.protocol != transport::ICMP || ip.is_fragment() {
+        return Ok(false);
+    }
+    let (header, total) = (ip.header_length(), ip.total_length() as usize);
+    let message = icmp::message_type(frame, l3 + header, total - header)?;
+    Ok(icmp::is_translated_error(message))
 }

@@ -33,6 +33,7 @@ const OUTSIDE_SOCKETS: u32 = QUEUES_PER_DEVICE;
 
 /// For an interface that leads to subscribers only, without VLANs.
 #[xdp]
+#[inline(always)]
 pub fn cgn_inside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
     let next = path::inside(&mut XdpFrame::new(ctx.ctx), &tables);
@@ -41,6 +42,7 @@ pub fn cgn_inside(ctx: XdpContext) -> u32 {
 
 /// For an interface that leads to the internet only, without VLANs.
 #[xdp]
+#[inline(always)]
 pub fn cgn_outside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
     let next = path::outside(&mut XdpFrame::new(ctx.ctx), &tables);
@@ -49,6 +51,7 @@ pub fn cgn_outside(ctx: XdpContext) -> u32 {
 
 /// For an interface with VLANs; also for both sides on one interface.
 #[xdp]
+#[inline(always)]
 pub fn cgn_vlan(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
     let next = path::vlan(&mut XdpFrame::new(ctx.ctx), &tables);
@@ -57,6 +60,7 @@ pub fn cgn_vlan(ctx: XdpContext) -> u32 {
 
 /// For rare packets from inside, whatever the interface.
 #[xdp]
+#[inline(always)]
 pub fn cgn_rare_inside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
     let verdict = rare::inside(&mut XdpFrame::new(ctx.ctx), &tables);
@@ -67,6 +71,7 @@ pub fn cgn_rare_inside(ctx: XdpContext) -> u32 {
 
 /// For rare packets from outside, whatever the interface.
 #[xdp]
+#[inline(always)]
 pub fn cgn_rare_outside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
     let verdict = rare::outside(&mut XdpFrame::new(ctx.ctx), &tables);

@@ -147,6 +147,23 @@ impl Trial {
         sender
     }
 
+    /// A packet is sent to `hop` as `wanted`, but for link header and time to
+    /// live; it counts in these directions.
+    ///
+    /// # Panics
+    /// It is otherwise.
+    pub fn becomes(
+        &mut self,
+        entry: Entry,
+        came: &Draft,
+        wanted: Draft,
+        hop: u16,
+        directions: &[usize],
+    ) {
+        let run = self.run(entry, &came.bytes());
+        self.sent(&run, came, wanted, &hop_of(hop), directions);
+    }
+
     /// There and back again.
     pub fn round_trip(&mut self, draft: &Draft, hops: (u16, u16)) -> Endpoint {
         let external = self.outbound(Entry::Inside, draft, hops.0);
@@ -233,7 +250,7 @@ pub fn protocol_of(draft: &Draft) -> Protocol {
     match draft.transport {
         Transport::Tcp { .. } => Protocol::Tcp,
         Transport::Udp { .. } => Protocol::Udp,
-        Transport::Echo { .. } => Protocol::Icmp,
+        Transport::Echo { .. } | Transport::Other(1) => Protocol::Icmp,
         Transport::Other(number) => panic!("protocol {number} has no port space"),
     }
 }

@@ -325,7 +325,8 @@ fn icmp(t: &mut Trial) {
     let ping = Draft::ping(CLIENT, SERVER.0);
     let external = t.outbound(Inside, &ping, hop::OUTSIDE);
     let pong = ping.answer(external);
-    for kind in [3_u8, 4, 5, 8, 11, 12, 13, 30, 255] {
+    // Source quench, redirect, the queries but echo, and what is none (REQ-10b, 10c, 11).
+    for kind in [4_u8, 5, 8, 9, 10, 13, 14, 15, 16, 17, 18, 30, 200, 255] {
         let with_kind = |draft: &Draft| {
             let mut frame = draft.bytes();
             frame[14 + 20] = kind;

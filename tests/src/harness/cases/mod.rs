@@ -2,6 +2,7 @@
 
 pub mod filters;
 mod hairpin;
+mod icmp_errors;
 mod lengths;
 mod mappings;
 mod transports;
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Case> {
         lengths::CASES,
         mappings::CASES,
         hairpin::CASES,
+        icmp_errors::CASES,
     ]
     .concat()
 }
