@@ -2,6 +2,8 @@
 
 use bytemuck::Pod;
 
+use crate::csum;
+
 /// A frame from its link header on. Bounds are checked at each access; an
 /// access that does not fit returns `None` and changes nothing.
 pub trait Frame {
@@ -18,6 +20,12 @@ pub trait Frame {
 
     /// Writes a `T` at `offset`.
     fn store<T: Pod>(&mut self, offset: usize, value: T) -> Option<()>;
+
+    /// One's-complement sum of `length` bytes from `offset` on, see [`csum::sum`].
+    #[inline(always)]
+    fn sum(&self, offset: usize, length: usize) -> Option<u64> {
+        csum::sum(self, offset, length)
+    }
 
     /// Moves the start of the frame by `delta` bytes (negative: the frame
     /// grows at the front). `None`, without a change, if there is no room.

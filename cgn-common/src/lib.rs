@@ -30,6 +30,7 @@ pub mod limits;
 pub mod nat;
 pub mod path;
 pub mod punts;
+pub mod rare;
 pub mod tables;
 pub mod verdict;
 pub mod wire;

@@ -10,6 +10,11 @@
 //!  7 emit       link header of the next hop; out of its device
 //! ```
 //!
+//! What is not the common packet leaves this file between two of the steps, and
+//! goes on in [`crate::rare`]: a packet to a pool address from inside (hairpin),
+//! ICMP other than echo, fragments. XDP has a program of its own for them, which
+//! begins at step 1 again; elsewhere [`whole`] calls it.
+//!
 //! Anything that cannot be translated leaves with a [`Reason`]; nothing leaves
 //! untranslated. Cache lines of a packet of an established flow, beside its
 //! own two and the always-hot settings, counters and next hop:
@@ -22,12 +27,13 @@
 //! | `SLABS` bucket | subscriber | `SLABS` bucket | `BLOCKS` |
 //! | | | `ROUTES` line | `BLOCKS` |
 
-use crate::block::{block_of, page_of};
+use crate::block::page_of;
 use crate::frame::Frame;
 use crate::layout::{NextHopEntry, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer};
 use crate::nat::home::Home;
-use crate::nat::next_hop::{is_link_local, route, rows_of};
+use crate::nat::next_hop::{is_host, is_multicast, leave, route, rows_of};
 use crate::nat::{lookup, open, rewrite, search, tcp_state};
+use crate::rare;
 use crate::tables::{Route, Tables};
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
 use crate::wire::ethernet::{self, Ethernet};
@@ -46,41 +52,86 @@ pub struct Packet {
     pub transport: Transport,
 }
 
+/// What the interface that received a frame leads to: where its way begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// To subscribers only, without VLANs.
+    Inside,
+    /// To the internet only, without VLANs.
+    Outside,
+    /// Wherever its VLANs say.
+    Vlan,
+}
+
+/// Where a part of the way ends.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At the end of the way; counted.
+    Done(Verdict),
+    /// In [`crate::rare`], from this side, for this reason; not counted yet.
+    Rare(Side, Reason),
+}
+
+/// The whole way of a frame, the rare part with it.
+pub fn whole<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> Verdict {
+    let next = match entry {
+        Entry::Inside => inside(frame, tables),
+        Entry::Outside => outside(frame, tables),
+        Entry::Vlan => vlan(frame, tables),
+    };
+    match next {
+        Next::Done(verdict) => verdict,
+        Next::Rare(Side::Inside, _) => rare::inside(frame, tables),
+        Next::Rare(Side::Outside, _) => rare::outside(frame, tables),
+    }
+}
+
 /// Way of a frame that an untagged inside interface received.
 #[inline(always)]
-pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    finish(
-        tables,
-        untagged(frame).and_then(|link| outbound(frame, tables, link)),
-    )
+pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    let way = untagged(frame).and_then(|link| outbound(frame, tables, link));
+    finish(tables, Side::Inside, way)
 }
 
 /// Way of a frame that an untagged outside interface received.
 #[inline(always)]
-pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    finish(
-        tables,
-        untagged(frame).and_then(|link| inbound(frame, tables, link)),
-    )
+pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    let way = untagged(frame).and_then(|link| inbound(frame, tables, link));
+    finish(tables, Side::Outside, way)
 }
 
 /// Way of a frame from an interface that carries VLANs: the tags tell the side.
 #[inline(always)]
-pub fn vlan<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    let way = vlan_side(frame, tables).and_then(|(side, link)| match side {
-        Side::Inside => outbound(frame, tables, link),
-        Side::Outside => inbound(frame, tables, link),
-    });
-    finish(tables, way)
+pub fn vlan<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    match vlan_side(frame, tables) {
+        Ok((Side::Inside, link)) => {
+            let way = outbound(frame, tables, link);
+            finish(tables, Side::Inside, way)
+        }
+        Ok((Side::Outside, link)) => {
+            let way = inbound(frame, tables, link);
+            finish(tables, Side::Outside, way)
+        }
+        Err(reason) => Next::Done(stop(tables, reason)),
+    }
+}
+
+/// Tells the packets that are rare from those that end here.
+#[inline(always)]
+fn finish<T: Tables>(tables: &T, side: Side, way: Result<Verdict, Reason>) -> Next {
+    match way {
+        Ok(verdict) => Next::Done(verdict),
+        Err(reason) if reason.is_rare() => Next::Rare(side, reason),
+        Err(reason) => Next::Done(stop(tables, reason)),
+    }
 }
 
 /// The one place where packets that are not translated are counted.
 #[inline(always)]
-fn finish<T: Tables>(tables: &T, way: Result<Verdict, Reason>) -> Verdict {
-    way.unwrap_or_else(|reason| {
-        tables.count(|c| c.stopped(reason));
-        reason.into()
-    })
+pub(crate) fn stop<T: Tables>(tables: &T, reason: Reason) -> Verdict {
+    tables.count(|c| c.stopped(reason));
+    reason.into()
 }
 
 #[inline(always)]
@@ -102,14 +153,20 @@ fn outbound<F: Frame, T: Tables>(
         return Err(Reason::Local);
     }
     // 3 filter
-    let (index, subscriber) = subscriber_of(tables, source)?;
+    let (index, subscriber) = match subscriber_of(tables, source) {
+        // A router between us and a subscriber may have to say something.
+        Err(Reason::SpoofedSource) if ip.protocol == transport::ICMP => {
+            return Err(Reason::UnsupportedIcmp);
+        }
+        found => found?,
+    };
     let hop = leave(tables, route_out, Side::Outside, destination)?;
     let packet = transport_of(frame, link, ip)?;
     let transport = packet.transport;
     if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REQUEST {
         return Err(Reason::UnsupportedIcmp);
     }
-    check_hop(&packet, hop)?;
+    check_hop(&packet.ip, hop)?;
     // 5 look up
     let port = external_port(tables, index, subscriber, &transport, destination)?;
     // A block may have been given since `head` was read.
@@ -144,22 +201,12 @@ fn inbound<F: Frame, T: Tables>(
         return Err(Reason::UnsupportedIcmp);
     }
     // 5 look up: the slot's index is the port
-    let shift = rows.block_shift();
-    let number = block_of(transport.destination_port, shift).ok_or(Reason::NoMapping)?;
-    let entry = tables
-        .block(rows.first_row() + number)
-        .ok_or(Reason::Internal)?;
-    let (slab_line, inside_address) = entry.read();
-    if slab_line == 0 {
-        return Err(Reason::NoMapping);
-    }
-    let offset = u32::from(transport.destination_port - crate::block::first_port(number, shift));
-    let slot = lookup::by_port(tables, slab_line, transport.protocol, shift, offset)
-        .ok_or(Reason::NoMapping)?;
+    let (slot, inside_address) =
+        lookup::mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
     // 4 route
     let route_in = route(tables, source, inside_address);
     let hop = leave(tables, route_in, Side::Inside, inside_address)?;
-    check_hop(&packet, hop)?;
+    check_hop(&packet.ip, hop)?;
     if transport.protocol == Protocol::Tcp {
         let remote = peer::remote(source, transport.source_port);
         if !lookup::refresh_inbound_tcp(&slot, remote, transport.flags, tables.now()) {
@@ -200,7 +247,7 @@ fn vlan_side<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<(Side, Ethern
 
 /// IPv4 header; other protocols are the kernel's.
 #[inline(always)]
-fn network<F: Frame>(frame: &F, link: &Ethernet) -> Result<Ipv4, Reason> {
+pub(crate) fn network<F: Frame>(frame: &F, link: &Ethernet) -> Result<Ipv4, Reason> {
     if link.ethertype != ethernet::IPV4 {
         return Err(Reason::NotIpv4);
     }
@@ -209,13 +256,12 @@ fn network<F: Frame>(frame: &F, link: &Ethernet) -> Result<Ipv4, Reason> {
 
 /// Transport header of a whole packet that lives on.
 #[inline(always)]
-fn transport_of<F: Frame>(frame: &F, link: Ethernet, ip: Ipv4) -> Result<Packet, Reason> {
-    if ip.is_fragment() {
-        return Err(Reason::Fragment);
-    }
-    if ip.ttl <= 1 {
-        return Err(Reason::TtlExpired);
-    }
+pub(crate) fn transport_of<F: Frame>(
+    frame: &F,
+    link: Ethernet,
+    ip: Ipv4,
+) -> Result<Packet, Reason> {
+    check_whole(&ip)?;
     let l3 = link.length;
     let l4 = l3 + ip.header_length();
     let length = ip.total_length() - ip.header_length() as u16;
@@ -229,9 +275,24 @@ fn transport_of<F: Frame>(frame: &F, link: Ethernet, ip: Ipv4) -> Result<Packet,
     })
 }
 
+/// Only a whole packet that lives on goes further.
+#[inline(always)]
+pub(crate) fn check_whole(ip: &Ipv4) -> Result<(), Reason> {
+    if ip.is_fragment() {
+        return Err(Reason::Fragment);
+    }
+    if ip.ttl <= 1 {
+        return Err(Reason::TtlExpired);
+    }
+    Ok(())
+}
+
 /// Index and line of the subscriber with this inside address.
 #[inline(always)]
-fn subscriber_of<T: Tables>(tables: &T, source: u32) -> Result<(u32, &Subscriber), Reason> {
+pub(crate) fn subscriber_of<T: Tables>(
+    tables: &T,
+    source: u32,
+) -> Result<(u32, &Subscriber), Reason> {
     let page = tables
         .inside_page(page_of(source))
         .ok_or(Reason::Internal)?;
@@ -246,7 +307,7 @@ fn subscriber_of<T: Tables>(tables: &T, source: u32) -> Result<(u32, &Subscriber
 /// External port of the mapping of an outbound packet: at home, opened there,
 /// or else.
 #[inline(always)]
-fn external_port<T: Tables>(
+pub(crate) fn external_port<T: Tables>(
     tables: &T,
     index: u32,
     subscriber: &Subscriber,
@@ -293,50 +354,15 @@ fn external_port<T: Tables>(
     open::open(tables, flow, transport.flags, claim)
 }
 
-/// The next hop, if it lies on the other side.
 #[inline(always)]
-fn leave<'t, T: Tables>(
-    tables: &T,
-    route: Route<'t>,
-    side: Side,
-    destination: u32,
-) -> Result<&'t NextHopEntry, Reason> {
-    let side = side as u8;
-    match route {
-        Route::Via(hop) if hop.side() == side => Ok(hop),
-        Route::Via(hop) if hop.side() == side | NextHopEntry::UNRESOLVED => {
-            Err(wait_for(tables, hop.waits_for()))
-        }
-        Route::Unresolved { neighbour, side: s } if s == side => Err(wait_for(tables, neighbour)),
-        Route::Via(_) | Route::Unresolved { .. } | Route::Elsewhere | Route::Local => {
-            Err(Reason::WrongSide)
-        }
-        Route::Pool => Err(Reason::Hairpin),
-        Route::Martian => Err(Reason::Martian),
-        Route::Unknown if tables.may_punt(destination) => Err(Reason::RouteUnknown),
-        Route::Unknown => Err(Reason::RouteUnresolved),
-        Route::None => Err(Reason::NoRoute),
-    }
-}
-
-/// A few packets wait for a neighbour in the slow path, the rest end here.
-#[inline(always)]
-fn wait_for<T: Tables>(tables: &T, neighbour: u32) -> Reason {
-    if tables.may_punt(neighbour) {
-        Reason::NoNeighbour
-    } else {
-        Reason::NeighbourUnresolved
-    }
-}
-
-#[inline(always)]
-fn check_hop(packet: &Packet, hop: &NextHopEntry) -> Result<(), Reason> {
-    if packet.ip.total_length() > hop.mtu() {
+pub(crate) fn check_hop(ip: &Ipv4, hop: &NextHopEntry) -> Result<(), Reason> {
+    if ip.total_length() > hop.mtu() {
         return Err(Reason::TooBig);
     }
     Ok(())
 }
 
+/// Step 7 of a packet that went in `direction`.
 #[inline(always)]
 fn emit<F: Frame, T: Tables>(
     frame: &mut F,
@@ -345,18 +371,19 @@ fn emit<F: Frame, T: Tables>(
     hop: &NextHopEntry,
     direction: Direction,
 ) -> Result<Verdict, Reason> {
-    rewrite::link_header(frame, packet, hop)?;
-    tables.count(|c| {
-        c.translated(
-            direction,
-            packet.transport.protocol,
-            packet.ip.total_length(),
-        );
-    });
-    Ok(Verdict::Transmit {
+    rewrite::link_header(frame, &packet.link, hop)?;
+    let (protocol, bytes) = (packet.transport.protocol, packet.ip.total_length());
+    tables.count(|c| c.translated(direction, protocol, bytes));
+    Ok(transmit(hop))
+}
+
+/// Out of the device of `hop`.
+#[inline(always)]
+pub(crate) fn transmit(hop: &NextHopEntry) -> Verdict {
+    Verdict::Transmit {
         device: hop.device(),
         ifindex: hop.mac_end_and_ifindex().1,
-    })
+    }
 }
 
 /// A packet from outside to an address that is in no pool.
@@ -370,17 +397,4 @@ fn not_for_a_pool<T: Tables>(tables: &T, source: u32, destination: u32) -> Reaso
         Route::Martian => Reason::Martian,
         _ => Reason::NotForUs,
     }
-}
-
-/// Multicast (224/4) and limited broadcast: never forwarded as unicast.
-#[inline(always)]
-const fn is_multicast(address: u32) -> bool {
-    address >= 0xe000_0000 && (address < 0xf000_0000 || address == u32::MAX)
-}
-
-/// A source address that a single host can have (RFC 1812 section 5.3.7).
-#[inline(always)]
-const fn is_host(address: u32) -> bool {
-    let first = address >> 24;
-    first != 0 && first != 127 && first < 224 && !is_link_local(address)
 }

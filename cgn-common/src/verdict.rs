@@ -93,12 +93,12 @@ reasons! {
     5 BadTransportHeader Drop "bad_transport_header" "TCP, UDP or ICMP header does not fit in the IPv4 packet, or its length field lies";
     6 Fragment Drop "fragment" "an IPv4 fragment (not yet supported)";
     7 UnsupportedProtocol Drop "unsupported_protocol" "not TCP, UDP or ICMP";
-    8 UnsupportedIcmp Drop "unsupported_icmp" "an ICMP message other than echo from inside or its reply (not yet supported)";
+    8 UnsupportedIcmp Drop "unsupported_icmp" "an ICMP message other than echo requests from inside, their replies, and the errors of RFC 5508 REQ-10a and 10b";
     9 TtlExpired Drop "ttl_expired" "the time to live ended here";
     10 SpoofedSource Drop "spoofed_source" "the source address of a packet from inside belongs to no subscriber prefix";
     11 NotForUs Drop "not_for_us" "a packet from outside to an address that is neither a pool's nor the router's";
     12 NoMapping Drop "no_mapping" "a packet from outside to an external port without a mapping";
-    13 Hairpin Drop "hairpin" "a packet from inside to a pool address (not yet supported)";
+    13 Hairpin Drop "hairpin" "a packet from inside to a pool address, and the program for rare packets is missing; please report it";
     14 NoRoute Drop "no_route" "the kernel has no route to the destination";
     15 WrongSide Drop "wrong_side" "the route leads back to the side that the packet came from, or to an interface that is not ours";
     16 TooBig Drop "too_big" "the packet is larger than the MTU of the next hop";
@@ -113,6 +113,12 @@ reasons! {
     25 Internal Drop "internal" "a table named an entry that does not exist; please report it";
     26 Martian Drop "martian" "to an address that no router forwards to: 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 240.0.0.0/4 (RFC 1122, RFC 3927)";
     27 RouteUnresolved Drop "route_unresolved" "the route could not be looked up in the slow path, or too many packets asked for it";
+    64 BadIcmpChecksum Drop "bad_icmp_checksum" "the checksum of an ICMP error is wrong (RFC 5508 REQ-3)";
+    65 BadQuote Drop "bad_quote" "the packet that an ICMP error quotes is too short, or its IPv4 header is wrong (RFC 5508 REQ-3)";
+    66 QuotedError Drop "quoted_error" "an ICMP error about an ICMP error (RFC 1122 section 3.2.2)";
+    67 QuotedFragment Drop "quoted_fragment" "an ICMP error about a fragment that is not the first: it has no ports";
+    68 QuoteMismatch Drop "quote_mismatch" "an ICMP error about a packet that was not its receiver's, or not for its sender";
+    69 NoQuotedMapping Drop "no_quoted_mapping" "an ICMP error about a packet without a mapping (RFC 5508 REQ-4, REQ-5)";
 
     32 FirstPacket Punt "first_packet" "the subscriber has no block yet";
     33 BlockFull Punt "block_full" "all ports of the subscriber's blocks are in use, another block may be had";
@@ -136,6 +142,16 @@ impl Reason {
             48..=63 => Effect::Pass,
             _ => Effect::Drop,
         }
+    }
+
+    /// True for what is no end of the packet's way: it goes on in [`crate::rare`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_rare(self) -> bool {
+        matches!(
+            self,
+            Reason::Fragment | Reason::UnsupportedIcmp | Reason::Hairpin
+        )
     }
 
     /// The reason with this number.

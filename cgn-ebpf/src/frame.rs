@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use bytemuck::Pod;
+use cgn_common::csum;
 use cgn_common::frame::Frame;
 
 /// The frame of one run of the program.
@@ -58,10 +59,28 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn sum(&self, offset: usize, length: usize) -> Option<u64> {
+        match cgn_sum(self.ctx, offset as u64, length as u64) {
+            NO_SUM => None,
+            sum => Some(sum),
+        }
+    }
+
+    #[inline(always)]
     fn move_start(&mut self, delta: i32) -> Option<()> {
         // SAFETY: a helper call on our own context. Packet pointers are made
         // anew at each access, so none outlives it.
         let result = unsafe { bpf_xdp_adjust_head(self.ctx, delta) };
         (result == 0).then_some(())
     }
+}
+
+/// No page sums up to it.
+const NO_SUM: u64 = u64::MAX;
+
+/// A global function: the verifier follows its long loop once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_sum(ctx: *mut xdp_md, offset: u64, length: u64) -> u64 {
+    csum::sum(&XdpFrame { ctx }, offset as usize, length as usize).unwrap_or(NO_SUM)
 }

@@ -1,4 +1,5 @@
-//! XDP entry points: glue only. The packet's way is `cgn_common::path`.
+//! XDP entry points: glue only. The packet's way is `cgn_common::path`, and
+//! `cgn_common::rare` for what is not the common packet.
 
 #![no_std]
 #![no_main]
@@ -9,11 +10,14 @@ mod frame;
 mod maps;
 mod tables;
 
-use aya_ebpf::bindings::{xdp_action, xdp_md};
+use aya_ebpf::bindings::xdp_action;
+#[cfg(not(feature = "diagnostics"))]
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use cgn_common::layout::{QUEUES_PER_DEVICE, VlanKey};
-use cgn_common::path;
+use cgn_common::layout::{QUEUES_PER_DEVICE, RareProgram, Side, VlanKey};
+use cgn_common::path::{self, Next};
+use cgn_common::rare;
 use cgn_common::tables::Tables;
 use cgn_common::verdict::{Reason, Verdict};
 use cgn_common::wire::ethernet;
@@ -29,50 +33,95 @@ const OUTSIDE_SOCKETS: u32 = QUEUES_PER_DEVICE;
 
 /// For an interface that leads to subscribers only, without VLANs.
 #[xdp]
+#[inline(always)]
 pub fn cgn_inside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
-    let verdict = path::inside(&mut XdpFrame::new(ctx.ctx), &tables);
-    act(ctx.ctx, &tables, verdict, INSIDE_SOCKETS)
+    let next = path::inside(&mut XdpFrame::new(ctx.ctx), &tables);
+    go_on(&ctx, &tables, next, |_| INSIDE_SOCKETS)
 }
 
 /// For an interface that leads to the internet only, without VLANs.
 #[xdp]
+#[inline(always)]
 pub fn cgn_outside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
-    let verdict = path::outside(&mut XdpFrame::new(ctx.ctx), &tables);
-    act(ctx.ctx, &tables, verdict, OUTSIDE_SOCKETS)
+    let next = path::outside(&mut XdpFrame::new(ctx.ctx), &tables);
+    go_on(&ctx, &tables, next, |_| OUTSIDE_SOCKETS)
 }
 
 /// For an interface with VLANs; also for both sides on one interface.
 #[xdp]
+#[inline(always)]
 pub fn cgn_vlan(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
-    let mut frame = XdpFrame::new(ctx.ctx);
-    let verdict = path::vlan(&mut frame, &tables);
-    let base = match verdict {
-        Verdict::Punt(_) => socket_base(&frame, &tables),
-        _ => 0,
-    };
-    act(ctx.ctx, &tables, verdict, base)
+    let next = path::vlan(&mut XdpFrame::new(ctx.ctx), &tables);
+    go_on(&ctx, &tables, next, |tables| socket_base(tables, 0))
 }
 
-/// First socket of the interface that received a punted VLAN frame.
+/// For rare packets from inside, whatever the interface.
+#[xdp]
 #[inline(always)]
-fn socket_base(frame: &XdpFrame, tables: &XdpTables) -> u32 {
-    let Ok(link) = ethernet::parse(frame) else {
-        return 0;
+pub fn cgn_rare_inside(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let verdict = rare::inside(&mut XdpFrame::new(ctx.ctx), &tables);
+    act(&tables, verdict, |tables| {
+        socket_base(tables, INSIDE_SOCKETS)
+    })
+}
+
+/// For rare packets from outside, whatever the interface.
+#[xdp]
+#[inline(always)]
+pub fn cgn_rare_outside(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let verdict = rare::outside(&mut XdpFrame::new(ctx.ctx), &tables);
+    act(&tables, verdict, |tables| {
+        socket_base(tables, OUTSIDE_SOCKETS)
+    })
+}
+
+/// Ends the way, or leaves it to the program for rare packets. Only here a
+/// program jumps, for the verifier wants it in the main function.
+#[inline(always)]
+fn go_on(
+    ctx: &XdpContext,
+    tables: &XdpTables,
+    next: Next,
+    sockets: impl FnOnce(&XdpTables) -> u32,
+) -> u32 {
+    match next {
+        Next::Done(verdict) => act(tables, verdict, sockets),
+        Next::Rare(side, reason) => {
+            let program = match side {
+                Side::Inside => RareProgram::Inside,
+                Side::Outside => RareProgram::Outside,
+            };
+            // SAFETY: nothing of this program is needed once it has jumped.
+            unsafe { maps::RARE.tail_call(ctx, program as u32) };
+            // It did not jump: the program is not there.
+            drop(tables, reason)
+        }
+    }
+}
+
+/// First socket of the interface that received a punted frame, by its tags;
+/// `untagged` if they are none of ours.
+#[inline(always)]
+fn socket_base(tables: &XdpTables, untagged: u32) -> u32 {
+    let Ok(link) = ethernet::parse(&XdpFrame::new(tables.ctx)) else {
+        return untagged;
     };
     let key = VlanKey {
         ifindex: tables.ingress(),
         vlans: link.vlans(),
     };
     // SAFETY: only the 4-byte socket base is read, at once.
-    unsafe { maps::VLANS.get(key) }.map_or(0, |role| role.socket_base)
+    unsafe { maps::VLANS.get(key) }.map_or(untagged, |role| role.socket_base)
 }
 
 /// Turns a verdict into an XDP action.
 #[inline(always)]
-fn act(ctx: *mut xdp_md, tables: &XdpTables, verdict: Verdict, sockets: u32) -> u32 {
+fn act(tables: &XdpTables, verdict: Verdict, sockets: impl FnOnce(&XdpTables) -> u32) -> u32 {
     match verdict {
         Verdict::Transmit { device, ifindex } => {
             if ifindex == tables.ingress() {
@@ -85,18 +134,18 @@ fn act(ctx: *mut xdp_md, tables: &XdpTables, verdict: Verdict, sockets: u32) -> 
         }
         Verdict::Pass(_) => xdp_action::XDP_PASS,
         Verdict::Drop(reason) => {
-            tell(ctx, reason);
+            tell(tables.ctx, reason);
             xdp_action::XDP_DROP
         }
         Verdict::Punt(reason) => {
             // SAFETY: the context is valid for the whole run of the program.
-            let queue = unsafe { (*ctx).rx_queue_index };
+            let queue = unsafe { (*tables.ctx).rx_queue_index };
             if queue >= QUEUES_PER_DEVICE {
                 return drop(tables, Reason::PuntUndelivered);
             }
-            match maps::SOCKETS.redirect(sockets + queue, 0) {
+            match maps::SOCKETS.redirect(sockets(tables) + queue, 0) {
                 Ok(action) => {
-                    tell(ctx, reason);
+                    tell(tables.ctx, reason);
                     action
                 }
                 Err(_) => drop(tables, Reason::PuntUndelivered),

@@ -1,7 +1,7 @@
 //! Every map of the object, typed and sized from `cgn_common::layout`; a test
 //! compares the built object with that file. No other file declares one.
 
-use aya_ebpf::btf_maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf, XskMap};
+use aya_ebpf::btf_maps::{Array, DevMap, HashMap, PerCpuArray, ProgramArray, RingBuf, XskMap};
 use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
@@ -59,3 +59,5 @@ pub static KERNEL_HOP: PerCpuArray<NextHopEntry, { layout::KERNEL_HOP.entries as
 pub static CLOCK: PerCpuArray<[u64; 2], { layout::CLOCK.entries as usize }> = PerCpuArray::new();
 #[btf_map]
 pub static PUNTS: Array<Punts, { layout::PUNTS.entries as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static RARE: ProgramArray<{ layout::RARE.entries as usize }> = ProgramArray::new();

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use cgn_common::layout::{self, MAPS};
+use cgn_common::layout::{self, MAPS, RareProgram};
 use cgn_tests::skip;
-use cgn_user::dataplane::load::{Entry, OBJECT};
+use cgn_user::dataplane::load::{Entry, OBJECT, program_name};
 use libbpf_rs::btf::types::Struct;
 use libbpf_rs::btf::{Btf, HasSize as _};
 use libbpf_rs::{MapCore as _, ObjectBuilder, ProgramType};
@@ -70,11 +70,15 @@ fn libbpf_loads_the_programs_and_makes_the_maps() {
         .open_memory(OBJECT)
         .expect("libbpf opens the object");
     let object = open.load().expect("the kernel takes it from libbpf, too");
-    for entry in [Entry::Inside, Entry::Outside, Entry::Vlan] {
+    let entries = [Entry::Inside, Entry::Outside, Entry::Vlan].map(program_name);
+    for name in entries
+        .into_iter()
+        .chain(RareProgram::ALL.map(RareProgram::name))
+    {
         let program = object
             .progs()
-            .find(|program| program.name() == entry.name())
-            .unwrap_or_else(|| panic!("no program {}", entry.name()));
+            .find(|program| program.name() == name)
+            .unwrap_or_else(|| panic!("no program {name}"));
         assert_eq!(program.prog_type(), ProgramType::Xdp);
     }
     for spec in MAPS {

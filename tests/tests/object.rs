@@ -1,10 +1,12 @@
 //! The built object has the maps and programs that `cgn_common::layout` and the
 //! loader name.
 
+use aya::programs::Xdp;
 use aya_obj::{Object, ProgramSection};
 use cgn_common::diagnostics::TALLIES;
-use cgn_common::layout::{MAPS, MapSpec};
-use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Entry, OBJECT};
+use cgn_common::layout::{MAPS, MapSpec, RareProgram};
+use cgn_tests::skip;
+use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Entry, OBJECT, program_name};
 
 /// What only the diagnostics object may have: the ring of its lines, by
 /// aya-log's name, and constant text, in sections that the compiler names.
@@ -70,18 +72,45 @@ fn every_program_of_the_loader_is_there_and_is_xdp() {
     }
 }
 
+fn program_names() -> impl Iterator<Item = &'static str> {
+    let entries = [Entry::Inside, Entry::Outside, Entry::Vlan].map(program_name);
+    let rare = RareProgram::ALL.map(RareProgram::name);
+    entries.into_iter().chain(rare)
+}
+
 fn programs_are_there(object: &Object) {
-    for entry in [Entry::Inside, Entry::Outside, Entry::Vlan] {
+    for name in program_names() {
         let program = object
             .programs
-            .get(entry.name())
-            .unwrap_or_else(|| panic!("no program {}", entry.name()));
+            .get(name)
+            .unwrap_or_else(|| panic!("no program {name}"));
         assert!(
             matches!(program.section, ProgramSection::Xdp { .. }),
             "{}: {:?}",
-            entry.name(),
+            name,
             program.section
         );
     }
     assert_eq!(object.license.to_str(), Ok("Dual MIT/GPL"));
+}
+
+/// Instructions that the verifier may have to look at for one program: a kernel
+/// of another series needs up to a half more, and the limit is a million.
+const VERIFIER_BUDGET: u32 = 650_000;
+
+#[test]
+fn the_verifier_is_not_at_its_limit() {
+    if !skip::is_root("the_verifier_is_not_at_its_limit") {
+        return;
+    }
+    let mut object = aya::Ebpf::load(OBJECT).expect("the object loads");
+    for name in program_names() {
+        let program = object.program_mut(name).expect("it is there");
+        let program: &mut Xdp = program.try_into().expect("it is XDP");
+        program.load().expect("the verifier accepts it");
+        let info = program.info().expect("it is in the kernel");
+        let count = info.verified_instruction_count().expect("Linux 5.16");
+        println!("{name}: {count} instructions verified");
+        assert!(count <= VERIFIER_BUDGET, "{name}: {count}");
+    }
 }

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use aya::maps::{Map, MapData, ProgramArray};
 use cgn_common::diagnostics::LINES_PER_SECOND;
+use cgn_common::layout::{self, RareProgram};
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::punts::{MOST, MOST_PER_KEY};
 use cgn_common::verdict::Reason;
@@ -105,6 +107,46 @@ fn run_to(bpf: &mut Bpf, to: Ipv4Addr) -> Ending {
     let frame = Draft::udp((subscriber::PLAIN, 5000), (to, 53)).bytes();
     let run = bpf.run(Entry::Inside, &frame);
     run.expect("it takes the frame").ending
+}
+
+/// Nothing passes for want of a program: such packets are dropped and counted.
+#[test]
+fn without_the_programs_for_them_rare_packets_are_dropped() {
+    if !skip::is_root("without_the_programs_for_them_rare_packets_are_dropped") {
+        return;
+    }
+    in_namespace(|| {
+        let mut bpf = Bpf::new(&Rc::new(World::new()));
+        let hairpin = Draft::udp((subscriber::PLAIN, 5000), (POOL[1], 5000)).bytes();
+        let there = bpf
+            .run(Entry::Inside, &hairpin)
+            .expect("it takes the frame");
+        assert_eq!(there.ending, Ending::Dropped(Reason::NoMapping));
+        let mut programs = rare_programs(&mut bpf);
+        for program in RareProgram::ALL {
+            programs.clear_index(&(program as u32)).expect("it was set");
+        }
+        let gone = bpf
+            .run(Entry::Inside, &hairpin)
+            .expect("it takes the frame");
+        assert_eq!(gone.ending, Ending::Dropped(Reason::Hairpin));
+        assert_eq!(gone.bytes, hairpin);
+    });
+}
+
+/// The map that the entry programs jump through.
+fn rare_programs(bpf: &mut Bpf) -> ProgramArray<MapData> {
+    let program = bpf.dataplane().program(Entry::Inside).expect("loaded");
+    let info = program.info().expect("it is in the kernel");
+    let ids = info.map_ids().expect("it uses maps").expect("Linux 6.1");
+    let mut maps = ids
+        .into_iter()
+        .map(|id| MapData::from_id(id).expect("it lives"));
+    let rare = maps.find(|map| {
+        let info = map.info().expect("it lives");
+        info.name_as_str() == Some(layout::RARE.name)
+    });
+    ProgramArray::try_from(Map::ProgramArray(rare.expect("it jumps"))).expect("of programs")
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::{
 pub enum MapKind {
     Hash = 1,
     Array = 2,
+    ProgArray = 3,
     PerCpuArray = 6,
     XskMap = 17,
     DevMap = 14,
@@ -75,6 +76,7 @@ pub const MAPS: &[MapSpec] = &[
     KERNEL_HOP,
     CLOCK,
     PUNTS,
+    RARE,
 ];
 
 pub const SETTINGS: MapSpec = array("SETTINGS", size_of::<Settings>(), 1);
@@ -115,6 +117,37 @@ pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 8, 64);
 pub const SOCKETS: MapSpec = other("SOCKETS", MapKind::XskMap, 4, 4, 2 * QUEUES_PER_DEVICE);
 /// Ring of [`crate::event::Event`] records; `entries` is its size in bytes.
 pub const EVENTS: MapSpec = other("EVENTS", MapKind::RingBuf, 0, 0, 1 << 18);
+
+/// The programs for rare packets, by [`RareProgram`]. Empty once nobody holds it, so
+/// its pin keeps rare packets going while the daemon is away.
+pub const RARE: MapSpec = other(
+    "RARE",
+    MapKind::ProgArray,
+    4,
+    4,
+    RareProgram::ALL.len() as u32,
+);
+
+/// Programs that others go on in, by their place in `RARE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum RareProgram {
+    Inside = 0,
+    Outside = 1,
+}
+
+impl RareProgram {
+    pub const ALL: [Self; 2] = [Self::Inside, Self::Outside];
+
+    /// Name of the program in the object.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inside => "cgn_rare_inside",
+            Self::Outside => "cgn_rare_outside",
+        }
+    }
+}
 
 /// Receive queues of one device that can have a slow-path socket.
 pub const QUEUES_PER_DEVICE: u32 = 64;

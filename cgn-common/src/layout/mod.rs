@@ -37,7 +37,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]

@@ -1,10 +1,11 @@
 //! Finding the mapping of an established flow, and keeping it alive.
 
 use super::tcp_state;
-use crate::layout::{Line, SlotKey, SlotState, bucket_line, peer};
+use crate::block::{block_of, first_port};
+use crate::layout::{Line, Rows, SlotKey, SlotState, bucket_line, peer};
 use crate::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use crate::tables::Tables;
-use crate::verdict::{Direction, Protocol};
+use crate::verdict::{Direction, Protocol, Reason};
 use crate::wire::transport::flag;
 
 /// A slot as found: its line, its number in the line, and its first word.
@@ -39,6 +40,31 @@ pub fn by_port<'t, T: Tables + ?Sized>(
     let at = offset % SLOTS_PER_BUCKET;
     let key = SlotKey(line.key_at(at).load());
     key.is_live().then_some(Slot { line, at, key })
+}
+
+/// The live mapping that has this external port, and its inside address.
+///
+/// # Errors
+/// [`Reason::NoMapping`].
+#[inline(always)]
+pub fn mapping_at<T: Tables>(
+    tables: &T,
+    rows: Rows,
+    protocol: Protocol,
+    port: u16,
+) -> Result<(Slot<'_>, u32), Reason> {
+    let shift = rows.block_shift();
+    let number = block_of(port, shift).ok_or(Reason::NoMapping)?;
+    let entry = tables
+        .block(rows.first_row() + number)
+        .ok_or(Reason::Internal)?;
+    let (slab_line, inside_address) = entry.read();
+    if slab_line == 0 {
+        return Err(Reason::NoMapping);
+    }
+    let offset = u32::from(port - first_port(number, shift));
+    let slot = by_port(tables, slab_line, protocol, shift, offset).ok_or(Reason::NoMapping)?;
+    Ok((slot, inside_address))
 }
 
 /// Notes that the mapping was used by an outbound packet. False if it ended

@@ -1,8 +1,11 @@
 //! Where a destination leads, from our own small tables first.
 
 use crate::block::page_of;
-use crate::layout::{EXACT_LOCAL, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, Rows};
+use crate::layout::{
+    EXACT_LOCAL, NextHopEntry, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, Rows, Side,
+};
 use crate::tables::{Route, Tables};
+use crate::verdict::Reason;
 
 /// Route to `destination`. Most /16 networks have one next hop; the others
 /// hold pool addresses, addresses of the router, or more specific routes.
@@ -40,6 +43,60 @@ fn route_exactly<T: Tables>(tables: &T, source: u32, destination: u32) -> Route<
         return Route::Via(hop);
     }
     tables.kernel_route(source, destination)
+}
+
+/// The next hop, if it lies on the other side.
+///
+/// # Errors
+/// Why the packet does not leave, or not now.
+#[inline(always)]
+pub fn leave<'t, T: Tables>(
+    tables: &T,
+    route: Route<'t>,
+    side: Side,
+    destination: u32,
+) -> Result<&'t NextHopEntry, Reason> {
+    let side = side as u8;
+    match route {
+        Route::Via(hop) if hop.side() == side => Ok(hop),
+        Route::Via(hop) if hop.side() == side | NextHopEntry::UNRESOLVED => {
+            Err(wait_for(tables, hop.waits_for()))
+        }
+        Route::Unresolved { neighbour, side: s } if s == side => Err(wait_for(tables, neighbour)),
+        Route::Via(_) | Route::Unresolved { .. } | Route::Elsewhere | Route::Local => {
+            Err(Reason::WrongSide)
+        }
+        Route::Pool => Err(Reason::Hairpin),
+        Route::Martian => Err(Reason::Martian),
+        Route::Unknown if tables.may_punt(destination) => Err(Reason::RouteUnknown),
+        Route::Unknown => Err(Reason::RouteUnresolved),
+        Route::None => Err(Reason::NoRoute),
+    }
+}
+
+/// A few packets wait for a neighbour in the slow path, the rest end here.
+#[inline(always)]
+fn wait_for<T: Tables>(tables: &T, neighbour: u32) -> Reason {
+    if tables.may_punt(neighbour) {
+        Reason::NoNeighbour
+    } else {
+        Reason::NeighbourUnresolved
+    }
+}
+
+/// Multicast (224/4) and limited broadcast: never forwarded as unicast.
+#[inline(always)]
+#[must_use]
+pub const fn is_multicast(address: u32) -> bool {
+    address >= 0xe000_0000 && (address < 0xf000_0000 || address == u32::MAX)
+}
+
+/// A source address that a single host can have (RFC 1812 section 5.3.7).
+#[inline(always)]
+#[must_use]
+pub const fn is_host(address: u32) -> bool {
+    let first = address >> 24;
+    first != 0 && first != 127 && first < 224 && !is_link_local(address)
 }
 
 /// Addresses that are on no wire, or only on one: "this" network, loopback (RFC

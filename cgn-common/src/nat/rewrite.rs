@@ -6,9 +6,10 @@ use crate::frame::Frame;
 use crate::layout::NextHopEntry;
 use crate::path::Packet;
 use crate::verdict::{Direction, Protocol, Reason};
-use crate::wire::ethernet::{CUSTOMER_TAG, HEADER, IPV4, SERVICE_TAG, TAG};
+use crate::wire::ethernet::{CUSTOMER_TAG, Ethernet, HEADER, IPV4, SERVICE_TAG, TAG};
+use crate::wire::icmp::IcmpError;
 use crate::wire::ipv4::{self, Ipv4};
-use crate::wire::transport::field;
+use crate::wire::transport::{ECHO_REQUEST, field};
 use crate::wire::{Be16, Be32};
 
 /// Priority bits of a VLAN tag (PCP and DEI), kept from the packet's own tag.
@@ -100,6 +101,159 @@ fn translate_transport<F: Frame>(
     }
 }
 
+/// Replaces both ends, each an address and a port, and takes one from the time
+/// to live: what [`translate`] would do outbound and then inbound. The
+/// identifier of an echo reply is the destination's.
+///
+/// # Errors
+/// [`Reason::Truncated`]; cannot happen for a packet that was parsed.
+#[inline(always)]
+pub fn translate_both<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    source: (u32, u16),
+    destination: (u32, u16),
+) -> Result<(), Reason> {
+    let ip = &packet.ip;
+    let addresses = [source.0, destination.0].map(Be32::new);
+    let stored = store_addresses(frame, packet.l3, ip, addresses, ip.ttl.wrapping_sub(1))
+        .ok_or(Reason::Truncated)?;
+    let ports = [source.1, destination.1].map(Be16::new);
+    store_both_ports(frame, packet, stored.addresses, ports).ok_or(Reason::Truncated)
+}
+
+#[inline(always)]
+fn store_both_ports<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    addresses: Change,
+    ports: [Be16; 2],
+) -> Option<()> {
+    let (l4, transport) = (packet.l4, &packet.transport);
+    let old = transport.checksum.raw();
+    let old_ports = [transport.source_port, transport.destination_port].map(Be16::new);
+    let second = Change::NONE.word16(old_ports[1].raw(), ports[1].raw());
+    let both = second.word16(old_ports[0].raw(), ports[0].raw());
+    match transport.protocol {
+        Protocol::Tcp => {
+            frame.store(l4 + field::SOURCE_PORT, ports)?;
+            let checksum = both.and(addresses).apply(old);
+            frame.store(l4 + field::TCP_CHECKSUM, checksum)
+        }
+        Protocol::Udp => {
+            frame.store(l4 + field::SOURCE_PORT, ports)?;
+            let checksum = both.and(addresses).apply_udp(old);
+            frame.store(l4 + field::UDP_CHECKSUM, checksum)
+        }
+        Protocol::Icmp => {
+            frame.store(l4 + field::ICMP_IDENTIFIER, ports[1])?;
+            frame.store(l4 + field::ICMP_CHECKSUM, second.apply(old))
+        }
+    }
+}
+
+/// The ends of an ICMP error and of the packet that it quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorEnds {
+    pub source: u32,
+    pub destination: u32,
+    pub quoted_source: (u32, u16),
+    pub quoted_destination: (u32, u16),
+}
+
+/// Replaces the ends of an ICMP error and those of the packet that it quotes, and
+/// takes one from the error's time to live. Lengths, extensions (RFC 4884) and the
+/// quoted time to live stay as they are.
+///
+/// # Errors
+/// [`Reason::Truncated`]; cannot happen for an error that was parsed.
+#[inline(always)]
+pub fn translate_error<F: Frame>(
+    frame: &mut F,
+    l3: usize,
+    ip: &Ipv4,
+    error: &IcmpError,
+    ends: &ErrorEnds,
+) -> Result<(), Reason> {
+    let addresses = [ends.source, ends.destination].map(Be32::new);
+    store_quoted(frame, error, ends).ok_or(Reason::Truncated)?;
+    store_addresses(frame, l3, ip, addresses, ip.ttl.wrapping_sub(1)).ok_or(Reason::Truncated)?;
+    Ok(())
+}
+
+/// Writes the quoted packet and the checksum of the message around it.
+#[inline(always)]
+fn store_quoted<F: Frame>(frame: &mut F, error: &IcmpError, ends: &ErrorEnds) -> Option<()> {
+    let (from, to) = (ends.quoted_source, ends.quoted_destination);
+    let (ip, l4) = (&error.quoted, error.quoted_l4);
+    let addresses = [from.0, to.0].map(Be32::new);
+    let network = store_addresses(frame, error.quoted_l3, ip, addresses, ip.ttl)?;
+    let new = [from.1, to.1].map(Be16::new);
+    let ports = match error.protocol {
+        Protocol::Tcp | Protocol::Udp => {
+            frame.store(l4 + field::SOURCE_PORT, new)?;
+            let [source, destination] = error.ports.map(Be16::raw);
+            Change::NONE
+                .word16(source, new[0].raw())
+                .word16(destination, new[1].raw())
+        }
+        Protocol::Icmp => {
+            let new = if error.quoted_type == ECHO_REQUEST {
+                new[0]
+            } else {
+                new[1]
+            };
+            frame.store(l4 + field::ICMP_IDENTIFIER, new)?;
+            Change::NONE.word16(error.ports[0].raw(), new.raw())
+        }
+    };
+    let mut all = network.whole.and(ports);
+    if let Some((at, old)) = error.transport_checksum {
+        let new = match error.protocol {
+            Protocol::Tcp => ports.and(network.addresses).apply(old.raw()),
+            Protocol::Udp => ports.and(network.addresses).apply_udp(old.raw()),
+            Protocol::Icmp => ports.apply(old.raw()),
+        };
+        frame.store(at, new)?;
+        all = all.word16(old.raw(), new);
+    }
+    frame.store(
+        error.l4 + field::ICMP_CHECKSUM,
+        all.apply(error.checksum.raw()),
+    )
+}
+
+/// What [`store_addresses`] changed: the addresses, and the whole header.
+struct Stored {
+    addresses: Change,
+    whole: Change,
+}
+
+/// Writes both addresses, the time to live and the checksum of an IPv4 header.
+#[inline(always)]
+fn store_addresses<F: Frame>(
+    frame: &mut F,
+    l3: usize,
+    ip: &Ipv4,
+    new: [Be32; 2],
+    ttl: u8,
+) -> Option<Stored> {
+    let addresses = Change::NONE
+        .word32(ip.source.raw(), new[0].raw())
+        .word32(ip.destination.raw(), new[1].raw());
+    let words = [ip.ttl, ttl].map(|ttl| Ipv4::ttl_word(ttl, ip.protocol));
+    let change = addresses.word16(words[0], words[1]);
+    let checksum = change.apply(ip.checksum.raw());
+    // Time to live, protocol and checksum in one store.
+    frame.store(
+        l3 + ipv4::field::TTL_PROTOCOL_CHECKSUM,
+        [words[1], checksum],
+    )?;
+    frame.store(l3 + ipv4::field::SOURCE, new)?;
+    let whole = change.word16(ip.checksum.raw(), checksum);
+    Some(Stored { addresses, whole })
+}
+
 /// Writes the link header for `hop`, moving the start of the frame if it has
 /// more or fewer tags than the one that came.
 ///
@@ -108,17 +262,17 @@ fn translate_transport<F: Frame>(
 #[inline(always)]
 pub fn link_header<F: Frame>(
     frame: &mut F,
-    packet: &Packet,
+    came: &Ethernet,
     hop: &NextHopEntry,
 ) -> Result<(), Reason> {
     let vlans = hop.vlan_count();
     let length = HEADER + TAG * vlans as usize;
-    if length != packet.l3 {
+    if length != came.length {
         frame
-            .move_start(packet.l3 as i32 - length as i32)
+            .move_start(came.length as i32 - length as i32)
             .ok_or(Reason::NoHeadRoom)?;
     }
-    write_link_header(frame, packet.link.tags[0] & PRIORITY, hop).ok_or(Reason::Truncated)
+    write_link_header(frame, came.tags[0] & PRIORITY, hop).ok_or(Reason::Truncated)
 }
 
 #[inline(always)]

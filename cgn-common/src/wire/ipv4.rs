@@ -57,6 +57,13 @@ impl Ipv4 {
         self.fragment.get() & 0x3fff != 0
     }
 
+    /// True for a fragment that is not the first: it has no transport header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_later_fragment(&self) -> bool {
+        self.fragment.get() & 0x1fff != 0
+    }
+
     /// The 16-bit word that holds time to live and protocol, as in memory.
     #[inline(always)]
     #[must_use]
@@ -85,14 +92,37 @@ impl Ipv4 {
 /// The reason why the packet must be dropped.
 #[inline(always)]
 pub fn parse<F: Frame>(frame: &F, offset: usize) -> Result<Ipv4, Reason> {
-    let header: Ipv4 = frame.load(offset).ok_or(Reason::Truncated)?;
-    if header.version_ihl >> 4 != 4 || header.header_length() < HEADER {
-        return Err(Reason::BadIpHeader);
-    }
+    let header = load(frame, offset)?;
     let total = header.total_length() as usize;
     if total < header.header_length() || offset + total > frame.len() {
         return Err(Reason::BadIpLength);
     }
+    check_sum(frame, offset, &header)?;
+    Ok(header)
+}
+
+/// Reads and checks the header at `offset` of a packet whose end may be missing.
+///
+/// # Errors
+/// The reason why it is none.
+#[inline(always)]
+pub fn parse_header<F: Frame>(frame: &F, offset: usize) -> Result<Ipv4, Reason> {
+    let header = load(frame, offset)?;
+    check_sum(frame, offset, &header)?;
+    Ok(header)
+}
+
+#[inline(always)]
+fn load<F: Frame>(frame: &F, offset: usize) -> Result<Ipv4, Reason> {
+    let header: Ipv4 = frame.load(offset).ok_or(Reason::Truncated)?;
+    if header.version_ihl >> 4 != 4 || header.header_length() < HEADER {
+        return Err(Reason::BadIpHeader);
+    }
+    Ok(header)
+}
+
+#[inline(always)]
+fn check_sum<F: Frame>(frame: &F, offset: usize, header: &Ipv4) -> Result<(), Reason> {
     let mut sum = header.sum();
     if header.header_length() != HEADER {
         sum += sum_options(frame, offset, header.header_length())?;
@@ -100,7 +130,7 @@ pub fn parse<F: Frame>(frame: &F, offset: usize) -> Result<Ipv4, Reason> {
     if csum::fold(sum) != 0xffff {
         return Err(Reason::BadIpChecksum);
     }
-    Ok(header)
+    Ok(())
 }
 
 /// Sum over the options of a header of `length` bytes. Inlined: a function of

@@ -3,6 +3,7 @@
 //! [`Be32`]); `get` gives the number in host order.
 
 pub mod ethernet;
+pub mod icmp;
 pub mod ipv4;
 pub mod transport;
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use cgn_common::counters::Counters;
 use cgn_common::frame::Buffer;
 use cgn_common::layout::{NextHop, Side};
-use cgn_common::path;
+use cgn_common::path::{self, Entry};
 use cgn_common::verdict::{Protocol, Reason, Verdict};
 
 use super::view::View;
@@ -125,7 +125,7 @@ impl Fixture {
         let mut bytes = packet(protocol, inside, inside_port);
         let length = bytes.len();
         let mut frame = Buffer::new(&mut bytes, 0, length).unwrap();
-        path::inside(&mut frame, &tables)
+        path::whole(&mut frame, &tables, Entry::Inside)
     }
 
     pub fn view(&self) -> View<'_> {

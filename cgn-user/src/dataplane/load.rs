@@ -7,11 +7,12 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{DevMap, HashMap, Map, MapData, PerCpuArray, RingBuf, XskMap};
-use aya::programs::Xdp;
+use aya::maps::{DevMap, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf, XskMap};
+use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use cgn_common::counters::Counters;
-use cgn_common::layout::{self, Link, MapSpec, VlanKey, VlanRole};
+use cgn_common::layout::{self, Link, MapSpec, RareProgram, VlanKey, VlanRole};
+pub use cgn_common::path::Entry;
 
 use super::diagnostics::Diagnostics;
 use super::memory::{Memory, Sizes, Table};
@@ -74,26 +75,13 @@ pub enum LoadError {
     },
 }
 
-/// XDP programs of the object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// An interface that leads to subscribers only, without VLANs.
-    Inside,
-    /// An interface that leads to the internet only, without VLANs.
-    Outside,
-    /// An interface with VLANs.
-    Vlan,
-}
-
-impl Entry {
-    /// Name of the program in the object.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Entry::Inside => "cgn_inside",
-            Entry::Outside => "cgn_outside",
-            Entry::Vlan => "cgn_vlan",
-        }
+/// Name in the object of the program that begins the way of a frame.
+#[must_use]
+pub const fn program_name(entry: Entry) -> &'static str {
+    match entry {
+        Entry::Inside => "cgn_inside",
+        Entry::Outside => "cgn_outside",
+        Entry::Vlan => "cgn_vlan",
     }
 }
 
@@ -108,6 +96,7 @@ unsafe impl<T: bytemuck::Pod> Pod for Element<T> {}
 pub struct Dataplane {
     ebpf: Ebpf,
     memory: std::sync::Arc<Memory>,
+    rare_programs_are_set: bool,
 }
 
 impl Dataplane {
@@ -136,6 +125,7 @@ impl Dataplane {
         Ok(Self {
             ebpf,
             memory: std::sync::Arc::new(memory),
+            rare_programs_are_set: false,
         })
     }
 
@@ -145,24 +135,29 @@ impl Dataplane {
         &self.memory
     }
 
-    /// The program for `entry`, verified by the kernel at the first call.
+    /// The program for `entry`, verified by the kernel at the first call, with
+    /// the programs for rare packets that it jumps to.
     ///
     /// # Errors
     /// The verifier's, with its log.
     pub fn program(&mut self, entry: Entry) -> Result<&mut Xdp, LoadError> {
-        let name = entry.name();
-        let program: &mut Xdp = self
-            .ebpf
-            .program_mut(name)
-            .ok_or(LoadError::NoProgram(name))?
-            .try_into()
-            .map_err(|source| LoadError::Verifier { name, source })?;
-        if program.fd().is_err() {
-            program
-                .load()
-                .map_err(|source| LoadError::Verifier { name, source })?;
+        if !self.rare_programs_are_set {
+            for rare in RareProgram::ALL {
+                self.set_rare_program(rare)?;
+            }
+            self.rare_programs_are_set = true;
         }
-        Ok(program)
+        loaded(&mut self.ebpf, program_name(entry))
+    }
+
+    fn set_rare_program(&mut self, rare: RareProgram) -> Result<(), LoadError> {
+        let name = rare.name();
+        let fd = loaded(&mut self.ebpf, name)?
+            .fd()
+            .and_then(|fd| fd.try_clone().map_err(ProgramError::IOError))
+            .map_err(|source| LoadError::Verifier { name, source })?;
+        let mut map: ProgramArray<&mut MapData> = self.map_mut(&layout::RARE)?;
+        map.set(rare as u32, &fd, 0).map_err(failed(&layout::RARE))
     }
 
     /// Counters of the fast path, summed over processors.
@@ -337,6 +332,21 @@ impl Dataplane {
             .ok_or(LoadError::NoMap(spec.name))?;
         M::try_from(map).map_err(failed(spec))
     }
+}
+
+/// A program of the object, given to the kernel if it has not got it yet.
+fn loaded<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
+    let program: &mut Xdp = ebpf
+        .program_mut(name)
+        .ok_or(LoadError::NoProgram(name))?
+        .try_into()
+        .map_err(|source| LoadError::Verifier { name, source })?;
+    if program.fd().is_err() {
+        program
+            .load()
+            .map_err(|source| LoadError::Verifier { name, source })?;
+    }
+    Ok(program)
 }
 
 /// Counters of all processors together.

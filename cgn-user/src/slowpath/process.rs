@@ -33,12 +33,7 @@ pub enum Outcome {
 /// Runs the translator on a frame that came in by `entry`. What is still to
 /// be done for the packet is not counted yet; its end is.
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> Outcome {
-    let verdict = match entry {
-        Entry::Inside => path::inside(frame, tables),
-        Entry::Outside => path::outside(frame, tables),
-        Entry::Vlan => path::vlan(frame, tables),
-    };
-    match verdict {
+    match path::whole(frame, tables, entry) {
         Verdict::Transmit { ifindex, .. } => Outcome::Send { ifindex },
         // What became the kernel's meanwhile: its sender tries again, and XDP passes it.
         Verdict::Drop(reason) | Verdict::Pass(reason) => Outcome::Dropped(reason),

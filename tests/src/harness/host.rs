@@ -11,7 +11,7 @@ use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::tables::UserTables;
 use cgn_user::slowpath::process::{self, Outcome};
 
-use super::world::{FixedRoutes, INGRESS, World};
+use super::world::{INGRESS, World};
 use super::{Ending, Home, Run};
 
 /// Room in front of a frame, as XDP has it.
@@ -75,8 +75,7 @@ pub fn run_over(
     bytes.extend(frame);
     let end = bytes.len();
     let mut buffer = Buffer::new(&mut bytes, head_room, end).expect("in range");
-    let verdict = verdict(&mut buffer, &tables, entry);
-    let ending = match verdict {
+    let ending = match path::whole(&mut buffer, &tables, entry) {
         Verdict::Transmit { ifindex, .. } => Ending::Sent {
             back: ifindex == INGRESS,
         },
@@ -90,14 +89,6 @@ pub fn run_over(
         ending,
         bytes,
         counters,
-    }
-}
-
-fn verdict(frame: &mut Buffer<'_>, tables: &UserTables<'_, FixedRoutes>, entry: Entry) -> Verdict {
-    match entry {
-        Entry::Inside => path::inside(frame, tables),
-        Entry::Outside => path::outside(frame, tables),
-        Entry::Vlan => path::vlan(frame, tables),
     }
 }
 

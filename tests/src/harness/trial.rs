@@ -108,7 +108,7 @@ impl Trial {
         };
         let mut wanted = draft.clone();
         wanted.source = external;
-        self.sent(&run, draft, wanted, &hop_of(hop), 0);
+        self.sent(&run, draft, wanted, &hop_of(hop), &[0]);
         external
     }
 
@@ -120,7 +120,48 @@ impl Trial {
         let run = self.run(entry, &draft.bytes());
         let mut wanted = draft.clone();
         wanted.destination = inside;
-        self.sent(&run, draft, wanted, &hop_of(hop), 1);
+        self.sent(&run, draft, wanted, &hop_of(hop), &[1]);
+    }
+
+    /// A packet from inside to the external endpoint of `receiver`, another
+    /// inside endpoint, reaches it by `hop` from the sender's external endpoint,
+    /// which is returned.
+    ///
+    /// # Panics
+    /// It is otherwise.
+    pub fn hairpin(
+        &mut self,
+        entry: Entry,
+        draft: &Draft,
+        receiver: Endpoint,
+        hop: u16,
+    ) -> Endpoint {
+        let run = self.run(entry, &draft.bytes());
+        let sender = self.mapping(draft.source, protocol_of(draft));
+        let Some(sender) = sender.map(|m| m.external) else {
+            panic!("{}: no mapping\n{}", self.sentence, shown(&run));
+        };
+        let mut wanted = draft.clone();
+        (wanted.source, wanted.destination) = (sender, receiver);
+        self.sent(&run, draft, wanted, &hop_of(hop), &[0, 1]);
+        sender
+    }
+
+    /// A packet is sent to `hop` as `wanted`, but for link header and time to
+    /// live; it counts in these directions.
+    ///
+    /// # Panics
+    /// It is otherwise.
+    pub fn becomes(
+        &mut self,
+        entry: Entry,
+        came: &Draft,
+        wanted: Draft,
+        hop: u16,
+        directions: &[usize],
+    ) {
+        let run = self.run(entry, &came.bytes());
+        self.sent(&run, came, wanted, &hop_of(hop), directions);
     }
 
     /// There and back again.
@@ -137,7 +178,7 @@ impl Trial {
         came: &Draft,
         mut wanted: Draft,
         hop: &NextHop,
-        direction: usize,
+        directions: &[usize],
     ) {
         wanted.ttl -= 1;
         wanted.destination_mac = hop.destination_mac;
@@ -148,11 +189,13 @@ impl Trial {
         let bytes = wanted.bytes();
         assert_eq!(hex(&run.bytes), hex(&bytes), "{what}");
         let protocol = protocol_of(came) as usize;
-        let mut packets = [[0; 3]; 2];
-        packets[direction][protocol] = 1;
+        let (mut packets, mut octets) = ([[0; 3]; 2], [[0; 3]; 2]);
+        for direction in directions {
+            packets[*direction][protocol] = 1;
+            octets[*direction][protocol] = came.ip_length() as u64;
+        }
         assert_eq!(run.counters.packets, packets, "{what}");
-        packets[direction][protocol] = came.ip_length() as u64;
-        assert_eq!(run.counters.bytes, packets, "{what}");
+        assert_eq!(run.counters.bytes, octets, "{what}");
         assert_eq!(run.counters.reasons.iter().sum::<u64>(), 0, "{what}");
         self.translated.push(bytes);
     }
@@ -207,7 +250,7 @@ pub fn protocol_of(draft: &Draft) -> Protocol {
     match draft.transport {
         Transport::Tcp { .. } => Protocol::Tcp,
         Transport::Udp { .. } => Protocol::Udp,
-        Transport::Echo { .. } => Protocol::Icmp,
+        Transport::Echo { .. } | Transport::Other(1) => Protocol::Icmp,
         Transport::Other(number) => panic!("protocol {number} has no port space"),
     }
 }

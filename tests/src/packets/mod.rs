@@ -119,6 +119,34 @@ impl Draft {
         Self::new(Transport::Echo { request: false }, (source, 0), destination)
     }
 
+    /// An ICMP error: type and code, the rest of its header, what it quotes.
+    #[must_use]
+    pub fn icmp_error(
+        kind: (u8, u8),
+        rest: [u8; 4],
+        quoted: &[u8],
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+    ) -> Self {
+        let mut message = vec![kind.0, kind.1, 0, 0];
+        message.extend(rest);
+        message.extend(quoted);
+        let sum = etherparse::checksum::Sum16BitWords::new().add_slice(&message);
+        // In the order of the words as they lie there.
+        message[2..4].copy_from_slice(&sum.ones_complement().to_ne_bytes());
+        Self::new(Transport::Other(1), (source, 0), (destination, 0)).with(|d| d.payload = message)
+    }
+
+    /// The IPv4 packet without its link header.
+    #[must_use]
+    pub fn packet(&self) -> Vec<u8> {
+        let untagged = self.clone().with(|d| {
+            d.tags.clear();
+            d.padding.clear();
+        });
+        untagged.bytes().split_off(14)
+    }
+
     /// The answer of the remote endpoint to this packet, which has become `external`.
     #[must_use]
     pub fn answer(&self, external: (Ipv4Addr, u16)) -> Self {

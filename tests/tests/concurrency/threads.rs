@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cgn_common::verdict::{Protocol, Reason, Verdict};
-use cgn_common::{frame::Buffer, path};
+use cgn_common::{frame::Buffer, path, path::Entry};
 use cgn_tests::harness::audit;
 use cgn_tests::harness::world::{World, remote, subscriber};
 use cgn_tests::packets::mutate::Dice;
@@ -33,7 +33,7 @@ fn send(tables: &Hesitant<'_>, template: &[u8], port: u16) -> Result<u16, Reason
     bytes[34..36].copy_from_slice(&port.to_be_bytes());
     let end = bytes.len();
     let mut frame = Buffer::new(&mut bytes, 0, end).expect("in range");
-    match path::inside(&mut frame, tables) {
+    match path::whole(&mut frame, tables, Entry::Inside) {
         Verdict::Transmit { .. } => Ok(u16::from_be_bytes([bytes[34], bytes[35]])),
         Verdict::Pass(reason) | Verdict::Punt(reason) | Verdict::Drop(reason) => Err(reason),
     }

@@ -1,6 +1,8 @@
 //! The table of cases, one sentence each.
 
 pub mod filters;
+mod hairpin;
+mod icmp_errors;
 mod lengths;
 mod mappings;
 mod transports;
@@ -20,6 +22,8 @@ pub fn all() -> Vec<Case> {
         filters::CASES,
         lengths::CASES,
         mappings::CASES,
+        hairpin::CASES,
+        icmp_errors::CASES,
     ]
     .concat()
 }

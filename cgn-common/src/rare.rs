@@ -1,0 +1,72 @@
+//! The rare part of the packet's way: what is not the common packet, and leaves
+//! the way of [`crate::path`] for it. A packet begins here at step 1 again, for
+//! in XDP this is a program of its own (ADR 7): with its own stack, its own
+//! share of the verifier's patience, and out of the common packet's way.
+//!
+//! The steps keep their order and their numbers. A packet that is hairpinned
+//! goes outbound and inbound at once: steps 2 to 5 for its destination as for a
+//! packet from outside, then step 5 for its source, then one step 6.
+
+mod errors;
+mod hairpin;
+
+use crate::frame::Frame;
+use crate::nat::next_hop::rows_of;
+use crate::path::{check_whole, network, stop, subscriber_of};
+use crate::tables::Tables;
+use crate::verdict::{Reason, Verdict};
+use crate::wire::ipv4::Ipv4;
+use crate::wire::{ethernet, icmp, transport};
+
+/// Rare packets from inside.
+#[inline(always)]
+pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
+    outbound(frame, tables).unwrap_or_else(|reason| stop(tables, reason))
+}
+
+/// Rare packets from outside.
+#[inline(always)]
+pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
+    inbound(frame, tables).unwrap_or_else(|reason| stop(tables, reason))
+}
+
+#[inline(always)]
+fn outbound<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Reason> {
+    // 1 parse; which tags are ours was seen before
+    let link = ethernet::parse(frame)?;
+    let ip = network(frame, &link)?;
+    if is_translated_error(frame, link.length, &ip)? {
+        return errors::from_inside(frame, tables, link, ip);
+    }
+    // 3 filter
+    subscriber_of(tables, ip.source.get())?;
+    // 2 classify
+    if rows_of(tables, ip.destination.get()).is_pool_address() {
+        return hairpin::hairpin(frame, tables);
+    }
+    check_whole(&ip)?;
+    Err(Reason::UnsupportedIcmp)
+}
+
+#[inline(always)]
+fn inbound<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Reason> {
+    // 1 parse
+    let link = ethernet::parse(frame)?;
+    let ip = network(frame, &link)?;
+    if is_translated_error(frame, link.length, &ip)? {
+        return errors::from_outside(frame, tables, link, ip);
+    }
+    check_whole(&ip)?;
+    Err(Reason::UnsupportedIcmp)
+}
+
+/// True for a whole ICMP error of a type that is translated.
+#[inline(always)]
+fn is_translated_error<F: Frame>(frame: &F, l3: usize, ip: &Ipv4) -> Result<bool, Reason> {
+    if ip.protocol != transport::ICMP || ip.is_fragment() {
+        return Ok(false);
+    }
+    let (header, total) = (ip.header_length(), ip.total_length() as usize);
+    let message = icmp::message_type(frame, l3 + header, total - header)?;
+    Ok(icmp::is_translated_error(message))
+}

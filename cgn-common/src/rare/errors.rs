@@ -1,0 +1,167 @@
+//! ICMP errors of others (RFC 5508 section 4): the packet that an error quotes
+//! tells whose it is. Nothing is opened, refreshed or ended by them (REQ-6, RFC
+//! 4787 REQ-12), and nobody is asked who sent them (RFC 4787 REQ-12a).
+
+use crate::frame::Frame;
+use crate::layout::{Side, SlotState, SubscriberHead};
+use crate::nat::next_hop::{is_host, leave, route, rows_of};
+use crate::nat::open::Flow;
+use crate::nat::rewrite::{self, ErrorEnds};
+use crate::nat::{lookup, search};
+use crate::path::{check_hop, check_whole, subscriber_of, transmit};
+use crate::tables::Tables;
+use crate::verdict::{Direction, Protocol, Reason, Verdict};
+use crate::wire::ethernet::Ethernet;
+use crate::wire::icmp::{self, IcmpError};
+use crate::wire::ipv4::Ipv4;
+use crate::wire::transport::{ECHO_REPLY, ECHO_REQUEST};
+
+/// An error from outside, about a packet that left with an external endpoint.
+#[inline(always)]
+pub fn from_outside<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    link: Ethernet,
+    ip: Ipv4,
+) -> Result<Verdict, Reason> {
+    let error = parse(frame, &link, &ip)?;
+    let mut ends = unchanged(&ip, &error);
+    // 5 look up
+    ends.quoted_source = receiver_of(tables, &ip, &error)?;
+    ends.destination = ends.quoted_source.0;
+    emit(frame, tables, (link, ip), &error, &ends, Side::Inside)
+}
+
+/// An error from a subscriber, or from a router before him, about a packet that
+/// came in; also about one that was hairpinned.
+#[inline(always)]
+pub fn from_inside<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    link: Ethernet,
+    ip: Ipv4,
+) -> Result<Verdict, Reason> {
+    let error = parse(frame, &link, &ip)?;
+    let mut ends = unchanged(&ip, &error);
+    // 3 filter, 5 look up
+    ends.quoted_destination = sender_of(tables, &ip, &error)?;
+    ends.source = ends.quoted_destination.0;
+    let mut side = Side::Outside;
+    if rows_of(tables, ends.destination).is_pool_address() {
+        ends.quoted_source = receiver_of(tables, &ip, &error)?;
+        ends.destination = ends.quoted_source.0;
+        side = Side::Inside;
+    }
+    emit(frame, tables, (link, ip), &error, &ends, side)
+}
+
+/// The error, if it lives on.
+#[inline(always)]
+fn parse<F: Frame>(frame: &F, link: &Ethernet, ip: &Ipv4) -> Result<IcmpError, Reason> {
+    check_whole(ip)?;
+    let (header, total) = (ip.header_length(), ip.total_length() as usize);
+    icmp::parse(frame, link.length + header, total - header)
+}
+
+/// All ends as they came.
+#[inline(always)]
+fn unchanged(ip: &Ipv4, error: &IcmpError) -> ErrorEnds {
+    let [source, destination] = error.ports;
+    ErrorEnds {
+        source: ip.source.get(),
+        destination: ip.destination.get(),
+        quoted_source: (error.quoted.source.get(), source.get()),
+        quoted_destination: (error.quoted.destination.get(), destination.get()),
+    }
+}
+
+/// Inside endpoint of who is told: he sent the quoted packet, from the external
+/// endpoint that the error is sent to.
+#[inline(always)]
+fn receiver_of<T: Tables>(tables: &T, ip: &Ipv4, error: &IcmpError) -> Result<(u32, u16), Reason> {
+    let external = error.quoted.source.get();
+    if external != ip.destination.get() {
+        return Err(Reason::QuoteMismatch);
+    }
+    if error.quoted_type == ECHO_REPLY && error.protocol == Protocol::Icmp {
+        // A reply was never sent from a mapping.
+        return Err(Reason::NoQuotedMapping);
+    }
+    let rows = rows_of(tables, external);
+    let port = error.ports[0].get();
+    let (slot, inside) =
+        lookup::mapping_at(tables, rows, error.protocol, port).map_err(|reason| match reason {
+            Reason::NoMapping => Reason::NoQuotedMapping,
+            other => other,
+        })?;
+    Ok((inside, slot.key.inside_port()))
+}
+
+/// External endpoint of who had the quoted packet: the subscriber that sends the
+/// error, or one behind the router that does.
+#[inline(always)]
+fn sender_of<T: Tables>(tables: &T, ip: &Ipv4, error: &IcmpError) -> Result<(u32, u16), Reason> {
+    let (source, inside) = (ip.source.get(), error.quoted.destination.get());
+    if !is_host(source) {
+        return Err(Reason::BadSource);
+    }
+    let is_subscriber = subscriber_of(tables, source).is_ok();
+    let is_about_another = error.quoted.source.get() != ip.destination.get();
+    if is_about_another || is_subscriber && source != inside {
+        return Err(Reason::QuoteMismatch);
+    }
+    let (index, subscriber) = match subscriber_of(tables, inside) {
+        Err(_) if is_subscriber => return Err(Reason::QuoteMismatch),
+        found => found?,
+    };
+    if error.quoted_type == ECHO_REQUEST && error.protocol == Protocol::Icmp {
+        // No request comes in.
+        return Err(Reason::NoQuotedMapping);
+    }
+    let flow = Flow {
+        subscriber: index,
+        protocol: error.protocol,
+        inside_port: error.ports[1].get(),
+        remote: 0,
+        state: SlotState::Open,
+        tick: 0,
+    };
+    match tables.search(flow).outcome() {
+        search::Outcome::Found { port, .. } => {
+            let head = SubscriberHead(subscriber.head.load());
+            Ok((head.external(), port))
+        }
+        _ => Err(Reason::NoQuotedMapping),
+    }
+}
+
+/// Steps 4, 6 and 7.
+#[inline(always)]
+fn emit<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    (link, ip): (Ethernet, Ipv4),
+    error: &IcmpError,
+    ends: &ErrorEnds,
+    side: Side,
+) -> Result<Verdict, Reason> {
+    // 4 route
+    let way = route(tables, ip.source.get(), ends.destination);
+    let hop = leave(tables, way, side, ends.destination)?;
+    check_hop(&ip, hop)?;
+    // 6 translate
+    rewrite::translate_error(frame, link.length, &ip, error, ends)?;
+    // 7 emit
+    rewrite::link_header(frame, &link, hop)?;
+    let bytes = ip.total_length();
+    let has_changed = [
+        (ends.source != ip.source.get(), Direction::Outbound),
+        (ends.destination != ip.destination.get(), Direction::Inbound),
+    ];
+    tables.count(|c| {
+        for (_, direction) in has_changed.into_iter().filter(|(changed, _)| *changed) {
+            c.translated(direction, Protocol::Icmp, bytes);
+        }
+    });
+    Ok(transmit(hop))
+}

@@ -1,0 +1,100 @@
+//! Hairpinning: a packet goes outbound and inbound at once.
+
+use crate::frame::Frame;
+use crate::layout::{NextHopEntry, Side, SubscriberHead, peer};
+use crate::nat::next_hop::{leave, route, rows_of};
+use crate::nat::{lookup, rewrite};
+use crate::path::{
+    Packet, check_hop, external_port, network, subscriber_of, transmit, transport_of,
+};
+use crate::tables::Tables;
+use crate::verdict::{Direction, Protocol, Reason, Verdict};
+use crate::wire::{ethernet, transport};
+
+/// A packet from a subscriber to a pool address: another subscriber's mapping,
+/// or one of his own. The receiver sees the sender's external endpoint (RFC
+/// 4787 REQ-9, RFC 5382 REQ-8).
+#[inline(always)]
+pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Reason> {
+    // 1 to 5 for the receiver: so that no mapping is opened in vain
+    let Delivery { packet, .. } = deliver(frame, tables)?;
+    // 3 filter, 5 look up for the sender
+    let (index, subscriber) = subscriber_of(tables, packet.ip.source.get())?;
+    let transport = packet.transport;
+    let port = match transport.protocol {
+        Protocol::Icmp => 0, // an echo reply has one identifier, the receiver's
+        _ => {
+            let destination = packet.ip.destination.get();
+            external_port(tables, index, subscriber, &transport, destination)?
+        }
+    };
+    let head = SubscriberHead(subscriber.head.load());
+    if head.block_count() == 0 {
+        return Err(Reason::FirstPacket);
+    }
+    let sender = (head.external(), port);
+    // Once more, since the stack of XDP has no room to keep it while a mapping is opened.
+    let Delivery {
+        packet,
+        slot,
+        inside_address,
+        hop,
+    } = deliver(frame, tables)?;
+    if packet.transport.protocol == Protocol::Tcp {
+        let remote = peer::remote(sender.0, sender.1);
+        let flags = packet.transport.flags;
+        if !lookup::refresh_inbound_tcp(&slot, remote, flags, tables.now()) {
+            return Err(Reason::NoMapping);
+        }
+    }
+    // 6 translate
+    let receiver = (inside_address, slot.key.inside_port());
+    rewrite::translate_both(frame, &packet, sender, receiver)?;
+    // 7 emit: a packet of the sender's, and one of the receiver's
+    rewrite::link_header(frame, &packet.link, hop)?;
+    count_both(tables, &packet);
+    Ok(transmit(hop))
+}
+
+/// A packet to a pool address, and where it goes inside.
+struct Delivery<'t> {
+    packet: Packet,
+    slot: lookup::Slot<'t>,
+    inside_address: u32,
+    hop: &'t NextHopEntry,
+}
+
+/// Steps 1 to 5 for the destination of a packet from inside.
+#[inline(always)]
+fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery<'t>, Reason> {
+    let link = ethernet::parse(frame)?;
+    let ip = network(frame, &link)?;
+    let (source, destination) = (ip.source.get(), ip.destination.get());
+    subscriber_of(tables, source)?;
+    let packet = transport_of(frame, link, ip)?;
+    let transport = packet.transport;
+    if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REPLY {
+        return Err(Reason::UnsupportedIcmp);
+    }
+    let rows = rows_of(tables, destination);
+    let (slot, inside_address) =
+        lookup::mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
+    let route_in = route(tables, source, inside_address);
+    let hop = leave(tables, route_in, Side::Inside, inside_address)?;
+    check_hop(&packet.ip, hop)?;
+    Ok(Delivery {
+        packet,
+        slot,
+        inside_address,
+        hop,
+    })
+}
+
+#[inline(always)]
+fn count_both<T: Tables>(tables: &T, packet: &Packet) {
+    let (protocol, bytes) = (packet.transport.protocol, packet.ip.total_length());
+    tables.count(|c| {
+        c.translated(Direction::Outbound, protocol, bytes);
+        c.translated(Direction::Inbound, protocol, bytes);
+    });
+}
