@@ -113,6 +113,10 @@ reasons! {
     25 Internal Drop "internal" "a table named an entry that does not exist; please report it";
     26 Martian Drop "martian" "to an address that no router forwards to: 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 240.0.0.0/4 (RFC 1122, RFC 3927)";
     27 RouteUnresolved Drop "route_unresolved" "the route could not be looked up in the slow path, or too many packets asked for it";
+    96 MidStream Drop "mid_stream" "a TCP segment from inside that is no SYN, of a flow without a mapping, and the configuration says to drop it (tcp.midstream)";
+    97 StrayReset Drop "stray_reset" "a TCP RST from inside of a flow without a mapping: there is nothing to end";
+    98 Filtered Drop "filtered" "a packet from outside to a mapping, from a remote endpoint that its pool's filtering does not admit";
+    99 SessionsFull Drop "sessions_full" "the table of sessions is full, so the filter would refuse the answer to this packet (sessions.max)";
 
     32 FirstPacket Punt "first_packet" "the subscriber has no block yet";
     33 BlockFull Punt "block_full" "all ports of the subscriber's blocks are in use, another block may be had";
