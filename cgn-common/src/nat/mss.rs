@@ -69,7 +69,7 @@ fn lower<F: Frame>(frame: &mut F, l4: usize, at: usize, most: u16) -> Option<()>
     }
     let new = Be16::new(most);
     let checksum: u16 = frame.load(l4 + field::TCP_CHECKSUM)?;
-    let change = if at % 2 == 0 {
+    let change = if at.is_multiple_of(2) {
         Change::NONE.word16(old.raw(), new.raw())
     } else {
         // The two bytes belong to two words of the sum (RFC 1071 section 2 B).
