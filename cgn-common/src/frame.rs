@@ -3,6 +3,7 @@
 use bytemuck::Pod;
 
 use crate::csum;
+use crate::nat::mss;
 
 /// A frame from its link header on. Bounds are checked at each access; an
 /// access that does not fit returns `None` and changes nothing.
@@ -30,6 +31,15 @@ pub trait Frame {
     /// Moves the start of the frame by `delta` bytes (negative: the frame
     /// grows at the front). `None`, without a change, if there is no room.
     fn move_start(&mut self, delta: i32) -> Option<()>;
+
+    /// See [`mss::clamp`]. XDP overrides it to make it a function of its own.
+    #[inline(always)]
+    fn clamp_mss(&mut self, l4: usize, most: u16)
+    where
+        Self: Sized,
+    {
+        mss::clamp(self, l4, most);
+    }
 }
 
 /// A frame in ordinary memory, with head room in front of it.

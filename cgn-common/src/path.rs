@@ -29,16 +29,19 @@
 
 use crate::block::page_of;
 use crate::frame::Frame;
-use crate::layout::{NextHopEntry, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer};
+use crate::layout::{
+    Features, NextHopEntry, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer,
+};
 use crate::nat::home::Home;
 use crate::nat::next_hop::{is_host, is_multicast, leave, route, rows_of};
+use crate::nat::session::Party;
 use crate::nat::{lookup, open, rewrite, search, tcp_state};
 use crate::rare;
 use crate::tables::{Route, Tables};
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::ipv4::{self, Ipv4};
-use crate::wire::transport::{self, Transport};
+use crate::wire::transport::{self, Transport, flag};
 
 /// A parsed packet: offsets from the start of the frame, headers by value.
 #[derive(Clone, Copy, Debug)]
@@ -170,9 +173,12 @@ fn outbound<F: Frame, T: Tables>(
     // 5 look up
     let port = external_port(tables, index, subscriber, &transport, destination)?;
     // A block may have been given since `head` was read.
-    let external = SubscriberHead(subscriber.head.load()).external();
+    let head = SubscriberHead(subscriber.head.load());
+    let external = head.external();
+    depart(tables, &packet, head.pool(), (external, port))?;
     // 6 translate
     rewrite::translate(frame, &packet, Direction::Outbound, external, port)?;
+    clamp_mss(frame, tables, &packet, Direction::Outbound);
     // 7 emit
     emit(frame, tables, &packet, hop, Direction::Outbound)
 }
@@ -207,15 +213,20 @@ fn inbound<F: Frame, T: Tables>(
     let route_in = route(tables, source, inside_address);
     let hop = leave(tables, route_in, Side::Inside, inside_address)?;
     check_hop(&packet.ip, hop)?;
-    if transport.protocol == Protocol::Tcp {
-        let remote = peer::remote(source, transport.source_port);
-        if !lookup::refresh_inbound_tcp(&slot, remote, transport.flags, tables.now()) {
-            return Err(Reason::NoMapping);
-        }
-    }
+    // 3 filter, by the sessions of the mapping
+    let remote = peer::remote(source, transport.source_port);
+    arrive(
+        tables,
+        &transport,
+        rows.pool(),
+        remote,
+        &slot,
+        inside_address,
+    )?;
     // 6 translate
     let port = slot.key.inside_port();
     rewrite::translate(frame, &packet, Direction::Inbound, inside_address, port)?;
+    clamp_mss(frame, tables, &packet, Direction::Inbound);
     // 7 emit
     emit(frame, tables, &packet, hop, Direction::Inbound)
 }
@@ -319,25 +330,28 @@ pub(crate) fn external_port<T: Tables>(
     let tick = tables.now();
     let flags = (protocol == Protocol::Tcp).then_some(transport.flags);
     let head = SubscriberHead(subscriber.head.load());
+    let features = tables.features_within(head.pool(), protocol);
     let flow = open::Flow {
         subscriber: index,
         protocol,
         inside_port,
         remote,
         state: match flags {
-            Some(flags) => tcp_state::first(flags),
+            Some(flags) => tcp_state::first(flags, !features.has(Features::DROP_MIDSTREAM)),
             None => SlotState::Open,
         },
         tick,
     };
-    let mut claim = None;
+    let mut claim = search::Candidate::NONE;
     if let Some(home) = Home::new(tables, subscriber, head, protocol, inside_port) {
         match home.find(tables, inside_port) {
             Some((port, slot)) => {
-                if lookup::refresh_outbound(&slot, remote, flags, tick) {
+                if lookup::refresh_outbound(&slot, remote, flags, tick, features) {
                     return Ok(port);
                 }
             }
+            // What opens nothing may still stand elsewhere.
+            None if !flow.opens() => {}
             None if head.block_count() == 1 && (home.has_all() || tables.is_clear(flow)) => {
                 let opened = tables.open_at_home(flow);
                 if opened.is_full() {
@@ -354,12 +368,104 @@ pub(crate) fn external_port<T: Tables>(
     open::open(tables, flow, transport.flags, claim)
 }
 
+/// The packet leaves a mapping of pool `pool`: its session is noted, where
+/// sessions are.
+#[inline(always)]
+pub(crate) fn depart<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    pool: u8,
+    external: (u32, u16),
+) -> Result<(), Reason> {
+    let transport = &packet.transport;
+    if !tables
+        .features_within(pool, transport.protocol)
+        .has(Features::SESSIONS)
+    {
+        return Ok(());
+    }
+    let party = Party {
+        protocol: transport.protocol,
+        inside: (packet.ip.source.get(), transport.source_port),
+        external_port: external.1,
+        remote: peer::remote(packet.ip.destination.get(), transport.destination_port),
+        flags: transport.flags,
+        policy: tables.policy(pool),
+        tick: tables.now(),
+    };
+    if tables.depart(party, external.0) {
+        Ok(())
+    } else {
+        Err(Reason::SessionsFull)
+    }
+}
+
+/// The packet from `remote` arrives at a mapping of pool `pool`: it is filtered,
+/// and keeps the mapping alive as it may.
+#[inline(always)]
+pub(crate) fn arrive<T: Tables>(
+    tables: &T,
+    transport: &Transport,
+    pool: u8,
+    remote: u64,
+    slot: &lookup::Slot<'_>,
+    inside_address: u32,
+) -> Result<(), Reason> {
+    let features = tables.features_within(pool, transport.protocol);
+    if features.has(Features::SESSIONS) {
+        let arrival = tables.arrive(
+            Party {
+                protocol: transport.protocol,
+                inside: (inside_address, slot.key.inside_port()),
+                external_port: transport.destination_port,
+                remote,
+                flags: transport.flags,
+                policy: tables.policy(pool),
+                tick: tables.now(),
+            },
+            slot.peer().load(),
+        );
+        if !arrival.is_admitted() {
+            return Err(Reason::Filtered);
+        }
+        if !arrival.is_known() {
+            return Ok(());
+        }
+    }
+    let is_alive = if transport.protocol == Protocol::Tcp {
+        lookup::refresh_inbound_tcp(slot, remote, transport.flags, tables.now())
+    } else if features.has(Features::INBOUND_REFRESH) {
+        lookup::refresh_inbound(slot, tables.now())
+    } else {
+        true
+    };
+    if is_alive {
+        Ok(())
+    } else {
+        Err(Reason::NoMapping)
+    }
+}
+
 #[inline(always)]
 pub(crate) fn check_hop(ip: &Ipv4, hop: &NextHopEntry) -> Result<(), Reason> {
     if ip.total_length() > hop.mtu() {
         return Err(Reason::TooBig);
     }
     Ok(())
+}
+
+/// Lowers the MSS option of a SYN, where it is to be.
+#[inline(always)]
+fn clamp_mss<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    direction: Direction,
+) {
+    let most = tables.features().mss(direction);
+    if most != 0 && packet.transport.flags & flag::SYN != 0 {
+        frame.clamp_mss(packet.l4, most);
+    }
 }
 
 /// Step 7 of a packet that went in `direction`.

@@ -2,8 +2,13 @@
 
 use crate::counters::Counters;
 use crate::event::Event;
-use crate::layout::{BlockEntry, External, Line, NextHopEntry, Page, Side, Subscriber, VlanKey};
-use crate::nat::{home, open, search, walk};
+use crate::layout::{
+    BlockEntry, External, Features, Line, NextHopEntry, Page, Policy, SessionKey, Side, Subscriber,
+    VlanKey,
+};
+use crate::nat::{home, open, search, session, walk};
+use crate::verdict::Protocol;
+use crate::word::Word;
 
 /// Where a destination leads.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +40,23 @@ pub trait Tables {
     /// The clock in coarse ticks (2^28 ns), shifted as the settings say.
     fn now(&self) -> u32;
 
+    /// What the configuration decides for all packets.
+    fn features(&self) -> Features;
+    /// What it decides for those of one pool.
+    fn policy(&self, pool: u8) -> Policy;
+
+    /// What holds of it for packets of `protocol` in one pool.
+    #[inline(always)]
+    fn features_within(&self, pool: u8, protocol: Protocol) -> Features {
+        let features = self.features();
+        // The policy is not even read where no pool has one.
+        if features.has(Features::SESSIONS) {
+            features.within(self.policy(pool), protocol)
+        } else {
+            features
+        }
+    }
+
     /// Page of an inside address; its entries are in `subscriber`.
     fn inside_page(&self, page: u32) -> Option<Page>;
     /// Page of an external address; its entries are in `external`.
@@ -43,6 +65,11 @@ pub trait Tables {
     fn external(&self, index: u32) -> Option<&External>;
     fn block(&self, index: u32) -> Option<&BlockEntry>;
     fn line(&self, index: u32) -> Option<&Line>;
+
+    /// Runs `f` on the [`crate::layout::Session`] with this key; None if there is none.
+    fn session<R>(&self, key: &SessionKey, f: impl FnOnce(&Word) -> R) -> Option<R>;
+    /// Enters a session; false if the table is full.
+    fn enter_session(&self, key: &SessionKey, session: u64) -> bool;
 
     /// Next-hop number of the /16 that holds `address`, or one of the values
     /// of [`crate::layout::RouteLine`] that are none.
@@ -106,6 +133,16 @@ pub trait Tables {
     #[inline(always)]
     fn is_alone(&self, flow: open::Flow, own: search::Candidate) -> bool {
         search::is_alone(self, flow, own)
+    }
+    /// See [`session::depart`].
+    #[inline(always)]
+    fn depart(&self, party: session::Party, external: u32) -> bool {
+        session::depart(self, party, external)
+    }
+    /// See [`session::arrive`].
+    #[inline(always)]
+    fn arrive(&self, party: session::Party, first: u64) -> session::Arrival {
+        session::arrive(self, party, first)
     }
     /// See [`open::settle`].
     #[inline(always)]

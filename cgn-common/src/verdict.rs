@@ -119,6 +119,10 @@ reasons! {
     67 QuotedFragment Drop "quoted_fragment" "an ICMP error about a fragment that is not the first: it has no ports";
     68 QuoteMismatch Drop "quote_mismatch" "an ICMP error about a packet that was not its receiver's, or not for its sender";
     69 NoQuotedMapping Drop "no_quoted_mapping" "an ICMP error about a packet without a mapping (RFC 5508 REQ-4, REQ-5)";
+    96 MidStream Drop "mid_stream" "a TCP segment from inside that is no SYN, of a flow without a mapping, and the configuration says to drop it (tcp.midstream)";
+    97 StrayReset Drop "stray_reset" "a TCP RST from inside of a flow without a mapping: there is nothing to end";
+    98 Filtered Drop "filtered" "a packet from outside to a mapping, from a remote endpoint that its pool's filtering does not admit";
+    99 SessionsFull Drop "sessions_full" "the table of sessions is full, so the filter would refuse the answer to this packet (sessions.max)";
 
     32 FirstPacket Punt "first_packet" "the subscriber has no block yet";
     33 BlockFull Punt "block_full" "all ports of the subscriber's blocks are in use, another block may be had";

@@ -5,6 +5,7 @@ use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use bytemuck::Pod;
 use cgn_common::csum;
 use cgn_common::frame::Frame;
+use cgn_common::nat::mss;
 
 /// The frame of one run of the program.
 pub struct XdpFrame {
@@ -73,6 +74,20 @@ impl Frame for XdpFrame {
         let result = unsafe { bpf_xdp_adjust_head(self.ctx, delta) };
         (result == 0).then_some(())
     }
+
+    #[inline(always)]
+    fn clamp_mss(&mut self, l4: usize, most: u16) {
+        cgn_clamp_mss(self.ctx, l4 as u64 | u64::from(most) << 32);
+    }
+}
+
+/// A global function, which the verifier checks once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_clamp_mss(ctx: *mut xdp_md, l4_and_most: u64) -> u64 {
+    let (l4, most) = (l4_and_most as u32 as usize, (l4_and_most >> 32) as u16);
+    mss::clamp(&mut XdpFrame::new(ctx), l4, most);
+    0
 }
 
 /// No page sums up to it.

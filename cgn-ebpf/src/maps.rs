@@ -5,9 +5,15 @@ use aya_ebpf::btf_maps::{Array, DevMap, HashMap, PerCpuArray, ProgramArray, Ring
 use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
-    self, BlockEntry, External, Line, Link, NextHopEntry, Page, Punts, RouteLine, Settings,
-    Subscriber, VlanKey, VlanRole,
+    self, BlockEntry, Constants, External, Line, Link, NextHopEntry, Page, Punts, RouteLine,
+    SessionKey, Settings, Subscriber, VlanKey, VlanRole,
 };
+use cgn_common::word::Word;
+
+/// Overwritten by the loader before the kernel sees the object; constant then,
+/// so that the verifier leaves out what is off.
+#[unsafe(no_mangle)]
+pub static CONSTANTS: Constants = Constants::PLAIN;
 
 const MMAPABLE: usize = layout::MMAPABLE as usize;
 
@@ -61,3 +67,6 @@ pub static CLOCK: PerCpuArray<[u64; 2], { layout::CLOCK.entries as usize }> = Pe
 pub static PUNTS: Array<Punts, { layout::PUNTS.entries as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 pub static RARE: ProgramArray<{ layout::RARE.entries as usize }> = ProgramArray::new();
+#[btf_map]
+pub static SESSIONS: HashMap<SessionKey, Word, { layout::SESSIONS.entries as usize }> =
+    HashMap::new();

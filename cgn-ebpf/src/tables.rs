@@ -10,13 +10,14 @@ use bytemuck::Pod;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, External, Line, Link, NextHopEntry, Page, ROUTES_PER_LINE, Side, Subscriber,
-    VlanKey,
+    BlockEntry, External, Features, Line, Link, NextHopEntry, Page, Policy, ROUTES_PER_LINE,
+    SessionKey, Side, Subscriber, VlanKey,
 };
 use cgn_common::limits::TICK_SHIFT;
-use cgn_common::nat::{home, open, search, walk};
+use cgn_common::nat::{home, open, search, session, walk};
 use cgn_common::punts;
 use cgn_common::tables::{Route, Tables};
+use cgn_common::word::Word;
 
 use crate::maps;
 
@@ -85,6 +86,31 @@ impl Tables for XdpTables {
             None => 0,
         };
         (coarse_ns().wrapping_add(offset) >> TICK_SHIFT) as u32
+    }
+
+    #[inline(always)]
+    fn features(&self) -> Features {
+        // SAFETY: a static of our own. Volatile, because the loader wrote
+        // another value over the one that the compiler knows.
+        unsafe { (&raw const maps::CONSTANTS.features).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn policy(&self, pool: u8) -> Policy {
+        // SAFETY: as above; there is an element for every number.
+        unsafe { (&raw const maps::CONSTANTS.pools[pool as usize]).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn session<R>(&self, key: &SessionKey, f: impl FnOnce(&Word) -> R) -> Option<R> {
+        // SAFETY: elements of a preallocated map live as long as the map, and
+        // a `Word` may change while it is looked at.
+        unsafe { maps::SESSIONS.get(key) }.map(f)
+    }
+
+    #[inline(always)]
+    fn enter_session(&self, key: &SessionKey, session: u64) -> bool {
+        maps::SESSIONS.insert(key, Word::new(session), 0).is_ok()
     }
 
     #[inline(always)]
@@ -281,6 +307,18 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn depart(&self, party: session::Party, external: u32) -> bool {
+        let (a, b, c) = party.pack();
+        cgn_depart(a, b, c, u64::from(external)) != 0
+    }
+
+    #[inline(always)]
+    fn arrive(&self, party: session::Party, first: u64) -> session::Arrival {
+        let (a, b, c) = party.pack();
+        session::Arrival(cgn_arrive(a, b, c, first))
+    }
+
+    #[inline(always)]
     fn settle(&self, flow: open::Flow, own: search::Candidate, alone: bool) -> open::Settled {
         let tick = u64::from(flow.tick) | u64::from(alone) << 32;
         open::Settled(cgn_settle(flow.pack(), flow.remote, tick, own.0))
@@ -356,6 +394,19 @@ extern "C" fn cgn_settle(flow: u64, remote: u64, tick: u64, own: u64) -> u64 {
         tick >> 32 != 0,
     );
     open::settle(&DETACHED, flow, search::Candidate(own), alone).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_depart(a: u64, b: u64, c: u64, external: u64) -> u64 {
+    let party = session::Party::unpack(a, b, c);
+    u64::from(session::depart(&DETACHED, party, external as u32))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_arrive(a: u64, b: u64, c: u64, first: u64) -> u64 {
+    session::arrive(&DETACHED, session::Party::unpack(a, b, c), first).0
 }
 
 const DETACHED: XdpTables = XdpTables {

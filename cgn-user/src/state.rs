@@ -82,6 +82,7 @@ pub struct Stats {
     /// By number of the pool.
     pub pools: Vec<PoolStats>,
     pub sweep: SweepStats,
+    pub sessions: SessionStats,
     pub log: LogStats,
     pub punts: PuntStats,
     /// One for each interface and side.
@@ -136,6 +137,17 @@ pub struct SweepStats {
     pub last_secs: f64,
     /// Mappings that a sweep ended since start, by protocol.
     pub expired: [u64; 3],
+    /// Ports that were not held, because as many as may be were held already.
+    pub unheld_ports: u64,
+}
+
+/// Figures of the table of sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionStats {
+    /// Sessions beside the first of their mapping, as of the last look at them.
+    pub live: u64,
+    /// Of those, how many ended since start.
+    pub expired: u64,
 }
 
 /// Figures of the mapping log.

@@ -29,6 +29,48 @@ fn every_case_is_the_same_on_host_slow_path_and_bpf() {
 }
 
 #[test]
+fn every_case_of_what_is_off_by_default_is_the_same_everywhere() {
+    if skip::is_root("every_case_of_what_is_off_by_default_is_the_same_everywhere") {
+        in_namespace(|| {
+            for group in cases::groups() {
+                cases::run_group(&mut Trial::everywhere_of((group.world)()), &group);
+            }
+        });
+    }
+}
+
+/// Instructions that the verifier may walk through for one program: nine tenths of its limit.
+const BUDGET: u32 = 900_000;
+
+/// With everything off and with everything on, the verifier has room to spare.
+#[test]
+fn the_verifier_s_work_is_within_its_budget() {
+    if !skip::is_root("the_verifier_s_work_is_within_its_budget") {
+        return;
+    }
+    in_namespace(|| {
+        let worlds = cases::groups()
+            .into_iter()
+            .map(|group| (group.name, (group.world)()));
+        for (name, world) in [("everything is off", World::new())]
+            .into_iter()
+            .chain(worlds)
+        {
+            let mut bpf = Bpf::new(&Rc::new(world));
+            for entry in [Entry::Inside, Entry::Outside, Entry::Vlan] {
+                let program = bpf.dataplane().program(entry).expect("loaded");
+                let info = program.info().expect("the kernel tells");
+                let count = info
+                    .verified_instruction_count()
+                    .expect("Linux 5.16 or later");
+                println!("{name}: {entry:?} {count} instructions verified");
+                assert!(count < BUDGET, "{name}: {entry:?} {count}");
+            }
+        }
+    });
+}
+
+#[test]
 fn our_own_frames_are_handled_alike_everywhere() {
     if skip::is_root("our_own_frames_are_handled_alike_everywhere") {
         let sent = in_namespace(|| corpus::run(&mut Trial::everywhere(), &corpus::own()));

@@ -19,6 +19,9 @@ use cgn_user::dataplane::memory::Memory;
 #[test]
 fn every_case_is_the_same_on_host_and_slow_path() {
     cases::run_all(&mut Trial::on_host());
+    for group in cases::groups() {
+        cases::run_group(&mut Trial::on_host_of((group.world)()), &group);
+    }
 }
 
 /// Every reason is caused by a case, or it is said why it cannot be.
@@ -26,9 +29,15 @@ fn every_case_is_the_same_on_host_and_slow_path() {
 fn every_reason_has_a_case() {
     let mut trial = Trial::on_host();
     cases::run_all(&mut trial);
+    let mut seen_reasons = trial.seen;
+    for group in cases::groups() {
+        let mut trial = Trial::on_host_of((group.world)());
+        cases::run_group(&mut trial, &group);
+        seen_reasons.extend(trial.seen);
+    }
     for reason in Reason::ALL {
         let excused = cases::filters::UNREACHABLE.iter().any(|(r, _)| r == reason);
-        let seen = trial.seen.contains(reason);
+        let seen = seen_reasons.contains(reason);
         assert!(
             seen != excused,
             "{reason:?}: seen {seen}, excused {excused}"

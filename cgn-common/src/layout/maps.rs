@@ -2,7 +2,7 @@
 
 use super::{
     BlockEntry, External, Line, Link, NextHopEntry, PAGES, Page, ROUTES_PER_LINE, RouteLine,
-    Settings, Subscriber, VlanRole,
+    Session, SessionKey, Settings, Subscriber, VlanRole,
 };
 
 /// Kinds of BPF maps used here, with their numbers in `enum bpf_map_type`.
@@ -77,6 +77,7 @@ pub const MAPS: &[MapSpec] = &[
     CLOCK,
     PUNTS,
     RARE,
+    SESSIONS,
 ];
 
 pub const SETTINGS: MapSpec = array("SETTINGS", size_of::<Settings>(), 1);
@@ -111,6 +112,14 @@ pub const KERNEL_HOP: MapSpec = other(
 pub const CLOCK: MapSpec = other("CLOCK", MapKind::PerCpuArray, 4, size_of::<[u64; 2]>(), 1);
 /// What was punted lately for want of a route or a neighbour: see [`crate::punts`].
 pub const PUNTS: MapSpec = array("PUNTS", size_of::<super::Punts>(), crate::punts::SLOTS);
+/// Sessions beside a mapping's first one. Preallocated, and it never evicts.
+pub const SESSIONS: MapSpec = other(
+    "SESSIONS",
+    MapKind::Hash,
+    size_of::<SessionKey>() as u32,
+    size_of::<Session>(),
+    65_536,
+);
 /// Interfaces to redirect to; a value is an ifindex and a program (none).
 pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 8, 64);
 /// AF_XDP sockets by `socket_base + receive queue`.

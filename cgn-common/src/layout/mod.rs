@@ -9,6 +9,8 @@
 //! | `slab`, `slot` | the memory of a block, and of a mapping |
 //! | `next_hop` | routes and next hops |
 //! | `interface` | sides, VLANs |
+//! | `session` | further sessions of a mapping |
+//! | `constants` | what the configuration decides when programs are loaded |
 //!
 //! User space and XDP share this memory, so each struct has its size and
 //! alignment asserted here, and a test compares this folder with the BTF of the
@@ -17,19 +19,23 @@
 //! Addresses and ports are in host order in every table unless said otherwise.
 
 mod block;
+mod constants;
 mod directory;
 mod interface;
 mod maps;
 mod next_hop;
+mod session;
 mod slab;
 mod slot;
 mod subscriber;
 
 pub use block::*;
+pub use constants::*;
 pub use directory::*;
 pub use interface::*;
 pub use maps::*;
 pub use next_hop::*;
+pub use session::*;
 pub use slab::*;
 pub use slot::*;
 pub use subscriber::*;
@@ -37,7 +43,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -69,6 +75,8 @@ shape! {
     Link: 16, 4;
     VlanKey: 8, 4;
     VlanRole: 8, 4;
+    SessionKey: 16, 4;
+    Constants: 264, 8;
 }
 
 const _: () = assert!(core::mem::offset_of!(Subscriber, secret) == 8);

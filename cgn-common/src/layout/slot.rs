@@ -67,9 +67,15 @@ impl SlotState {
 pub struct SlotKey(pub u64);
 
 impl SlotKey {
-    /// More than one remote endpoint uses this TCP mapping, so the state of
-    /// the first session says nothing about the others.
+    /// More than one remote endpoint uses this mapping, so the state of its
+    /// first session says nothing about the others.
     pub const SHARED: u64 = 1 << 36;
+    /// The mapping has talked to a port other than that of its first session,
+    /// so no short timer of that port holds for it.
+    pub const MANY_PORTS: u64 = 1 << 37;
+    /// A further session did not fit into the table of sessions: the mapping
+    /// lives as long as an established one.
+    pub const UNLISTED: u64 = 1 << 38;
     const STATE: u64 = 0xf << 32;
     /// The states that are live, by number.
     const LIVE: u64 = 0xffff << SlotState::FIRST_LIVE & 0xffff;
@@ -128,6 +134,24 @@ impl SlotKey {
     #[must_use]
     pub const fn is_shared(self) -> bool {
         self.0 & Self::SHARED != 0
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_many_ports(self) -> bool {
+        self.0 & Self::MANY_PORTS != 0
+    }
+    /// The same with the stamp `now`, if its state changes to `state` or its
+    /// own stamp is old: a busy flow does not dirty its cache line per packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn stamped(self, state: u64, now: u32) -> Self {
+        // Signed: a stamp may be of a moment after `now` was read.
+        let age = now.wrapping_sub(self.last_seen()) as i32;
+        if state != self.state() || age >= crate::limits::STAMP_TICKS as i32 {
+            self.with(state, now)
+        } else {
+            self
+        }
     }
     /// A tentative claim that another processor removed, until its owner (or
     /// the sweep, like any slot in hold) frees it.

@@ -12,7 +12,7 @@ use super::lookup::Slot;
 use super::open::{Flow, Settled, Standing};
 use super::place::Place;
 use super::search::Candidate;
-use super::walk::{MAX_BUCKETS, NO_SLOT, Request};
+use super::walk::{self, MAX_BUCKETS, NO_SLOT, Request};
 use crate::layout::{
     Detour, Line, OwnedBlock, SlotKey, Subscriber, SubscriberHead, bucket_line, buckets, peer,
 };
@@ -162,7 +162,9 @@ impl<'t> Home<'t> {
         if free.is_some() && standing.mark() {
             return Claim::Slot(standing);
         }
-        standing.give_back(tables);
+        // Not `give_back`: another function's stack would be too much for XDP.
+        walk::spill(tables, standing.beyond(false));
+        head.give_port(flow.protocol);
         Claim::Lost
     }
 
@@ -255,21 +257,21 @@ impl Opened {
     /// A claim of which it is still to be seen whether it is the only one.
     #[inline(always)]
     #[must_use]
-    pub const fn claim(self) -> Option<Candidate> {
+    pub const fn claim(self) -> Candidate {
         if self.0 & Self::CLAIM != 0 {
-            Some(Candidate(self.0 & !Self::CLAIM))
+            Candidate(self.0 & !Self::CLAIM)
         } else {
-            None
+            Candidate::NONE
         }
     }
     /// External port of the new mapping.
     #[inline(always)]
     #[must_use]
     pub const fn port(self) -> Option<u16> {
-        match self.claim() {
-            Some(_) => None,
-            None => Settled(self.0).port(),
+        if self.claim().is_some() {
+            return None;
         }
+        Settled(self.0).port()
     }
 }
 
@@ -377,17 +379,20 @@ mod tests {
         for (slab_line, slot) in [(1, 0), (1 << 16, 1023), (u32::MAX, 1023), (0x5_5555, 7)] {
             let candidate = Candidate::new(slab_line, slot, slot / SLOTS_PER_BUCKET, true);
             let opened = Opened::claimed(candidate);
-            assert_eq!(opened.claim(), Some(candidate));
+            assert_eq!(opened.claim(), candidate);
             assert_eq!(opened.port(), None, "a claim has no port yet: {opened:?}");
             assert!(!opened.is_full());
         }
         for port in [1024, u16::MAX] {
             let opened = Opened::live(Settled::live(port));
-            assert_eq!((opened.port(), opened.claim()), (Some(port), None));
+            assert_eq!(
+                (opened.port(), opened.claim()),
+                (Some(port), Candidate::NONE)
+            );
             assert!(!opened.is_full());
         }
         for nothing in [Opened::FULL, Opened::UNCLEAR] {
-            assert_eq!((nothing.port(), nothing.claim()), (None, None));
+            assert_eq!((nothing.port(), nothing.claim()), (None, Candidate::NONE));
         }
         assert!(Opened::FULL.is_full() && !Opened::UNCLEAR.is_full());
     }

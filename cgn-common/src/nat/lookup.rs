@@ -1,9 +1,10 @@
 //! Finding the mapping of an established flow, and keeping it alive.
 
+use super::next_hop::rows_of;
 use super::tcp_state;
 use crate::block::{block_of, first_port};
-use crate::layout::{Line, Rows, SlotKey, SlotState, bucket_line, peer};
-use crate::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
+use crate::layout::{Features, Line, Rows, SlotKey, SlotState, bucket_line, peer};
+use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason};
 use crate::wire::transport::flag;
@@ -20,8 +21,9 @@ impl Slot<'_> {
     fn word(&self) -> &crate::word::Word {
         self.line.key_at(self.at)
     }
+    /// Its second word.
     #[inline(always)]
-    fn peer(&self) -> &crate::word::Word {
+    pub fn peer(&self) -> &crate::word::Word {
         self.line.peer_at(self.at)
     }
 }
@@ -47,7 +49,7 @@ pub fn by_port<'t, T: Tables + ?Sized>(
 /// # Errors
 /// [`Reason::NoMapping`].
 #[inline(always)]
-pub fn mapping_at<T: Tables>(
+pub fn mapping_at<T: Tables + ?Sized>(
     tables: &T,
     rows: Rows,
     protocol: Protocol,
@@ -67,65 +69,119 @@ pub fn mapping_at<T: Tables>(
     Ok((slot, inside_address))
 }
 
+/// Slot of an external port of an address, with the live mapping there.
+#[inline(always)]
+pub fn by_external<T: Tables + ?Sized>(
+    tables: &T,
+    external: u32,
+    port: u16,
+    protocol: Protocol,
+) -> Option<Slot<'_>> {
+    let rows = rows_of(tables, external);
+    if !rows.is_pool_address() {
+        return None;
+    }
+    let (slot, _) = mapping_at(tables, rows, protocol, port).ok()?;
+    Some(slot)
+}
+
 /// Notes that the mapping was used by an outbound packet. False if it ended
 /// meanwhile: the packet then needs a new one.
-///
-/// The word is written only when its stamp is old or its state changes, so that
-/// a busy flow does not dirty its cache line with every packet.
 #[inline(always)]
 #[must_use]
-pub fn refresh_outbound(slot: &Slot, remote: u64, flags: Option<u8>, now: u32) -> bool {
-    let mut new = stamped(slot.key, slot.key.state(), now);
+pub fn refresh_outbound(
+    slot: &Slot,
+    remote: u64,
+    flags: Option<u8>,
+    now: u32,
+    features: Features,
+) -> bool {
+    let mut new = slot.key.stamped(slot.key.state(), now);
     if let Some(flags) = flags {
-        if slot.peer().load() & peer::REMOTE == remote {
-            let state = tcp_state::next(slot.key.state(), Direction::Outbound, flags);
-            new = stamped(slot.key, state, now);
+        let first_session = slot.peer().load() & peer::REMOTE == remote;
+        if first_session {
+            new = after_segment(slot.key, Direction::Outbound, flags, now);
+        } else if tcp_state::is_answer(flags) {
+            return true;
         } else if !slot.key.is_shared() {
-            new = another_session(slot, remote, flags, now);
+            new = another_session(slot, remote, flags, now, features);
         }
+    } else if features.has(Features::SHORT_TIMERS) {
+        new = SlotKey(new.0 | many_ports(slot, remote));
     }
     update(slot, new)
 }
 
+/// The key after a segment of its first session.
+#[inline(always)]
+const fn after_segment(key: SlotKey, direction: Direction, flags: u8, now: u32) -> SlotKey {
+    let state = tcp_state::next(key.state(), direction, flags);
+    if state == key.state() && tcp_state::is_answer(flags) {
+        return key;
+    }
+    key.stamped(state, now)
+}
+
 /// A TCP segment to a second remote endpoint. If the first session is over, a
-/// SYN takes its place; otherwise the mapping lives as long as an established one.
+/// SYN takes its place; otherwise the mapping lives as long as an established
+/// one, or, with a table of sessions, as long as any of them.
 #[inline(never)]
-fn another_session(slot: &Slot, remote: u64, flags: u8, now: u32) -> SlotKey {
+fn another_session(slot: &Slot, remote: u64, flags: u8, now: u32, features: Features) -> SlotKey {
     const CLOSING: u64 = SlotState::TcpClosing as u64;
     const TRANSITORY: u64 = SlotState::TcpTransitory as u64;
     let state = slot.key.state();
-    if flags & flag::SYN != 0 && (state == CLOSING || state == TRANSITORY) {
+    if flags & flag::SYN != 0
+        && (state == CLOSING || state == TRANSITORY)
+        && !features.has(Features::SESSIONS)
+    {
         set_remote(slot.peer(), remote);
         return slot.key.with(SlotState::TcpInit as u64, now);
     }
     SlotKey(slot.key.with(state, now).0 | SlotKey::SHARED)
 }
 
-/// Notes an inbound TCP segment. Inbound packets of other protocols do not
-/// refresh (RFC 4787 REQ-6a): who can reach a mapping could keep it for ever.
+/// The flag of a mapping that talks to a further port.
+#[inline(always)]
+fn many_ports(slot: &Slot, remote: u64) -> u64 {
+    const PORT: u64 = 0xffff << 32;
+    if (slot.peer().load() ^ remote) & PORT != 0 {
+        SlotKey::MANY_PORTS
+    } else {
+        0
+    }
+}
+
+/// Notes an inbound TCP segment.
 #[inline(always)]
 #[must_use]
 pub fn refresh_inbound_tcp(slot: &Slot, remote: u64, flags: u8, now: u32) -> bool {
-    let first_session = slot.peer().load() & peer::REMOTE == remote;
-    if !first_session && !slot.key.is_shared() {
-        return true;
-    }
-    let state = if first_session {
-        tcp_state::next(slot.key.state(), Direction::Inbound, flags)
+    let new = if slot.peer().load() & peer::REMOTE == remote {
+        after_segment(slot.key, Direction::Inbound, flags, now)
+    } else if slot.key.is_shared() && !tcp_state::is_answer(flags) {
+        slot.key.stamped(slot.key.state(), now)
     } else {
-        slot.key.state()
+        return true;
     };
-    update(slot, stamped(slot.key, state, now))
+    update(slot, new)
 }
 
-/// The key in `state`, with the stamp `now` if its own is old.
+/// Notes an inbound packet of another protocol, where the configuration says
+/// so: by default these do not refresh (RFC 4787 REQ-6a), for whoever can reach
+/// a mapping could keep it for ever.
 #[inline(always)]
-const fn stamped(key: SlotKey, state: u64, now: u32) -> SlotKey {
-    // Signed: a stamp may be of a moment after `now` was read.
-    if state != key.state() || now.wrapping_sub(key.last_seen()) as i32 >= STAMP_TICKS as i32 {
-        key.with(state, now)
-    } else {
-        key
+#[must_use]
+pub fn refresh_inbound(slot: &Slot, now: u32) -> bool {
+    update(slot, slot.key.stamped(slot.key.state(), now))
+}
+
+/// Notes that a further session uses the mapping: [`SlotKey::SHARED`], and
+/// [`SlotKey::UNLISTED`] too if the table has no room for it.
+#[inline(always)]
+pub fn share(slot: &Slot, flags: u64, now: u32) {
+    if slot.key.0 & flags != flags {
+        let shared = slot.key.with(slot.key.state(), now).0 | flags;
+        // Lost to a packet that stamped it: the session's next packet tries again.
+        let _ = update(slot, SlotKey(shared));
     }
 }
 

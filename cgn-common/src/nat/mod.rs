@@ -3,10 +3,12 @@
 
 pub mod home;
 pub mod lookup;
+pub mod mss;
 pub mod next_hop;
 pub mod open;
 pub mod place;
 pub mod rewrite;
 pub mod search;
+pub mod session;
 pub mod tcp_state;
 pub mod walk;

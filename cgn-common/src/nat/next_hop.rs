@@ -118,7 +118,7 @@ pub const fn is_link_local(address: u32) -> bool {
 
 /// Rows in `BLOCKS` of an external address; none of a pool if it has none.
 #[inline(always)]
-pub fn rows_of<T: Tables>(tables: &T, address: u32) -> Rows {
+pub fn rows_of<T: Tables + ?Sized>(tables: &T, address: u32) -> Rows {
     let index = match tables.outside_page(page_of(address)) {
         Some(page) => page.index_of(address),
         None => None,

@@ -21,9 +21,12 @@
 use super::lookup::{by_port, refresh_outbound};
 use super::place::Place;
 use super::search::{Candidate, Outcome};
+use super::tcp_state;
 use super::walk::Spill;
 use crate::event::Event;
-use crate::layout::{Detour, Line, SlotKey, SlotState, Used, bucket_line, buckets, header};
+use crate::layout::{
+    Detour, Features, Line, SlotKey, SlotState, SubscriberHead, Used, bucket_line, buckets, header,
+};
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
 use crate::verdict::{Protocol, Reason};
@@ -41,13 +44,19 @@ pub struct Flow {
     pub inside_port: u16,
     /// Remote endpoint, see [`crate::layout::peer::remote`].
     pub remote: u64,
-    /// State of the mapping, if it is new.
+    /// State of the mapping, if it is new; `Free`: the packet must open none.
     pub state: SlotState,
     /// Now, in ticks.
     pub tick: u32,
 }
 
 impl Flow {
+    /// False for a segment that must not open a mapping.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opens(self) -> bool {
+        !matches!(self.state, SlotState::Free)
+    }
     /// All but remote endpoint and tick, as one scalar: global BPF functions
     /// take no structs, and none that they do not use.
     #[inline(always)]
@@ -104,7 +113,7 @@ impl Settled {
 }
 
 /// External port of `flow`'s mapping, which is found or opened. `flags` are
-/// those of a TCP segment; `claim` is what was claimed already.
+/// those of a TCP segment; `claim` is a slot that was claimed already, or none.
 ///
 /// # Errors
 /// Why there is none: a reason to punt or to drop.
@@ -113,10 +122,10 @@ pub fn open<T: Tables + ?Sized>(
     tables: &T,
     flow: Flow,
     flags: u8,
-    mut claim: Option<Candidate>,
+    mut claim: Candidate,
 ) -> Result<u16, Reason> {
     for _ in 0..TRIES {
-        if claim.is_none() {
+        if !claim.is_some() {
             match tables.search(flow).outcome() {
                 Outcome::Found { port, slab_line } => {
                     // False if it ended a moment ago: search again.
@@ -124,22 +133,36 @@ pub fn open<T: Tables + ?Sized>(
                         return Ok(port);
                     }
                 }
+                Outcome::Refused(_) | Outcome::Free(_) if !flow.opens() => {
+                    return Err(stray(flags));
+                }
                 Outcome::Refused(reason) => return Err(reason),
                 Outcome::Race => {}
                 Outcome::Free(candidate) if tables.claim(flow, candidate) => {
-                    claim = Some(candidate);
+                    claim = candidate;
                 }
                 Outcome::Free(_) => {}
             }
         }
-        if let Some(candidate) = claim.take() {
-            let alone = tables.is_alone(flow, candidate);
-            if let Some(port) = tables.settle(flow, candidate, alone).port() {
+        if claim.is_some() {
+            let alone = tables.is_alone(flow, claim);
+            if let Some(port) = tables.settle(flow, claim, alone).port() {
                 return Ok(port);
             }
+            claim = Candidate::NONE;
         }
     }
     Err(Reason::Contended)
+}
+
+/// Why a segment of a flow without a mapping opens none.
+#[inline(always)]
+const fn stray(flags: u8) -> Reason {
+    if tcp_state::is_answer(flags) {
+        Reason::StrayReset
+    } else {
+        Reason::MidStream
+    }
 }
 
 /// Refreshes a mapping that was found by the search, as the fast path does
@@ -161,9 +184,25 @@ pub fn renew<T: Tables + ?Sized>(
     let flags = (flow.protocol == Protocol::Tcp).then_some(flags);
     match by_port(tables, slab_line, flow.protocol, shift, offset) {
         Some(slot) if slot.key.inside_port() == flow.inside_port => {
-            refresh_outbound(&slot, flow.remote, flags, flow.tick)
+            let features = features_of(tables, flow);
+            refresh_outbound(&slot, flow.remote, flags, flow.tick, features)
         }
         _ => false,
+    }
+}
+
+#[inline(always)]
+fn features_of<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Features {
+    let features = tables.features();
+    if !features.has(Features::SESSIONS) {
+        return features;
+    }
+    match tables.subscriber(flow.subscriber) {
+        Some(subscriber) => {
+            let pool = SubscriberHead(subscriber.head.load()).pool();
+            tables.features_within(pool, flow.protocol)
+        }
+        None => features,
     }
 }
 
@@ -329,14 +368,20 @@ impl<'t> Standing<'t> {
     #[inline(always)]
     fn spill<T: Tables + ?Sized>(&self, tables: &T, placed: bool) {
         if self.bucket != self.home {
-            tables.spill(Spill {
-                first_line: self.first_line(),
-                mask: buckets(self.shift) - 1,
-                home: self.home,
-                bucket: self.bucket,
-                stride: self.stride,
-                placed,
-            });
+            tables.spill(self.beyond(placed));
+        }
+    }
+
+    /// The buckets that it was placed beyond.
+    #[inline(always)]
+    pub(super) fn beyond(&self, placed: bool) -> Spill {
+        Spill {
+            first_line: self.first_line(),
+            mask: buckets(self.shift) - 1,
+            home: self.home,
+            bucket: self.bucket,
+            stride: self.stride,
+            placed,
         }
     }
 

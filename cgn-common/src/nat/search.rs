@@ -21,8 +21,9 @@ pub struct Candidate(pub u64);
 impl Candidate {
     const NEWEST: u64 = 1 << 48;
     const AT_HOME: u64 = 1 << 49;
-    /// No slot: slabs begin at line 1.
-    pub(super) const NONE: Self = Self(0);
+    /// No slot: slabs begin at line 1. In place of an `Option`, which costs XDP a
+    /// word of stack more.
+    pub const NONE: Self = Self(0);
 
     #[inline(always)]
     pub(super) const fn new(slab_line: u32, slot: u32, home: u32, newest: bool) -> Self {
@@ -33,6 +34,11 @@ impl Candidate {
                 | (newest as u64 * Self::NEWEST)
                 | (at_home as u64 * Self::AT_HOME),
         )
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        self.0 != Self::NONE.0
     }
     /// True if nothing was passed to get there.
     #[inline(always)]

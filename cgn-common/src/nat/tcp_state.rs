@@ -1,129 +1,125 @@
-//! TCP connection tracking, RFC 7857 section 2, as one pure function.
+//! TCP connection tracking, RFC 7857 section 2, as one table.
 //!
-//! It only decides how long an idle mapping lives; no packet is dropped for
-//! its flags. A blind RST therefore does no more than start the transitory
-//! timer, and the next segment of the real connection undoes it.
+//! It only decides how long an idle session lives; no packet is dropped for
+//! its flags. Sequence numbers are not followed: a blind RST does no more than
+//! start the transitory timer, and the next segment of the real connection
+//! undoes it (section 2.2 asks for either the check or the wait).
+//!
+//! Where the RFC's figure says nothing, the table does what keeps a connection
+//! that lives, and gives the port of one that is over back in time:
+//!
+//! * SYN from inside after both FINs or a RST: the port is used again, and
+//!   else an idle connection would end after four minutes;
+//! * SYN+ACK from inside answers a SYN from outside that was let in: the
+//!   connection is open, though the figure knows only those opened from inside;
+//! * FIN after RST: the connection lived on, and closes;
+//! * RST after one FIN: no reason to wait two hours for the other;
+//! * anything but a SYN from inside after both FINs: late copies open nothing.
 
 use crate::layout::SlotState;
 use crate::verdict::Direction;
 use crate::wire::transport::flag;
+
+/// States after one event, a number of 4 bits for each state before.
+type Row = u64;
+
+/// The row of an event, from the states after it: of init, established, FIN
+/// from inside, FIN from outside, FIN from both, transitory.
+const fn row(after: [SlotState; 6]) -> Row {
+    let mut row = 0;
+    let mut at = 0;
+    while at < after.len() {
+        row |= (after[at] as u64) << (4 * (at as u64 + SlotState::TcpInit as u64));
+        at += 1;
+    }
+    row
+}
+
+#[rustfmt::skip]
+mod rows {
+    use super::{Row, row};
+    use crate::layout::SlotState::{
+        TcpClosing as Both, TcpEstablished as Open, TcpInit as Init, TcpInsideFin as InFin,
+        TcpOutsideFin as OutFin, TcpTransitory as Trans,
+    };
+    //                                    Init  Open    InFin   OutFin  Both  Trans
+    pub const DATA: Row           = row([Init, Open,   InFin,  OutFin, Both, Open]);
+    pub const SYN_OUT: Row        = row([Init, Open,   InFin,  OutFin, Init, Init]);
+    pub const SYN_ACK_OUT: Row    = row([Open, Open,   InFin,  OutFin, Open, Open]);
+    pub const SYN_IN: Row         = row([Open, Open,   InFin,  OutFin, Both, Trans]);
+    pub const FIN_OUT: Row        = row([Init, InFin,  InFin,  Both,   Both, InFin]);
+    pub const FIN_IN: Row         = row([Init, OutFin, Both,   OutFin, Both, OutFin]);
+    pub const RST: Row            = row([Init, Trans,  Trans,  Trans,  Both, Trans]);
+}
 
 /// State after a segment with `flags` in `direction`. `state` is the number
 /// of a live TCP [`SlotState`].
 #[inline(always)]
 #[must_use]
 pub const fn next(state: u64, direction: Direction, flags: u8) -> u64 {
-    const INIT: u64 = SlotState::TcpInit as u64;
-    const ESTABLISHED: u64 = SlotState::TcpEstablished as u64;
-    const INSIDE_FIN: u64 = SlotState::TcpInsideFin as u64;
-    const OUTSIDE_FIN: u64 = SlotState::TcpOutsideFin as u64;
-    const CLOSING: u64 = SlotState::TcpClosing as u64;
-    const TRANSITORY: u64 = SlotState::TcpTransitory as u64;
+    let row = if flags & (flag::SYN | flag::FIN | flag::RST) == 0 {
+        // The common segment of an established connection first.
+        rows::DATA
+    } else {
+        begin_or_end(direction, flags)
+    };
+    row >> (4 * state) & 0xf
+}
 
+/// Row of a segment that begins or ends a connection.
+#[inline(always)]
+const fn begin_or_end(direction: Direction, flags: u8) -> Row {
     let outbound = matches!(direction, Direction::Outbound);
-    // The common segment of an established connection first.
-    if flags & (flag::SYN | flag::FIN | flag::RST) == 0 {
-        return match state {
-            // Any segment of a connection that was given up restores it.
-            TRANSITORY => ESTABLISHED,
-            // Without a SYN from outside the connection is not open yet.
-            _ => state,
-        };
-    }
     if flags & flag::RST != 0 {
-        return TRANSITORY;
-    }
-    if flags & flag::SYN != 0 {
-        return match (state, outbound) {
-            (INIT, false) => ESTABLISHED,
-            (CLOSING | TRANSITORY, true) => INIT,
-            (TRANSITORY, false) => ESTABLISHED,
-            _ => state,
-        };
-    }
-    match (state, outbound) {
-        (OUTSIDE_FIN, true) | (INSIDE_FIN, false) => CLOSING,
-        (CLOSING | INSIDE_FIN | OUTSIDE_FIN, _) => state,
-        (_, true) => INSIDE_FIN,
-        (_, false) => OUTSIDE_FIN,
+        rows::RST
+    } else if flags & flag::SYN == 0 {
+        if outbound {
+            rows::FIN_OUT
+        } else {
+            rows::FIN_IN
+        }
+    } else if !outbound {
+        rows::SYN_IN
+    } else if flags & flag::ACK != 0 {
+        rows::SYN_ACK_OUT
+    } else {
+        rows::SYN_OUT
     }
 }
 
-/// State of a new mapping whose first segment, from inside, has `flags`. A
-/// segment in mid-stream (the NAT was restarted, say) opens one, too: an
-/// established flow must survive.
+/// True for segments that keep no mapping alive, unless they change its state:
+/// a RST may be an answer to whoever tries the port (RFC 7857 section 7.1).
 #[inline(always)]
 #[must_use]
-pub const fn first(flags: u8) -> SlotState {
-    if flags & (flag::SYN | flag::RST) == flag::SYN {
-        SlotState::TcpInit
-    } else {
-        SlotState::TcpTransitory
+pub const fn is_answer(flags: u8) -> bool {
+    flags & flag::RST != 0
+}
+
+/// State of a new mapping whose first segment, from inside, has `flags`;
+/// `Free` if it must not open one. A segment in mid-stream opens one if
+/// `midstream`: after a loss of state an established flow goes on. A RST opens
+/// none: it ends a connection that is not there.
+#[inline(always)]
+#[must_use]
+pub const fn first(flags: u8, midstream: bool) -> SlotState {
+    match flags & (flag::SYN | flag::RST | flag::ACK) {
+        flag::SYN => SlotState::TcpInit,
+        _ if flags & flag::RST != 0 || !midstream => SlotState::Free,
+        _ => SlotState::TcpTransitory,
     }
 }
+
+/// State of a further session whose first segment, from inside, has `flags`,
+/// as [`first`]; but a SYN+ACK answers a SYN that an existing mapping let in.
+#[inline(always)]
+#[must_use]
+pub const fn first_of_further(flags: u8) -> SlotState {
+    match flags & (flag::SYN | flag::RST | flag::ACK) {
+        ANSWER => SlotState::TcpEstablished,
+        _ => first(flags, true),
+    }
+}
+const ANSWER: u8 = flag::SYN | flag::ACK;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Direction::{Inbound, Outbound};
-    use SlotState::{
-        TcpClosing as Closing, TcpEstablished as Est, TcpInit as Init, TcpInsideFin as InFin,
-        TcpOutsideFin as OutFin, TcpTransitory as Trans,
-    };
-
-    #[test]
-    fn every_state_and_event_of_rfc_7857_section_2() {
-        const S: u8 = flag::SYN;
-        const F: u8 = flag::FIN;
-        const R: u8 = flag::RST;
-        // state, then the state after: SYN out, SYN in, FIN out, FIN in, RST out, RST in, data out, data in
-        let table = [
-            (Init, [Init, Est, InFin, OutFin, Trans, Trans, Init, Init]),
-            (Est, [Est, Est, InFin, OutFin, Trans, Trans, Est, Est]),
-            (
-                InFin,
-                [InFin, InFin, InFin, Closing, Trans, Trans, InFin, InFin],
-            ),
-            (
-                OutFin,
-                [
-                    OutFin, OutFin, Closing, OutFin, Trans, Trans, OutFin, OutFin,
-                ],
-            ),
-            (
-                Closing,
-                [
-                    Init, Closing, Closing, Closing, Trans, Trans, Closing, Closing,
-                ],
-            ),
-            (Trans, [Init, Est, InFin, OutFin, Trans, Trans, Est, Est]),
-        ];
-        let events = [
-            (Outbound, S),
-            (Inbound, S),
-            (Outbound, F),
-            (Inbound, F),
-            (Outbound, R),
-            (Inbound, R),
-            (Outbound, 0x10),
-            (Inbound, 0x10),
-        ];
-        for (state, after) in table {
-            for ((direction, flags), expected) in events.into_iter().zip(after) {
-                assert_eq!(
-                    next(state as u64, direction, flags),
-                    expected as u64,
-                    "{state:?} {direction:?} {flags:#x}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_syn_opens_and_anything_else_is_mid_stream() {
-        assert_eq!(first(flag::SYN), Init);
-        assert_eq!(first(0x10), Trans);
-        assert_eq!(first(flag::RST), Trans);
-        assert_eq!(first(flag::SYN | flag::RST), Trans);
-    }
-}
+mod tests;

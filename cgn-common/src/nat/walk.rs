@@ -76,6 +76,9 @@ impl Found {
     const LIVE: u64 = 1 << 16;
     const TENTATIVE: u64 = 1 << 17;
     const FREE: u64 = 1 << 48;
+    /// During the walk: no bucket from here on has the mapping. Nobody asks for it
+    /// afterwards; here, because a variable of its own does not fit on XDP's stack.
+    const CHAIN_OVER: u64 = 1 << 49;
 
     /// Slot number of the mapping, valid if live or tentative.
     #[inline(always)]
@@ -109,12 +112,11 @@ impl Found {
 #[inline(always)]
 pub fn walk<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
     let mut result = 0;
-    let mut chain_over = false;
+    let mut bucket = request.start;
     for step in 0..MAX_BUCKETS {
         if step > request.mask {
             break;
         }
-        let bucket = (request.start + step * request.stride) & request.mask;
         let Some(line) = tables.line(request.first_line + bucket) else {
             break;
         };
@@ -141,11 +143,12 @@ pub fn walk<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
             }
         }
         if peer::overflow(line.0[1].load()) == 0 {
-            chain_over = true;
+            result |= Found::CHAIN_OVER;
         }
-        if chain_over && (!request.want_free || result & Found::FREE != 0) {
+        if result & Found::CHAIN_OVER != 0 && (!request.want_free || result & Found::FREE != 0) {
             break;
         }
+        bucket = (bucket + request.stride) & request.mask;
     }
     Found(result)
 }

@@ -5,7 +5,8 @@ use crate::layout::{NextHopEntry, Side, SubscriberHead, peer};
 use crate::nat::next_hop::{leave, route, rows_of};
 use crate::nat::{lookup, rewrite};
 use crate::path::{
-    Packet, check_hop, external_port, network, subscriber_of, transmit, transport_of,
+    Packet, arrive, check_hop, depart, external_port, network, subscriber_of, transmit,
+    transport_of,
 };
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
@@ -38,15 +39,22 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
         packet,
         slot,
         inside_address,
+        pool,
         hop,
     } = deliver(frame, tables)?;
-    if packet.transport.protocol == Protocol::Tcp {
-        let remote = peer::remote(sender.0, sender.1);
-        let flags = packet.transport.flags;
-        if !lookup::refresh_inbound_tcp(&slot, remote, flags, tables.now()) {
-            return Err(Reason::NoMapping);
-        }
+    if packet.transport.protocol != Protocol::Icmp {
+        depart(tables, &packet, head.pool(), sender)?;
     }
+    // 3 filter: the receiver's mapping sees the sender's external endpoint
+    let remote = peer::remote(sender.0, sender.1);
+    arrive(
+        tables,
+        &packet.transport,
+        pool,
+        remote,
+        &slot,
+        inside_address,
+    )?;
     // 6 translate
     let receiver = (inside_address, slot.key.inside_port());
     rewrite::translate_both(frame, &packet, sender, receiver)?;
@@ -61,6 +69,8 @@ struct Delivery<'t> {
     packet: Packet,
     slot: lookup::Slot<'t>,
     inside_address: u32,
+    /// The receiver's pool.
+    pool: u8,
     hop: &'t NextHopEntry,
 }
 
@@ -86,6 +96,7 @@ fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery
         packet,
         slot,
         inside_address,
+        pool: rows.pool(),
         hop,
     })
 }

@@ -10,9 +10,12 @@ use super::notation::{AddressSpan, Ipv4Prefix};
 use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
 use super::schema::{
-    Config, Control, Hold, Log, Metrics, Pool, Side, Subscribers, Timeouts, Xdp, XdpMode,
+    Config, Control, Filtering, Hold, Log, Metrics, Midstream, Pool, Sessions, Side, Subscribers,
+    Tcp, Timeouts, Xdp, XdpMode,
 };
-use super::value::{address, boolean, integer, path, socket_address, string, xdp_mode};
+use super::value::{
+    address, boolean, filtering, integer, midstream, path, socket_address, string, xdp_mode,
+};
 
 /// Reads a file. `None` when it is not TOML; the findings say why.
 ///
@@ -78,6 +81,8 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
             "a section [[subscribers]], with two brackets",
             read_subscribers,
         ),
+        tcp: file.section("tcp", "a section [tcp]", read_tcp),
+        sessions: file.section("sessions", "a section [sessions]", read_sessions),
         timeouts: file.section("timeouts", "a section [timeouts]", read_timeouts),
         hold: file.section("hold", "a section [hold]", read_hold),
         log: file.section("log", "a section [log]", read_log),
@@ -126,6 +131,8 @@ fn read_pool(pool: &mut TableReader<'_>) -> Pool {
         max_blocks: pool.optional("max_blocks", None, |value| {
             integer(&limit::MAX_BLOCKS)(value).map(Some)
         }),
+        filtering: pool.optional("filtering", Filtering::default(), filtering),
+        tcp_filtering: pool.optional("tcp_filtering", Filtering::default(), filtering),
     }
 }
 
@@ -138,6 +145,22 @@ fn read_subscribers(subscribers: &mut TableReader<'_>) -> Subscribers {
             address,
         ),
         pool: subscribers.required("pool", "pool = \"residential\"", String::new(), string),
+    }
+}
+
+fn read_tcp(tcp: &mut TableReader<'_>) -> Tcp {
+    Tcp {
+        midstream: tcp.optional("midstream", Midstream::default(), midstream),
+        mss_outbound: tcp.optional("mss_outbound", 0, integer(&limit::MSS_BYTES)),
+        mss_inbound: tcp.optional("mss_inbound", 0, integer(&limit::MSS_BYTES)),
+    }
+}
+
+fn read_sessions(sessions: &mut TableReader<'_>) -> Sessions {
+    let default = Sessions::default();
+    Sessions {
+        max: sessions.optional("max", default.max, integer(&limit::SESSIONS)),
+        time_tcp: sessions.optional("time_tcp", default.time_tcp, boolean),
     }
 }
 
@@ -161,6 +184,13 @@ fn read_timeouts(timeouts: &mut TableReader<'_>) -> Timeouts {
             default.tcp_closing_secs,
             integer(&limit::TCP_TRANSITORY_SECS),
         ),
+        inbound_refresh: timeouts.optional("inbound_refresh", default.inbound_refresh, boolean),
+        short_udp_ports: timeouts.list("short_udp_ports", 0, integer(&limit::WELL_KNOWN_PORT)),
+        short_udp_secs: timeouts.optional(
+            "short_udp_secs",
+            default.short_udp_secs,
+            integer(&limit::SHORT_UDP_SECS),
+        ),
     }
 }
 
@@ -168,6 +198,7 @@ fn read_hold(hold: &mut TableReader<'_>) -> Hold {
     let default = Hold::default();
     Hold {
         port_secs: hold.optional("port_secs", default.port_secs, integer(&limit::HOLD_SECS)),
+        max_ports: hold.optional("max_ports", default.max_ports, integer(&limit::HELD_PORTS)),
         block_secs: hold.optional("block_secs", default.block_secs, integer(&limit::HOLD_SECS)),
         block_idle_secs: hold.optional(
             "block_idle_secs",

@@ -61,6 +61,16 @@ pub const ICMP_SECS: Limit = Limit::new(60, WEEK_SECS, "seconds, RFC 5508 REQ-2"
 pub const TCP_ESTABLISHED_SECS: Limit = Limit::new(7440, WEEK_SECS, "seconds, RFC 5382 REQ-5");
 /// `timeouts.tcp_opening_secs`, `timeouts.tcp_closing_secs`; below 240 they warn.
 pub const TCP_TRANSITORY_SECS: Limit = Limit::new(1, WEEK_SECS, "seconds");
+/// `tcp.mss_outbound`, `tcp.mss_inbound`, besides 0: from what every host takes to what fits in IPv4.
+pub const MSS_BYTES: Limit = Limit::new(536, 65_495, "bytes, or 0 for no limit");
+/// `sessions.max`: at most what a BPF hash map of this kind was tried with.
+pub const SESSIONS: Limit = Limit::new(1, 1 << 24, "sessions");
+/// `timeouts.short_udp_ports`
+pub const WELL_KNOWN_PORT: Limit = Limit::new(1, 1023, "well-known ports, RFC 4787 REQ-5");
+/// `timeouts.short_udp_secs`
+pub const SHORT_UDP_SECS: Limit = Limit::new(1, WEEK_SECS, "seconds");
+/// `hold.max_ports`
+pub const HELD_PORTS: Limit = Limit::new(0, u32::MAX, "ports");
 /// `hold.port_secs`, `hold.block_secs`; below 120 they warn.
 pub const HOLD_SECS: Limit = Limit::new(0, WEEK_SECS, "seconds");
 /// `hold.block_idle_secs`: at 0 a block would be taken back before its first packet used it.

@@ -38,7 +38,8 @@ pub use fault::{ConfigErrors, Fault, Problem};
 pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
 pub use place::KeyPath;
 pub use schema::{
-    Config, Control, Hold, Log, Metrics, Pool, Side, Subscribers, Timeouts, Xdp, XdpMode,
+    Config, Control, Filtering, Hold, Log, Metrics, Midstream, Pool, Sessions, Side, Subscribers,
+    Tcp, Timeouts, Xdp, XdpMode,
 };
 
 use fault::Findings;

@@ -25,6 +25,12 @@ pub struct Config {
     pub pool: Vec<Pool>,
     /// `[[subscribers]]`, *required*, once or more: who is translated, from which pool.
     pub subscribers: Vec<Subscribers>,
+    /// `[tcp]`
+    #[serde(default)]
+    pub tcp: Tcp,
+    /// `[sessions]`
+    #[serde(default)]
+    pub sessions: Sessions,
     /// `[timeouts]`
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -104,6 +110,26 @@ pub struct Pool {
     /// most 16384.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_blocks: Option<u32>,
+    /// From whom a UDP or ICMP mapping takes packets (RFC 4787 REQ-8). What it refuses is dropped
+    /// and counted, and keeps nothing alive. Default: `"endpoint-independent"`.
+    #[serde(default)]
+    pub filtering: Filtering,
+    /// The same for TCP (RFC 5382 REQ-3). Default: `"endpoint-independent"`.
+    #[serde(default)]
+    pub tcp_filtering: Filtering,
+}
+
+/// The values of `filtering` and `tcp_filtering`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filtering {
+    /// From anyone.
+    #[default]
+    EndpointIndependent,
+    /// From addresses that the inside endpoint has sent to.
+    AddressDependent,
+    /// From addresses and ports that the inside endpoint has sent to; for ICMP, from addresses.
+    AddressAndPortDependent,
 }
 
 impl Pool {
@@ -134,6 +160,55 @@ pub struct Subscribers {
     pub pool: String,
 }
 
+/// `[tcp]`: what is special in TCP.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tcp {
+    /// What becomes of a segment from inside that is no SYN, of a flow without a mapping: after a
+    /// loss of state, `"translate"` lets such flows go on. A RST is dropped in any case.
+    /// Default: `"translate"`.
+    pub midstream: Midstream,
+    /// Most bytes of the MSS option in a SYN from inside, 536 to 65495; a larger one is lowered. 0
+    /// leaves it alone. Default: 0.
+    pub mss_outbound: u16,
+    /// The same in a SYN from outside. Default: 0.
+    pub mss_inbound: u16,
+}
+
+/// The values of `tcp.midstream`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Midstream {
+    /// It opens a mapping with the closing timer; the next segment makes it an established one.
+    #[default]
+    Translate,
+    /// It is dropped and counted.
+    Drop,
+}
+
+/// `[sessions]`: remote endpoints of a mapping beside its first one. They are noted where a pool
+/// filters, and where `time_tcp` is set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sessions {
+    /// Room of the table, about 80 bytes each, taken at start. When it is full, a packet to a
+    /// further endpoint is dropped and counted where a filter would refuse the answer. At least 1.
+    /// Default: 65536.
+    pub max: u32,
+    /// Each TCP session of a mapping is timed by itself (RFC 7857 section 2). Without it, a mapping
+    /// with several TCP sessions lives as long as an established one. Default: false.
+    pub time_tcp: bool,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            max: 65_536,
+            time_tcp: false,
+        }
+    }
+}
+
 /// `[timeouts]`: after how many seconds without a packet a session ends. At most a week (604800).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -151,6 +226,14 @@ pub struct Timeouts {
     /// TCP connections after FIN or RST. At least 1; below 240 warns (RFC 7857 section 2.1).
     /// Default: 240.
     pub tcp_closing_secs: u32,
+    /// Inbound UDP and ICMP packets keep a mapping alive, too (RFC 4787 REQ-6). Whoever can reach a
+    /// mapping can then keep it for ever. Default: false.
+    pub inbound_refresh: bool,
+    /// Destination ports, 1 to 1023, for which `short_udp_secs` holds instead of `udp_secs`, as
+    /// long as a mapping sends to no other port (RFC 4787 REQ-5). Default: none.
+    pub short_udp_ports: Vec<u16>,
+    /// UDP mappings that send to one of `short_udp_ports` only. At least 1. Default: 10.
+    pub short_udp_secs: u32,
 }
 
 impl Default for Timeouts {
@@ -161,6 +244,9 @@ impl Default for Timeouts {
             tcp_established_secs: 7440,
             tcp_opening_secs: 240,
             tcp_closing_secs: 240,
+            inbound_refresh: false,
+            short_udp_ports: Vec::new(),
+            short_udp_secs: 10,
         }
     }
 }
@@ -172,6 +258,9 @@ impl Default for Timeouts {
 pub struct Hold {
     /// A freed port is not used by a new mapping. Below 120 warns (RFC 6888 REQ-8). Default: 120.
     pub port_secs: u32,
+    /// How many ports of a pool can be held at once; beyond, a freed port can be used at once (RFC
+    /// 6888 REQ-8). 0 is no limit. Default: 0.
+    pub max_ports: u32,
     /// A released block is not given to another subscriber. Below 120 warns (RFC 6888 REQ-8).
     /// Default: 120.
     pub block_secs: u32,
@@ -184,6 +273,7 @@ impl Default for Hold {
     fn default() -> Self {
         Self {
             port_secs: 120,
+            max_ports: 0,
             block_secs: 120,
             block_idle_secs: 60,
         }

@@ -1,6 +1,7 @@
 //! What the configuration accepts, refuses and computes.
 
 mod address;
+mod behaviour;
 mod hostile;
 mod refused_text;
 mod refused_values;

@@ -35,6 +35,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
         check_prefixes(&format!("subscribers[{index}]"), subscribers, findings);
     }
     overlap::check_overlaps(config, findings);
+    check_tcp(config, findings);
     check_seconds(config, findings);
     check_daemon(config, findings);
 }
@@ -261,6 +262,24 @@ fn check_limit(path: KeyPath, value: u32, limit: &'static Limit, findings: &mut 
     }
 }
 
+fn check_tcp(config: &Config, findings: &mut Findings) {
+    for (path, bytes) in [
+        ("tcp.mss_outbound", config.tcp.mss_outbound),
+        ("tcp.mss_inbound", config.tcp.mss_inbound),
+    ] {
+        if bytes != 0 {
+            check_limit(path.into(), bytes.into(), &limit::MSS_BYTES, findings);
+        }
+    }
+    let max = config.sessions.max;
+    check_limit("sessions.max".into(), max, &limit::SESSIONS, findings);
+    for (index, port) in config.timeouts.short_udp_ports.iter().enumerate() {
+        let path = KeyPath::from("timeouts.short_udp_ports").index(index);
+        let port = u32::from(*port);
+        check_limit(path, port, &limit::WELL_KNOWN_PORT, findings);
+    }
+}
+
 fn check_seconds(config: &Config, findings: &mut Findings) {
     let (timeouts, hold) = (&config.timeouts, &config.hold);
     for (path, value, limit) in [
@@ -280,6 +299,11 @@ fn check_seconds(config: &Config, findings: &mut Findings) {
             "timeouts.tcp_closing_secs",
             timeouts.tcp_closing_secs,
             &limit::TCP_TRANSITORY_SECS,
+        ),
+        (
+            "timeouts.short_udp_secs",
+            timeouts.short_udp_secs,
+            &limit::SHORT_UDP_SECS,
         ),
         ("hold.port_secs", hold.port_secs, &limit::HOLD_SECS),
         ("hold.block_secs", hold.block_secs, &limit::HOLD_SECS),

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::fault::Fault;
 use super::limit::Limit;
 use super::notation::AddressError;
-use super::schema::XdpMode;
+use super::schema::{Filtering, Midstream, XdpMode};
 
 /// A whole number. Values that `T` cannot hold are refused here, values outside `limit` that it
 /// can hold are left to the validation.
@@ -63,6 +63,31 @@ pub(super) fn xdp_mode(value: &DeValue<'_>) -> Result<XdpMode, Fault> {
         _ => Err(Fault::UnknownChoice {
             text,
             choices: "\"auto\", \"native\" or \"generic\"",
+        }),
+    }
+}
+
+pub(super) fn filtering(value: &DeValue<'_>) -> Result<Filtering, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "endpoint-independent" => Ok(Filtering::EndpointIndependent),
+        "address-dependent" => Ok(Filtering::AddressDependent),
+        "address-and-port-dependent" => Ok(Filtering::AddressAndPortDependent),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"endpoint-independent\", \"address-dependent\" or \"address-and-port-dependent\"",
+        }),
+    }
+}
+
+pub(super) fn midstream(value: &DeValue<'_>) -> Result<Midstream, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "translate" => Ok(Midstream::Translate),
+        "drop" => Ok(Midstream::Drop),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"translate\" or \"drop\"",
         }),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, page_of};
-use cgn_common::layout::{LAYOUT_VERSION, Page, Rows, SubscriberHead, slab_lines};
+use cgn_common::layout::{LAYOUT_VERSION, Page, Rows, SESSIONS, SubscriberHead, slab_lines};
 
 use super::memory::{Memory, Sizes};
 
@@ -72,6 +72,7 @@ impl Geometry {
                 externals: external_count.max(1),
                 blocks: rows.max(1),
                 slab_lines: lines,
+                sessions: SESSIONS.entries,
             },
             pools,
             subscribers,
@@ -105,6 +106,7 @@ impl Geometry {
             mix(range.last.to_bits());
             mix(u32::from(range.pool));
         }
+        mix(self.sizes.sessions);
         u64::from(LAYOUT_VERSION) | u64::from(hash) << 32
     }
 

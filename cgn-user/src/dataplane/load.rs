@@ -11,11 +11,12 @@ use aya::maps::{DevMap, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBu
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use cgn_common::counters::Counters;
-use cgn_common::layout::{self, Link, MapSpec, RareProgram, VlanKey, VlanRole};
+use cgn_common::layout::{self, Constants, Link, MapSpec, RareProgram, VlanKey, VlanRole};
 pub use cgn_common::path::Entry;
 
 use super::diagnostics::Diagnostics;
 use super::memory::{Memory, Sizes, Table};
+use super::sessions::Sessions;
 
 /// The BPF object, built by `cargo xtask ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/cgn.bpf.o");
@@ -88,7 +89,7 @@ pub const fn program_name(entry: Entry) -> &'static str {
 /// A type of ours as a key or value of a BPF map.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Element<T>(pub(super) T);
+pub struct Element<T>(pub(super) T);
 // SAFETY: the same bytes as T, which has no padding and is valid for any bytes.
 unsafe impl<T: bytemuck::Pod> Pod for Element<T> {}
 
@@ -100,14 +101,24 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
-    /// Loads `object` ([`OBJECT`] or [`DIAGNOSTICS_OBJECT`], but for tests) with tables of these sizes.
+    /// Loads `object` ([`OBJECT`] or [`DIAGNOSTICS_OBJECT`], but for tests) with tables of these
+    /// sizes and these constants.
     /// With a pin directory, maps that are pinned there are used again, and
     /// new ones are pinned.
     ///
     /// # Errors
     /// Rights, kernel, memory; see [`LoadError`].
-    pub fn load(object: &[u8], sizes: Sizes, pins: Option<&Path>) -> Result<Self, LoadError> {
+    pub fn load(
+        object: &[u8],
+        sizes: Sizes,
+        constants: &Constants,
+        pins: Option<&Path>,
+    ) -> Result<Self, LoadError> {
         let mut loader = EbpfLoader::new();
+        let written = Element(*constants);
+        // An object of an older version, as benches load them, has nothing that could be on.
+        let must_exist = *constants != Constants::PLAIN;
+        loader.override_global("CONSTANTS", &written, must_exist);
         for (name, elements) in sizes.by_name() {
             loader.map_max_entries(name, elements);
         }
@@ -121,7 +132,7 @@ impl Dataplane {
             }
         }
         let ebpf = loader.load(object).map_err(LoadError::Object)?;
-        let memory = map_memory(&ebpf, sizes)?;
+        let memory = map_memory(&ebpf, sizes, constants)?;
         Ok(Self {
             ebpf,
             memory: std::sync::Arc::new(memory),
@@ -366,7 +377,7 @@ pub(super) fn failed(spec: &MapSpec) -> impl FnOnce(aya::maps::MapError) -> Load
     move |source| LoadError::Map { map, source }
 }
 
-fn map_memory(ebpf: &Ebpf, sizes: Sizes) -> Result<Memory, LoadError> {
+fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory, LoadError> {
     Ok(Memory {
         settings: table(ebpf, &layout::SETTINGS, 1)?,
         inside_pages: table(ebpf, &layout::INSIDE_PAGES, layout::PAGES)?,
@@ -377,7 +388,28 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes) -> Result<Memory, LoadError> {
         slabs: table(ebpf, &layout::SLABS, sizes.slab_lines)?,
         routes: table(ebpf, &layout::ROUTES, layout::ROUTES.entries)?,
         next_hops: table(ebpf, &layout::NEXT_HOPS, layout::NEXT_HOPS.entries)?,
+        sessions: sessions(ebpf)?,
+        constants: *constants,
     })
+}
+
+/// The table of sessions, through descriptors of its own.
+fn sessions(ebpf: &Ebpf) -> Result<Sessions, LoadError> {
+    let spec = &layout::SESSIONS;
+    let Some(Map::HashMap(data)) = ebpf.map(spec.name) else {
+        return Err(LoadError::NoMap(spec.name));
+    };
+    let copy = || {
+        let copy = data.fd().as_fd().try_clone_to_owned();
+        copy.map_err(|source| LoadError::Memory {
+            map: spec.name,
+            elements: 1,
+            source,
+        })
+    };
+    let map = MapData::from_fd(copy()?).map_err(failed(spec))?;
+    let map = HashMap::try_from(Map::HashMap(map)).map_err(failed(spec))?;
+    Ok(Sessions::mapped(map, copy()?))
 }
 
 fn table<T>(ebpf: &Ebpf, spec: &'static MapSpec, elements: u32) -> Result<Table<T>, LoadError> {

@@ -9,8 +9,11 @@ use std::ptr::NonNull;
 
 use bytemuck::Pod;
 use cgn_common::layout::{
-    BlockEntry, External, Line, NextHopEntry, PAGES, Page, RouteLine, Settings, Subscriber,
+    BlockEntry, Constants, External, Line, NextHopEntry, PAGES, Page, RouteLine, Settings,
+    Subscriber,
 };
+
+use super::sessions::Sessions;
 
 /// A table of `T` that others read and write at the same time.
 pub struct Table<T> {
@@ -146,18 +149,20 @@ pub struct Sizes {
     pub externals: u32,
     pub blocks: u32,
     pub slab_lines: u32,
+    pub sessions: u32,
 }
 
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 4] {
-        use cgn_common::layout::{BLOCKS, EXTERNALS, SLABS, SUBSCRIBERS};
+    pub fn by_name(&self) -> [(&'static str, u32); 5] {
+        use cgn_common::layout::{BLOCKS, EXTERNALS, SESSIONS, SLABS, SUBSCRIBERS};
         [
             (SUBSCRIBERS.name, self.subscribers),
             (EXTERNALS.name, self.externals),
             (BLOCKS.name, self.blocks),
             (SLABS.name, self.slab_lines),
+            (SESSIONS.name, self.sessions),
         ]
     }
 }
@@ -174,10 +179,13 @@ pub struct Memory {
     pub slabs: Table<Line>,
     pub routes: Table<RouteLine>,
     pub next_hops: Table<NextHopEntry>,
+    pub sessions: Sessions,
+    /// What the programs were loaded with.
+    pub constants: Constants,
 }
 
 impl Memory {
-    /// Tables in memory of our own.
+    /// Tables in memory of our own, with everything off that can be off.
     ///
     /// # Errors
     /// Out of memory.
@@ -193,6 +201,8 @@ impl Memory {
             slabs: Table::zeroed(sizes.slab_lines as usize)?,
             routes: Table::zeroed(ROUTES.entries as usize)?,
             next_hops: Table::zeroed(NEXT_HOPS.entries as usize)?,
+            sessions: Sessions::private(sizes.sessions),
+            constants: Constants::PLAIN,
         })
     }
 

@@ -1,6 +1,7 @@
 //! The tables that XDP and user space share.
 
 pub mod attach;
+mod batch;
 pub mod diagnostics;
 pub mod geometry;
 pub mod install;
@@ -9,6 +10,8 @@ pub mod load;
 pub mod memory;
 mod rerun;
 pub mod routing;
+pub mod session_sweep;
+pub mod sessions;
 pub mod sweep;
 pub mod tables;
 

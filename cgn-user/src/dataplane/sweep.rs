@@ -18,12 +18,43 @@ pub struct Timers {
     pub udp: u32,
     pub icmp: u32,
     pub tcp_established: u32,
-    /// A SYN from inside without an answer, and mappings opened in mid-stream.
+    /// A SYN from inside without an answer.
     pub tcp_opening: u32,
-    /// After FIN from both sides, or RST.
+    /// After FIN from both sides, or RST, and mappings opened in mid-stream.
     pub tcp_closing: u32,
+    /// UDP mappings that talk to one of `short_udp_ports` only (RFC 4787 REQ-5).
+    pub short_udp: u32,
+    pub short_udp_ports: PortSet,
     /// Hold of a freed port (RFC 6888 REQ-8).
     pub hold: u32,
+    /// Ports that may begin their hold now; beyond them, a port is free at once.
+    pub hold_room: u32,
+}
+
+/// A set of well-known ports, 0 to 1023.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortSet([u64; 16]);
+
+impl PortSet {
+    /// The empty set.
+    pub const NONE: Self = Self([0; 16]);
+
+    /// Ports above 1023 are left out: they are nobody's by agreement.
+    #[must_use]
+    pub fn new(ports: &[u16]) -> Self {
+        let mut set = Self::NONE;
+        for port in ports {
+            if let Some(word) = set.0.get_mut(usize::from(port / 64)) {
+                *word |= 1 << (port % 64);
+            }
+        }
+        set
+    }
+    #[must_use]
+    pub fn has(&self, port: u16) -> bool {
+        let word = self.0.get(usize::from(port / 64));
+        word.is_some_and(|word| word >> (port % 64) & 1 != 0)
+    }
 }
 
 /// A claim that is still tentative after so many ticks was left by a slow
@@ -41,6 +72,10 @@ pub struct Swept {
     pub expired: [u32; 3],
     /// Ports whose hold ended now.
     pub freed: u32,
+    /// Ports that began their hold now; they are in `held`, too.
+    pub newly_held: u32,
+    /// Ports that were free at once, for want of room to hold them.
+    pub unheld: u32,
 }
 
 impl Swept {
@@ -52,6 +87,8 @@ impl Swept {
         }
         self.held += other.held;
         self.freed += other.freed;
+        self.newly_held += other.newly_held;
+        self.unheld += other.unheld;
     }
 }
 
@@ -127,11 +164,19 @@ impl Part<'_> {
         let idle = idle.max(0) as u32;
         let word = &line.0[2 * at];
         if key.is_live() {
-            let over = idle >= timeout(key, self.protocol, timers) + STAMP_TICKS;
+            let remote = line.0[2 * at + 1].load();
+            let over = idle >= timeout(key, remote, self.protocol, timers) + STAMP_TICKS;
+            let held = key.with(SlotState::Held as u64, now);
             // A packet that refreshes it meanwhile wins.
-            if over && word.replace(key.0, key.with(SlotState::Held as u64, now).0) {
+            if over && word.replace(key.0, held.0) {
                 swept.expired[number] += 1;
-                swept.held += 1;
+                if swept.newly_held < timers.hold_room {
+                    swept.held += 1;
+                    swept.newly_held += 1;
+                } else {
+                    self.free(bucket, line, at, held);
+                    swept.unheld += 1;
+                }
             } else {
                 swept.live[number] += 1;
             }
@@ -199,15 +244,28 @@ impl Part<'_> {
 }
 
 /// Idle ticks after which the mapping ends.
-fn timeout(key: SlotKey, protocol: Protocol, timers: &Timers) -> u32 {
+fn timeout(key: SlotKey, peer_word: u64, protocol: Protocol, timers: &Timers) -> u32 {
     match protocol {
-        Protocol::Udp => timers.udp,
+        Protocol::Udp => {
+            let port = (peer_word >> 32) as u16;
+            let is_short = !key.has_many_ports() && timers.short_udp_ports.has(port);
+            if is_short {
+                timers.short_udp
+            } else {
+                timers.udp
+            }
+        }
         Protocol::Icmp => timers.icmp,
         Protocol::Tcp if key.is_shared() => timers.tcp_established,
-        Protocol::Tcp => match SlotState::from_bits(key.state() as u8) {
-            SlotState::TcpInit => timers.tcp_opening,
-            SlotState::TcpClosing | SlotState::TcpTransitory => timers.tcp_closing,
-            _ => timers.tcp_established,
-        },
+        Protocol::Tcp => tcp_timeout(key.state(), timers),
+    }
+}
+
+/// Idle ticks after which a TCP session in `state` (a number) ends.
+pub(super) fn tcp_timeout(state: u64, timers: &Timers) -> u32 {
+    match SlotState::from_bits(state as u8) {
+        SlotState::TcpInit => timers.tcp_opening,
+        SlotState::TcpClosing | SlotState::TcpTransitory => timers.tcp_closing,
+        _ => timers.tcp_established,
     }
 }

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, External, Line, NextHopEntry, Page, ROUTES_PER_LINE, Side, Subscriber, VlanKey,
+    BlockEntry, External, Features, Line, NextHopEntry, Page, Policy, ROUTES_PER_LINE, SessionKey,
+    Side, Subscriber, VlanKey,
 };
 use cgn_common::tables::{Route, Tables};
+use cgn_common::word::Word;
 
 use super::memory::Memory;
 
@@ -79,6 +81,18 @@ impl<'a, R: Routing> UserTables<'a, R> {
 impl<R: Routing> Tables for UserTables<'_, R> {
     fn now(&self) -> u32 {
         self.now.get()
+    }
+    fn features(&self) -> Features {
+        self.memory.constants.features
+    }
+    fn policy(&self, pool: u8) -> Policy {
+        self.memory.constants.pools[usize::from(pool)]
+    }
+    fn session<S>(&self, key: &SessionKey, f: impl FnOnce(&Word) -> S) -> Option<S> {
+        self.memory.sessions.with(key, f)
+    }
+    fn enter_session(&self, key: &SessionKey, session: u64) -> bool {
+        self.memory.sessions.enter(key, session)
     }
     fn inside_page(&self, page: u32) -> Option<Page> {
         self.memory.inside_pages.read(page)

@@ -3,6 +3,7 @@
 mod geometry;
 mod install;
 mod routing;
+mod sessions;
 mod sweep;
 
 use std::net::Ipv4Addr;

@@ -97,7 +97,9 @@ pub fn start(
         true => DIAGNOSTICS_OBJECT,
         false => OBJECT,
     };
-    let dataplane = Dataplane::load(object, geometry.sizes, Some(pins.directory()));
+    let constants = shape::constants(&checked.config);
+    let directory = Some(pins.directory());
+    let dataplane = Dataplane::load(object, geometry.sizes, &constants, directory);
     let started = dataplane
         .map_err(anyhow::Error::from)
         .and_then(|mut dataplane| {
@@ -155,13 +157,11 @@ struct Parts {
 impl Parts {
     fn engine(self, pins: Pins, diagnostics: Option<diagnostics::Reader>) -> Engine {
         let state = self.state;
-        let idle_ticks = ticks(u64::from(state.config.config.hold.block_idle_secs));
-        let pools = state.geometry.pools.len();
         Engine {
             ports: self.ports,
             events: self.events,
             keeper: self.keeper,
-            sweeper: Sweeper::new(shape::timers(&state.config), idle_ticks, pools),
+            sweeper: sweeper(&state),
             waiting: Waiting::default(),
             fib: self.follower.subscribe(),
             routing: self.routing,
@@ -174,6 +174,17 @@ impl Parts {
             state,
         }
     }
+}
+
+fn sweeper(state: &State) -> Sweeper {
+    let hold = &state.config.config.hold;
+    let most_held = match hold.max_ports {
+        0 => u32::MAX,
+        most => most,
+    };
+    let idle_ticks = ticks(u64::from(hold.block_idle_secs));
+    let pools = state.geometry.pools.len();
+    Sweeper::new(shape::timers(&state.config), most_held, idle_ticks, pools)
 }
 
 fn build(

@@ -1,10 +1,12 @@
-//! Sweeping in slices, so that no packet waits long for the engine.
+//! Sweeping in slices, so that no packet waits long for the engine: first the
+//! sessions, then the slabs.
 
 use std::time::{Duration, Instant};
 
-use cgn_common::layout::header;
+use cgn_common::layout::{Features, header};
 
 use super::keeper::Keeper;
+use crate::dataplane::session_sweep::Pass;
 use crate::dataplane::sweep::{Swept, Timers, sweep_slab};
 use crate::state::State;
 
@@ -16,41 +18,98 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// Where the sweep stands.
 pub struct Sweeper {
     timers: Timers,
+    /// Ports of a pool that may be held at once.
+    most_held: u32,
     idle_ticks: u32,
-    next: usize,
+    step: Step,
     began: Instant,
     busy: Duration,
+    /// What the last pass over the sessions saw; None where none are noted.
+    sessions: Option<Pass>,
     swept: Vec<Swept>,
+    /// Ports of each pool in hold after the last sweep.
+    held: Vec<u32>,
+}
+
+/// What the next slice looks at.
+enum Step {
+    /// Nothing, until the period is over.
+    Rest,
+    Sessions(Pass),
+    /// Slabs from this granted block on.
+    Slabs(usize),
 }
 
 impl Sweeper {
     #[must_use]
-    pub fn new(timers: Timers, idle_ticks: u32, pools: usize) -> Self {
+    pub fn new(timers: Timers, most_held: u32, idle_ticks: u32, pools: usize) -> Self {
         Self {
             timers,
+            most_held,
             idle_ticks,
-            next: 0,
+            step: Step::Rest,
             began: Instant::now(),
             busy: Duration::ZERO,
+            sessions: None,
             swept: vec![Swept::default(); pools],
+            held: vec![0; pools],
         }
     }
 
-    /// Sweeps for at most a millisecond. `now` in ticks.
+    /// Sweeps for about a millisecond at most. `now` in ticks.
     pub fn slice(&mut self, state: &State, keeper: &mut Keeper, now: u32) {
-        if self.next == 0 && self.began.elapsed() < PERIOD {
-            return;
-        }
         let start = Instant::now();
-        if self.next == 0 {
-            self.began = start;
+        match std::mem::replace(&mut self.step, Step::Rest) {
+            Step::Rest if self.began.elapsed() < PERIOD => return,
+            Step::Rest => {
+                self.began = start;
+                // Also where none are noted any more: those that were, end.
+                self.step = Step::Sessions(Pass::new(now));
+            }
+            Step::Sessions(pass) => self.look_at_sessions(state, pass, now),
+            Step::Slabs(next) => self.sweep_slabs(state, keeper, next, now),
         }
-        while let Some(granted) = keeper.granted.get_mut(self.next) {
+        self.busy += start.elapsed();
+        if matches!(self.step, Step::Rest) {
+            self.finish(state);
+        }
+    }
+
+    fn look_at_sessions(&mut self, state: &State, mut pass: Pass, now: u32) {
+        match pass.advance(&state.memory.sessions, now, &self.timers) {
+            Ok(false) => self.step = Step::Sessions(pass),
+            Ok(true) => {
+                let mut stats = state.stats();
+                stats.sessions.live = pass.live;
+                stats.sessions.expired += pass.expired;
+                let is_on = state.memory.constants.features.has(Features::SESSIONS);
+                self.sessions = is_on.then_some(pass);
+                self.step = Step::Slabs(0);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the table of sessions cannot be read; its sessions live on until the next sweep"
+                );
+                self.sessions = None;
+                self.step = Step::Slabs(0);
+            }
+        }
+    }
+
+    fn sweep_slabs(&mut self, state: &State, keeper: &mut Keeper, first: usize, now: u32) {
+        let start = Instant::now();
+        let mut next = first;
+        while let Some(granted) = keeper.granted.get_mut(next) {
+            let pool = usize::from(granted.grant.pool);
             let line = state
                 .geometry
                 .slab_line(granted.grant.pool, granted.grant.slab);
-            let swept = sweep_slab(&state.memory, line, now, &self.timers);
-            self.swept[usize::from(granted.grant.pool)].merge(&swept);
+            let swept = sweep_slab(&state.memory, line, now, &self.timers_for(pool));
+            self.swept[pool].merge(&swept);
+            if let Some(pass) = &self.sessions {
+                pass.unshare(&state.memory, line, state.memory.constants.pools[pool]);
+            }
             let is_empty = state
                 .memory
                 .slabs
@@ -61,15 +120,23 @@ impl Sweeper {
                 None => Some(now),
                 since => since,
             };
-            self.next += 1;
+            next += 1;
             if start.elapsed() >= SLICE {
-                self.busy += start.elapsed();
+                self.step = Step::Slabs(next);
                 return;
             }
         }
         keeper.take_idle(now, self.idle_ticks);
-        self.busy += start.elapsed();
-        self.finish(state);
+    }
+
+    /// The timers, with the room that the pool has for holds now.
+    fn timers_for(&self, pool: usize) -> Timers {
+        let (before, swept) = (self.held[pool], &self.swept[pool]);
+        let held = (before + swept.newly_held).saturating_sub(swept.freed);
+        Timers {
+            hold_room: self.most_held.saturating_sub(held),
+            ..self.timers
+        }
     }
 
     fn finish(&mut self, state: &State) {
@@ -81,13 +148,14 @@ impl Sweeper {
             for protocol in 0..3 {
                 stats.sweep.expired[protocol] += u64::from(swept.expired[protocol]);
             }
+            stats.sweep.unheld_ports += u64::from(swept.unheld);
             if let Some(pool) = stats.pools.get_mut(number) {
                 pool.mappings = swept.live.map(u64::from);
                 pool.held_ports = u64::from(swept.held);
             }
+            self.held[number] = swept.held;
             *swept = Swept::default();
         }
         self.busy = Duration::ZERO;
-        self.next = 0;
     }
 }

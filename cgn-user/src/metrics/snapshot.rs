@@ -1,6 +1,8 @@
 //! Everything that one scrape reads, copied at one moment.
 
 use cgn_common::counters::Counters;
+use cgn_common::layout::{Constants, Filtering, Policy};
+use cgn_common::verdict::Protocol;
 
 use crate::dataplane::geometry::PoolShape;
 use crate::state::{PoolStats, State, Stats};
@@ -31,14 +33,29 @@ pub struct Behaviours {
 }
 
 impl Behaviours {
-    /// What the translator does today.
-    pub const CURRENT: Self = Self {
-        mapping: "eim",
-        filtering: "eif",
-        pooling: "paired",
-        fragments: "dropped",
-        hairpinning: "dropped",
-    };
+    /// What the translator does with these constants.
+    #[must_use]
+    pub fn of(constants: &Constants, pools: usize) -> Self {
+        let each = constants.pools.iter().take(pools);
+        let filters = |policy: &Policy| {
+            [Protocol::Tcp, Protocol::Udp].map(|protocol| policy.filtering(protocol))
+        };
+        let mut all = each.flat_map(filters);
+        let first = all.next().unwrap_or_default();
+        let filtering = match first {
+            _ if all.any(|other| other != first) => "mixed",
+            Filtering::EndpointIndependent => "eif",
+            Filtering::AddressDependent => "adf",
+            Filtering::AddressAndPortDependent => "apdf",
+        };
+        Self {
+            mapping: "eim",
+            filtering,
+            pooling: "paired",
+            fragments: "dropped",
+            hairpinning: "dropped",
+        }
+    }
 }
 
 impl Snapshot {
@@ -55,7 +72,7 @@ impl Snapshot {
                 .sum(),
             started_unix_ms: state.started_unix_ms,
             version: env!("CARGO_PKG_VERSION"),
-            behaviours: Behaviours::CURRENT,
+            behaviours: Behaviours::of(&state.memory.constants, state.geometry.pools.len()),
         }
     }
 

@@ -65,8 +65,14 @@ pub const TABLE: &[Metric] = &[
         "Mappings that the sweep ended because they were idle.",
         |s, out| by_protocol(s.stats.sweep.expired, out)),
     gauge("cgn_sessions", PROTOCOL,
-        "Sessions that are tracked, as of the last complete sweep: the first session of each mapping. Further sessions share the mapping and need no entry with endpoint-independent filtering.",
+        "First sessions of mappings, as of the last complete sweep; cgn_further_sessions has the others, where they are noted.",
         |s, out| by_protocol(s.stats.mappings(), out)),
+    gauge("cgn_further_sessions", NONE,
+        "Sessions beside the first of their mapping, as of the last complete sweep. They are noted where a pool filters, or sessions.time_tcp is set.",
+        |s, out| out.put(&[], s.stats.sessions.live)),
+    counter("cgn_further_sessions_expired_total", NONE,
+        "Sessions beside the first of their mapping that the sweep ended because they were idle.",
+        |s, out| out.put(&[], s.stats.sessions.expired)),
 
     // ---- subscribers and blocks ----
     gauge("cgn_subscribers", NONE,
@@ -184,6 +190,10 @@ pub const TABLE: &[Metric] = &[
         "Length of the mapping log file.",
         |s, out| out.put(&[], s.stats.log.file_bytes)),
 
+    counter("cgn_ports_unheld_total", NONE,
+        "Ports that could be used again at once, because hold.max_ports were held already.",
+        |s, out| out.put(&[], s.stats.sweep.unheld_ports)),
+
     // ---- sweep ----
     counter("cgn_sweeps_total", NONE,
         "Complete sweeps over all blocks.",
@@ -216,7 +226,7 @@ pub const TABLE: &[Metric] = &[
         "Always 1; the version of the program.",
         |s, out| out.put(&[s.version], 1)),
     gauge("cgn_info", &["mapping", "filtering", "pooling", "fragments", "hairpinning"],
-        "Always 1; how this NAT behaves, in the words of RFC 4787: eim and eif are endpoint-independent mapping and filtering.",
+        "Always 1; how this NAT behaves, in the words of RFC 4787: eim and eif are endpoint-independent mapping and filtering, adf and apdf address and address-and-port-dependent filtering; mixed: pools or protocols differ.",
         |s, out| {
             let is = s.behaviours;
             out.put(&[is.mapping, is.filtering, is.pooling, is.fragments, is.hairpinning], 1);

@@ -3,6 +3,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use cgn_common::counters::Counters;
+use cgn_common::layout::Constants;
 use cgn_common::verdict::{REASONS, Reason};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +14,9 @@ use super::{Behaviours, Kind, Listener, Samples, Snapshot, TABLE, encode};
 use crate::alloc::{PoolCounters, PoolStatus};
 use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
-use crate::state::{InterfaceStats, LogStats, PoolStats, PuntStats, Stats, SweepStats};
+use crate::state::{
+    InterfaceStats, LogStats, PoolStats, PuntStats, SessionStats, Stats, SweepStats,
+};
 
 /// Where every figure is zero, and one pool has no name yet.
 fn idle() -> Snapshot {
@@ -90,6 +93,11 @@ fn busy() -> Snapshot {
                 total_secs: 1.5,
                 last_secs: 0.25,
                 expired: [next(), next(), next()],
+                unheld_ports: next(),
+            },
+            sessions: SessionStats {
+                live: next(),
+                expired: next(),
             },
             log: LogStats {
                 allocate_records: next(),
@@ -122,7 +130,7 @@ fn busy() -> Snapshot {
         subscriber_addresses: next(),
         started_unix_ms: 1_740_787_750_500,
         version: "1.2.3",
-        behaviours: Behaviours::CURRENT,
+        behaviours: Behaviours::of(&Constants::PLAIN, 1),
     }
 }
 

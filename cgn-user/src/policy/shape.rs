@@ -1,11 +1,14 @@
 //! What the configuration means for tables, allocator and sweep.
 
+use cgn_common::layout::{self, Constants, Features, Policy};
 use cgn_common::limits::ticks;
 
+use cgn_common::verdict::Protocol;
+
 use crate::alloc::{HoldPolicy, PoolSpec};
-use crate::config::{Checked, Pool};
+use crate::config::{Checked, Config, Filtering, Midstream, Pool};
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
-use crate::dataplane::sweep::Timers;
+use crate::dataplane::sweep::{PortSet, Timers};
 
 /// Memory of a released block is not used again for so long: packets in
 /// flight may still look at it.
@@ -24,7 +27,51 @@ pub fn geometry(checked: &Checked) -> Geometry {
             pool: range.pool as u8,
         })
         .collect();
-    Geometry::new(pools, subscribers)
+    let mut geometry = Geometry::new(pools, subscribers);
+    geometry.sizes.sessions = checked.config.sessions.max;
+    geometry
+}
+
+/// What the programs are loaded with.
+#[must_use]
+pub fn constants(config: &Config) -> Constants {
+    let mut constants = Constants::PLAIN;
+    let (tcp, timeouts) = (&config.tcp, &config.timeouts);
+    let policies = config.pool.iter().map(|pool| policy(pool, config));
+    for (place, policy) in constants.pools.iter_mut().zip(policies) {
+        *place = policy;
+    }
+    let notes = |policy: &Policy| Protocol::ALL.iter().any(|p| policy.notes_sessions(*p));
+    let switches = [
+        (constants.pools.iter().any(notes), Features::SESSIONS),
+        (tcp.midstream == Midstream::Drop, Features::DROP_MIDSTREAM),
+        (timeouts.inbound_refresh, Features::INBOUND_REFRESH),
+        (!timeouts.short_udp_ports.is_empty(), Features::SHORT_TIMERS),
+    ];
+    let on = switches.iter().filter(|(on, _)| *on);
+    let bits = on.fold(0, |bits, (_, feature)| bits | feature);
+    constants.features = Features(bits).with_mss(tcp.mss_outbound, tcp.mss_inbound);
+    constants
+}
+
+fn policy(pool: &Pool, config: &Config) -> Policy {
+    let flags = match config.sessions.time_tcp {
+        true => Policy::TIMED_SESSIONS,
+        false => 0,
+    };
+    Policy::new(
+        filtering(pool.filtering),
+        filtering(pool.tcp_filtering),
+        flags,
+    )
+}
+
+const fn filtering(filtering: Filtering) -> layout::Filtering {
+    match filtering {
+        Filtering::EndpointIndependent => layout::Filtering::EndpointIndependent,
+        Filtering::AddressDependent => layout::Filtering::AddressDependent,
+        Filtering::AddressAndPortDependent => layout::Filtering::AddressAndPortDependent,
+    }
 }
 
 fn pool_shape(pool: &Pool) -> PoolShape {
@@ -82,6 +129,9 @@ pub fn timers(checked: &Checked) -> Timers {
         tcp_established: secs(timeouts.tcp_established_secs),
         tcp_opening: secs(timeouts.tcp_opening_secs),
         tcp_closing: secs(timeouts.tcp_closing_secs),
+        short_udp: secs(timeouts.short_udp_secs),
+        short_udp_ports: PortSet::new(&timeouts.short_udp_ports),
         hold: secs(checked.config.hold.port_secs),
+        hold_room: u32::MAX,
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_common::counters::Counters;
+use cgn_common::layout::Constants;
 use cgn_common::verdict::{Direction, Protocol, Reason};
 use cgn_user::dataplane::load::{Dataplane, Entry};
 
@@ -118,7 +119,7 @@ impl Bench {
     fn new(object: &[u8], density: Density, flows: u64) -> Result<Self> {
         ensure!(flows.is_power_of_two(), "{flows} flows: not a power of two");
         let world = World::new(density, flows);
-        let dataplane = Dataplane::load(object, world.geometry.sizes, None)?;
+        let dataplane = Dataplane::load(object, world.geometry.sizes, &Constants::PLAIN, None)?;
         world.install(dataplane.memory())?;
         Ok(Self {
             density,

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use cgn_common::block::{block_of, blocks_per_address, first_port};
 use cgn_common::layout::{Line, NextHop, Side, SlotState, bucket_line, buckets, header, peer};
 use cgn_common::nat::open::{self, Flow};
+use cgn_common::nat::search::Candidate;
 use cgn_common::verdict::Protocol;
 use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
@@ -173,7 +174,7 @@ impl World {
                 state: SlotState::Open,
                 tick: 0,
             };
-            let Ok(port) = open::open(&tables, flow, 0, None) else {
+            let Ok(port) = open::open(&tables, flow, 0, Candidate::NONE) else {
                 bail!("no mapping could be opened for {flow:?}");
             };
             let at = row * self.density.ports_per_host + number;

@@ -40,8 +40,8 @@ impl Bpf {
     /// The kernel refuses something.
     #[must_use]
     pub fn new(world: &Rc<World>) -> Self {
-        let dataplane =
-            Dataplane::load(OBJECT, world.geometry.sizes, None).expect("the object loads");
+        let dataplane = Dataplane::load(OBJECT, world.geometry.sizes, &world.constants, None)
+            .expect("the object loads");
         Self::filled("BPF", dataplane, None, world)
     }
 
@@ -51,8 +51,13 @@ impl Bpf {
     /// The kernel refuses something.
     #[must_use]
     pub fn diagnosing(world: &Rc<World>, tell: Tell) -> Self {
-        let mut dataplane = Dataplane::load(DIAGNOSTICS_OBJECT, world.geometry.sizes, None)
-            .expect("the object loads");
+        let mut dataplane = Dataplane::load(
+            DIAGNOSTICS_OBJECT,
+            world.geometry.sizes,
+            &world.constants,
+            None,
+        )
+        .expect("the object loads");
         let diagnostics = dataplane.diagnostics(tell).expect("it has lines");
         Self::filled("BPF with diagnostics", dataplane, Some(diagnostics), world)
     }

@@ -35,7 +35,8 @@ impl Host {
     /// Out of memory.
     #[must_use]
     pub fn new(world: &Rc<World>) -> Self {
-        let memory = Memory::private(world.geometry.sizes).expect("memory");
+        let mut memory = Memory::private(world.geometry.sizes).expect("memory");
+        memory.constants = world.constants;
         world.install(&memory);
         Self {
             world: world.clone(),

@@ -34,7 +34,13 @@ impl Trial {
     /// Host and slow path.
     #[must_use]
     pub fn on_host() -> Self {
-        let world = Rc::new(World::new());
+        Self::on_host_of(World::new())
+    }
+
+    /// The same in another world.
+    #[must_use]
+    pub fn on_host_of(world: World) -> Self {
+        let world = Rc::new(world);
         let homes: Vec<Box<dyn Home>> = vec![
             Box::new(Host::new(&world)),
             Box::new(Host::slow_path(&world)),
@@ -51,7 +57,13 @@ impl Trial {
     /// Host, slow path and both BPF objects; to be called within [`super::namespace::in_namespace`].
     #[must_use]
     pub fn everywhere() -> Self {
-        let mut trial = Self::on_host();
+        Self::everywhere_of(World::new())
+    }
+
+    /// The same in another world.
+    #[must_use]
+    pub fn everywhere_of(world: World) -> Self {
+        let mut trial = Self::on_host_of(world);
         let bpf = Bpf::new(&trial.world);
         trial.homes.push(Box::new(bpf));
         let diagnosing = Bpf::diagnosing(&trial.world, Box::new(|_| {}));
@@ -70,6 +82,10 @@ impl Trial {
                 install::withdraw(home.memory(), &self.world.geometry, grant);
             }
             self.world.install(home.memory());
+            let sessions = &home.memory().sessions;
+            for (key, session) in sessions.all().expect("it can be read") {
+                assert!(sessions.end(&key, session));
+            }
         }
     }
 
@@ -100,6 +116,20 @@ impl Trial {
     /// # Panics
     /// It is otherwise.
     pub fn outbound(&mut self, entry: Entry, draft: &Draft, hop: u16) -> Endpoint {
+        self.outbound_as(entry, draft, hop, |_| {})
+    }
+
+    /// The same, with a change beside the translation.
+    ///
+    /// # Panics
+    /// It is otherwise.
+    pub fn outbound_as(
+        &mut self,
+        entry: Entry,
+        draft: &Draft,
+        hop: u16,
+        change: impl FnOnce(&mut Draft),
+    ) -> Endpoint {
         let run = self.run(entry, &draft.bytes());
         let protocol = protocol_of(draft);
         let external = self.mapping(draft.source, protocol).map(|m| m.external);
@@ -108,6 +138,7 @@ impl Trial {
         };
         let mut wanted = draft.clone();
         wanted.source = external;
+        change(&mut wanted);
         self.sent(&run, draft, wanted, &hop_of(hop), &[0]);
         external
     }
@@ -117,9 +148,25 @@ impl Trial {
     /// # Panics
     /// It is otherwise.
     pub fn inbound(&mut self, entry: Entry, draft: &Draft, inside: Endpoint, hop: u16) {
+        self.inbound_as(entry, draft, inside, hop, |_| {});
+    }
+
+    /// The same, with a change beside the translation.
+    ///
+    /// # Panics
+    /// It is otherwise.
+    pub fn inbound_as(
+        &mut self,
+        entry: Entry,
+        draft: &Draft,
+        inside: Endpoint,
+        hop: u16,
+        change: impl FnOnce(&mut Draft),
+    ) {
         let run = self.run(entry, &draft.bytes());
         let mut wanted = draft.clone();
         wanted.destination = inside;
+        change(&mut wanted);
         self.sent(&run, draft, wanted, &hop_of(hop), &[1]);
     }
 
@@ -216,6 +263,34 @@ impl Trial {
             assert_eq!(first, other, "{}: homes differ", self.sentence);
         }
         first
+    }
+
+    /// Remote endpoints and states of the sessions in the table, the same in every home.
+    ///
+    /// # Panics
+    /// Homes differ.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<(Endpoint, SlotState)> {
+        let mut found = self.homes.iter().map(|home| {
+            let all = home.memory().sessions.all().expect("it can be read");
+            let mut all: Vec<_> = all
+                .into_iter()
+                .map(|(key, session)| {
+                    let remote = (Ipv4Addr::from_bits(key.remote), key.remote_port);
+                    (remote, session.state())
+                })
+                .collect();
+            all.sort_unstable();
+            all
+        });
+        let first = found.next().expect("a home");
+        for other in found {
+            assert_eq!(first, other, "{}: homes differ", self.sentence);
+        }
+        first
+            .into_iter()
+            .map(|(remote, state)| (remote, SlotState::from_bits(state as u8)))
+            .collect()
     }
 
     /// State of a TCP mapping.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use cgn_common::layout::{
-    EXACT_LOCAL, Link, NextHop, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, Side,
+    Constants, EXACT_LOCAL, Link, NextHop, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, SESSIONS, Side,
 };
 use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
@@ -125,6 +125,8 @@ pub struct World {
     pub routes: FixedRoutes,
     pub vlans: Vlans,
     pub grants: Vec<Grant>,
+    /// What the programs are loaded with.
+    pub constants: Constants,
 }
 
 impl Default for World {
@@ -134,8 +136,17 @@ impl Default for World {
 }
 
 impl World {
+    /// With everything off that can be off.
     #[must_use]
     pub fn new() -> Self {
+        Self::with(Constants::PLAIN, SESSIONS.entries)
+    }
+
+    /// With these constants, and room for so many sessions.
+    #[must_use]
+    pub fn with(constants: Constants, sessions: u32) -> Self {
+        let mut geometry = Geometry::new(pools(), subscribers());
+        geometry.sizes.sessions = sessions;
         let vlans = HashMap::from([
             ((INGRESS, [INSIDE_VLAN, 0]), Side::Inside),
             ((INGRESS, [OUTSIDE_VLAN, 0]), Side::Outside),
@@ -143,10 +154,11 @@ impl World {
             ((INGRESS, OUTSIDE_QINQ), Side::Outside),
         ]);
         Self {
-            geometry: Geometry::new(pools(), subscribers()),
+            geometry,
             routes: FixedRoutes::new(),
             vlans,
             grants: grants(),
+            constants,
         }
     }
 

@@ -7,10 +7,12 @@ use std::thread;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, External, Line, NextHopEntry, Page, Side, Subscriber, VlanKey,
+    BlockEntry, External, Features, Line, NextHopEntry, Page, Policy, SessionKey, Side, Subscriber,
+    VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
+use cgn_common::word::Word;
 use cgn_tests::harness::world::{FixedRoutes, INGRESS, World};
 use cgn_tests::packets::mutate::Dice;
 use cgn_user::dataplane::memory::Memory;
@@ -68,6 +70,18 @@ impl Tables for Hesitant<'_> {
     // The rest only passes on.
     fn now(&self) -> u32 {
         self.tables.now()
+    }
+    fn features(&self) -> Features {
+        self.tables.features()
+    }
+    fn policy(&self, pool: u8) -> Policy {
+        self.tables.policy(pool)
+    }
+    fn session<R>(&self, key: &SessionKey, f: impl FnOnce(&Word) -> R) -> Option<R> {
+        self.tables.session(key, f)
+    }
+    fn enter_session(&self, key: &SessionKey, session: u64) -> bool {
+        self.tables.enter_session(key, session)
     }
     fn inside_page(&self, page: u32) -> Option<Page> {
         self.tables.inside_page(page)

@@ -18,7 +18,7 @@ use cgn_tests::harness::audit;
 use cgn_tests::harness::world::{FixedRoutes, POOL, World, subscriber};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::sweep::{Timers, sweep_slab};
+use cgn_user::dataplane::sweep::{PortSet, Timers, sweep_slab};
 use cgn_user::dataplane::tables::UserTables;
 
 type Tables<'a> = UserTables<'a, FixedRoutes>;
@@ -149,7 +149,10 @@ const EXPIRED: Timers = Timers {
     tcp_established: 1000,
     tcp_opening: 1000,
     tcp_closing: 1000,
+    short_udp: 1000,
+    short_udp_ports: PortSet::NONE,
     hold: 5,
+    hold_room: u32::MAX,
 };
 const NOW: u32 = 100;
 

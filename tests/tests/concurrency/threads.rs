@@ -12,7 +12,7 @@ use cgn_tests::harness::world::{World, remote, subscriber};
 use cgn_tests::packets::mutate::Dice;
 use cgn_tests::packets::{Draft, Transport};
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::sweep::{Swept, Timers, sweep_slab};
+use cgn_user::dataplane::sweep::{PortSet, Swept, Timers, sweep_slab};
 
 use super::hesitant::Hesitant;
 
@@ -75,7 +75,10 @@ pub const SHORT: Timers = Timers {
     tcp_established: 3,
     tcp_opening: 3,
     tcp_closing: 3,
+    short_udp: 1,
+    short_udp_ports: PortSet::NONE,
     hold: 2,
+    hold_room: u32::MAX,
 };
 
 /// Every thread must be told the same external port for an inside port, and

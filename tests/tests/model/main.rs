@@ -173,6 +173,11 @@ impl Pair {
                 .reference
                 .refresh_out(inside, protocol, segment, self.now);
         }
+        if protocol == Protocol::Tcp && flags & flag::RST != 0 {
+            let ending = Ending::Dropped(Reason::StrayReset);
+            assert_eq!(run.ending, ending, "a RST opens nothing\n{}", shown(&run));
+            return;
+        }
         let blocks = &self.grants[subscriber];
         let used = self.reference.ports_used(inside.0, protocol);
         let ports = blocks.len() << SMALL_SHIFT;

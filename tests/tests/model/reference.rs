@@ -8,7 +8,7 @@ use cgn_common::layout::SlotState as S;
 use cgn_common::limits::STAMP_TICKS;
 use cgn_common::verdict::Protocol;
 use cgn_tests::packets::flag;
-use cgn_user::dataplane::sweep::{Swept, Timers};
+use cgn_user::dataplane::sweep::{PortSet, Swept, Timers};
 
 pub type Endpoint = (Ipv4Addr, u16);
 
@@ -19,7 +19,10 @@ pub const TIMERS: Timers = Timers {
     tcp_established: 250,
     tcp_opening: 90,
     tcp_closing: 60,
+    short_udp: 30,
+    short_udp_ports: PortSet::NONE,
     hold: 50,
+    hold_room: u32::MAX,
 };
 
 /// What a packet tells of its session.
@@ -127,7 +130,7 @@ impl Reference {
         now: u32,
     ) {
         let state = match protocol {
-            Protocol::Tcp if by.flags & flag::SYN != 0 && by.flags & flag::RST == 0 => S::TcpInit,
+            Protocol::Tcp if by.flags & (flag::SYN | flag::ACK) == flag::SYN => S::TcpInit,
             Protocol::Tcp => S::TcpTransitory,
             Protocol::Udp | Protocol::Icmp => S::Open,
         };
@@ -145,7 +148,8 @@ impl Reference {
         );
     }
 
-    /// Any packet from inside refreshes (RFC 4787 REQ-6).
+    /// Any packet from inside refreshes (RFC 4787 REQ-6), but for a RST that
+    /// may be an answer (RFC 7857 section 7.1).
     pub fn refresh_out(&mut self, inside: Endpoint, protocol: Protocol, by: Segment, now: u32) {
         let Some(entry) = self.live(inside, protocol) else {
             return;
@@ -155,8 +159,14 @@ impl Reference {
             entry.stamp(before, now);
             return;
         }
+        let is_reset = by.flags & flag::RST != 0;
         if entry.remote == by.remote {
             entry.state = after(entry.state, true, by.flags);
+            if is_reset && before.0 == entry.state {
+                return;
+            }
+        } else if is_reset {
+            return;
         } else if !entry.shared {
             let over = matches!(entry.state, S::TcpClosing | S::TcpTransitory);
             if over && by.flags & flag::SYN != 0 {
@@ -180,6 +190,9 @@ impl Reference {
             if first {
                 entry.state = after(entry.state, false, by.flags);
             }
+            if by.flags & flag::RST != 0 && before.0 == entry.state {
+                return;
+            }
             entry.stamp(before, now);
         }
     }
@@ -197,6 +210,7 @@ impl Reference {
                     entry.last_seen = now;
                     swept.expired[*protocol] += 1;
                     swept.held += 1;
+                    swept.newly_held += 1;
                 }
                 return true;
             }
@@ -209,19 +223,23 @@ impl Reference {
     }
 }
 
-/// RFC 7857 section 2, with resets of RFC 5382's kind: they shorten the timer.
+/// RFC 7857 section 2, with the additions that `nat::tcp_state` lists.
 fn after(state: S, outbound: bool, flags: u8) -> S {
-    let (syn, fin, rst) = (
+    let (syn, ack, fin, rst) = (
         flags & flag::SYN != 0,
+        flags & flag::ACK != 0,
         flags & flag::FIN != 0,
         flags & flag::RST != 0,
     );
     match state {
+        S::TcpInit | S::TcpClosing if rst => state,
         _ if rst => S::TcpTransitory,
-        S::TcpInit if syn && !outbound => S::TcpEstablished,
+        S::TcpInit if syn && (!outbound || ack) => S::TcpEstablished,
+        S::TcpClosing | S::TcpTransitory if syn && outbound && ack => S::TcpEstablished,
         S::TcpClosing | S::TcpTransitory if syn && outbound => S::TcpInit,
+        S::TcpTransitory if syn => S::TcpTransitory,
         S::TcpTransitory if !fin => S::TcpEstablished,
-        S::TcpInit | S::TcpEstablished | S::TcpTransitory if fin && !syn => {
+        S::TcpEstablished | S::TcpTransitory if fin && !syn => {
             if outbound {
                 S::TcpInsideFin
             } else {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::super::capacity::{DEFAULT_MAX_BLOCKS, PORTS_PER_ADDRESS};
-use super::super::{Config, Control, Hold, Log, Metrics, Pool, Timeouts, Xdp};
+use super::super::{Config, Control, Hold, Log, Metrics, Pool, Sessions, Tcp, Timeouts, Xdp};
 use super::{BASE, base_with};
 
 #[test]
@@ -50,6 +50,8 @@ fn every_key_of_the_structs_stands_in_the_sample() {
 fn the_sample_shows_the_defaults() {
     let config = Config::parse(Config::SAMPLE).expect("valid").config;
     assert_eq!(config.xdp, Xdp::default());
+    assert_eq!(config.tcp, Tcp::default());
+    assert_eq!(config.sessions, Sessions::default());
     assert_eq!(config.timeouts, Timeouts::default());
     assert_eq!(config.hold, Hold::default());
     assert_eq!(config.log, Log::default());

@@ -7,7 +7,8 @@ use cgn_common::verdict::Protocol;
 
 use super::super::install::give;
 use super::super::memory::Memory;
-use super::super::sweep::{Swept, Timers, sweep_slab};
+
+use super::super::sweep::{PortSet, Swept, Timers, sweep_slab};
 use super::{INSIDE, grant, small};
 
 /// All different, so that a wrong one is seen.
@@ -17,7 +18,10 @@ const TIMERS: Timers = Timers {
     tcp_established: 30_000,
     tcp_opening: 700,
     tcp_closing: 900,
+    short_udp: 100,
+    short_udp_ports: PortSet::NONE,
     hold: 400,
+    hold_room: u32::MAX,
 };
 
 /// A slab with one block, and ways to put slots into it.

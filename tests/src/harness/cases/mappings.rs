@@ -99,11 +99,11 @@ pub const CASES: &[Case] = &[
         tcp_states,
     ),
     (
-        "a connection in mid-stream, and a reset, are transitory",
+        "a connection in mid-stream opens a transitory mapping",
         |t| {
             for (flags, port) in [
                 (flag::ACK, 1),
-                (flag::RST, 2),
+                (flag::SYN | flag::ACK, 2),
                 (flag::FIN | flag::ACK, 3),
                 (0, 4),
             ] {
@@ -113,6 +113,28 @@ pub const CASES: &[Case] = &[
             }
         },
     ),
+    (
+        "a reset of a connection that is not there opens nothing, with a block or without",
+        |t| {
+            for flags in [flag::RST, flag::RST | flag::ACK, flag::RST | flag::SYN] {
+                for inside in [CLIENT.0, subscriber::NO_BLOCK_YET, subscriber::SIX_BLOCKS] {
+                    let reset = Draft::tcp(flags, (inside, 5000), SERVER);
+                    t.stopped(Inside, &reset.bytes(), Reason::StrayReset);
+                }
+            }
+        },
+    ),
+    ("both sides open at the same time (RFC 5382 REQ-2a)", |t| {
+        let external = t.outbound(Inside, &Draft::tcp(flag::SYN, CLIENT, SERVER), HERE);
+        let inward = |flags| Draft::tcp(flags, SERVER, external);
+        t.inbound(Outside, &inward(flag::SYN), CLIENT, hop::INSIDE);
+        assert_eq!(t.state(CLIENT), SlotState::TcpEstablished);
+        let answer = flag::SYN | flag::ACK;
+        t.outbound(Inside, &Draft::tcp(answer, CLIENT, SERVER), HERE);
+        t.inbound(Outside, &inward(answer), CLIENT, hop::INSIDE);
+        t.outbound(Inside, &Draft::tcp(flag::ACK, CLIENT, SERVER), HERE);
+        assert_eq!(t.state(CLIENT), SlotState::TcpEstablished);
+    }),
     (
         "a second remote endpoint makes the mapping shared, and its state stays",
         |t| {
@@ -187,9 +209,13 @@ fn tcp_states(t: &mut Trial) {
         (true, flag::SYN, SlotState::TcpInit),
         (false, flag::SYN | flag::ACK, SlotState::TcpEstablished),
         (false, flag::FIN, SlotState::TcpOutsideFin),
-        (true, flag::FIN, SlotState::TcpClosing),
         (false, flag::RST, SlotState::TcpTransitory),
         (true, flag::ACK, SlotState::TcpEstablished),
+        // Late copies after both FINs open nothing.
+        (true, flag::FIN, SlotState::TcpInsideFin),
+        (false, flag::FIN, SlotState::TcpClosing),
+        (true, flag::RST, SlotState::TcpClosing),
+        (true, flag::ACK, SlotState::TcpClosing),
     ];
     for (number, (outbound, flags, state)) in steps.into_iter().enumerate() {
         if outbound {

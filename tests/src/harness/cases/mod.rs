@@ -1,14 +1,20 @@
 //! The table of cases, one sentence each.
 
+mod filtering;
 pub mod filters;
 mod hairpin;
 mod icmp_errors;
 mod lengths;
 mod mappings;
+mod mss;
+mod sessions;
 mod transports;
 mod vlans;
 
+use cgn_common::layout::{Constants, Features, Filtering, Policy};
+
 use super::trial::Trial;
+use super::world::World;
 
 /// What is claimed, and how it is tried.
 pub type Case = (&'static str, fn(&mut Trial));
@@ -34,4 +40,64 @@ pub fn run_all(trial: &mut Trial) {
         trial.begin(sentence);
         case(trial);
     }
+}
+
+/// Cases of what is off by default, with the world in which it is on.
+pub struct Group {
+    pub name: &'static str,
+    pub world: fn() -> World,
+    pub cases: Vec<Case>,
+}
+
+/// Every group. Each is one more load of the programs.
+#[must_use]
+pub fn groups() -> Vec<Group> {
+    vec![
+        Group {
+            name: "everything is on",
+            world: everything,
+            cases: [filtering::CASES, mss::CASES].concat(),
+        },
+        Group {
+            name: "TCP sessions are timed one by one",
+            world: timed,
+            cases: sessions::CASES.to_vec(),
+        },
+    ]
+}
+
+/// Runs the cases of one group.
+pub fn run_group(trial: &mut Trial, group: &Group) {
+    for (sentence, case) in &group.cases {
+        trial.begin(sentence);
+        case(trial);
+    }
+}
+
+/// Room for sessions in both worlds.
+pub const ROOM: u32 = 8;
+
+/// One pool filters UDP by address and TCP by port, the other the reverse.
+fn everything() -> World {
+    let mut constants = Constants::PLAIN;
+    let (address, port) = (
+        Filtering::AddressDependent,
+        Filtering::AddressAndPortDependent,
+    );
+    constants.pools[0] = Policy::new(address, port, 0);
+    constants.pools[1] = Policy::new(port, address, Policy::TIMED_SESSIONS);
+    let on = Features::SESSIONS
+        | Features::DROP_MIDSTREAM
+        | Features::INBOUND_REFRESH
+        | Features::SHORT_TIMERS;
+    constants.features = Features(on).with_mss(mss::OUTBOUND, mss::INBOUND);
+    World::with(constants, ROOM)
+}
+
+fn timed() -> World {
+    let mut constants = Constants::PLAIN;
+    let anyone = Filtering::EndpointIndependent;
+    constants.pools = [Policy::new(anyone, anyone, Policy::TIMED_SESSIONS); 256];
+    constants.features = Features(Features::SESSIONS);
+    World::with(constants, ROOM)
 }

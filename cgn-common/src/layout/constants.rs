@@ -1,0 +1,142 @@
+//! What the configuration decides once, when the programs are loaded. It lies
+//! in their read-only data, so that the verifier takes out what is off.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::verdict::{Direction, Protocol};
+
+/// Pools that a configuration can have.
+pub const POOLS: usize = 256;
+
+/// Value of the static `CONSTANTS` of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C, align(8))]
+pub struct Constants {
+    pub features: Features,
+    /// By number of the pool.
+    pub pools: [Policy; POOLS],
+}
+
+impl Constants {
+    /// Everything that can be off is off.
+    pub const PLAIN: Self = Self {
+        features: Features::NONE,
+        pools: [Policy::PLAIN; POOLS],
+    };
+}
+
+impl Default for Constants {
+    fn default() -> Self {
+        Self::PLAIN
+    }
+}
+
+/// What any packet has to look after. Bits 0-15 most bytes of the MSS option
+/// outbound, 16-31 inbound (0: it is left alone), from 32 on one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Features(pub u64);
+
+impl Features {
+    pub const NONE: Self = Self(0);
+    /// Some pool filters, or times the sessions of a TCP mapping one by one.
+    pub const SESSIONS: u64 = 1 << 32;
+    /// A TCP segment that is no SYN opens no mapping.
+    pub const DROP_MIDSTREAM: u64 = 1 << 33;
+    /// Inbound UDP and ICMP keep a mapping alive, too.
+    pub const INBOUND_REFRESH: u64 = 1 << 34;
+    /// Some destination ports have short timers.
+    pub const SHORT_TIMERS: u64 = 1 << 35;
+    /// A SYN from outside that meets no mapping may be answered after a while.
+    pub const ANSWER_SYN: u64 = 1 << 36;
+    /// Some pool keeps the parity of ports.
+    pub const PARITY: u64 = 1 << 37;
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, feature: u64) -> bool {
+        self.0 & feature != 0
+    }
+    /// Most bytes of the MSS option in this direction; 0: it is left alone.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mss(self, direction: Direction) -> u16 {
+        match direction {
+            Direction::Outbound => self.0 as u16,
+            Direction::Inbound => (self.0 >> 16) as u16,
+        }
+    }
+    /// What is left of it in a pool: [`Self::SESSIONS`] only where packets of
+    /// `protocol` have some that are noted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn within(self, policy: Policy, protocol: Protocol) -> Self {
+        // Without a branch: the verifier would follow both ways to the end.
+        let off = !policy.notes_sessions(protocol) as u64;
+        Self(self.0 & !(off * Self::SESSIONS))
+    }
+    /// The same with the most bytes of the MSS option.
+    #[must_use]
+    pub const fn with_mss(self, outbound: u16, inbound: u16) -> Self {
+        Self(self.0 & !0xffff_ffff | outbound as u64 | (inbound as u64) << 16)
+    }
+}
+
+/// From whom a mapping takes packets (RFC 4787 section 5, RFC 5382 section 4.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Filtering {
+    /// From anyone.
+    #[default]
+    EndpointIndependent = 0,
+    /// From an address that the inside endpoint has sent to.
+    AddressDependent = 1,
+    /// From an address and port that it has sent to.
+    AddressAndPortDependent = 2,
+}
+
+/// What is special in one pool. Bits 0-1 [`Filtering`] of UDP and ICMP, 2-3 of
+/// TCP, 4 TCP sessions are timed one by one, 5 ports keep their parity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Policy(pub u8);
+
+impl Policy {
+    pub const PLAIN: Self = Self(0);
+    pub const TIMED_SESSIONS: u8 = 1 << 4;
+    pub const PARITY: u8 = 1 << 5;
+
+    #[must_use]
+    pub const fn new(others: Filtering, tcp: Filtering, flags: u8) -> Self {
+        Self(others as u8 | (tcp as u8) << 2 | flags)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn filtering(self, protocol: Protocol) -> Filtering {
+        let bits = match protocol {
+            Protocol::Tcp => self.0 >> 2,
+            Protocol::Udp | Protocol::Icmp => self.0,
+        };
+        match bits & 3 {
+            0 => Filtering::EndpointIndependent,
+            1 => Filtering::AddressDependent,
+            _ => Filtering::AddressAndPortDependent,
+        }
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+    /// True if sessions beside a mapping's first one are noted: it filters, or
+    /// times them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn notes_sessions(self, protocol: Protocol) -> bool {
+        let bits = match protocol {
+            Protocol::Tcp => 3 << 2 | Self::TIMED_SESSIONS,
+            Protocol::Udp | Protocol::Icmp => 3,
+        };
+        self.has(bits)
+    }
+}

@@ -1,0 +1,77 @@
+//! Further sessions: remote endpoints of a mapping beside the one in its slot.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{SlotKey, SlotState};
+use crate::verdict::Protocol;
+
+/// Key of `SESSIONS`: an inside endpoint and a remote one. Addresses and ports
+/// in host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+#[repr(C)]
+pub struct SessionKey {
+    pub inside: u32,
+    pub remote: u32,
+    pub inside_port: u16,
+    /// 0: any port of the remote address, which may answer.
+    pub remote_port: u16,
+    /// Number of the [`Protocol`].
+    pub protocol: u16,
+    pub reserved: u16,
+}
+
+impl SessionKey {
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(
+        protocol: Protocol,
+        inside: (u32, u16),
+        remote: u32,
+        remote_port: u16,
+    ) -> Self {
+        Self {
+            inside: inside.0,
+            remote,
+            inside_port: inside.1,
+            remote_port,
+            protocol: protocol as u16,
+            reserved: 0,
+        }
+    }
+}
+
+/// Value of `SESSIONS`: bits 0-31 last seen (ticks), 32-35 [`SlotState`], 48-63
+/// external port of the mapping. A session of an earlier mapping of the same
+/// inside endpoint has another external port, and counts for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session(pub u64);
+
+impl Session {
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(external_port: u16, state: SlotState, tick: u32) -> Self {
+        Self(SlotKey::new(external_port, state, tick).0)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn external_port(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+    /// Number of the [`SlotState`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn state(self) -> u64 {
+        SlotKey(self.0).state()
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_seen(self) -> u32 {
+        self.0 as u32
+    }
+    /// See [`SlotKey::stamped`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn stamped(self, state: u64, now: u32) -> Self {
+        Self(SlotKey(self.0).stamped(state, now).0)
+    }
+}
