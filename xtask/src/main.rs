@@ -14,6 +14,7 @@ mod leftovers;
 mod lint;
 mod object_record;
 mod programs;
+mod rfc;
 mod rustc_wrapper;
 mod setup;
 mod step;
@@ -47,6 +48,8 @@ enum Command {
     CheckDeps,
     /// Run every test; with --kernel 6.1 those that load the object, in a guest
     Test(test::Args),
+    /// Write docs/rfc.md from the conformance tests, or check it with --check
+    Rfc(rfc::Args),
     /// Show the CGN at work between network namespaces; needs root
     Demo(demo::Args),
     /// Measure: `bench micro` tells what one packet costs
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Lint => lint::run(),
         Command::CheckDeps => check_deps::run(),
         Command::Test(args) => test::run(&args),
+        Command::Rfc(args) => rfc::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
