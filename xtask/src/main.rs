@@ -21,6 +21,7 @@ mod step;
 mod strip;
 mod test;
 mod test_report;
+mod verifier;
 mod vm;
 mod workspace;
 
@@ -50,6 +51,8 @@ enum Command {
     Test(test::Args),
     /// Write docs/rfc.md from the conformance tests, or check it with --check
     Rfc(rfc::Args),
+    /// Print what the verifier says of each program; fails over the budget. Needs root
+    Verifier(verifier::Args),
     /// Show the CGN at work between network namespaces; needs root
     Demo(demo::Args),
     /// Measure: `bench micro` tells what one packet costs
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::CheckDeps => check_deps::run(),
         Command::Test(args) => test::run(&args),
         Command::Rfc(args) => rfc::run(&args),
+        Command::Verifier(args) => verifier::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

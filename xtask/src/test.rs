@@ -46,6 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
                 package: args.kernel_package.as_deref(),
                 timeout_secs: args.timeout_secs,
                 filter: args.filter.as_deref(),
+                targets: vm::TARGETS,
             };
             vm::run(&request, &mut report)?;
         }
