@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use cgn_tests::harness::cases;
 use cgn_tests::harness::trial::Trial;
 
 /// What is to be said of a row.
@@ -69,6 +70,25 @@ macro_rules! tests {
     };
 }
 pub(crate) use tests;
+
+/// Runs cases of the common table, each by the beginning of its sentence.
+///
+/// # Panics
+/// The table has none that begins so, or several.
+pub fn run_cases(trial: &mut Trial, beginnings: &[&str]) {
+    for beginning in beginnings {
+        let all = cases::all();
+        let found: Vec<_> = all
+            .into_iter()
+            .filter(|(sentence, _)| sentence.starts_with(beginning))
+            .collect();
+        let [(sentence, case)] = found[..] else {
+            panic!("{} cases begin with {beginning:?}", found.len());
+        };
+        trial.begin(sentence);
+        case(trial);
+    }
+}
 
 /// What is wrong with rows and tests, a sentence each.
 pub fn faults(rows: &[&Row], tests: &[Test]) -> Vec<String> {

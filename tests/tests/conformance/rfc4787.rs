@@ -9,7 +9,7 @@ use cgn_tests::harness::world::{POOL, hop, remote, subscriber};
 use cgn_tests::packets::{Draft, Transport};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
-use crate::registry::tests;
+use crate::registry::{run_cases, tests};
 use crate::settings::{configured, default_timers, timers_with};
 
 tests! {
@@ -27,6 +27,8 @@ tests! {
         "REQ-5c: by default it lives five minutes";
     packets_from_inside_refresh ["R4787-6"]
         "REQ-6: packets from inside keep a mapping alive";
+    subscribers_reach_one_another ["R4787-9", "R4787-9a", "R6598-4"]
+        "REQ-9: a packet to another's external endpoint is delivered, from the sender's external endpoint";
     a_sip_invite_is_left_alone ["R4787-10"]
         "REQ-10: no application layer gateway changes UDP payloads";
     behaviour_does_not_depend_on_load ["R4787-11"]
@@ -133,6 +135,19 @@ fn packets_from_inside_refresh(t: &mut Trial) {
     t.pass(299);
     t.sweep(&timers);
     t.inbound(Outside, &draft.answer(external), CLIENT, hop::INSIDE);
+}
+
+fn subscribers_reach_one_another(t: &mut Trial) {
+    run_cases(
+        t,
+        &[
+            "a datagram reaches another subscriber from the sender's external endpoint",
+            "the answer comes back the same way",
+            "the mapping that the packet opened serves the internet",
+            "to a mapping of one's own",
+            "to a port that nobody has",
+        ],
+    );
 }
 
 fn a_sip_invite_is_left_alone(t: &mut Trial) {

@@ -9,7 +9,7 @@ use cgn_tests::harness::world::{hop, remote, subscriber};
 use cgn_tests::packets::{Draft, flag};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
-use crate::registry::tests;
+use crate::registry::{run_cases, tests};
 use crate::rfc4787::{every_icmp_message_about, is_at};
 use crate::settings::{configured, default_timers};
 
@@ -26,6 +26,8 @@ tests! {
         "REQ-5: an idle established connection lives 2 hours 4 minutes, others 4 minutes; in all, not on top";
     no_port_is_given_twice ["R5382-7"]
         "REQ-7: two live mappings never share an external address and port";
+    connections_between_subscribers ["R5382-8"]
+        "REQ-8: a connection to another's external endpoint is delivered, from the sender's external endpoint";
     no_icmp_message_ends_a_connection ["R5382-10"]
         "REQ-10: receiving any ICMP message ends neither mapping nor connection";
 }
@@ -218,6 +220,10 @@ fn no_port_is_given_twice(t: &mut Trial) {
             assert!(given.insert(external), "{external:?} has two owners");
         }
     }
+}
+
+fn connections_between_subscribers(t: &mut Trial) {
+    run_cases(t, &["a TCP connection between two subscribers"]);
 }
 
 fn no_icmp_message_ends_a_connection(t: &mut Trial) {

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use cgn_tests::lab::{
-    Daemon, Lab, Plan, Process, Settings, TcpServer, UdpEcho, address, echo_from, exchange,
-    run_to_end,
+    Daemon, Lab, Plan, Process, Settings, TcpServer, UdpEcho, XdpPass, address, echo_from,
+    exchange, run_to_end,
 };
 
 use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program};
@@ -77,6 +77,49 @@ fn coturn_finds_mapping_and_filtering_independent_of_the_endpoint() {
         ] {
             let said = run_to_end(&mut stun_client(lab, &[ask]), PROGRAM_SECS)?;
             ensure!(said.contains(finding), "no {finding:?} in:\n{said}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn coturn_finds_that_a_host_reaches_its_own_external_endpoint() {
+    let name = "discovery::coturn_finds_that_a_host_reaches_its_own_external_endpoint";
+    if lacks_coturn(name) {
+        return;
+    }
+    in_lab(name, &Plan::default(), |lab| {
+        let _daemon = Daemon::start(lab, &Settings::default())?;
+        // A frame that XDP sends back where it came from wakes only a peer with a program.
+        let _pass = XdpPass::attach(&lab.access, "uplink")?;
+        let _server = stun_server(lab)?;
+        let said = run_to_end(&mut stun_client(lab, &["-H"]), PROGRAM_SECS)?;
+        ensure!(said.contains("a successful hairpinning"), "{said}");
+        Ok(())
+    });
+}
+
+/// The client asks, is silent while the clock is moved, and then lets the server answer to the first
+/// request's port (RFC 5780 section 4.6).
+#[test]
+fn coturn_finds_that_a_mapping_lives_five_minutes() {
+    let name = "discovery::coturn_finds_that_a_mapping_lives_five_minutes";
+    if lacks_coturn(name) {
+        return;
+    }
+    in_lab(name, &Plan::default(), |lab| {
+        let daemon = Daemon::start(lab, &Settings::default())?;
+        let _server = stun_server(lab)?;
+        for (secs, is_alive) in [(290, true), (310, false)] {
+            let log = lab.folder().join(format!("lifetime-{secs}"));
+            let mut command = stun_client(lab, &["-t", "-T", "2"]);
+            let mut client = Process::start("turnutils_natdiscovery", &mut command, &log)?;
+            client.wait_for_output("UDP reflexive addr", PATIENCE_SECS)?;
+            daemon.advance_clock(secs)?;
+            client.wait(PROGRAM_SECS)?;
+            let said = client.output();
+            let answered = !said.contains("STUN receive timeout");
+            ensure!(answered == is_alive, "after {secs} s:\n{said}");
         }
         Ok(())
     });

@@ -1,8 +1,9 @@
 //! Every row, by chapter. What a row demands is said in a few words; the RFC says it whole.
 
+mod behaviour;
 mod benchmark;
+mod cgn;
 mod control;
-mod nat44;
 mod operator;
 mod port_choice;
 mod records;
@@ -12,11 +13,11 @@ use crate::registry::Row;
 
 /// Chapters of `docs/rfc.md`.
 pub const CHAPTERS: &[(&str, &[Row])] = &[
-    ("RFC 4787: UDP", nat44::RFC4787),
-    ("RFC 5382: TCP", nat44::RFC5382),
-    ("RFC 5508: ICMP", nat44::RFC5508),
-    ("RFC 6888: carrier-grade NAT", nat44::RFC6888),
-    ("RFC 7857: updates", nat44::RFC7857),
+    ("RFC 4787: UDP", behaviour::RFC4787),
+    ("RFC 5382: TCP", behaviour::RFC5382),
+    ("RFC 5508: ICMP", behaviour::RFC5508),
+    ("RFC 6888: carrier-grade NAT", cgn::RFC6888),
+    ("RFC 7857: updates", cgn::RFC7857),
     ("RFC 6056, 6431, 7768: choice of ports", port_choice::CHOICE),
     (
         "RFC 3022, 5597, 5135: other traffic",

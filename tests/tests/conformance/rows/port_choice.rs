@@ -114,34 +114,34 @@ pub const SHARED_SPACE: &[Row] = &[
 ];
 
 pub const DISCOVERY: &[Row] = &[
-    not_met(
+    met_by(
         "R5780-1",
         "a STUN client finds endpoint-independent mapping",
-        "not tried yet",
+        &["e2e::discovery::coturn_finds_mapping_and_filtering_independent_of_the_endpoint"],
     ),
     not_met(
         "R5780-2",
         "a STUN client finds the filtering",
-        "not tried yet",
+        "coturn finds endpoint-independent filtering; there is no other to find yet",
     ),
-    not_met(
+    met_by(
         "R5780-3",
         "a STUN client finds hairpinning",
-        "not tried yet",
+        &["e2e::discovery::coturn_finds_that_a_host_reaches_its_own_external_endpoint"],
     ),
-    not_met(
+    met_by(
         "R5780-4",
         "a STUN client finds the lifetime",
-        "not tried yet",
+        &["e2e::discovery::coturn_finds_that_a_mapping_lives_five_minutes"],
     ),
     not_met(
         "R5780-5",
         "a STUN client finds that fragments pass",
-        "not tried yet",
+        "fragments are dropped yet",
     ),
-    not_met(
+    met_by(
         "R5780-6",
-        "attributes and source ports of such a test",
-        "not tried yet",
+        "the attributes that such a test needs, from ports that nobody used before",
+        &["e2e::discovery::coturn_finds_mapping_and_filtering_independent_of_the_endpoint"],
     ),
 ];
