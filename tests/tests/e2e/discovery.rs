@@ -40,10 +40,6 @@ fn stun_server(lab: &Lab) -> Result<Process> {
     ]);
     let log = lab.folder().join("turnserver.log");
     let mut server = Process::start("turnserver", &mut command, &log)?;
-    let first = format!(
-        "IPv4. UDP listener opened on: {}:{STUN_PORT}",
-        address::SERVERS[0]
-    );
     server.wait_for_output("Total General servers", PATIENCE_SECS)?;
     Ok(server)
 }
