@@ -106,12 +106,12 @@ reasons! {
     18 NoBlock Drop "no_block" "no block could be given to the subscriber: pool, paired address or slot memory exhausted";
     19 Contended Drop "contended" "two processors opened the same mapping again and again; the sender's retry will find it";
     20 NoHeadRoom Drop "no_head_room" "no room in front of the frame for another VLAN tag";
-    21 BadSource Drop "bad_source" "the source address cannot be a host's (multicast, broadcast, loopback, link-local, zero or our own pool's)";
+    21 BadSource Drop "bad_source" "the source address cannot be a host's (multicast, broadcast, loopback, link-local, zero, shared address space of RFC 6598, or our own pool's)";
     22 LogUnavailable Drop "log_unavailable" "the mapping log could not be written, so the new block was not used";
     23 NeighbourUnresolved Drop "neighbour_unresolved" "the next hop did not answer in time, or too many packets were sent to it meanwhile";
     24 PuntUndelivered Drop "punt_undelivered" "no slow-path socket on this receive queue took the packet: none is there, or its ring was full";
     25 Internal Drop "internal" "a table named an entry that does not exist; please report it";
-    26 Martian Drop "martian" "to an address that no router forwards to: 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 240.0.0.0/4 (RFC 1122, RFC 3927)";
+    26 Martian Drop "martian" "to an address that no router forwards to: 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 240.0.0.0/4 (RFC 1122, RFC 3927), or from inside to 100.64.0.0/10 outside (RFC 6598)";
     27 RouteUnresolved Drop "route_unresolved" "the route could not be looked up in the slow path, or too many packets asked for it";
     64 BadIcmpChecksum Drop "bad_icmp_checksum" "the checksum of an ICMP error is wrong (RFC 5508 REQ-3)";
     65 BadQuote Drop "bad_quote" "the packet that an ICMP error quotes is too short, or its IPv4 header is wrong (RFC 5508 REQ-3)";

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::ebpf_build::{self, Tools};
 use crate::programs::{self, BuildSupport};
 use crate::step::{note, step};
-use crate::{check_deps, ebpf, step as child, workspace};
+use crate::{check_deps, ebpf, rfc, step as child, workspace};
 
 pub fn run() -> Result<()> {
     let build = programs::ensure_build()?;
@@ -16,6 +16,12 @@ pub fn run() -> Result<()> {
         Err(error) => note(format_args!("clippy of cgn-ebpf left out: {error:#}")),
     }
     check_deps::run()?;
+    match build {
+        BuildSupport::Complete => rfc::check()?,
+        BuildSupport::WithoutTestPackage => {
+            note("RFC table left out: it is printed by the test package")
+        }
+    }
     ebpf::check(false)
 }
 

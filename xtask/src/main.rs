@@ -14,12 +14,14 @@ mod leftovers;
 mod lint;
 mod object_record;
 mod programs;
+mod rfc;
 mod rustc_wrapper;
 mod setup;
 mod step;
 mod strip;
 mod test;
 mod test_report;
+mod verifier;
 mod vm;
 mod workspace;
 
@@ -47,6 +49,10 @@ enum Command {
     CheckDeps,
     /// Run every test; with --kernel 6.1 those that load the object, in a guest
     Test(test::Args),
+    /// Write docs/rfc.md from the conformance tests, or check it with --check
+    Rfc(rfc::Args),
+    /// Print what the verifier says of each program; fails over the budget. Needs root
+    Verifier(verifier::Args),
     /// Show the CGN at work between network namespaces; needs root
     Demo(demo::Args),
     /// Measure: `bench micro` tells what one packet costs
@@ -65,6 +71,8 @@ fn main() -> ExitCode {
         Command::Lint => lint::run(),
         Command::CheckDeps => check_deps::run(),
         Command::Test(args) => test::run(&args),
+        Command::Rfc(args) => rfc::run(&args),
+        Command::Verifier(args) => verifier::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

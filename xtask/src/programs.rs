@@ -91,6 +91,16 @@ const RUN: &[Need] = &[
         "makes odd packets and judges ours",
     ),
     need(
+        "coturn",
+        Sign::Program("turnutils_natdiscovery"),
+        "its STUN client and server find out how a NAT behaves (RFC 5780)",
+    ),
+    need(
+        "nmap",
+        Sign::Program("nmap"),
+        "scans through the CGN, and towards it",
+    ),
+    need(
         "bpftool",
         Sign::Program("bpftool"),
         "a foreign look at programs, maps and BTF",

@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result};
 
 use crate::leftovers::Before;
 use crate::programs::{self, BuildSupport};
-use crate::step::{self, step};
+use crate::step::{self, note, step};
 use crate::test_report::Report;
-use crate::{vm, workspace};
+use crate::{rfc, vm, workspace};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -46,6 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
                 package: args.kernel_package.as_deref(),
                 timeout_secs: args.timeout_secs,
                 filter: args.filter.as_deref(),
+                targets: vm::TARGETS,
             };
             vm::run(&request, &mut report)?;
         }
@@ -89,6 +90,25 @@ fn on_host(filter: Option<&str>, report: &mut Report) -> Result<()> {
         Ok(())
     })?;
     report.read_skips(&skips.text()?);
+    if filter.is_none() && build == BuildSupport::Complete {
+        step(
+            "looking whether the tests that docs/rfc.md names have passed",
+            || {
+                let unproven = rfc::unproven(report.passed(), &report.skipped())?;
+                if !unproven.skipped.is_empty() {
+                    let rows = unproven.skipped.join(", ");
+                    note(format_args!(
+                        "not proven here, as tests were skipped: {rows}"
+                    ));
+                }
+                unproven
+                    .failures
+                    .into_iter()
+                    .for_each(|sentence| report.problem(sentence));
+                Ok(())
+            },
+        )?;
+    }
     step(
         "looking for namespaces, pins and processes left behind",
         || {

@@ -22,8 +22,12 @@ pub struct Report {
     harness_passed: usize,
     harness_failed: usize,
     ignored: usize,
+    /// As `target::path::test`.
+    passed: BTreeSet<String>,
     failures: BTreeSet<String>,
     skips: Vec<Skip>,
+    /// Target of the program that runs.
+    target: String,
     /// The program whose results are still to come, and those whose results never came.
     running: Option<String>,
     unfinished: Vec<String>,
@@ -61,14 +65,31 @@ impl Report {
             self.ignored += count("ignored");
             self.running = None;
         } else if let Some(program) = line.strip_prefix("Running ") {
+            self.target = target_of(program).to_owned();
             self.unfinished
                 .extend(self.running.replace(program.to_owned()));
         } else if let Some(name) = line
             .strip_prefix("test ")
             .and_then(|rest| rest.strip_suffix(" ... FAILED"))
         {
-            self.failures.insert(name.to_owned());
+            self.failures.insert(name.trim().to_owned());
+        } else if let Some(name) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.strip_suffix(" ... ok"))
+        {
+            self.passed
+                .insert(format!("{}::{}", self.target, name.trim()));
         }
+    }
+
+    /// Tests that passed, or skipped themselves, as `target::path::test`.
+    pub fn passed(&self) -> &BTreeSet<String> {
+        &self.passed
+    }
+
+    /// Names of the tests that skipped themselves.
+    pub fn skipped(&self) -> BTreeSet<String> {
+        self.skips.iter().map(|skip| skip.test.clone()).collect()
     }
 
     /// Takes the text of a `CGN_SKIPS` file.
@@ -153,6 +174,12 @@ impl Report {
 
 fn is_refused(skip: &Skip, on_ci: bool) -> bool {
     on_ci && skip.reason.starts_with(RIGHTS)
+}
+
+/// `e2e` of `tests/e2e/main.rs (target/debug/deps/e2e-0123456789abcdef)`.
+fn target_of(program: &str) -> &str {
+    let file = program.rsplit('/').next().unwrap_or_default();
+    file.rsplit_once('-').map_or(file, |(target, _)| target)
 }
 
 /// The number before a word in `ok. 12 passed; 0 failed; 1 ignored`.
@@ -291,6 +318,18 @@ mod tests {
             report.close_failed_run("cargo test");
             assert_eq!(report.totals(false).failed, wanted, "{sentence}");
         }
+    }
+
+    #[test]
+    fn passed_tests_are_told_with_their_target() {
+        let output = "     Running unittests src/lib.rs (target/debug/deps/cgn_user-0123abcd)\n\
+            test alloc::a ... ok\ntest alloc::b ... FAILED\ntest result: FAILED. 1 passed; 1 failed; 0 ignored\n\
+            \x1b[1m     Running\x1b[0m tests/conformance/main.rs (/t/debug/deps/conformance-77)\n\
+            test rfc1::c      ... ok\n";
+        let mut report = Report::default();
+        output.lines().for_each(|line| report.read_line(line));
+        let passed: Vec<&str> = report.passed().iter().map(String::as_str).collect();
+        assert_eq!(passed, ["cgn_user::alloc::a", "conformance::rfc1::c"]);
     }
 
     #[test]

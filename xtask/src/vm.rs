@@ -19,7 +19,7 @@ use crate::test_report::Report;
 use crate::workspace;
 
 /// Test targets of `cgn-tests` that need a kernel and nothing else of the machine.
-const TARGETS: &[&str] = &["prog_run", "vlan"];
+pub const TARGETS: &[&str] = &["prog_run", "verifier", "vlan"];
 
 /// What to boot and to run.
 pub struct Request<'a> {
@@ -31,6 +31,8 @@ pub struct Request<'a> {
     pub timeout_secs: u64,
     /// Only tests whose name holds this text.
     pub filter: Option<&'a str>,
+    /// Test targets of `cgn-tests`.
+    pub targets: &'a [&'static str],
 }
 
 /// A test program that was built on this machine.
@@ -48,7 +50,9 @@ pub fn run(request: &Request, report: &mut Report) -> Result<()> {
     if !missing.is_empty() {
         bail!("a guest needs the packages {}", missing.join(", "));
     }
-    let programs = step("building the tests for the guest", build)?;
+    let programs = step("building the tests for the guest", || {
+        build(request.targets)
+    })?;
     let kernel = step(format_args!("kernel {} of Debian", request.series), || {
         image::get(request.series, request.package)
     })?;
@@ -57,14 +61,14 @@ pub fn run(request: &Request, report: &mut Report) -> Result<()> {
     })
 }
 
-fn build() -> Result<Vec<TestProgram>> {
+fn build(wanted: &[&'static str]) -> Result<Vec<TestProgram>> {
     let metadata =
         step::capture(workspace::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
-    let targets = existing_targets(&serde_json::from_str(&metadata)?);
+    let targets = existing_targets(&serde_json::from_str(&metadata)?, wanted);
     if targets.is_empty() {
         bail!(
             "cgn-tests has none of the test targets {}",
-            TARGETS.join(", ")
+            wanted.join(", ")
         );
     }
     let mut command = workspace::cargo();
@@ -95,14 +99,14 @@ fn build() -> Result<Vec<TestProgram>> {
     Ok(programs)
 }
 
-fn existing_targets(metadata: &Value) -> Vec<&'static str> {
+fn existing_targets(metadata: &Value, wanted: &[&'static str]) -> Vec<&'static str> {
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let names: Vec<&str> = packages
         .filter(|package| package["name"] == "cgn-tests")
         .flat_map(|package| package["targets"].as_array().into_iter().flatten())
         .filter_map(|target| target["name"].as_str())
         .collect();
-    TARGETS
+    wanted
         .iter()
         .copied()
         .filter(|target| names.contains(target))

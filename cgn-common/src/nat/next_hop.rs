@@ -56,8 +56,12 @@ pub fn leave<'t, T: Tables>(
     side: Side,
     destination: u32,
 ) -> Result<&'t NextHopEntry, Reason> {
+    let is_border = matches!(side, Side::Outside);
     let side = side as u8;
     match route {
+        Route::Via(hop) if hop.side() == side && is_border && is_shared(destination) => {
+            Err(Reason::Martian)
+        }
         Route::Via(hop) if hop.side() == side => Ok(hop),
         Route::Via(hop) if hop.side() == side | NextHopEntry::UNRESOLVED => {
             Err(wait_for(tables, hop.waits_for()))
@@ -91,12 +95,19 @@ pub const fn is_multicast(address: u32) -> bool {
     address >= 0xe000_0000 && (address < 0xf000_0000 || address == u32::MAX)
 }
 
-/// A source address that a single host can have (RFC 1812 section 5.3.7).
+/// A source address that a single host outside can have (RFC 1812 section 5.3.7).
 #[inline(always)]
 #[must_use]
 pub const fn is_host(address: u32) -> bool {
     let first = address >> 24;
-    first != 0 && first != 127 && first < 224 && !is_link_local(address)
+    first != 0 && first != 127 && first < 224 && !is_link_local(address) && !is_shared(address)
+}
+
+/// 100.64.0.0/10 (RFC 6598 section 4): it does not cross the border of a
+/// provider, neither as source nor as destination.
+#[inline(always)]
+const fn is_shared(address: u32) -> bool {
+    address >> 22 == 0x6440_0000 >> 22
 }
 
 /// Addresses that are on no wire, or only on one: "this" network, loopback (RFC

@@ -19,7 +19,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/cgn-bench.bpf.o");
 pub const CHUNK: u64 = 1 << CHUNK_SHIFT;
 /// Most packets of a run.
 pub const MAX_PACKETS: u64 = (STAMPS as u64 - 1) << CHUNK_SHIFT;
-const XDP_TX: u32 = 3;
+/// Actions of XDP.
+pub const XDP_DROP: u32 = 1;
+pub const XDP_TX: u32 = 3;
 
 /// Programs of the bench object that the generator can jump to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,11 +122,12 @@ impl Generator {
     }
 
     /// Sends `packets` packets, from number `first` on, and one more, which
-    /// closes the last chunk. Both are multiples of [`CHUNK`].
+    /// closes the last chunk. Both are multiples of [`CHUNK`]. The program must
+    /// end with `action`.
     ///
     /// # Errors
     /// Not every packet reached the end of its program.
-    pub fn run(&mut self, first: u64, packets: u64) -> Result<Run> {
+    pub fn run(&mut self, first: u64, packets: u64, action: u32) -> Result<Run> {
         ensure!(
             first.is_multiple_of(CHUNK) && packets.is_multiple_of(CHUNK) && packets <= MAX_PACKETS,
             "a run of {packets} packets from {first} does not fit the time stamps"
@@ -140,8 +143,8 @@ impl Generator {
         )?;
         let after = self.plan.read(0).context("no plan")?;
         ensure!(
-            result.return_value == XDP_TX,
-            "the last packet was not sent: XDP action {}",
+            result.return_value == action,
+            "the last packet had XDP action {}, not {action}",
             result.return_value
         );
         ensure!(after.missed == 0, "{} packets failed", after.missed);

@@ -9,7 +9,7 @@ use cgn_common::layout::Constants;
 use cgn_common::verdict::{Direction, Protocol, Reason};
 use cgn_user::dataplane::load::{Dataplane, Entry};
 
-use super::generator::{CHUNK, Generator, MAX_PACKETS, Reference, Run};
+use super::generator::{CHUNK, Generator, MAX_PACKETS, Reference, Run, XDP_DROP, XDP_TX};
 use super::sample::{Chunks, growing, median, steady};
 use super::world::{Density, World};
 
@@ -26,6 +26,8 @@ pub enum Case {
     Inbound,
     /// Translating the first packet of a flow, which opens its mapping.
     New,
+    /// Dropping the first packet of a flow, because all ports are in use.
+    Refused,
 }
 
 impl Case {
@@ -36,6 +38,7 @@ impl Case {
             Self::Outbound => "outbound",
             Self::Inbound => "inbound",
             Self::New => "new",
+            Self::Refused => "refused",
         }
     }
 }
@@ -63,35 +66,73 @@ pub struct Options {
     pub flows: Vec<u64>,
     /// Rounds; in each, every program has its turn.
     pub rounds: usize,
-    /// The product's BPF object; another one than the embedded one to compare two
-    /// states of the source that have the same layout of tables.
-    pub object: Cow<'static, [u8]>,
+    /// The product's BPF object; another one than the embedded one to measure
+    /// another state of the source that has the same layout of tables. Several
+    /// have their turns in the same rounds.
+    pub objects: Vec<Cow<'static, [u8]>>,
 }
 
-/// Measures all cases at all sizes. `progress` hears what is going on.
+/// Measures all cases at all sizes, for each object. `progress` hears what is
+/// going on.
 ///
 /// # Errors
-/// Rights, kernel, memory; a packet that was not translated.
+/// Rights, kernel, memory; a packet that did not end as it should.
 pub fn measure(
     options: &Options,
     density: Density,
     mut progress: impl FnMut(&str),
-) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
+) -> Result<Vec<Vec<Row>>> {
+    let mut rows = vec![Vec::new(); options.objects.len()];
     for &flows in &options.flows {
         progress(&format!(
             "{flows} flows, {} mappings a host",
             density.ports_per_host
         ));
-        let mut bench =
-            Bench::new(&options.object, density, flows).context("cannot set up the tables")?;
-        rows.extend(
-            bench
-                .measure(options.rounds)
-                .with_context(|| format!("at {flows} flows"))?,
-        );
+        let benches = options
+            .objects
+            .iter()
+            .map(|object| Bench::new(object, density, flows).context("cannot set up the tables"));
+        let benches = take_turns(benches.collect::<Result<_>>()?, options.rounds)
+            .with_context(|| format!("at {flows} flows"))?;
+        for (rows, bench) in rows.iter_mut().zip(&benches) {
+            rows.extend(bench.rows());
+        }
     }
     Ok(rows)
+}
+
+/// Runs every round of every bench, one bench after the other in each.
+fn take_turns(mut benches: Vec<Bench>, rounds: usize) -> Result<Vec<Bench>> {
+    for bench in &mut benches {
+        bench.fill_hash()?;
+    }
+    for _ in 0..benches
+        .first()
+        .map_or(0, |bench| bench.rounds_of_new(rounds))
+    {
+        for bench in &mut benches {
+            bench.open_all()?;
+        }
+    }
+    for bench in &mut benches {
+        let memory = bench.dataplane.memory().clone();
+        bench.world.fill(&memory)?;
+    }
+    for round in 0..rounds as u64 {
+        for bench in &mut benches {
+            bench.round(round)?;
+        }
+    }
+    for bench in &mut benches {
+        let memory = bench.dataplane.memory().clone();
+        bench.world.fill_up(&memory)?;
+    }
+    for round in 0..rounds as u64 {
+        for bench in &mut benches {
+            bench.refuse(round)?;
+        }
+    }
+    Ok(benches)
 }
 
 /// Everything for one number of flows.
@@ -101,6 +142,7 @@ struct Bench {
     world: World,
     dataplane: Dataplane,
     generator: Generator,
+    samples: Samples,
 }
 
 /// Chunks of every round of one size.
@@ -109,7 +151,9 @@ struct Samples {
     new: Vec<Chunks>,
     outbound: Vec<Chunks>,
     inbound: Vec<Chunks>,
+    refused: Vec<Chunks>,
     hash_lookup: Vec<Chunks>,
+    generator_refused: Vec<Chunks>,
     generator_out: Vec<Chunks>,
     generator_in: Vec<Chunks>,
     bare_ns: Vec<f64>,
@@ -127,21 +171,8 @@ impl Bench {
             world,
             dataplane,
             generator: Generator::load(flows)?,
+            samples: Samples::default(),
         })
-    }
-
-    fn measure(&mut self, rounds: usize) -> Result<Vec<Row>> {
-        let mut samples = Samples::default();
-        self.fill_hash()?;
-        for _ in 0..self.rounds_of_new(rounds) {
-            samples.new.extend(self.open_all()?);
-        }
-        let memory = self.dataplane.memory().clone();
-        self.world.fill(&memory)?;
-        for round in 0..rounds as u64 {
-            self.round(round, &mut samples)?;
-        }
-        Ok(self.rows(&samples))
     }
 
     /// Small tables fill in no time, so they are filled more often.
@@ -160,7 +191,7 @@ impl Bench {
         while first < self.flows {
             let packets = (self.flows - first).clamp(CHUNK, MAX_PACKETS);
             self.generator
-                .run(first, packets)
+                .run(first, packets, XDP_TX)
                 .context("filling the hash map")?;
             first += packets;
         }
@@ -168,47 +199,74 @@ impl Bench {
     }
 
     /// Opens every flow's mapping in empty blocks.
-    fn open_all(&mut self) -> Result<Option<Chunks>> {
+    fn open_all(&mut self) -> Result<()> {
         let memory = self.dataplane.memory().clone();
         self.world.clear(&memory);
         let (plan, offsets) = self.world.outbound();
         self.generator.follow(&plan, &offsets);
         let before = self.dataplane.counters()?;
         self.aim_at_product(Entry::Inside)?;
-        let run = self.generator.run(0, self.flows)?;
+        let run = self.generator.run(0, self.flows, XDP_TX)?;
         // The packet that closes the last chunk is the first flow's second.
         self.check(&before, Direction::Outbound, self.flows + 1, self.flows)?;
         self.check_owner(&run, Direction::Outbound)?;
-        Ok(Some(run.chunks))
+        self.samples.new.push(run.chunks);
+        Ok(())
     }
 
     /// Every program once.
-    fn round(&mut self, round: u64, samples: &mut Samples) -> Result<()> {
+    fn round(&mut self, round: u64) -> Result<()> {
         let first = round * 2 * PACKETS;
-        samples.bare_ns.push(self.generator.bare_tx_ns()?);
+        self.samples.bare_ns.push(self.generator.bare_tx_ns()?);
         let (plan, offsets) = self.world.outbound();
         self.generator.follow(&plan, &offsets);
-        self.generator.aim(Reference::Tx)?;
-        samples.generator_out.push(self.warm_run(first)?.chunks);
-        self.generator.aim(Reference::HashLookup)?;
-        samples.hash_lookup.push(self.warm_run(first)?.chunks);
+        let chunks = self.reference(first, Reference::Tx)?;
+        self.samples.generator_out.push(chunks);
+        let chunks = self.reference(first, Reference::HashLookup)?;
+        self.samples.hash_lookup.push(chunks);
         let chunks = self.translate(first, Entry::Inside, Direction::Outbound)?;
-        samples.outbound.push(chunks);
+        self.samples.outbound.push(chunks);
 
         let (plan, offsets) = self.world.inbound();
         self.generator.follow(&plan, &offsets);
-        self.generator.aim(Reference::Tx)?;
-        samples.generator_in.push(self.warm_run(first)?.chunks);
+        let chunks = self.reference(first, Reference::Tx)?;
+        self.samples.generator_in.push(chunks);
         let chunks = self.translate(first, Entry::Outside, Direction::Inbound)?;
-        samples.inbound.push(chunks);
+        self.samples.inbound.push(chunks);
         Ok(())
+    }
+
+    /// New flows where every port is in use.
+    fn refuse(&mut self, round: u64) -> Result<()> {
+        let first = round * 2 * PACKETS;
+        let (plan, offsets) = self.world.refused();
+        self.generator.follow(&plan, &offsets);
+        let chunks = self.reference(first, Reference::Tx)?;
+        self.samples.generator_refused.push(chunks);
+        self.aim_at_product(Entry::Inside)?;
+        let no_port = Reason::NoPort as usize;
+        let before = self.dataplane.counters()?.reasons[no_port];
+        let run = self.warm_run(first, XDP_DROP)?;
+        let refused = self.dataplane.counters()?.reasons[no_port] - before;
+        let packets = self.packets_of_a_warm_run();
+        ensure!(
+            refused == packets && run.last_seen == run.last_sent,
+            "{refused} of {packets} packets were refused for want of a port"
+        );
+        self.samples.refused.push(run.chunks);
+        Ok(())
+    }
+
+    fn reference(&mut self, first: u64, reference: Reference) -> Result<Chunks> {
+        self.generator.aim(reference)?;
+        Ok(self.warm_run(first, XDP_TX)?.chunks)
     }
 
     fn translate(&mut self, first: u64, entry: Entry, direction: Direction) -> Result<Chunks> {
         self.aim_at_product(entry)?;
         let before = self.dataplane.counters()?;
-        let run = self.warm_run(first)?;
-        self.check(&before, direction, PACKETS + 1 + self.warm_up() + 1, 0)?;
+        let run = self.warm_run(first, XDP_TX)?;
+        self.check(&before, direction, self.packets_of_a_warm_run(), 0)?;
         self.check_owner(&run, direction)?;
         Ok(run.chunks)
     }
@@ -217,9 +275,14 @@ impl Bench {
         self.flows.clamp(CHUNK, PACKETS)
     }
 
-    fn warm_run(&mut self, first: u64) -> Result<Run> {
-        self.generator.run(first, self.warm_up())?;
-        self.generator.run(first + PACKETS, PACKETS)
+    /// Each of the two runs sends one more, which closes its last chunk.
+    fn packets_of_a_warm_run(&self) -> u64 {
+        self.warm_up() + 1 + PACKETS + 1
+    }
+
+    fn warm_run(&mut self, first: u64, action: u32) -> Result<Run> {
+        self.generator.run(first, self.warm_up(), action)?;
+        self.generator.run(first + PACKETS, PACKETS, action)
     }
 
     fn aim_at_product(&mut self, entry: Entry) -> Result<()> {
@@ -287,7 +350,8 @@ impl Bench {
         Ok(())
     }
 
-    fn rows(&self, samples: &Samples) -> Vec<Row> {
+    fn rows(&self) -> Vec<Row> {
+        let samples = &self.samples;
         let (out, inside) = (
             steady(&samples.generator_out),
             steady(&samples.generator_in),
@@ -304,6 +368,11 @@ impl Bench {
         let mut rows = vec![
             row(Case::Outbound, steady(&samples.outbound), out),
             row(Case::Inbound, steady(&samples.inbound), inside),
+            row(
+                Case::Refused,
+                steady(&samples.refused),
+                steady(&samples.generator_refused),
+            ),
         ];
         if !samples.new.is_empty() {
             rows.push(row(Case::New, growing(&samples.new), out));

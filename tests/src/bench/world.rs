@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context as _, Result, bail};
 use cgn_common::block::{block_of, blocks_per_address, first_port};
 use cgn_common::layout::{Line, NextHop, Side, SlotState, bucket_line, buckets, header, peer};
+use cgn_common::limits::MAX_BLOCK_PORTS;
 use cgn_common::nat::open::{self, Flow};
 use cgn_common::nat::search::Candidate;
 use cgn_common::verdict::Protocol;
@@ -138,10 +139,36 @@ impl World {
     /// The translator opens no mapping, or rows of one layout would differ.
     pub fn fill(&mut self, memory: &Memory) -> Result<()> {
         self.clear(memory);
-        let layouts = self.rows().min(LAYOUTS as u32);
-        for row in 0..layouts {
+        for row in 0..self.layouts() {
             self.open_all(memory, row)?;
         }
+        self.copy_layouts(memory);
+        Ok(())
+    }
+
+    /// After [`World::fill`]: opens mappings until every block is full to the
+    /// last port.
+    ///
+    /// # Errors
+    /// As of [`World::fill`].
+    pub fn fill_up(&self, memory: &Memory) -> Result<()> {
+        let left = self.density.ports_per_host..1 << self.density.block_shift;
+        for row in 0..self.layouts() {
+            for number in left.clone() {
+                self.open(memory, row, number)?;
+            }
+        }
+        self.copy_layouts(memory);
+        Ok(())
+    }
+
+    fn layouts(&self) -> u32 {
+        self.rows().min(LAYOUTS as u32)
+    }
+
+    /// Gives the rows beyond the first ones the mappings of those.
+    fn copy_layouts(&self, memory: &Memory) {
+        let layouts = self.layouts();
         for row in layouts..self.rows() {
             let (model, model_lines) = self.lines(memory, row % LAYOUTS as u32);
             let (head, lines) = self.lines(memory, row);
@@ -152,11 +179,19 @@ impl World {
             }
             head.0[header::USED].store(model.0[header::USED].load());
         }
-        Ok(())
     }
 
     /// Opens the mappings of one row as a packet would.
     fn open_all(&mut self, memory: &Memory, row: u32) -> Result<()> {
+        for number in 0..self.density.ports_per_host {
+            let at = row * self.density.ports_per_host + number;
+            self.slots[at as usize] = self.open(memory, row, number)?;
+        }
+        Ok(())
+    }
+
+    /// Opens one mapping of a row; its slot.
+    fn open(&self, memory: &Memory, row: u32, number: u32) -> Result<u16> {
         let vlans = HashMap::new();
         let tables = UserTables::new(memory, &Nowhere, &vlans);
         let grant = self.grant(row);
@@ -165,22 +200,18 @@ impl World {
             .subscriber_index(grant.inside)
             .context("a host that is no subscriber")?;
         let first = first_port(u32::from(grant.block), self.density.block_shift);
-        for number in 0..self.density.ports_per_host {
-            let flow = Flow {
-                subscriber,
-                protocol: PROTOCOL,
-                inside_port: FIRST_INSIDE_PORT + number as u16,
-                remote: peer::remote(remote(u64::from(number)), super::plan::REMOTE_PORT),
-                state: SlotState::Open,
-                tick: 0,
-            };
-            let Ok(port) = open::open(&tables, flow, 0, Candidate::NONE) else {
-                bail!("no mapping could be opened for {flow:?}");
-            };
-            let at = row * self.density.ports_per_host + number;
-            self.slots[at as usize] = port - first;
-        }
-        Ok(())
+        let flow = Flow {
+            subscriber,
+            protocol: PROTOCOL,
+            inside_port: FIRST_INSIDE_PORT + number as u16,
+            remote: peer::remote(remote(u64::from(number)), super::plan::REMOTE_PORT),
+            state: SlotState::Open,
+            tick: 0,
+        };
+        let Ok(port) = open::open(&tables, flow, 0, Candidate::NONE) else {
+            bail!("no mapping could be opened for {flow:?}");
+        };
+        Ok(port - first)
     }
 
     /// Plan and table of offsets for packets from inside.
@@ -196,6 +227,14 @@ impl World {
             first_port: u64::from(FIRST_INSIDE_PORT),
             ..self.plan()
         };
+        (plan, offsets)
+    }
+
+    /// The same from inside ports that have no mapping.
+    #[must_use]
+    pub fn refused(&self) -> (Plan, Vec<u16>) {
+        let (mut plan, offsets) = self.outbound();
+        plan.first_port += u64::from(MAX_BLOCK_PORTS);
         (plan, offsets)
     }
 

@@ -55,6 +55,9 @@ struct Micro {
     /// Measure this BPF object, built by `cargo xtask ebpf`, in place of the embedded one
     #[arg(long, value_name = "FILE")]
     object: Option<PathBuf>,
+    /// Measure this object as well, in the same rounds, and print both side by side
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    against: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
@@ -76,27 +79,37 @@ fn micro(args: &Micro) -> Result<()> {
     eprintln!(
         "on processor {cpu}; other load on this machine makes figures worse, not wrong ratios"
     );
+    let read =
+        |file: &PathBuf| fs::read(file).with_context(|| format!("cannot read {}", file.display()));
+    let mut objects = vec![match &args.object {
+        Some(file) => read(file)?.into(),
+        None => OBJECT.into(),
+    }];
+    if let Some(file) = &args.against {
+        objects.push(read(file)?.into());
+    }
     let options = Options {
         flows: args.flows.clone(),
         rounds: args.rounds,
-        object: match &args.object {
-            Some(file) => fs::read(file)
-                .with_context(|| format!("cannot read {}", file.display()))?
-                .into(),
-            None => OBJECT.into(),
-        },
+        objects,
     };
     let densities = if args.few {
         &[FEW][..]
     } else {
         &[FEW, MANY][..]
     };
-    let mut rows = Vec::new();
+    let mut measured = vec![Vec::new(); options.objects.len()];
     for density in densities {
-        rows.extend(micro::measure(&options, *density, |what| {
-            eprintln!("    {what}")
-        })?);
+        let more = micro::measure(&options, *density, |what| eprintln!("    {what}"))?;
+        for (rows, more) in measured.iter_mut().zip(more) {
+            rows.extend(more);
+        }
     }
+    if let [rows, against] = &measured[..] {
+        print!("{}", report::comparison(rows, against));
+        return Ok(());
+    }
+    let rows = measured.concat();
     if args.json {
         println!("{:#}", report::json(&rows));
     } else {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use cgn_common::layout::{VlanKey, VlanRole};
+use cgn_common::limits::TICK_SHIFT;
 use cgn_common::verdict::{Effect, Reason};
 use cgn_user::dataplane::diagnostics::Diagnostics;
 use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
@@ -137,12 +138,32 @@ pub fn test_run(program: &Xdp, frame: &[u8]) -> (u32, Vec<u8>) {
     (result.return_value, out)
 }
 
+/// The clock that XDP reads, in nanoseconds.
+#[must_use]
+pub fn coarse_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes the struct that is given to it.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 impl Home for Bpf {
     fn name(&self) -> &'static str {
         self.name
     }
     fn memory(&self) -> &Memory {
         &self.memory
+    }
+    fn tick(&self) -> u32 {
+        let offset_ns = self.memory.clock_offset_ns();
+        (coarse_ns().wrapping_add(offset_ns) >> TICK_SHIFT) as u32
+    }
+    fn pass(&mut self, ticks: u32) {
+        let settings = self.memory.settings.get(0).expect("the settings");
+        settings.clock_offset_ns.add(u64::from(ticks) << TICK_SHIFT);
     }
     fn run(&mut self, entry: Entry, frame: &[u8]) -> Option<Run> {
         if !FRAME_BYTES.contains(&frame.len()) {

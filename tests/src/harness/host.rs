@@ -143,6 +143,12 @@ impl Home for Host {
     fn memory(&self) -> &Memory {
         &self.memory
     }
+    fn tick(&self) -> u32 {
+        self.now
+    }
+    fn pass(&mut self, ticks: u32) {
+        self.now = self.now.wrapping_add(ticks);
+    }
     fn run(&mut self, entry: Entry, frame: &[u8]) -> Option<Run> {
         let (memory, world) = (&self.memory, &self.world);
         Some(if self.slow {

@@ -59,6 +59,10 @@ pub struct Run {
 pub trait Home {
     fn name(&self) -> &'static str;
     fn memory(&self) -> &Memory;
+    /// Its clock, in ticks.
+    fn tick(&self) -> u32;
+    /// Moves its clock on.
+    fn pass(&mut self, ticks: u32);
     /// Runs the program of `entry` on a frame; None if this home cannot be
     /// given such a frame (the kernel's test run takes 14 to some 3,400 bytes).
     fn run(&mut self, entry: Entry, frame: &[u8]) -> Option<Run>;

@@ -6,9 +6,11 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use cgn_common::layout::{NextHop, SlotState};
+use cgn_common::limits::ticks;
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_user::dataplane::install;
 use cgn_user::dataplane::load::Entry;
+use cgn_user::dataplane::sweep::{Timers, sweep_slab};
 
 use super::bpf::Bpf;
 use super::host::Host;
@@ -85,6 +87,23 @@ impl Trial {
             let sessions = &home.memory().sessions;
             for (key, session) in sessions.all().expect("it can be read") {
                 assert!(sessions.end(&key, session));
+            }
+        }
+    }
+
+    /// Moves every clock on; no mapping is looked at.
+    pub fn pass(&mut self, secs: u32) {
+        for home in &mut self.homes {
+            home.pass(ticks(u64::from(secs)));
+        }
+    }
+
+    /// Sweeps every block, as the control plane does, at each home's own time.
+    pub fn sweep(&mut self, timers: &Timers) {
+        for home in &self.homes {
+            for grant in &self.world.grants {
+                let line = self.world.geometry.slab_line(grant.pool, grant.slab);
+                let _ = sweep_slab(home.memory(), line, home.tick(), timers);
             }
         }
     }

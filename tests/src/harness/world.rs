@@ -65,6 +65,8 @@ pub mod remote {
     pub const WIDE_LOCAL: Ipv4Addr = Ipv4Addr::new(14, 1, 2, 3);
     pub const WIDE_NO_ROUTE: Ipv4Addr = Ipv4Addr::new(15, 1, 2, 3);
     pub const WIDE_ELSEWHERE: Ipv4Addr = Ipv4Addr::new(16, 1, 2, 3);
+    /// Shared address space (RFC 6598) that a default route leads outside.
+    pub const SHARED: Ipv4Addr = Ipv4Addr::new(100, 127, 2, 3);
     /// In `EXACT_ROUTES`: the router's own, the broadcast address of a connected
     /// subnet, an own link-local address, a host route.
     pub const EXACT_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
@@ -308,6 +310,7 @@ fn summaries() -> Vec<(u16, u16)> {
         (network(remote::VLAN), hop::OUTSIDE_VLAN),
         (network(remote::QINQ), hop::OUTSIDE_QINQ),
         (network(remote::SMALL), hop::OUTSIDE_SMALL),
+        (network(remote::SHARED), hop::OUTSIDE),
         (network(remote::EMPTY_HOP), hop::EMPTY),
         (network(remote::LOST), hop::LOST),
         (network(remote::LOST_INSIDE), hop::LOST_INSIDE),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aya::programs::Xdp;
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::verdict::Protocol;
-use cgn_tests::harness::bpf::{Bpf, test_run};
+use cgn_tests::harness::bpf::{Bpf, coarse_ns, test_run};
 use cgn_tests::harness::host::run_over;
 use cgn_tests::harness::namespace::in_namespace;
 use cgn_tests::harness::world::{World, subscriber};
@@ -21,13 +21,7 @@ use super::threads::{SHORT, expire_all, sweep, template};
 
 /// The kernel's coarse clock in ticks.
 fn now() -> u32 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: writes the struct that is given to it.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
-    ((time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64) >> TICK_SHIFT) as u32
+    (coarse_ns() >> TICK_SHIFT) as u32
 }
 
 #[test]

@@ -5,4 +5,5 @@ mod hesitant;
 mod interleavings;
 mod kernel;
 mod moved;
+mod processors;
 mod threads;

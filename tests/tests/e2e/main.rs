@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `flows` | kernel sockets: several subscribers, endpoint independence, the router's own traffic |
 //! | `programs` | ping, curl with a web server, iperf3 |
+//! | `discovery` | coturn's STUN client, nmap |
 //! | `wire` | tcpdump: nothing private, right checksums |
 //! | `blocks` | watermark, limit, release, hold |
 //! | `refusals` | spoofed, unsolicited, expired |
@@ -15,6 +16,7 @@
 mod blocks;
 mod check;
 mod diagnostics;
+mod discovery;
 mod flows;
 mod life;
 mod programs;

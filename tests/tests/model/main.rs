@@ -48,6 +48,8 @@ enum Step {
     Fill(usize, usize, u16),
     /// From outside to an external port that was once given: which, protocol, remote, flags.
     In(usize, usize, usize, usize),
+    /// From inside to an external endpoint that was once given: subscriber, protocol, port, which, flags.
+    Hairpin(usize, usize, u16, usize, usize),
     /// From outside to any port.
     Guess(u16, usize),
     /// The clock goes on, in ticks.
@@ -59,7 +61,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    use Step::{Fill, Give, Guess, In, Out, Sweep, Take, Wait};
+    use Step::{Fill, Give, Guess, Hairpin, In, Out, Sweep, Take, Wait};
     let small = 0..6_usize;
     prop_oneof![
         12 => (small.clone(), small.clone(), 0..12_u16, small.clone(), small.clone())
@@ -67,6 +69,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (small.clone(), small.clone(), 100..200_u16).prop_map(|(s, p, n)| Fill(s, p, n)),
         8 => (any::<usize>(), small.clone(), small.clone(), small.clone())
             .prop_map(|(e, p, r, f)| In(e, p, r, f)),
+        4 => (small.clone(), small.clone(), 0..12_u16, any::<usize>(), small.clone())
+            .prop_map(|(s, p, port, e, f)| Hairpin(s, p, port, e, f)),
         1 => (1000..3000_u16, small.clone()).prop_map(|(port, p)| Guess(port, p)),
         4 => (1..120_u32).prop_map(Wait),
         4 => Just(Sweep),
@@ -118,6 +122,13 @@ impl Pair {
                 if !self.known.is_empty() {
                     let external = self.known[which % self.known.len()];
                     self.inbound(external, protocol, from, FLAGS[flags % FLAGS.len()]);
+                }
+            }
+            Step::Hairpin(subscriber, protocol, port, which, flags) => {
+                if !self.known.is_empty() {
+                    let to = self.known[which % self.known.len()];
+                    let flags = FLAGS[flags % FLAGS.len()];
+                    self.hairpin(subscriber % INSIDE.len(), protocol, port, to, flags);
                 }
             }
             Step::Guess(port, protocol) => self.inbound((POOL[1], port), protocol, 0, flag::SYN),
@@ -178,29 +189,88 @@ impl Pair {
             assert_eq!(run.ending, ending, "a RST opens nothing\n{}", shown(&run));
             return;
         }
-        let blocks = &self.grants[subscriber];
-        let used = self.reference.ports_used(inside.0, protocol);
-        let ports = blocks.len() << SMALL_SHIFT;
-        assert!(used <= ports);
-        if used == ports {
-            let reason = match blocks.len() {
-                0 => Reason::FirstPacket,
-                6 => Reason::NoPort,
-                _ => Reason::BlockFull,
-            };
+        if let Some(reason) = self.refusal(subscriber, protocol) {
             assert_eq!(run.ending, Ending::from(reason), "{}", shown(&run));
             return;
         }
         assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
         let external = external.expect("a packet");
+        self.assert_theirs(subscriber, external);
+        self.reference
+            .open(inside, protocol, external, segment, self.now);
+        self.known.push(external);
+    }
+
+    /// Why no mapping can be opened, if so.
+    fn refusal(&self, subscriber: usize, protocol: Protocol) -> Option<Reason> {
+        let blocks = &self.grants[subscriber];
+        let used = self.reference.ports_used(INSIDE[subscriber], protocol);
+        let ports = blocks.len() << SMALL_SHIFT;
+        assert!(used <= ports);
+        (used == ports).then_some(match blocks.len() {
+            0 => Reason::FirstPacket,
+            6 => Reason::NoPort,
+            _ => Reason::BlockFull,
+        })
+    }
+
+    fn assert_theirs(&self, subscriber: usize, external: Endpoint) {
         let within = |grant: &Grant| {
             let first = 1024 + (grant.block << SMALL_SHIFT);
             external.0 == grant.external && external.1 >> SMALL_SHIFT == first >> SMALL_SHIFT
         };
-        assert!(blocks.iter().any(within), "{external:?} is not theirs");
+        let is_theirs = self.grants[subscriber].iter().any(within);
+        assert!(is_theirs, "{external:?} is not theirs");
+    }
+
+    /// A packet of one subscriber to an external endpoint: the mapping of another, or his own.
+    fn hairpin(&mut self, subscriber: usize, protocol: usize, port: u16, to: Endpoint, flags: u8) {
+        let protocol = [Protocol::Tcp, Protocol::Udp][protocol % 2];
+        let sender = (INSIDE[subscriber], port);
+        let run = self.run(Entry::Inside, &Self::draft(protocol, flags, sender, to));
+        let known = self.reference.external_of(sender, protocol);
+        let stopped = match self.reference.inside_of(to, protocol) {
+            None => Some(Reason::NoMapping),
+            Some(_) if known.is_some() => None,
+            Some(_) => self.refusal(subscriber, protocol),
+        };
+        if let Some(reason) = stopped {
+            assert_eq!(run.ending, Ending::from(reason), "{}", shown(&run));
+            assert_eq!(run.counters.created, [0; 3], "opened in vain");
+            return;
+        }
+        assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
+        let judged = judge(&run.bytes).expect("a packet");
+        let external = (judged.source, judged.ports.0);
+        let receiver = self
+            .reference
+            .inside_of(to, protocol)
+            .expect("looked up above");
+        assert_eq!(
+            (judged.destination, judged.ports.1),
+            receiver,
+            "it reaches its owner"
+        );
+        let segment = Segment { remote: to, flags };
+        match known {
+            Some(known) => {
+                assert_eq!(external, known, "the mapping is stable");
+                self.reference
+                    .refresh_out(sender, protocol, segment, self.now);
+            }
+            None => {
+                self.assert_theirs(subscriber, external);
+                self.reference
+                    .open(sender, protocol, external, segment, self.now);
+                self.known.push(external);
+            }
+        }
+        let segment = Segment {
+            remote: external,
+            flags,
+        };
         self.reference
-            .open(inside, protocol, external, segment, self.now);
-        self.known.push(external);
+            .refresh_in(receiver, protocol, segment, self.now);
     }
 
     fn inbound(&mut self, external: Endpoint, protocol: usize, from: usize, flags: u8) {

@@ -1,0 +1,234 @@
+//! RFC 6056: ports that are hard to guess. What is measured here does not depend on the home; blocks
+//! with many secrets are filled on the host.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use cgn_common::limits::{FIRST_PORT, USABLE_PORTS};
+use cgn_tests::harness::host::run_over;
+use cgn_tests::harness::trial::Trial;
+use cgn_tests::harness::world::{
+    LARGE_POOL, LARGE_SHIFT, POOL, SMALL_SHIFT, World, remote, subscriber,
+};
+use cgn_tests::packets::check::judge;
+use cgn_tests::packets::mutate::Dice;
+use cgn_tests::packets::{Draft, Transport};
+use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
+use cgn_user::dataplane::install::{self, Grant};
+use cgn_user::dataplane::load::Entry;
+use cgn_user::dataplane::memory::Memory;
+
+use crate::registry::tests;
+
+tests! {
+    all_ports_from_1024_up_are_used ["R6056-1", "R4787-3"]
+        "Section 3.2: external ports come from 1024 to 65535, all 64512 of them, and none has two owners";
+    ports_are_spread_and_do_not_follow_one_another ["R6056-3", "R6056-5", "R6888-15"]
+        "Section 3.3: who knows a subscriber's earlier ports learns nothing of the next one";
+    random_ports_of_a_resolver_stay_random ["R6056-7"]
+        "Section 3.3: ports that a resolver chose at random are random outside, too";
+}
+
+/// A UDP datagram without checksum, whose source is written in place.
+struct Template(Vec<u8>);
+
+impl Template {
+    fn new() -> Self {
+        let transport = Transport::Udp { checksum: false };
+        Self(Draft::new(transport, (subscriber::PLAIN, 0), (remote::PLAIN, 53)).bytes())
+    }
+
+    fn from(&mut self, inside: Ipv4Addr, port: u16) -> &[u8] {
+        self.0[26..30].copy_from_slice(&inside.octets());
+        self.0[34..36].copy_from_slice(&port.to_be_bytes());
+        cgn_tests::harness::sound::sum_again(&mut self.0, 14).expect("a header");
+        &self.0
+    }
+}
+
+fn all_ports_from_1024_up_are_used(_: &mut Trial) {
+    let blocks = USABLE_PORTS >> SMALL_SHIFT;
+    let first = Ipv4Addr::new(100, 64, 0, 0);
+    let mut world = World::new();
+    world.geometry = Geometry::new(
+        vec![PoolShape {
+            name: "one address".to_owned(),
+            addresses: vec![(POOL[0], POOL[0])],
+            block_shift: SMALL_SHIFT,
+            blocks_per_subscriber: 1,
+            watermark_ports: 48,
+            max_blocks: blocks,
+        }],
+        vec![SubscriberShape {
+            first,
+            last: Ipv4Addr::from_bits(first.to_bits() + blocks - 1),
+            pool: 0,
+        }],
+    );
+    let grant = |number: u32| Grant {
+        inside: Ipv4Addr::from_bits(first.to_bits() + number),
+        external: POOL[0],
+        pool: 0,
+        block: number as u16,
+        slab: number,
+    };
+    world.grants = (0..blocks).map(grant).collect();
+    let memory = Memory::private(world.geometry.sizes).expect("memory");
+    world.geometry.install(&memory, secrets(7));
+    memory.set_route((remote::PLAIN.to_bits() >> 16) as u16, 1);
+    for (number, hop) in cgn_tests::harness::world::hops() {
+        memory
+            .next_hops
+            .get(u32::from(number))
+            .expect("a number")
+            .write(&hop);
+    }
+    for grant in &world.grants {
+        install::give(&memory, &world.geometry, grant, 0, 0).expect("free");
+    }
+    let mut template = Template::new();
+    let mut owners = BTreeSet::new();
+    for port in 0..64 {
+        for grant in &world.grants {
+            let run = run_over(
+                &memory,
+                &world,
+                0,
+                0,
+                Entry::Inside,
+                template.from(grant.inside, port),
+            );
+            let judged = judge(&run.bytes).expect("a packet");
+            assert_eq!(judged.source, POOL[0]);
+            assert!(
+                owners.insert(judged.ports.0),
+                "{} has two owners",
+                judged.ports.0
+            );
+        }
+    }
+    assert_eq!(owners.len(), USABLE_PORTS as usize);
+    assert_eq!(
+        (owners.first(), owners.last()),
+        (Some(&FIRST_PORT), Some(&65_535))
+    );
+}
+
+/// Numbers as good as random.
+fn secrets(seed: u64) -> impl FnMut() -> u64 {
+    let mut dice = Dice::new(seed);
+    move || {
+        let mut half = || dice.roll(1 << 32) as u64;
+        half() << 32 | half()
+    }
+}
+
+/// External ports, counted from the first of the block, that inside ports get in an empty block of 512.
+fn offsets(memory: &Memory, world: &World, template: &mut Template, ports: &[u16]) -> Vec<u16> {
+    let first = 1024 + (125 << LARGE_SHIFT);
+    ports
+        .iter()
+        .map(|port| {
+            let frame = template.from(subscriber::LARGE, *port);
+            let run = run_over(memory, world, 0, 0, Entry::Inside, frame);
+            let judged = judge(&run.bytes).expect("a packet");
+            assert_eq!(judged.source, LARGE_POOL);
+            judged.ports.0 - first
+        })
+        .collect()
+}
+
+/// Blocks with a secret each, all filled in the order of `ports`.
+fn filled(blocks: u64, mut ports: impl FnMut(&mut Dice) -> Vec<u16>) -> Vec<Vec<u16>> {
+    let world = World::new();
+    let memory = Memory::private(world.geometry.sizes).expect("memory");
+    world.install(&memory);
+    let index = world
+        .geometry
+        .subscriber_index(subscriber::LARGE)
+        .expect("known");
+    let grant = world
+        .grants
+        .iter()
+        .find(|g| g.inside == subscriber::LARGE)
+        .expect("has a block");
+    let (mut dice, mut secret) = (Dice::new(11), secrets(13));
+    let mut template = Template::new();
+    (0..blocks)
+        .map(|_| {
+            install::withdraw(&memory, &world.geometry, grant);
+            memory
+                .subscribers
+                .get(index)
+                .expect("known")
+                .secret
+                .store(secret());
+            install::give(&memory, &world.geometry, grant, 0, 0).expect("free");
+            offsets(&memory, &world, &mut template, &ports(&mut dice))
+        })
+        .collect()
+}
+
+fn ports_are_spread_and_do_not_follow_one_another(_: &mut Trial) {
+    // A host that counts its own ports up, as many do; half a block, where every second port is free.
+    let blocks = filled(400, |_| (40_000..40_256).collect());
+    assert_random(&blocks);
+}
+
+fn random_ports_of_a_resolver_stay_random(_: &mut Trial) {
+    let blocks = filled(400, |dice| {
+        let mut ports = BTreeSet::new();
+        while ports.len() < 256 {
+            ports.insert(1024 + dice.roll(64_512) as u16);
+        }
+        // In the order in which they were rolled, not sorted.
+        let mut ports: Vec<u16> = ports.into_iter().collect();
+        for at in (1..ports.len()).rev() {
+            ports.swap(at, dice.roll(at + 1));
+        }
+        ports
+    });
+    assert_random(&blocks);
+}
+
+/// 102,400 choices: uniform, not correlated with the one before, without steps.
+fn assert_random(blocks: &[Vec<u16>]) {
+    const CHOICES: f64 = 512.0;
+    let mut counts = [0_u32; 512];
+    for offset in blocks.iter().flatten() {
+        counts[usize::from(*offset)] += 1;
+    }
+    let all: u32 = counts.iter().sum();
+    let expected = f64::from(all) / CHOICES;
+    let chi: f64 = counts
+        .iter()
+        .map(|c| (f64::from(*c) - expected).powi(2) / expected)
+        .sum();
+    // 511 degrees of freedom: mean 511, standard deviation 32; 620 is p = 0.0006.
+    assert!(chi < 620.0, "chi-square {chi:.0}");
+    let pairs: Vec<(f64, f64)> = blocks
+        .iter()
+        .flat_map(|block| block.windows(2))
+        .map(|pair| (f64::from(pair[0]), f64::from(pair[1])))
+        .collect();
+    let r = correlation(&pairs);
+    assert!(r.abs() < 0.02, "serial correlation {r:.4}");
+    let mut steps = [0_u32; 512];
+    for pair in blocks.iter().flat_map(|block| block.windows(2)) {
+        steps[usize::from(pair[1].wrapping_sub(pair[0]) % 512)] += 1;
+    }
+    let most = steps.iter().max().copied().unwrap_or_default();
+    assert!(
+        f64::from(most) < 2.0 * expected,
+        "a step was taken {most} times of {all}"
+    );
+}
+
+fn correlation(pairs: &[(f64, f64)]) -> f64 {
+    let n = pairs.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / n;
+    let (x, y) = (mean(|p| p.0), mean(|p| p.1));
+    let sum = |of: &dyn Fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>();
+    let both = sum(&|p| (p.0 - x) * (p.1 - y));
+    both / (sum(&|p| (p.0 - x).powi(2)) * sum(&|p| (p.1 - y).powi(2))).sqrt()
+}

@@ -1,0 +1,229 @@
+//! RFC 4787, 5382 and 5508: how a NAT behaves.
+
+use crate::registry::{Row, met, met_by, not_met, refused};
+
+const NO_ICMP: &str = "ICMP errors are not translated yet";
+const NO_FRAGMENTS: &str = "fragments are dropped yet";
+const NO_GENERATED: &str = "the CGN sends no ICMP of its own yet";
+const NO_FILTERING: &str = "filtering is endpoint-independent only, yet";
+const NO_RELOAD: &str = "configurable, but a change needs a restart yet";
+
+pub const RFC4787: &[Row] = &[
+    met_by(
+        "R4787-1",
+        "endpoint-independent mapping",
+        &["e2e::flows::mapping_and_filtering_do_not_depend_on_the_endpoint"],
+    ),
+    met_by(
+        "R4787-2",
+        "paired pooling",
+        &["e2e::flows::several_subscribers_at_once"],
+    ),
+    met_by(
+        "R4787-3",
+        "no port has two owners",
+        &[
+            "model::a_random_life_is_that_of_a_plain_nat",
+            "concurrency::kernel::xdp_and_user_space_race_for_the_same_mappings",
+        ],
+    ),
+    refused(
+        "R4787-3a",
+        "a source below 1024 stays below 1024",
+        "recommended only; ports below 1024 are left out as in RFC 7422 section 2, and ports are made hard to guess (RFC 6888 REQ-15)",
+    ),
+    refused(
+        "R4787-4",
+        "parity is kept",
+        "RFC 7857 section 8 allows to leave it, and ports are hard to guess instead (RFC 6888 REQ-15)",
+    ),
+    met_by(
+        "R4787-5",
+        "a UDP mapping lives 120 s at the least; less is refused",
+        &["cgn_user::config::tests::refused_values::numbers_of_seconds"],
+    ),
+    refused(
+        "R4787-5a",
+        "shorter timers for known destination ports",
+        "REQ-5a is a MAY",
+    ),
+    not_met(
+        "R4787-5b",
+        "the timer is configurable at run time",
+        NO_RELOAD,
+    ),
+    met("R4787-5c", "300 s by default"),
+    met_by(
+        "R4787-6",
+        "packets from inside refresh",
+        &["e2e::blocks::a_busy_mapping_outlives_its_timer"],
+    ),
+    refused(
+        "R4787-6a",
+        "packets from outside may refresh",
+        "REQ-6a is a MAY",
+    ),
+    met_by(
+        "R4787-7",
+        "inside and outside addresses that collide are refused by the configuration",
+        &["cgn_user::config::tests::refused_values::addresses_that_overlap"],
+    ),
+    not_met(
+        "R4787-8",
+        "endpoint-independent or address-dependent filtering",
+        NO_FILTERING,
+    ),
+    not_met("R4787-8a", "filtering is configurable", NO_FILTERING),
+    met("R4787-9", "hairpinning"),
+    met(
+        "R4787-9a",
+        "a hairpinned packet has the sender's external endpoint",
+    ),
+    met("R4787-10", "no gateway changes payloads by default"),
+    refused(
+        "R4787-10a",
+        "every gateway has a switch of its own",
+        "recommended for those that there are, and there are none (REQ-10 wants them off)",
+    ),
+    met("R4787-11", "behaviour does not depend on load"),
+    met("R4787-12", "no ICMP message ends a UDP mapping"),
+    not_met(
+        "R4787-12a",
+        "ICMP errors are not filtered on their source",
+        NO_ICMP,
+    ),
+    not_met(
+        "R4787-12b",
+        "destination unreachable is translated",
+        NO_ICMP,
+    ),
+    not_met(
+        "R4787-13",
+        "too big with DF: fragmentation needed",
+        NO_GENERATED,
+    ),
+    not_met(
+        "R4787-13a",
+        "too big without DF: fragmented, in order",
+        NO_FRAGMENTS,
+    ),
+    not_met(
+        "R4787-14",
+        "fragments in order and out of order",
+        NO_FRAGMENTS,
+    ),
+    not_met(
+        "R4787-14a",
+        "a flood of fragments harms nobody else",
+        NO_FRAGMENTS,
+    ),
+];
+
+pub const RFC5382: &[Row] = &[
+    met("R5382-1", "endpoint-independent mapping for TCP"),
+    met("R5382-2", "all valid sequences of segments"),
+    met("R5382-2a", "simultaneous open"),
+    not_met(
+        "R5382-3",
+        "filtering of TCP chosen apart from UDP",
+        NO_FILTERING,
+    ),
+    not_met(
+        "R5382-4",
+        "an unsolicited SYN waits six seconds, then its sender is told",
+        "it is dropped in silence for good (the MUST), nobody is told (the SHOULD)",
+    ),
+    met("R5382-4a", "silence where policy forbids an answer"),
+    refused(
+        "R5382-4b",
+        "the store of waiting SYNs is bounded",
+        "there is no such store: RFC 5382 REQ-4a allows to drop in silence",
+    ),
+    met_by(
+        "R5382-5",
+        "established 7440 s, opening and closing 240 s",
+        &["cgn_user::config::tests::refused_values::numbers_of_seconds"],
+    ),
+    not_met(
+        "R5382-6",
+        "no gateway but FTP's by default",
+        "no FTP gateway; active FTP does not work, passive does",
+    ),
+    met("R5382-7", "no TCP port has two owners"),
+    met("R5382-8", "TCP hairpinning"),
+    not_met("R5382-9", "destination unreachable for TCP", NO_ICMP),
+    met("R5382-10", "no ICMP message ends a connection"),
+    met_by(
+        "R5382-t",
+        "TIME_WAIT and RST as RFC 7857 section 2 says",
+        &["cgn_common::nat::tcp_state::tests::every_state_and_event_of_rfc_7857_section_2"],
+    ),
+];
+
+pub const RFC5508: &[Row] = &[
+    met("R5508-1", "queries and their replies"),
+    met("R5508-1a", "endpoint-independent identifiers"),
+    met_by(
+        "R5508-2",
+        "a query session lives 60 s at the least; less is refused",
+        &["cgn_user::config::tests::refused_values::numbers_of_seconds"],
+    ),
+    not_met(
+        "R5508-3",
+        "an error with a wrong checksum is dropped",
+        NO_ICMP,
+    ),
+    not_met(
+        "R5508-3a",
+        "an embedded header with a wrong checksum is dropped",
+        NO_ICMP,
+    ),
+    not_met("R5508-3b", "options in the embedded header", NO_ICMP),
+    not_met(
+        "R5508-3c",
+        "the embedded transport checksum is not verified",
+        NO_ICMP,
+    ),
+    not_met("R5508-3d", "extensions of RFC 4884 are kept", NO_ICMP),
+    not_met("R5508-4", "errors from outside", NO_ICMP),
+    not_met("R5508-5", "errors from inside", NO_ICMP),
+    not_met("R5508-6", "errors refresh and end nothing", NO_ICMP),
+    not_met("R5508-7", "hairpinned errors", NO_ICMP),
+    refused(
+        "R5508-8",
+        "no resources: administratively prohibited",
+        "RFC 6888 REQ-11b, the later one and for CGNs, asks for host unreachable instead: see R6888-11b",
+    ),
+    refused(
+        "R5508-9",
+        "the administrator may drop types",
+        "REQ-9 is a MAY",
+    ),
+    not_met(
+        "R5508-10a",
+        "unreachable, time exceeded, echo",
+        NO_GENERATED,
+    ),
+    not_met(
+        "R5508-10b",
+        "parameter problem; others are counted and dropped",
+        NO_ICMP,
+    ),
+    met("R5508-10c", "no source quench, no information messages"),
+    not_met(
+        "R5508-10d",
+        "type of service of generated messages",
+        NO_GENERATED,
+    ),
+    not_met(
+        "R5508-10e",
+        "no message about messages, multicast, later fragments",
+        NO_GENERATED,
+    ),
+    not_met(
+        "R5508-10f",
+        "generated messages are limited in rate",
+        NO_GENERATED,
+    ),
+    met("R5508-11", "other types are dropped, and counted"),
+];

@@ -1,0 +1,164 @@
+//! RFC 6888 and 7857: what a carrier-grade NAT owes, and what changed since.
+
+use crate::registry::{Row, met, met_by, not_met, refused};
+
+const NO_ICMP: &str = "ICMP errors are not translated yet";
+const NO_FRAGMENTS: &str = "fragments are dropped yet";
+const NO_GENERATED: &str = "the CGN sends no ICMP of its own yet";
+const NO_FILTERING: &str = "filtering is endpoint-independent only, yet";
+
+pub const RFC6888: &[Row] = &[
+    not_met(
+        "R6888-1",
+        "every transport that is handled behaves as its RFC says",
+        "not while rows of the chapters above are open",
+    ),
+    met_by(
+        "R6888-2",
+        "paired pooling over all protocols of a subscriber",
+        &["e2e::flows::several_subscribers_at_once"],
+    ),
+    not_met(
+        "R6888-3",
+        "pools of any size and any ranges, which can grow",
+        "any ranges, but a live pool cannot grow yet",
+    ),
+    met_by(
+        "R6888-4",
+        "a limit of external ports per subscriber",
+        &["e2e::refusals::a_subscriber_at_its_limit"],
+    ),
+    met(
+        "R6888-4a",
+        "the administrator sets the limit (blocks and ports of a block, by pool)",
+    ),
+    refused(
+        "R6888-4b",
+        "limits by protocol",
+        "REQ-4b is a MAY; each protocol has as many ports as the blocks have",
+    ),
+    not_met(
+        "R6888-4c",
+        "a limit of new mappings per second",
+        "no such limit yet",
+    ),
+    not_met(
+        "R6888-5",
+        "a limit of state per subscriber",
+        "state is bounded by ports, but there is no limit in rate",
+    ),
+    not_met(
+        "R6888-6",
+        "chosen destinations go untranslated",
+        "no bypass yet",
+    ),
+    met("R6888-7", "endpoint-independent filtering by default"),
+    met_by(
+        "R6888-8",
+        "a freed port or block rests for 120 s",
+        &[
+            "e2e::blocks::an_idle_block_is_released_and_then_held",
+            "cgn_user::alloc::tests::a_pool_of_one_block_goes_round_with_its_hold",
+        ],
+    ),
+    not_met(
+        "R6888-8b",
+        "hold time and number of held ports are configurable",
+        "the time is, the number is not",
+    ),
+    met_by(
+        "R6888-8c",
+        "the hold outlives a crash",
+        &["e2e::life::killed_while_it_allocates"],
+    ),
+    not_met("R6888-9", "subscribers control mappings", "no PCP"),
+    not_met(
+        "R6888-10",
+        "manageable",
+        "not all objects of RFC 7659 are counted: see M-1 and following",
+    ),
+    met_by(
+        "R6888-11a",
+        "out of ports: dropped",
+        &["e2e::refusals::a_subscriber_at_its_limit"],
+    ),
+    not_met(
+        "R6888-11b",
+        "out of ports: host unreachable to the sender",
+        NO_GENERATED,
+    ),
+    not_met(
+        "R6888-11c",
+        "out of ports: the operator is told",
+        "by counters only yet",
+    ),
+    met("R6888-11d", "no mapping is removed to make room"),
+    met_by(
+        "R6888-12",
+        "destinations are not logged: a record has no place for them",
+        &["cgn_user::maplog::tests::codec::the_bytes_are_those_of_the_table"],
+    ),
+    met_by(
+        "R6888-12b",
+        "the log tells who had a port at a time",
+        &["e2e::flows::several_subscribers_at_once"],
+    ),
+    met("R6888-13", "ports are used to the last one"),
+    not_met(
+        "R6888-14",
+        "little to log",
+        "one record per block; a figure per subscriber and day is not measured",
+    ),
+    met("R6888-15", "ports are hard to guess"),
+];
+
+pub const RFC7857: &[Row] = &[
+    met_by(
+        "R7857-1",
+        "the state machine of section 2",
+        &["cgn_common::nat::tcp_state::tests::every_state_and_event_of_rfc_7857_section_2"],
+    ),
+    met("R7857-1b", "an idle connection lives 7440 s in all"),
+    met_by(
+        "R7857-2",
+        "timers of opening and closing are apart; below 240 s warns",
+        &["cgn_user::config::tests::warned::warnings"],
+    ),
+    met("R7857-3", "RST is translated"),
+    met("R7857-4", "four minutes after RST, and data restores"),
+    met("R7857-4b", "a blind RST does no harm"),
+    refused(
+        "R7857-5",
+        "ports shared by destination",
+        "section 3 is a MAY; it would end endpoint independence",
+    ),
+    met(
+        "R7857-6",
+        "out of ports: dropped, never another address (soft pairing is a MAY)",
+    ),
+    met("R7857-7", "mappings are per protocol"),
+    met("R7857-8", "filtering is per protocol"),
+    not_met("R7857-9", "what is refused does not refresh", NO_FILTERING),
+    not_met(
+        "R7857-10",
+        "an ICMP error or RST sent as an answer does not refresh",
+        NO_ICMP,
+    ),
+    not_met(
+        "R7857-11",
+        "an explicit request for parity is honoured",
+        "no PCP",
+    ),
+    met("R7857-12", "ports are obfuscated"),
+    not_met(
+        "R7857-13",
+        "IPv4 identifications of merged sources do not collide",
+        NO_FRAGMENTS,
+    ),
+    met("R7857-14", "a query mapping ends with its last session"),
+    not_met(
+        "R7857-15",
+        "ICMP hairpinning finds the inside address",
+        NO_ICMP,
+    ),
+];

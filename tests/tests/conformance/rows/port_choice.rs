@@ -1,0 +1,147 @@
+//! Choice of ports, other traffic, deterministic mapping, shared space, discovery.
+
+use crate::registry::{Row, met, met_by, not_met, refused};
+
+pub const CHOICE: &[Row] = &[
+    met("R6056-1", "all ports from 1024 to 65535"),
+    not_met(
+        "R6056-2",
+        "reserved ports are skipped",
+        "ports cannot be reserved yet",
+    ),
+    met(
+        "R6056-3",
+        "an algorithm of section 3.3: a keyed hash of the inside port, random per block",
+    ),
+    met("R6056-4", "every port is changed"),
+    met_by(
+        "R6056-5",
+        "earlier ports tell nothing of the next",
+        &["cgn_user::alloc::tests::distribution::earlier_blocks_say_nothing_of_the_next"],
+    ),
+    not_met(
+        "R6056-6",
+        "the bits of randomness of a block are shown",
+        "not printed yet",
+    ),
+    met("R6056-7", "random ports of a resolver stay random"),
+    not_met(
+        "R6431-1",
+        "scattered blocks by a keyed permutation",
+        "blocks are contiguous",
+    ),
+    met_by(
+        "R7768-1",
+        "one record per block; idle blocks are released; the next is picked at random",
+        &[
+            "e2e::blocks::an_idle_block_is_released_and_then_held",
+            "cgn_user::alloc::tests::distribution::blocks_and_addresses_are_chosen_uniformly_at_any_fill",
+        ],
+    ),
+];
+
+pub const OTHER_TRAFFIC: &[Row] = &[
+    met_by(
+        "R3022-1",
+        "checksums",
+        &["e2e::wire::nothing_private_leaves_and_all_checksums_are_right"],
+    ),
+    met("R3022-2", "time to live, DF and options"),
+    met_by(
+        "R3022-3",
+        "nothing leaves with a private source",
+        &[
+            "translator::two_hundred_thousand_mutated_frames_break_nothing",
+            "e2e::wire::nothing_private_leaves_and_all_checksums_are_right",
+        ],
+    ),
+    refused(
+        "R5597-1",
+        "DCCP",
+        "RFC 5597 binds only a NAT that offers it; protocol 33 is dropped and counted",
+    ),
+    not_met(
+        "R5597-2",
+        "a policy for GRE, ESP, SCTP and others",
+        "they are dropped, with one counter for all and no switch to let them pass",
+    ),
+    met("R5135-1", "multicast is not forwarded"),
+];
+
+const NOT_DETERMINISTIC: &str = "no deterministic mapping";
+
+pub const DETERMINISTIC: &[Row] = &[
+    not_met("R7422-1", "inputs of the map", NOT_DETERMINISTIC),
+    not_met("R7422-2", "map and reverse map offline", NOT_DETERMINISTIC),
+    not_met("R7422-3", "ports per subscriber", NOT_DETERMINISTIC),
+    not_met("R7422-4", "algorithm codes", NOT_DETERMINISTIC),
+    not_met("R7422-5", "random within the range", NOT_DETERMINISTIC),
+    not_met(
+        "R7422-6",
+        "static range first, then overflow",
+        NOT_DETERMINISTIC,
+    ),
+    not_met("R7422-7", "only overflow is logged", NOT_DETERMINISTIC),
+    not_met(
+        "R7422-8",
+        "a record of each configuration",
+        NOT_DETERMINISTIC,
+    ),
+    not_met("R7422-9", "old maps stay answerable", NOT_DETERMINISTIC),
+    not_met("R7422-10", "alarms of utilisation", NOT_DETERMINISTIC),
+];
+
+pub const SHARED_SPACE: &[Row] = &[
+    met(
+        "R6598-1",
+        "100.64.0.0/10 does not cross the border, as source or destination",
+    ),
+    not_met(
+        "R6598-2",
+        "the same inside range twice",
+        "no realms yet: inside addresses are unique",
+    ),
+    not_met(
+        "R6598-3",
+        "reverse DNS stays inside",
+        "a matter of resolvers; not in the documents yet",
+    ),
+    met_by(
+        "R6598-4",
+        "nothing shows an inside address outside",
+        &["e2e::wire::nothing_private_leaves_and_all_checksums_are_right"],
+    ),
+];
+
+pub const DISCOVERY: &[Row] = &[
+    met_by(
+        "R5780-1",
+        "a STUN client finds endpoint-independent mapping",
+        &["e2e::discovery::coturn_finds_mapping_and_filtering_independent_of_the_endpoint"],
+    ),
+    not_met(
+        "R5780-2",
+        "a STUN client finds the filtering",
+        "coturn finds endpoint-independent filtering; there is no other to find yet",
+    ),
+    met_by(
+        "R5780-3",
+        "a STUN client finds hairpinning",
+        &["e2e::discovery::coturn_finds_that_a_host_reaches_its_own_external_endpoint"],
+    ),
+    met_by(
+        "R5780-4",
+        "a STUN client finds the lifetime",
+        &["e2e::discovery::coturn_finds_that_a_mapping_lives_five_minutes"],
+    ),
+    not_met(
+        "R5780-5",
+        "a STUN client finds that fragments pass",
+        "fragments are dropped yet",
+    ),
+    met_by(
+        "R5780-6",
+        "the attributes that such a test needs, from ports that nobody used before",
+        &["e2e::discovery::coturn_finds_mapping_and_filtering_independent_of_the_endpoint"],
+    ),
+];

@@ -1,0 +1,169 @@
+//! What programs find out that were written to judge NATs: coturn's STUN client, and nmap.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use cgn_tests::lab::{
+    Daemon, Lab, Plan, Process, Settings, TcpServer, UdpEcho, XdpPass, address, echo_from,
+    exchange, run_to_end,
+};
+
+use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program};
+
+/// How long a program may take.
+const PROGRAM_SECS: f64 = 60.0;
+const STUN_PORT: &str = "3478";
+
+/// A STUN server with two addresses and two ports.
+fn stun_server(lab: &Lab) -> Result<Process> {
+    let mut command = lab.internet.command("turnserver");
+    for server in &address::SERVERS[..2] {
+        command.args(["-L", &server.to_string()]);
+    }
+    command.args(["-p", STUN_PORT, "--alt-listening-port", "3479"]);
+    command.args([
+        "-n",
+        "--no-auth",
+        "--no-tls",
+        "--no-dtls",
+        "--no-cli",
+        "-l",
+        "stdout",
+    ]);
+    command.args([
+        "--userdb",
+        &lab.folder().join("turndb").display().to_string(),
+    ]);
+    command.args([
+        "--pidfile",
+        &lab.folder().join("turn.pid").display().to_string(),
+    ]);
+    let log = lab.folder().join("turnserver.log");
+    let mut server = Process::start("turnserver", &mut command, &log)?;
+    server.wait_for_output("Total General servers", PATIENCE_SECS)?;
+    Ok(server)
+}
+
+/// The STUN client of subscriber 2, and what it asks.
+fn stun_client(lab: &Lab, asks: &[&str]) -> Command {
+    let mut command = lab.subscribers[0].command("turnutils_natdiscovery");
+    command
+        .args(asks)
+        .args(["-L", &address::subscriber(1, 2).to_string()]);
+    command.args(["-p", STUN_PORT, &address::SERVERS[0].to_string()]);
+    command
+}
+
+fn lacks_coturn(test: &str) -> bool {
+    lacks_program(test, "turnserver") || lacks_program(test, "turnutils_natdiscovery")
+}
+
+#[test]
+fn coturn_finds_mapping_and_filtering_independent_of_the_endpoint() {
+    let name = "discovery::coturn_finds_mapping_and_filtering_independent_of_the_endpoint";
+    if lacks_coturn(name) {
+        return;
+    }
+    in_lab(name, &Plan::default(), |lab| {
+        let _daemon = Daemon::start(lab, &Settings::default())?;
+        let _server = stun_server(lab)?;
+        for (ask, finding) in [
+            ("-m", "NAT with Endpoint Independent Mapping!"),
+            ("-f", "NAT with Endpoint Independent Filtering!"),
+        ] {
+            let said = run_to_end(&mut stun_client(lab, &[ask]), PROGRAM_SECS)?;
+            ensure!(said.contains(finding), "no {finding:?} in:\n{said}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn coturn_finds_that_a_host_reaches_its_own_external_endpoint() {
+    let name = "discovery::coturn_finds_that_a_host_reaches_its_own_external_endpoint";
+    if lacks_coturn(name) {
+        return;
+    }
+    in_lab(name, &Plan::default(), |lab| {
+        let _daemon = Daemon::start(lab, &Settings::default())?;
+        // A frame that XDP sends back where it came from wakes only a peer with a program.
+        let _pass = XdpPass::attach(&lab.access, "uplink")?;
+        let _server = stun_server(lab)?;
+        let said = run_to_end(&mut stun_client(lab, &["-H"]), PROGRAM_SECS)?;
+        ensure!(said.contains("a successful hairpinning"), "{said}");
+        Ok(())
+    });
+}
+
+/// The client asks, is silent while the clock is moved, and then lets the server answer to the first
+/// request's port (RFC 5780 section 4.6).
+#[test]
+fn coturn_finds_that_a_mapping_lives_five_minutes() {
+    let name = "discovery::coturn_finds_that_a_mapping_lives_five_minutes";
+    if lacks_coturn(name) {
+        return;
+    }
+    in_lab(name, &Plan::default(), |lab| {
+        let daemon = Daemon::start(lab, &Settings::default())?;
+        let _server = stun_server(lab)?;
+        for (secs, is_alive) in [(290, true), (310, false)] {
+            let log = lab.folder().join(format!("lifetime-{secs}"));
+            let mut command = stun_client(lab, &["-t", "-T", "2"]);
+            let mut client = Process::start("turnutils_natdiscovery", &mut command, &log)?;
+            client.wait_for_output("UDP reflexive addr", PATIENCE_SECS)?;
+            daemon.advance_clock(secs)?;
+            client.wait(PROGRAM_SECS)?;
+            let said = client.output();
+            let answered = !said.contains("STUN receive timeout");
+            ensure!(answered == is_alive, "after {secs} s:\n{said}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn nmap_sees_open_and_closed_ports_and_nothing_from_outside() {
+    let name = "discovery::nmap_sees_open_and_closed_ports_and_nothing_from_outside";
+    if lacks_program(name, "nmap") {
+        return;
+    }
+    in_lab(name, &Plan::default(), |lab| {
+        let daemon = Daemon::start(lab, &Settings::default())?;
+        // A UDP mapping beside which a stranger tries 50 TCP ports: nobody answers for the CGN.
+        let echo = UdpEcho::start(&lab.internet, SERVER)?;
+        let socket = echo_from(&lab.subscribers[0], address::subscriber(1, 2))?;
+        let seen = exchange(&socket, echo.address(), b"x", false, PATIENCE_SECS)?;
+        let (first, last) = (seen.port() & !63, (seen.port() & !63) + 49);
+        let before = daemon.count_of("no_mapping")?;
+        let mut inward = lab.internet.command("nmap");
+        inward.args(["-n", "-Pn", "-sS", "--max-retries", "0", "-oG", "-"]);
+        inward.args(["-S", &address::SERVERS[2].to_string(), "-e", "uplink"]);
+        inward.args(["-p", &format!("{first}-{last}"), &seen.ip().to_string()]);
+        let said = run_to_end(&mut inward, PROGRAM_SECS)?;
+        ensure!(said.contains("Ignored State: filtered (50)"), "{said}");
+        daemon.wait_for_count("no_mapping", before, 40)?;
+
+        let _server = TcpServer::start(&lab.internet, SERVER, PATIENCE_SECS)?;
+        let source = address::subscriber(1, 2).to_string();
+        // Raw SYNs; the answers are SYN and ACK, or RST.
+        let mut outward = lab.subscribers[0].command("nmap");
+        outward.args([
+            "-n",
+            "-Pn",
+            "-sS",
+            "-S",
+            &source,
+            "-e",
+            "eth0",
+            "-p",
+            "7000,7001",
+        ]);
+        outward.args(["-oG", "-", &SERVER.ip().to_string()]);
+        let said = run_to_end(&mut outward, PROGRAM_SECS)?;
+        ensure!(
+            said.contains("7000/open/tcp") && said.contains("7001/closed/tcp"),
+            "{said}"
+        );
+        Ok(())
+    });
+}
