@@ -33,7 +33,7 @@ use crate::layout::{
     Features, NextHopEntry, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer,
 };
 use crate::nat::home::Home;
-use crate::nat::next_hop::{is_host, is_multicast, leave, route, rows_of};
+use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, rows_of};
 use crate::nat::session::Party;
 use crate::nat::{lookup, open, rewrite, search, tcp_state};
 use crate::rare;
@@ -198,7 +198,7 @@ fn inbound<F: Frame, T: Tables>(
         return Err(not_for_a_pool(tables, source, destination));
     }
     // 3 filter
-    if !is_host(source) {
+    if !is_host_outside(source) {
         return Err(Reason::BadSource);
     }
     let packet = transport_of(frame, link, ip)?;

@@ -170,12 +170,25 @@ const REBUILD: &str = "
 import sys
 from scapy.layers.l2 import Ether
 from scapy.layers.inet import IP, TCP, UDP, ICMP
+from scapy.packet import Raw
+from scapy.utils import checksum
+# scapy writes the length attribute of RFC 4884 anew, and drops what it cannot read of the extensions:
+# what an error has behind its checksum is taken as it is.
+ERRORS = (3, 11, 12)
+def with_checksum(message):
+    blank = message[:2] + bytes(2) + message[4:]
+    return message[:2] + checksum(blank).to_bytes(2, 'big') + message[4:]
 equal = 0
 for line in sys.stdin:
     frame = bytes.fromhex(line.strip())
     packet = Ether(frame)
     ip = packet[IP]
     del ip.chksum
+    error = ip.payload if isinstance(ip.payload, ICMP) and ip.payload.type in ERRORS else None
+    if error is not None:
+        whole = with_checksum(error.original)
+        ip.remove_payload()
+        ip.add_payload(Raw(whole))
     for layer in (TCP, UDP, ICMP):
         if layer in ip and ip[layer].chksum != 0:
             del ip[layer].chksum

@@ -95,12 +95,19 @@ pub const fn is_multicast(address: u32) -> bool {
     address >= 0xe000_0000 && (address < 0xf000_0000 || address == u32::MAX)
 }
 
-/// A source address that a single host outside can have (RFC 1812 section 5.3.7).
+/// A source address that a single host can have (RFC 1812 section 5.3.7).
 #[inline(always)]
 #[must_use]
 pub const fn is_host(address: u32) -> bool {
     let first = address >> 24;
-    first != 0 && first != 127 && first < 224 && !is_link_local(address) && !is_shared(address)
+    first != 0 && first != 127 && first < 224 && !is_link_local(address)
+}
+
+/// The same of a host beyond the border.
+#[inline(always)]
+#[must_use]
+pub const fn is_host_outside(address: u32) -> bool {
+    is_host(address) && !is_shared(address)
 }
 
 /// 100.64.0.0/10 (RFC 6598 section 4): it does not cross the border of a

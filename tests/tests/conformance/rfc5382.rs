@@ -109,11 +109,11 @@ fn all_sequences_of_segments_pass(t: &mut Trial) {
             &[Out(S), In(S | A), Out(A), Out(F), In(F), Out(A), In(A)],
             TcpClosing,
         ),
-        ("the server refuses", &[Out(S), In(R | A)], TcpTransitory),
+        ("the server refuses", &[Out(S), In(R | A)], TcpInit),
         (
             "the client aborts while opening",
             &[Out(S), Out(R)],
-            TcpTransitory,
+            TcpInit,
         ),
         (
             "the client aborts",

@@ -7,7 +7,7 @@ use cgn_tests::harness::world::{hop, remote, subscriber};
 use cgn_tests::packets::{Draft, Transport};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
-use crate::registry::tests;
+use crate::registry::{run_cases, tests};
 use crate::rfc4787::with_checksum;
 use crate::settings::{configured, default_timers};
 
@@ -18,8 +18,28 @@ tests! {
         "REQ-1a: an inside host and identifier keep one external identifier for all destinations";
     a_query_waits_sixty_seconds ["R5508-2", "R7857-14"]
         "REQ-2: a query session lives 60 seconds at the least, and its mapping ends with it";
+    damaged_errors_are_dropped ["R5508-3", "R5508-3a"]
+        "REQ-3, REQ-3a: an error whose own checksum or whose quoted header's checksum is wrong is dropped";
+    options_in_the_quoted_header_are_passed_over ["R5508-3b"]
+        "REQ-3b: the quoted transport header is found behind IP options";
+    quoted_transport_checksums_are_not_verified ["R5508-3c"]
+        "REQ-3c: what is cut off or wrong in the quoted transport does not stop an error";
+    extensions_are_kept ["R5508-3d"]
+        "REQ-3d: extensions behind the quoted packet stay as they are (RFC 4884)";
+    errors_from_outside_reach_the_sender ["R5508-4", "R4787-12a", "R4787-12b", "R5382-9", "S-1"]
+        "REQ-4, RFC 4787 REQ-12: an error about a mapping's packet, whoever reports it, reaches the inside host; any other is dropped";
+    errors_from_inside_leave ["R5508-5"]
+        "REQ-5: an error of an inside host leaves with its external address, quoting the external endpoint";
+    errors_refresh_and_end_nothing ["R5508-6"]
+        "REQ-6: errors about a session neither refresh nor end it";
+    errors_between_subscribers ["R5508-7", "R7857-15"]
+        "REQ-7, RFC 7857 section 12: errors about hairpinned packets are translated twice";
+    errors_about_errors_are_dropped ["R6598-4"]
+        "An error that quotes an error is dropped, and none shows an inside address outside";
     what_is_deprecated_is_not_translated ["R5508-10c"]
         "REQ-10c: source quench and information messages are not supported";
+    optional_messages_are_dropped ["R5508-10b"]
+        "REQ-10b: redirects, router messages, timestamps and masks need not be supported";
     unknown_types_are_dropped ["R5508-11"]
         "REQ-11: what is neither query nor error is dropped by policy";
 }
@@ -57,9 +77,93 @@ fn a_query_waits_sixty_seconds(t: &mut Trial) {
     assert_eq!(t.mapping(CLIENT, Protocol::Icmp), None);
 }
 
+fn damaged_errors_are_dropped(t: &mut Trial) {
+    run_cases(
+        t,
+        &["a wrong checksum of the message, or of the quoted header"],
+    );
+}
+
+fn options_in_the_quoted_header_are_passed_over(t: &mut Trial) {
+    run_cases(
+        t,
+        &["options in the quoted header, in the outer one, in both"],
+    );
+}
+
+fn quoted_transport_checksums_are_not_verified(t: &mut Trial) {
+    run_cases(
+        t,
+        &[
+            "the quoted time to live and a wrong quoted transport checksum stay",
+            "whatever is cut off of the quoted packet",
+        ],
+    );
+}
+
+fn extensions_are_kept(t: &mut Trial) {
+    run_cases(t, &["extensions behind the quoted packet stay"]);
+}
+
+fn errors_from_outside_reach_the_sender(t: &mut Trial) {
+    run_cases(
+        t,
+        &[
+            "every code of unreachable, time exceeded, parameter problem",
+            "about UDP with and without checksum, TCP, an echo request",
+            "no mapping, another protocol, a port of nobody",
+            "about another's packet than that of whom it is sent to",
+        ],
+    );
+}
+
+fn errors_from_inside_leave(t: &mut Trial) {
+    run_cases(
+        t,
+        &[
+            "a subscriber's own error leaves with his external endpoint",
+            "an error from inside about nobody's packet",
+        ],
+    );
+}
+
+fn errors_refresh_and_end_nothing(t: &mut Trial) {
+    run_cases(t, &["no error ends, opens or refreshes anything"]);
+    // For ten minutes, every 20 seconds, about a query: it ends all the same.
+    let timers = default_timers();
+    let external = t.outbound(Inside, &Draft::ping(CLIENT, remote::PLAIN), hop::OUTSIDE);
+    let quoted = Draft::ping(external, remote::PLAIN).packet();
+    let error = Draft::icmp_error((3, 1), [0; 4], &quoted, remote::OTHER, external.0);
+    let mut passed = 0;
+    for secs in (20..=600).step_by(20) {
+        t.pass(20);
+        t.sweep(&timers);
+        let run = t.run(Outside, &error.bytes());
+        if matches!(run.ending, Ending::Sent { .. }) {
+            passed = secs;
+        }
+    }
+    assert_eq!(passed, 60, "the last error that found the mapping");
+}
+
+fn errors_between_subscribers(t: &mut Trial) {
+    run_cases(t, &["an error about a hairpinned packet"]);
+}
+
+fn errors_about_errors_are_dropped(t: &mut Trial) {
+    run_cases(t, &["about an ICMP error, whatever its type"]);
+}
+
 fn what_is_deprecated_is_not_translated(t: &mut Trial) {
     let external = t.outbound(Inside, &Draft::ping(CLIENT, remote::PLAIN), hop::OUTSIDE);
     for kind in [4, 15, 16] {
+        refused_both_ways(t, kind, external);
+    }
+}
+
+fn optional_messages_are_dropped(t: &mut Trial) {
+    let external = t.outbound(Inside, &Draft::ping(CLIENT, remote::PLAIN), hop::OUTSIDE);
+    for kind in [5, 9, 10, 13, 14, 17, 18] {
         refused_both_ways(t, kind, external);
     }
 }

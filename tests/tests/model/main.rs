@@ -232,6 +232,10 @@ impl Pair {
         let stopped = match self.reference.inside_of(to, protocol) {
             None => Some(Reason::NoMapping),
             Some(_) if known.is_some() => None,
+            // A RST opens nothing.
+            Some(_) if protocol == Protocol::Tcp && flags & flag::RST != 0 => {
+                Some(Reason::StrayReset)
+            }
             Some(_) => self.refusal(subscriber, protocol),
         };
         if let Some(reason) = stopped {

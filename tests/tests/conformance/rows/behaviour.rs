@@ -2,7 +2,6 @@
 
 use crate::registry::{Row, met, met_by, not_met, refused};
 
-const NO_ICMP: &str = "ICMP errors are not translated yet";
 const NO_FRAGMENTS: &str = "fragments are dropped yet";
 const NO_GENERATED: &str = "the CGN sends no ICMP of its own yet";
 const NO_FILTERING: &str = "filtering is endpoint-independent only, yet";
@@ -87,16 +86,8 @@ pub const RFC4787: &[Row] = &[
     ),
     met("R4787-11", "behaviour does not depend on load"),
     met("R4787-12", "no ICMP message ends a UDP mapping"),
-    not_met(
-        "R4787-12a",
-        "ICMP errors are not filtered on their source",
-        NO_ICMP,
-    ),
-    not_met(
-        "R4787-12b",
-        "destination unreachable is translated",
-        NO_ICMP,
-    ),
+    met("R4787-12a", "ICMP errors are not filtered on their source"),
+    met("R4787-12b", "destination unreachable is translated"),
     not_met(
         "R4787-13",
         "too big with DF: fragmentation needed",
@@ -151,7 +142,7 @@ pub const RFC5382: &[Row] = &[
     ),
     met("R5382-7", "no TCP port has two owners"),
     met("R5382-8", "TCP hairpinning"),
-    not_met("R5382-9", "destination unreachable for TCP", NO_ICMP),
+    met("R5382-9", "destination unreachable for TCP"),
     met("R5382-10", "no ICMP message ends a connection"),
     met_by(
         "R5382-t",
@@ -168,27 +159,21 @@ pub const RFC5508: &[Row] = &[
         "a query session lives 60 s at the least; less is refused",
         &["cgn_user::config::tests::refused_values::numbers_of_seconds"],
     ),
-    not_met(
-        "R5508-3",
-        "an error with a wrong checksum is dropped",
-        NO_ICMP,
-    ),
-    not_met(
+    met("R5508-3", "an error with a wrong checksum is dropped"),
+    met(
         "R5508-3a",
         "an embedded header with a wrong checksum is dropped",
-        NO_ICMP,
     ),
-    not_met("R5508-3b", "options in the embedded header", NO_ICMP),
-    not_met(
+    met("R5508-3b", "options in the embedded header"),
+    met(
         "R5508-3c",
         "the embedded transport checksum is not verified",
-        NO_ICMP,
     ),
-    not_met("R5508-3d", "extensions of RFC 4884 are kept", NO_ICMP),
-    not_met("R5508-4", "errors from outside", NO_ICMP),
-    not_met("R5508-5", "errors from inside", NO_ICMP),
-    not_met("R5508-6", "errors refresh and end nothing", NO_ICMP),
-    not_met("R5508-7", "hairpinned errors", NO_ICMP),
+    met("R5508-3d", "extensions of RFC 4884 are kept"),
+    met("R5508-4", "errors from outside"),
+    met("R5508-5", "errors from inside"),
+    met("R5508-6", "errors refresh and end nothing"),
+    met("R5508-7", "hairpinned errors"),
     refused(
         "R5508-8",
         "no resources: administratively prohibited",
@@ -204,10 +189,9 @@ pub const RFC5508: &[Row] = &[
         "unreachable, time exceeded, echo",
         NO_GENERATED,
     ),
-    not_met(
+    met(
         "R5508-10b",
-        "parameter problem; others are counted and dropped",
-        NO_ICMP,
+        "parameter problem is translated; others are counted and dropped",
     ),
     met("R5508-10c", "no source quench, no information messages"),
     not_met(

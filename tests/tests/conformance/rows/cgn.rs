@@ -2,7 +2,6 @@
 
 use crate::registry::{Row, met, met_by, not_met, refused};
 
-const NO_ICMP: &str = "ICMP errors are not translated yet";
 const NO_FRAGMENTS: &str = "fragments are dropped yet";
 const NO_GENERATED: &str = "the CGN sends no ICMP of its own yet";
 const NO_FILTERING: &str = "filtering is endpoint-independent only, yet";
@@ -142,7 +141,7 @@ pub const RFC7857: &[Row] = &[
     not_met(
         "R7857-10",
         "an ICMP error or RST sent as an answer does not refresh",
-        NO_ICMP,
+        "an ICMP error does not, a RST still does",
     ),
     not_met(
         "R7857-11",
@@ -156,9 +155,5 @@ pub const RFC7857: &[Row] = &[
         NO_FRAGMENTS,
     ),
     met("R7857-14", "a query mapping ends with its last session"),
-    not_met(
-        "R7857-15",
-        "ICMP hairpinning finds the inside address",
-        NO_ICMP,
-    ),
+    met("R7857-15", "ICMP hairpinning finds the inside address"),
 ];

@@ -1,6 +1,6 @@
 //! What an operator counts, and wishes.
 
-use crate::registry::{Row, met_by, not_met, refused};
+use crate::registry::{Row, met, met_by, not_met, refused};
 
 const LATER: &str = "later";
 
@@ -75,10 +75,9 @@ pub const COUNTED: &[Row] = &[
 ];
 
 pub const SHARING: &[Row] = &[
-    not_met(
+    met(
         "S-1",
-        "forged packet too big",
-        "no ICMP error is translated yet",
+        "a forged packet too big, about no mapping's packet, is dropped",
     ),
     not_met("S-2", "identifications of merged sources", "see R7857-13"),
     not_met(
