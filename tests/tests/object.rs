@@ -1,11 +1,9 @@
 //! The built object has the maps and programs that `cgn_common::layout` and the
 //! loader name.
 
-use aya::programs::Xdp;
 use aya_obj::{Object, ProgramSection};
 use cgn_common::diagnostics::TALLIES;
 use cgn_common::layout::{MAPS, MapSpec, RareProgram};
-use cgn_tests::skip;
 use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Entry, OBJECT, program_name};
 
 /// The static `CONSTANTS`, in the section that the compiler names.
@@ -94,25 +92,4 @@ fn programs_are_there(object: &Object) {
         );
     }
     assert_eq!(object.license.to_str(), Ok("Dual MIT/GPL"));
-}
-
-/// Instructions that the verifier may have to look at for one program: a kernel
-/// of another series needs up to a half more, and the limit is a million.
-const VERIFIER_BUDGET: u32 = 650_000;
-
-#[test]
-fn the_verifier_is_not_at_its_limit() {
-    if !skip::is_root("the_verifier_is_not_at_its_limit") {
-        return;
-    }
-    let mut object = aya::Ebpf::load(OBJECT).expect("the object loads");
-    for name in program_names() {
-        let program = object.program_mut(name).expect("it is there");
-        let program: &mut Xdp = program.try_into().expect("it is XDP");
-        program.load().expect("the verifier accepts it");
-        let info = program.info().expect("it is in the kernel");
-        let count = info.verified_instruction_count().expect("Linux 5.16");
-        println!("{name}: {count} instructions verified");
-        assert!(count <= VERIFIER_BUDGET, "{name}: {count}");
-    }
 }

@@ -16,7 +16,7 @@ use cgn_tests::harness::cases;
 use cgn_tests::harness::namespace::{self, in_namespace};
 use cgn_tests::harness::trial::Trial;
 use cgn_tests::harness::world::{POOL, World, remote, subscriber};
-use cgn_tests::harness::{Ending, Home as _};
+use cgn_tests::harness::{Ending, Home as _, VERIFIER_BUDGET};
 use cgn_tests::packets::{Draft, corpus};
 use cgn_tests::skip;
 use cgn_user::dataplane::load::Entry;
@@ -38,9 +38,6 @@ fn every_case_of_what_is_off_by_default_is_the_same_everywhere() {
         });
     }
 }
-
-/// Instructions that the verifier may walk through for one program: nine tenths of its limit.
-const BUDGET: u32 = 900_000;
 
 /// With everything off and with everything on, the verifier has room to spare.
 #[test]
@@ -64,7 +61,7 @@ fn the_verifier_s_work_is_within_its_budget() {
                     .verified_instruction_count()
                     .expect("Linux 5.16 or later");
                 println!("{name}: {entry:?} {count} instructions verified");
-                assert!(count < BUDGET, "{name}: {entry:?} {count}");
+                assert!(count < VERIFIER_BUDGET, "{name}: {entry:?} {count}");
             }
         }
     });

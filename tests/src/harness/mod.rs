@@ -21,6 +21,10 @@ use cgn_user::dataplane::memory::Memory;
 
 use world::World;
 
+/// Instructions that the verifier may follow in one program, of its limit of a
+/// million: a small change of source, compiler or kernel must not be the one too many.
+pub const VERIFIER_BUDGET: u32 = 900_000;
+
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use cgn_tests::harness::VERIFIER_BUDGET;
 use cgn_tests::skip;
 use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, OBJECT};
 use libtest_mimic::{Arguments, Failed, Trial};
 use statistics::{Statistics, by_aya, by_libbpf};
 
-/// The kernel refuses a program for which it would have to follow more: then a small change of
-/// source, compiler or kernel must not be the one too many.
-const BUDGET: u64 = 800_000;
+/// The kernel refuses a program for which it would have to follow more.
 const LIMIT: u64 = 1_000_000;
 
 /// How the statistics of an object are had.
@@ -52,9 +51,9 @@ fn within_budget(test: &str, name: &str, ask: Ask) -> std::result::Result<(), Fa
     }
     for (program, statistics) in &programs {
         println!("{}", line(name, program, statistics));
-        if statistics.followed > BUDGET {
+        if statistics.followed > u64::from(VERIFIER_BUDGET) {
             return Err(format!(
-                "{name} {program}: the verifier followed {} instructions, more than the budget of {BUDGET} (its limit is {LIMIT})",
+                "{name} {program}: the verifier followed {} instructions, more than the budget of {VERIFIER_BUDGET} (its limit is {LIMIT})",
                 statistics.followed
             )
             .into());
@@ -75,7 +74,7 @@ fn table() -> ExitCode {
             Ok(programs) => {
                 for (program, statistics) in &programs {
                     println!("{}", line(name, program, statistics));
-                    is_within &= statistics.followed <= BUDGET;
+                    is_within &= statistics.followed <= u64::from(VERIFIER_BUDGET);
                 }
             }
             Err(error) => {
@@ -85,7 +84,7 @@ fn table() -> ExitCode {
         }
     }
     if !is_within {
-        eprintln!("error: a program is over the budget of {BUDGET} instructions");
+        eprintln!("error: a program is over the budget of {VERIFIER_BUDGET} instructions");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
