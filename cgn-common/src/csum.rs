@@ -107,7 +107,7 @@ fn sum_rest<F: Frame + ?Sized>(
         // With the byte before it, and the offset in one number: the verifier takes
         // neither a bound of a single byte nor one behind a step back.
         let before = core::hint::black_box(offset + (length & 2) - 1);
-        let [_, last]: [u8; 2] = frame.load(before & MOST_SUMMED * 2 - 1)?;
+        let [_, last]: [u8; 2] = frame.load(before & (MOST_SUMMED * 2 - 1))?;
         sum += u64::from(u16::from_ne_bytes([last, 0]));
     }
     Some(sum)

@@ -344,6 +344,10 @@ pub(crate) fn external_port<T: Tables>(
     };
     let mut claim = search::Candidate::NONE;
     if let Some(home) = Home::new(tables, subscriber, head, protocol, inside_port) {
+        #[expect(
+            clippy::collapsible_match,
+            reason = "as a guard it makes LLVM keep more on XDP's stack than fits"
+        )]
         match home.find(tables, inside_port) {
             Some((port, slot)) => {
                 if lookup::refresh_outbound(&slot, remote, flags, tick, features) {

@@ -46,6 +46,9 @@ unsafe fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Result<()> {
     }
 }
 
+/// Some elements of a map, and the bucket to go on with (None: that was all).
+pub type Part<K, V> = (Vec<(K, V)>, Option<u32>);
+
 /// Elements from bucket `from` on (None: the first), about `most` of them, and
 /// the bucket to go on with (None: that was all).
 ///
@@ -55,7 +58,7 @@ pub fn read<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
     from: Option<u32>,
     most: u32,
-) -> io::Result<(Vec<(K, V)>, Option<u32>)> {
+) -> io::Result<Part<K, V>> {
     let (mut keys, mut values) = (
         vec![K::zeroed(); most as usize],
         vec![V::zeroed(); most as usize],

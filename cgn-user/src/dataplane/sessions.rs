@@ -75,10 +75,7 @@ impl Sessions {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn part(
-        &self,
-        from: Option<u32>,
-    ) -> std::io::Result<(Vec<(SessionKey, Session)>, Option<u32>)> {
+    pub fn part(&self, from: Option<u32>) -> std::io::Result<batch::Part<SessionKey, Session>> {
         match &*self.home() {
             Home::Kernel { fd, .. } => {
                 let (found, next) = batch::read::<SessionKey, u64>(fd.as_fd(), from, PART)?;
