@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = 300,
+        default_value_t = 900,
         requires = "kernel"
     )]
     timeout_secs: u64,
