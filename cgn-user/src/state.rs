@@ -160,8 +160,18 @@ pub struct LogStats {
     pub mark_records: u64,
     /// Groups of records that could not be written.
     pub append_errors: u64,
-    /// Length of the log file in bytes.
-    pub file_bytes: u64,
+    /// Length of the current write-ahead segment in bytes.
+    pub segment_bytes: u64,
+    /// Bytes of all write-ahead segments.
+    pub spool_bytes: u64,
+    /// Bytes of all sealed files.
+    pub sealed_bytes: u64,
+    /// Sealed files that were made since start.
+    pub sealed_files: u64,
+    /// Turns of the sealer that failed.
+    pub seal_errors: u64,
+    /// Records that are not sealed yet.
+    pub unsealed_records: u64,
 }
 
 /// Figures of the AF_XDP sockets.

@@ -4,7 +4,7 @@
 //! start: config -> log (lock) -> API, metrics (bind) -> tables -> routes -> XDP -> sockets -> engine
 //! stop:  engine: XDP off, blocks released and logged -> API, metrics
 //! ```
-//! The engine has a thread of its own; API and metrics share one more.
+//! The engine has a thread of its own, the sealer of the mapping log another; API and metrics share one more.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::config::Checked;
 use crate::dataplane::interface;
 use crate::engine::Engine;
+use crate::engine::sealing::Sealing;
 use crate::engine::start::Switches;
 use crate::state::State;
 use crate::{api, cli, engine, metrics};
@@ -53,6 +54,7 @@ pub fn run(arguments: &cli::Run) -> Result<()> {
         .context("no runtime")?;
     // All that can be in use by another daemon, before anything is changed.
     let log = engine::start::open_log(&checked)?;
+    let sealing = Sealing::open(&checked.config.log, log.0.committed())?;
     let metrics = runtime.block_on(metrics::Listener::bind(checked.config.metrics.listen))?;
     let api = {
         let _context = runtime.enter();
@@ -63,12 +65,13 @@ pub fn run(arguments: &cli::Run) -> Result<()> {
         diagnose: arguments.diagnose,
     };
     let (state, engine) = engine::start::start(checked, log, switches)?;
-    runtime.block_on(serve(state, engine, api, metrics))
+    runtime.block_on(serve(state, engine, sealing, api, metrics))
 }
 
 async fn serve(
     state: Arc<State>,
     engine: Engine,
+    sealing: Sealing,
     api: api::Socket,
     metrics: metrics::Listener,
 ) -> Result<()> {
@@ -89,6 +92,8 @@ async fn serve(
             .spawn(move || engine.run(&stop))
             .context("no thread for the engine")?
     };
+    let stop_sealing = Arc::new(AtomicBool::new(false));
+    let sealer = sealing.spawn(Arc::clone(&state), Arc::clone(&stop_sealing))?;
     tracing::info!("ready");
     let died = async {
         while !thread.is_finished() {
@@ -102,6 +107,14 @@ async fn serve(
     }
     stop.store(true, Ordering::Relaxed);
     let ended = tokio::task::spawn_blocking(move || thread.join()).await?;
+    stop_sealing.store(true, Ordering::Relaxed);
+    sealer.thread().unpark();
+    if tokio::task::spawn_blocking(move || sealer.join())
+        .await?
+        .is_err()
+    {
+        tracing::error!("the sealer died; the mapping log is whole, and is sealed after a start");
+    }
     stop_servers.send_replace(true);
     for server in [api, metrics] {
         if let Err(error) = server.await? {

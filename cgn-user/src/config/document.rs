@@ -211,8 +211,12 @@ fn read_hold(hold: &mut TableReader<'_>) -> Hold {
 fn read_log(log: &mut TableReader<'_>) -> Log {
     let default = Log::default();
     Log {
-        path: log.optional("path", default.path, path),
+        directory: log.optional("directory", default.directory, path),
         sync: log.optional("sync", default.sync, boolean),
+        keep_days: log.optional("keep_days", default.keep_days, integer(&limit::KEEP_DAYS)),
+        keep_gib: log.optional("keep_gib", default.keep_gib, integer(&limit::KEEP_GIB)),
+        spool_mib: log.optional("spool_mib", default.spool_mib, integer(&limit::SPOOL_MIB)),
+        sign_key: log.optional("sign_key", default.sign_key, path),
     }
 }
 

@@ -284,18 +284,35 @@ impl Default for Hold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// The file to append to, an absolute path. Default: `/var/lib/cgn/mapping.log`.
-    pub path: PathBuf,
+    /// The directory of the log, an absolute path; made if it is not there.
+    /// Default: `/var/lib/cgn/log`.
+    pub directory: PathBuf,
     /// Whether each group of records is on the disk (fdatasync) before its blocks are used.
     /// `false` warns: a power failure then loses records of ports that were in use. Default: true.
     pub sync: bool,
+    /// Days that the sealed files of a day are kept after it, at most 36500; 0 keeps them for ever.
+    /// Default: 365.
+    pub keep_days: u32,
+    /// Most GiB of sealed files; beyond it the oldest days are removed, whatever `keep_days` says.
+    /// 0 sets no limit. Default: 0.
+    pub keep_gib: u32,
+    /// MiB of write-ahead segments that are kept after they were sealed, at most 1048576: what sinks
+    /// that were away can still be sent. Default: 1024.
+    pub spool_mib: u32,
+    /// Ed25519 private key (PKCS #8 in PEM, which nobody but its owner may read) that signs each
+    /// day's manifest, an absolute path; empty signs nothing. Default: empty.
+    pub sign_key: PathBuf,
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self {
-            path: PathBuf::from("/var/lib/cgn/mapping.log"),
+            directory: PathBuf::from("/var/lib/cgn/log"),
             sync: true,
+            keep_days: 365,
+            keep_gib: 0,
+            spool_mib: 1024,
+            sign_key: PathBuf::new(),
         }
     }
 }

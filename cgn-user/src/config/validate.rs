@@ -36,7 +36,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     }
     overlap::check_overlaps(config, findings);
     check_tcp(config, findings);
-    check_seconds(config, findings);
+    check_numbers(config, findings);
     check_daemon(config, findings);
 }
 
@@ -280,8 +280,8 @@ fn check_tcp(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn check_seconds(config: &Config, findings: &mut Findings) {
-    let (timeouts, hold) = (&config.timeouts, &config.hold);
+fn check_numbers(config: &Config, findings: &mut Findings) {
+    let (timeouts, hold, log) = (&config.timeouts, &config.hold, &config.log);
     for (path, value, limit) in [
         ("timeouts.udp_secs", timeouts.udp_secs, &limit::UDP_SECS),
         ("timeouts.icmp_secs", timeouts.icmp_secs, &limit::ICMP_SECS),
@@ -312,6 +312,9 @@ fn check_seconds(config: &Config, findings: &mut Findings) {
             hold.block_idle_secs,
             &limit::BLOCK_IDLE_SECS,
         ),
+        ("log.keep_days", log.keep_days, &limit::KEEP_DAYS),
+        ("log.keep_gib", log.keep_gib, &limit::KEEP_GIB),
+        ("log.spool_mib", log.spool_mib, &limit::SPOOL_MIB),
     ] {
         check_limit(path.into(), value, limit, findings);
     }
@@ -320,7 +323,7 @@ fn check_seconds(config: &Config, findings: &mut Findings) {
 fn check_daemon(config: &Config, findings: &mut Findings) {
     let (log, control) = (&config.log, &config.control);
     for (key, path) in [
-        ("log.path", &log.path),
+        ("log.directory", &log.directory),
         ("control.socket", &control.socket),
         ("control.pin_directory", &control.pin_directory),
     ] {
@@ -337,9 +340,16 @@ fn check_daemon(config: &Config, findings: &mut Findings) {
         let fault = Fault::SocketPathTooLong { bytes, most };
         findings.add("control.socket".into(), fault);
     }
-    if control.socket == log.path {
-        let other = "log.path";
+    if control.socket == log.directory {
+        let other = "log.directory";
         findings.add("control.socket".into(), Fault::SamePath { other });
+    }
+    if findings.sound(&"log.sign_key".into())
+        && !log.sign_key.as_os_str().is_empty()
+        && !log.sign_key.is_absolute()
+    {
+        let path = log.sign_key.clone();
+        findings.add("log.sign_key".into(), Fault::NotAbsolute { path });
     }
     let listen = config.metrics.listen;
     if !listen.ip().is_loopback() {

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod keeper;
+pub mod sealing;
 pub mod start;
 mod sweeper;
 

@@ -186,9 +186,22 @@ pub const TABLE: &[Metric] = &[
     counter("cgn_log_errors_total", NONE,
         "Groups of log records that could not be written; their blocks were not given.",
         |s, out| out.put(&[], s.stats.log.append_errors)),
-    gauge("cgn_log_file_bytes", NONE,
-        "Length of the mapping log file.",
-        |s, out| out.put(&[], s.stats.log.file_bytes)),
+    gauge("cgn_log_bytes", &["part"],
+        "Bytes of the mapping log on disk: the segment that is written, all write-ahead segments, sealed files.",
+        |s, out| {
+            out.put(&["segment"], s.stats.log.segment_bytes);
+            out.put(&["spool"], s.stats.log.spool_bytes);
+            out.put(&["sealed"], s.stats.log.sealed_bytes);
+        }),
+    gauge("cgn_log_unsealed_records", NONE,
+        "Records of the mapping log that are in no sealed file yet; those of an hour are sealed when it is over.",
+        |s, out| out.put(&[], s.stats.log.unsealed_records)),
+    counter("cgn_log_sealed_files_total", NONE,
+        "Sealed files of the mapping log that were made.",
+        |s, out| out.put(&[], s.stats.log.sealed_files)),
+    counter("cgn_log_seal_errors_total", NONE,
+        "Times that the mapping log could not be sealed or cleaned up; it is tried again every second.",
+        |s, out| out.put(&[], s.stats.log.seal_errors)),
 
     counter("cgn_ports_unheld_total", NONE,
         "Ports that could be used again at once, because hold.max_ports were held already.",

@@ -104,7 +104,12 @@ fn busy() -> Snapshot {
                 release_records: next(),
                 mark_records: next(),
                 append_errors: next(),
-                file_bytes: next(),
+                segment_bytes: next(),
+                spool_bytes: next(),
+                sealed_bytes: next(),
+                sealed_files: next(),
+                seal_errors: next(),
+                unsealed_records: next(),
             },
             punts: PuntStats {
                 batches: next(),

@@ -549,7 +549,7 @@ fn numbers_of_seconds() {
 #[test]
 fn the_daemon() {
     let long = format!("/{}", "s".repeat(107));
-    let cases: [(&str, String, &[Expected<'_>]); 7] = [
+    let cases: [(&str, String, &[Expected<'_>]); 8] = [
         (
             "Metrics for the whole world.",
             base_and("[metrics]\nlisten = \"0.0.0.0:9464\"\n"),
@@ -570,8 +570,20 @@ fn the_daemon() {
         ),
         (
             "A log whose place depends on where the daemon was started.",
-            base_and("[log]\npath = \"mapping.log\"\n"),
-            &[(21, "log.path", &["\"mapping.log\"", "absolute", "slash"])],
+            base_and("[log]\ndirectory = \"log\"\nsign_key = \"log.key\"\n"),
+            &[
+                (21, "log.directory", &["\"log\"", "absolute", "slash"]),
+                (22, "log.sign_key", &["\"log.key\"", "absolute"]),
+            ],
+        ),
+        (
+            "A log that is kept for longer than anybody lives.",
+            base_and("[log]\nkeep_days = 36501\nkeep_gib = 2000000000\nspool_mib = 1048577\n"),
+            &[
+                (21, "log.keep_days", &["36501", "0 to 36500"]),
+                (22, "log.keep_gib", &["0 to 1073741824"]),
+                (23, "log.spool_mib", &["0 to 1048576"]),
+            ],
         ),
         (
             "Empty paths.",
@@ -588,8 +600,8 @@ fn the_daemon() {
         ),
         (
             "The socket in the place of the log, which a start would delete.",
-            base_and("[control]\nsocket = \"/var/lib/cgn/mapping.log\"\n"),
-            &[(21, "control.socket", &["same file as log.path"])],
+            base_and("[control]\nsocket = \"/var/lib/cgn/log\"\n"),
+            &[(21, "control.socket", &["same file as log.directory"])],
         ),
         (
             "A socket that could not be read is not called relative.",
