@@ -11,6 +11,7 @@ use crate::alloc::PoolStatus;
 use crate::config::Checked;
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
+use crate::maplog::stream::SinkStats;
 
 /// Reads the counters of the fast path, summed over processors.
 pub type ReadCounters = Box<dyn Fn() -> Counters + Send + Sync>;
@@ -84,6 +85,8 @@ pub struct Stats {
     pub sweep: SweepStats,
     pub sessions: SessionStats,
     pub log: LogStats,
+    /// One for each sink, in the order of the configuration.
+    pub sinks: Vec<(String, SinkStats)>,
     pub punts: PuntStats,
     /// One for each interface and side.
     pub interfaces: Vec<InterfaceStats>,

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod keeper;
 pub mod sealing;
 pub mod start;
+pub mod streaming;
 mod sweeper;
 
 use std::collections::{HashMap, HashSet};

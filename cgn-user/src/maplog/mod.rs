@@ -29,6 +29,7 @@ mod replay;
 mod scan;
 pub mod sealed;
 pub mod sealer;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -203,9 +203,22 @@ pub const TABLE: &[Metric] = &[
         "Times that the mapping log could not be sealed or cleaned up; it is tried again every second.",
         |s, out| out.put(&[], s.stats.log.seal_errors)),
 
-    counter("cgn_ports_unheld_total", NONE,
-        "Ports that could be used again at once, because hold.max_ports were held already.",
-        |s, out| out.put(&[], s.stats.sweep.unheld_ports)),
+    counter("cgn_sink_records_total", &["sink", "fate"],
+        "Records of the mapping log for a sink: sent (as far as its transport tells), lost (the spool had them no more), or sent again as interim records.",
+        |s, out| for (name, sink) in &s.stats.sinks {
+            out.put(&[name, "sent"], sink.sent);
+            out.put(&[name, "lost"], sink.lost);
+            out.put(&[name, "interim"], sink.interim);
+        }),
+    gauge("cgn_sink_pending_records", &["sink"],
+        "Records of the mapping log that a sink has not got yet.",
+        |s, out| for (name, sink) in &s.stats.sinks { out.put(&[name], sink.pending); }),
+    counter("cgn_sink_failures_total", &["sink"],
+        "Connections to a sink that failed or ended.",
+        |s, out| for (name, sink) in &s.stats.sinks { out.put(&[name], sink.failures); }),
+    gauge("cgn_sink_connected", &["sink"],
+        "Whether a sink is connected: 1 or 0; always 1 over UDP unless it was refused.",
+        |s, out| for (name, sink) in &s.stats.sinks { out.put(&[name], u64::from(sink.is_connected)); }),
 
     // ---- sweep ----
     counter("cgn_sweeps_total", NONE,
@@ -217,6 +230,9 @@ pub const TABLE: &[Metric] = &[
     gauge("cgn_sweep_last_seconds", NONE,
         "Time spent in the last complete sweep.",
         |s, out| out.put_fraction(&[], s.stats.sweep.last_secs)),
+    counter("cgn_ports_unheld_total", NONE,
+        "Ports that could be used again at once, because hold.max_ports were held already.",
+        |s, out| out.put(&[], s.stats.sweep.unheld_ports)),
 
     // ---- routes and interfaces ----
     gauge("cgn_next_hops", NONE,

@@ -14,6 +14,7 @@ use super::{Behaviours, Kind, Listener, Samples, Snapshot, TABLE, encode};
 use crate::alloc::{PoolCounters, PoolStatus};
 use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
+use crate::maplog::stream::SinkStats;
 use crate::state::{
     InterfaceStats, LogStats, PoolStats, PuntStats, SessionStats, Stats, SweepStats,
 };
@@ -111,6 +112,17 @@ fn busy() -> Snapshot {
                 seal_errors: next(),
                 unsealed_records: next(),
             },
+            sinks: vec![(
+                "collector".to_owned(),
+                SinkStats {
+                    sent: next(),
+                    lost: next(),
+                    pending: next(),
+                    interim: next(),
+                    failures: next(),
+                    is_connected: true,
+                },
+            )],
             punts: PuntStats {
                 batches: next(),
                 packets: next(),

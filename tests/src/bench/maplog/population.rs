@@ -3,6 +3,8 @@
 //! fourth day or so each needs a second block for about an hour. Blocks of 512 ports are chosen
 //! at random, a subscriber's second one on the same address. Times are to the millisecond.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
 
 use cgn_user::maplog::{Block, Entry, Event, PortRange, ProtocolScope, ReleaseReason};
@@ -40,7 +42,7 @@ struct Held {
 }
 
 /// What happens to a subscriber's first or second block next.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Due {
     /// Milliseconds from the start.
     at_ms: u64,
@@ -102,25 +104,17 @@ impl Population {
         moments.sort_unstable();
         let mut moments = moments.into_iter().peekable();
         let hour = hour as usize;
-        let mut due = self
-            .due
-            .get_mut(hour)
-            .map(std::mem::take)
-            .unwrap_or_default();
-        due.sort_unstable_by_key(|due| due.at_ms);
-        let mut at = 0;
-        while let Some(&now) = due.get(at) {
-            at += 1;
+        let mut due = BinaryHeap::new();
+        loop {
+            // What became due in this same hour, too.
+            if let Some(more) = self.due.get_mut(hour) {
+                due.extend(more.drain(..).map(Reverse));
+            }
+            let Some(Reverse(now)) = due.pop() else { break };
             while moments.peek().is_some_and(|moment| *moment < now.at_ms) {
                 asked.extend(moments.next().and_then(|moment| self.probe(moment)));
             }
             entries.extend(self.change(&now));
-            // What became due in this same hour.
-            let more = std::mem::take(&mut self.due[hour]);
-            if !more.is_empty() {
-                due.extend(more);
-                due[at..].sort_unstable_by_key(|due| due.at_ms);
-            }
         }
         for moment in moments {
             asked.extend(self.probe(moment));
