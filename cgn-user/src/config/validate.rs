@@ -11,7 +11,8 @@ use super::limit::{self, Limit};
 use super::overlap;
 use super::place::KeyPath;
 use super::reader::nearest_name;
-use super::schema::{Config, Pool, Side, Sink, SinkFormat, SinkTransport, Subscribers};
+use super::schema::{Config, Pool, Side, Subscribers};
+use super::sinks;
 
 /// IFNAMSIZ without the closing zero byte.
 const LONGEST_INTERFACE_BYTES: usize = 15;
@@ -37,7 +38,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     overlap::check_overlaps(config, findings);
     check_tcp(config, findings);
     check_numbers(config, findings);
-    check_sinks(config, findings);
+    sinks::validate(config, findings);
     check_daemon(config, findings);
 }
 
@@ -155,79 +156,8 @@ fn check_pool_names(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn check_sinks(config: &Config, findings: &mut Findings) {
-    for (index, sink) in config.sink.iter().enumerate() {
-        let section = KeyPath::from(format!("sink[{index}]"));
-        check_name(section.key("name"), &sink.name, findings);
-        let mut earlier = config.sink[..index].iter();
-        let other = earlier.position(|earlier| earlier.name == sink.name);
-        if let Some(other) = other.filter(|_| findings.sound(&section.key("name"))) {
-            let name = sink.name.clone();
-            let other = KeyPath::from(format!("sink[{other}]"));
-            findings.add(
-                section.key("name"),
-                Fault::DuplicateSinkName { name, other },
-            );
-        }
-        check_transport(&section, sink, findings);
-        for (key, value, limit) in [
-            ("template_secs", sink.template_secs, &limit::TEMPLATE_SECS),
-            (
-                "datagram_bytes",
-                sink.datagram_bytes,
-                &limit::DATAGRAM_BYTES,
-            ),
-            ("interim_secs", sink.interim_secs, &limit::INTERIM_SECS),
-        ] {
-            check_limit(section.key(key), value, limit, findings);
-        }
-    }
-}
-
-fn check_transport(section: &KeyPath, sink: &Sink, findings: &mut Findings) {
-    let key = section.key("transport");
-    if !findings.sound(&key) {
-        return;
-    }
-    let is_tls = sink.transport == SinkTransport::Tls;
-    if sink.format == SinkFormat::Netflow9 && sink.transport != SinkTransport::Udp {
-        findings.add(key, Fault::SinkTransport);
-        return;
-    }
-    let has_file = !sink.ca_file.as_os_str().is_empty();
-    for (key, has, what, example) in [
-        (
-            "ca_file",
-            has_file,
-            "the certificates to trust",
-            "ca_file = \"/etc/cgn/ca.pem\"",
-        ),
-        (
-            "server_name",
-            !sink.server_name.is_empty(),
-            "the collector's name",
-            "server_name = \"logs.example.net\"",
-        ),
-    ] {
-        let key = section.key(key);
-        if !findings.sound(&key) {
-            continue;
-        }
-        match (is_tls, has) {
-            (true, false) => findings.add(key, Fault::TlsNeeds { what, example }),
-            (false, true) => findings.add(key, Fault::NotTls),
-            _ => {}
-        }
-    }
-    let key = section.key("ca_file");
-    if findings.sound(&key) && has_file && !sink.ca_file.is_absolute() {
-        let path = sink.ca_file.clone();
-        findings.add(key, Fault::NotAbsolute { path });
-    }
-}
-
 /// Names that stand in metrics and file names.
-fn check_name(key: KeyPath, name: &str, findings: &mut Findings) {
+pub(super) fn check_name(key: KeyPath, name: &str, findings: &mut Findings) {
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let right_length = (1..=LONGEST_POOL_NAME).contains(&name.len());
     if findings.sound(&key) && !(right_length && name.chars().all(letter)) {
@@ -331,7 +261,12 @@ fn check_usable(
     }
 }
 
-fn check_limit(path: KeyPath, value: u32, limit: &'static Limit, findings: &mut Findings) {
+pub(super) fn check_limit(
+    path: KeyPath,
+    value: u32,
+    limit: &'static Limit,
+    findings: &mut Findings,
+) {
     if findings.sound(&path)
         && let Some(fault) = limit.check(value)
     {
