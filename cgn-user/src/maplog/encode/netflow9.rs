@@ -97,7 +97,7 @@ impl Exporter {
         if count == 0 {
             return (None, covered);
         }
-        while records.0.len() % 4 != 0 {
+        while !records.0.len().is_multiple_of(4) {
             records.u8(0);
         }
         let mut fields = self.header(now, uptime_ms, count as u16);

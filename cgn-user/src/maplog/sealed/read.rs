@@ -154,7 +154,7 @@ impl SealedFile {
         let Some(first) = holding.next() else {
             return 0..0;
         };
-        let last = holding.last().unwrap_or(first);
+        let last = holding.next_back().unwrap_or(first);
         let row = |page: usize| {
             starts
                 .get(page)

@@ -41,6 +41,9 @@ const BATCH: usize = 4096;
 /// Between two attempts to reach a collector.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Blocks by external address and first port, and since when they are held, in Unix ms.
+type Held = HashMap<(Ipv4Addr, u16), (Block, u64)>;
+
 /// What a sink is sent, and where.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -112,7 +115,7 @@ pub struct Sink {
     encoder: Encoder,
     reader: Option<Reader>,
     /// What is held after the last record that was sent; kept only for interim records.
-    held: HashMap<(Ipv4Addr, u16), (Block, u64)>,
+    held: Held,
     retry_at: Instant,
     interim_at: Instant,
     stats: SinkStats,
@@ -164,11 +167,11 @@ impl Sink {
 
     /// Sealed files tell what was held at their end; older records that are sent once more
     /// change it and change it back.
-    fn held_at_cursor(&self) -> Result<HashMap<(Ipv4Addr, u16), (Block, u64)>, ReadError> {
+    fn held_at_cursor(&self) -> Result<Held, ReadError> {
         let mut recovery = Recovery::default();
         let sealed = replay_sealed(&self.root, u64::MAX, &mut recovery)?;
         let live = recovery.live.into_iter();
-        let mut held: HashMap<_, _> = live
+        let mut held: Held = live
             .map(|(key, logged)| (key, (logged.block, logged.unix_ms)))
             .collect();
         if sealed.next_sequence < self.cursor.next_sequence() {
@@ -366,7 +369,7 @@ fn not_connected() -> Trouble {
     Trouble::Link(io::ErrorKind::NotConnected.into())
 }
 
-fn follow(held: &mut HashMap<(Ipv4Addr, u16), (Block, u64)>, record: &Record) {
+fn follow(held: &mut Held, record: &Record) {
     match record.entry.event {
         Event::Start | Event::Stop => {}
         Event::Allocate(block) => {
