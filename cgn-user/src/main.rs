@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run(&arguments),
         Command::Check(arguments) => cli::check(&arguments),
         Command::Show(arguments) => cli::show(&arguments),
+        Command::Log(arguments) => cli::log(&arguments),
         Command::SampleConfig => {
             print!("{}", Config::SAMPLE);
             ExitCode::SUCCESS

@@ -11,6 +11,7 @@ use crate::alloc::PoolStatus;
 use crate::config::Checked;
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
+use crate::maplog::stream::SinkStats;
 
 /// Reads the counters of the fast path, summed over processors.
 pub type ReadCounters = Box<dyn Fn() -> Counters + Send + Sync>;
@@ -84,6 +85,8 @@ pub struct Stats {
     pub sweep: SweepStats,
     pub sessions: SessionStats,
     pub log: LogStats,
+    /// One for each sink, in the order of the configuration.
+    pub sinks: Vec<(String, SinkStats)>,
     pub punts: PuntStats,
     /// One for each interface and side.
     pub interfaces: Vec<InterfaceStats>,
@@ -160,8 +163,18 @@ pub struct LogStats {
     pub mark_records: u64,
     /// Groups of records that could not be written.
     pub append_errors: u64,
-    /// Length of the log file in bytes.
-    pub file_bytes: u64,
+    /// Length of the current write-ahead segment in bytes.
+    pub segment_bytes: u64,
+    /// Bytes of all write-ahead segments.
+    pub spool_bytes: u64,
+    /// Bytes of all sealed files.
+    pub sealed_bytes: u64,
+    /// Sealed files that were made since start.
+    pub sealed_files: u64,
+    /// Turns of the sealer that failed.
+    pub seal_errors: u64,
+    /// Records that are not sealed yet.
+    pub unsealed_records: u64,
 }
 
 /// Figures of the AF_XDP sockets.

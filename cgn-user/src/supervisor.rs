@@ -4,7 +4,7 @@
 //! start: config -> log (lock) -> API, metrics (bind) -> tables -> routes -> XDP -> sockets -> engine
 //! stop:  engine: XDP off, blocks released and logged -> API, metrics
 //! ```
-//! The engine has a thread of its own; API and metrics share one more.
+//! The engine has a thread of its own, the sealer of the mapping log another, and each sink one; API and metrics share one more.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,9 @@ use tokio::sync::watch;
 use crate::config::Checked;
 use crate::dataplane::interface;
 use crate::engine::Engine;
+use crate::engine::sealing::Sealing;
 use crate::engine::start::Switches;
+use crate::engine::streaming::Streaming;
 use crate::state::State;
 use crate::{api, cli, engine, metrics};
 
@@ -53,6 +55,8 @@ pub fn run(arguments: &cli::Run) -> Result<()> {
         .context("no runtime")?;
     // All that can be in use by another daemon, before anything is changed.
     let log = engine::start::open_log(&checked)?;
+    let sealing = Sealing::open(&checked.config.log, log.0.committed())?;
+    let streaming = Streaming::open(&checked.config, &log.0.committed())?;
     let metrics = runtime.block_on(metrics::Listener::bind(checked.config.metrics.listen))?;
     let api = {
         let _context = runtime.enter();
@@ -63,12 +67,13 @@ pub fn run(arguments: &cli::Run) -> Result<()> {
         diagnose: arguments.diagnose,
     };
     let (state, engine) = engine::start::start(checked, log, switches)?;
-    runtime.block_on(serve(state, engine, api, metrics))
+    runtime.block_on(serve(state, engine, (sealing, streaming), api, metrics))
 }
 
 async fn serve(
     state: Arc<State>,
     engine: Engine,
+    (sealing, streaming): (Sealing, Streaming),
     api: api::Socket,
     metrics: metrics::Listener,
 ) -> Result<()> {
@@ -89,6 +94,10 @@ async fn serve(
             .spawn(move || engine.run(&stop))
             .context("no thread for the engine")?
     };
+    let stop_log = Arc::new(AtomicBool::new(false));
+    let sealer = sealing.spawn(Arc::clone(&state), Arc::clone(&stop_log))?;
+    let mut log_threads = streaming.spawn(&state, &stop_log)?;
+    log_threads.push(sealer);
     tracing::info!("ready");
     let died = async {
         while !thread.is_finished() {
@@ -102,6 +111,16 @@ async fn serve(
     }
     stop.store(true, Ordering::Relaxed);
     let ended = tokio::task::spawn_blocking(move || thread.join()).await?;
+    stop_log.store(true, Ordering::Relaxed);
+    for thread in log_threads {
+        thread.thread().unpark();
+        let ended = tokio::task::spawn_blocking(move || thread.join()).await?;
+        if ended.is_err() {
+            tracing::error!(
+                "a thread of the mapping log died; the log is whole, and is sealed and sent after a start"
+            );
+        }
+    }
     stop_servers.send_replace(true);
     for server in [api, metrics] {
         if let Err(error) = server.await? {

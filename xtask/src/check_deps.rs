@@ -45,6 +45,7 @@ const PURE_MODULES: &[&str] = &[
     "policy",
     "alloc",
     "config",
+    "maplog/encode",
     "maplog/record",
     "slowpath/process",
 ];

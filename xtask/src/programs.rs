@@ -101,6 +101,14 @@ const RUN: &[Need] = &[
         "scans through the CGN, and towards it",
     ),
     need(
+        "openssl",
+        Sign::Program("openssl"),
+        "makes keys, judges signatures and is the TLS server of a sink",
+    ),
+    need("tshark", Sign::Program("tshark"), "judges IPFIX"),
+    need("nfdump", Sign::Program("nfcapd"), "judges NetFlow 9"),
+    need("rsyslog", Sign::Program("rsyslogd"), "judges syslog"),
+    need(
         "bpftool",
         Sign::Program("bpftool"),
         "a foreign look at programs, maps and BTF",

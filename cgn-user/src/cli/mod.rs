@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod config_file;
 mod listing;
+mod log;
 mod show;
 mod table;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
+pub use log::{Log, log};
 pub use show::show;
 
 use crate::config::Config;
@@ -53,6 +55,9 @@ pub enum Command {
     Check(Check),
     /// Show what the running daemon does
     Show(Show),
+    /// Ask the mapping log who had which ports when, or prove that it is unchanged
+    #[command(subcommand)]
+    Log(Log),
     /// Print a configuration file with every key explained
     SampleConfig,
 }

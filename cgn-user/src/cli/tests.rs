@@ -142,7 +142,7 @@ async fn every_table_shows_what_the_daemon_has() {
             "status",
             vec![
                 "started       2025-03-01T00:09:10.123Z",
-                "mapping log   /var/lib/cgn/mapping.log: 0 records",
+                "mapping log   /var/lib/cgn/log: 0 records",
             ],
         ),
     ] {

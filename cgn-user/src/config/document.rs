@@ -10,11 +10,12 @@ use super::notation::{AddressSpan, Ipv4Prefix};
 use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
 use super::schema::{
-    Config, Control, Filtering, Hold, Log, Metrics, Midstream, Pool, Sessions, Side, Subscribers,
-    Tcp, Timeouts, Xdp, XdpMode,
+    Config, Control, Filtering, Hold, Log, Metrics, Midstream, Pool, Sessions, Side, Sink,
+    SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 use super::value::{
-    address, boolean, filtering, integer, midstream, path, socket_address, string, xdp_mode,
+    address, boolean, filtering, integer, midstream, path, sink_format, sink_transport,
+    socket_address, string, xdp_mode,
 };
 
 /// Reads a file. `None` when it is not TOML; the findings say why.
@@ -86,6 +87,7 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
         timeouts: file.section("timeouts", "a section [timeouts]", read_timeouts),
         hold: file.section("hold", "a section [hold]", read_hold),
         log: file.section("log", "a section [log]", read_log),
+        sink: file.sections("sink", "a section [[sink]], with two brackets", read_sink),
         metrics: file.section("metrics", "a section [metrics]", read_metrics),
         control: file.section("control", "a section [control]", read_control),
     }
@@ -211,8 +213,54 @@ fn read_hold(hold: &mut TableReader<'_>) -> Hold {
 fn read_log(log: &mut TableReader<'_>) -> Log {
     let default = Log::default();
     Log {
-        path: log.optional("path", default.path, path),
+        directory: log.optional("directory", default.directory, path),
         sync: log.optional("sync", default.sync, boolean),
+        keep_days: log.optional("keep_days", default.keep_days, integer(&limit::KEEP_DAYS)),
+        keep_gib: log.optional("keep_gib", default.keep_gib, integer(&limit::KEEP_GIB)),
+        spool_mib: log.optional("spool_mib", default.spool_mib, integer(&limit::SPOOL_MIB)),
+        sign_key: log.optional("sign_key", default.sign_key, path),
+    }
+}
+
+fn read_sink(sink: &mut TableReader<'_>) -> Sink {
+    Sink {
+        name: sink.required("name", "name = \"collector\"", String::new(), string),
+        format: sink.required(
+            "format",
+            "format = \"ipfix\"",
+            SinkFormat::Ipfix,
+            sink_format,
+        ),
+        transport: sink.required(
+            "transport",
+            "transport = \"udp\"",
+            SinkTransport::Udp,
+            sink_transport,
+        ),
+        address: sink.required(
+            "address",
+            "address = \"192.0.2.9:4739\"",
+            ([0, 0, 0, 0], 0).into(),
+            socket_address,
+        ),
+        ca_file: sink.optional("ca_file", std::path::PathBuf::new(), path),
+        server_name: sink.optional("server_name", String::new(), string),
+        domain: sink.optional(
+            "domain",
+            Sink::default_domain(),
+            integer(&limit::SINK_DOMAIN),
+        ),
+        template_secs: sink.optional(
+            "template_secs",
+            Sink::default_template_secs(),
+            integer(&limit::TEMPLATE_SECS),
+        ),
+        datagram_bytes: sink.optional(
+            "datagram_bytes",
+            Sink::default_datagram_bytes(),
+            integer(&limit::DATAGRAM_BYTES),
+        ),
+        interim_secs: sink.optional("interim_secs", 0, integer(&limit::INTERIM_SECS)),
     }
 }
 

@@ -21,7 +21,7 @@ pub enum Fault {
     )]
     Syntax { column: usize, message: String },
     #[error(
-        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]] and [[subscribers]] can repeat)",
+        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]], [[subscribers]] and [[sink]] can repeat)",
         .first_line.map(|line| format!(", first in line {line}")).unwrap_or_default()
     )]
     DuplicateKey {
@@ -96,6 +96,17 @@ pub enum Fault {
     NoSubscribers,
     #[error("{name:?} is also the name of {other}; give each pool a name of its own")]
     DuplicatePoolName { name: String, other: KeyPath },
+    #[error("{name:?} is also the name of {other}; give each sink a name of its own")]
+    DuplicateSinkName { name: String, other: KeyPath },
+    #[error("NetFlow 9 goes over UDP only; write \"udp\", or format = \"ipfix\"")]
+    SinkTransport,
+    #[error("TLS needs {what}; add for example `{example}`")]
+    TlsNeeds {
+        what: &'static str,
+        example: &'static str,
+    },
+    #[error("only a sink with transport = \"tls\" uses it; remove it, or write that")]
+    NotTls,
     #[error("there is no pool {name:?}; {}", suggest(.nearest.as_deref(), .known))]
     UnknownPool {
         name: String,

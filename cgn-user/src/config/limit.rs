@@ -75,6 +75,20 @@ pub const HELD_PORTS: Limit = Limit::new(0, u32::MAX, "ports");
 pub const HOLD_SECS: Limit = Limit::new(0, WEEK_SECS, "seconds");
 /// `hold.block_idle_secs`: at 0 a block would be taken back before its first packet used it.
 pub const BLOCK_IDLE_SECS: Limit = Limit::new(1, WEEK_SECS, "seconds");
+/// `sink[..].domain`
+pub const SINK_DOMAIN: Limit = Limit::new(0, u32::MAX, "32 bits");
+/// `sink[..].template_secs`
+pub const TEMPLATE_SECS: Limit = Limit::new(1, 86_400, "seconds");
+/// `sink[..].datagram_bytes`: one record and its headers, up to what UDP over IPv4 carries.
+pub const DATAGRAM_BYTES: Limit = Limit::new(128, 65_507, "bytes");
+/// `sink[..].interim_secs`
+pub const INTERIM_SECS: Limit = Limit::new(0, 86_400, "seconds, 0 never");
+/// `log.keep_days`: a century at most.
+pub const KEEP_DAYS: Limit = Limit::new(0, 36_500, "days, 0 for ever");
+/// `log.keep_gib`: an exbibyte at most.
+pub const KEEP_GIB: Limit = Limit::new(0, 1 << 30, "GiB, 0 without limit");
+/// `log.spool_mib`: a tebibyte at most.
+pub const SPOOL_MIB: Limit = Limit::new(0, 1 << 20, "MiB");
 
 /// RFC 7857 section 2.1: transitory TCP timers of four minutes, less only when it is asked for.
 pub const TCP_TRANSITORY_RECOMMENDED_SECS: u32 = 240;

@@ -10,7 +10,7 @@
 //! | [`fault`] | everything that can be wrong, in words, with the remedy |
 //! | `place` | key paths, and the lines on which keys stand |
 //! | `reader`, `value`, `document` | TOML text to [`Config`]; collects every fault instead of stopping |
-//! | `validate`, `overlap`, `caution` | what the keys must fulfil together (errors), and should (warnings) |
+//! | `validate`, `sinks`, `overlap`, `caution` | what the keys must fulfil together (errors), and should (warnings) |
 //!
 //! The order of steps is in [`Config::parse`]. Nothing here does I/O or knows the machine: whether
 //! an interface exists is asked through a closure ([`Checked::check_interfaces`]).
@@ -26,6 +26,7 @@ mod overlap;
 mod place;
 mod reader;
 pub mod schema;
+mod sinks;
 mod validate;
 mod value;
 
@@ -38,8 +39,8 @@ pub use fault::{ConfigErrors, Fault, Problem};
 pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
 pub use place::KeyPath;
 pub use schema::{
-    Config, Control, Filtering, Hold, Log, Metrics, Midstream, Pool, Sessions, Side, Subscribers,
-    Tcp, Timeouts, Xdp, XdpMode,
+    Config, Control, Filtering, Hold, Log, Metrics, Midstream, Pool, Sessions, Side, Sink,
+    SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 
 use fault::Findings;

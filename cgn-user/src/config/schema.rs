@@ -40,6 +40,9 @@ pub struct Config {
     /// `[log]`
     #[serde(default)]
     pub log: Log,
+    /// `[[sink]]`, any number: collectors that are sent the mapping log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sink: Vec<Sink>,
     /// `[metrics]`
     #[serde(default)]
     pub metrics: Metrics,
@@ -284,20 +287,112 @@ impl Default for Hold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// The file to append to, an absolute path. Default: `/var/lib/cgn/mapping.log`.
-    pub path: PathBuf,
+    /// The directory of the log, an absolute path; made if it is not there.
+    /// Default: `/var/lib/cgn/log`.
+    pub directory: PathBuf,
     /// Whether each group of records is on the disk (fdatasync) before its blocks are used.
     /// `false` warns: a power failure then loses records of ports that were in use. Default: true.
     pub sync: bool,
+    /// Days that the sealed files of a day are kept after it, at most 36500; 0 keeps them for ever.
+    /// Default: 365.
+    pub keep_days: u32,
+    /// Most GiB of sealed files; beyond it the oldest days are removed, whatever `keep_days` says.
+    /// 0 sets no limit. Default: 0.
+    pub keep_gib: u32,
+    /// MiB of write-ahead segments that are kept after they were sealed, at most 1048576: what sinks
+    /// that were away can still be sent. Default: 1024.
+    pub spool_mib: u32,
+    /// Ed25519 private key (PKCS #8 in PEM, which nobody but its owner may read) that signs each
+    /// day's manifest, an absolute path; empty signs nothing. Default: empty.
+    pub sign_key: PathBuf,
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self {
-            path: PathBuf::from("/var/lib/cgn/mapping.log"),
+            directory: PathBuf::from("/var/lib/cgn/log"),
             sync: true,
+            keep_days: 365,
+            keep_gib: 0,
+            spool_mib: 1024,
+            sign_key: PathBuf::new(),
         }
     }
+}
+
+/// `[[sink]]`: a collector that is sent the mapping log while it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sink {
+    /// *Required*: names its cursor and metrics. 1 to 63 letters, digits, `-`, `_` and `.`; each
+    /// name once. A sink that is renamed is a new one, and begins with the next record.
+    pub name: String,
+    /// *Required*: `"ipfix"` (RFC 8158), `"netflow9"` (NEL), `"syslog"` (RFC 5424) or `"jsonl"`.
+    pub format: SinkFormat,
+    /// *Required*: `"udp"`, `"tcp"` or `"tls"`; NetFlow 9 has only UDP.
+    pub transport: SinkTransport,
+    /// *Required*: address and port of the collector.
+    pub address: SocketAddr,
+    /// With TLS: file with the certificates (PEM) that the collector's must descend from.
+    #[serde(default, skip_serializing_if = "is_empty_path")]
+    pub ca_file: PathBuf,
+    /// With TLS: the name that the collector's certificate must be for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub server_name: String,
+    /// Observation domain of IPFIX, source identifier of NetFlow 9: tells several NATs apart.
+    /// Default: 1.
+    #[serde(default = "Sink::default_domain")]
+    pub domain: u32,
+    /// Seconds after which datagrams explain their templates again, 1 to 86400. Default: 60.
+    #[serde(default = "Sink::default_template_secs")]
+    pub template_secs: u32,
+    /// Most bytes of a datagram's payload, 128 to 65507. Default: 484, which with its headers fits
+    /// every path (RFC 7011 section 10.3.3).
+    #[serde(default = "Sink::default_datagram_bytes")]
+    pub datagram_bytes: u32,
+    /// Seconds after which each held block is told again, at most 86400; 0 never. Default: 0.
+    #[serde(default)]
+    pub interim_secs: u32,
+}
+
+fn is_empty_path(path: &std::path::Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
+impl Sink {
+    /// The default of `domain`.
+    pub const fn default_domain() -> u32 {
+        1
+    }
+
+    /// The default of `template_secs`.
+    pub const fn default_template_secs() -> u32 {
+        60
+    }
+
+    /// The default of `datagram_bytes`.
+    pub const fn default_datagram_bytes() -> u32 {
+        484
+    }
+}
+
+/// The values of `sink.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkFormat {
+    Ipfix,
+    Netflow9,
+    Syslog,
+    Jsonl,
+}
+
+/// The values of `sink.transport`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkTransport {
+    Udp,
+    Tcp,
+    Tls,
 }
 
 /// `[metrics]`: where Prometheus scrapes.

@@ -12,6 +12,7 @@ use super::overlap;
 use super::place::KeyPath;
 use super::reader::nearest_name;
 use super::schema::{Config, Pool, Side, Subscribers};
+use super::sinks;
 
 /// IFNAMSIZ without the closing zero byte.
 const LONGEST_INTERFACE_BYTES: usize = 15;
@@ -36,7 +37,8 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     }
     overlap::check_overlaps(config, findings);
     check_tcp(config, findings);
-    check_seconds(config, findings);
+    check_numbers(config, findings);
+    sinks::validate(config, findings);
     check_daemon(config, findings);
 }
 
@@ -92,12 +94,7 @@ fn check_sides_differ(config: &Config, findings: &mut Findings) {
 
 fn check_pool(section: &str, pool: &Pool, findings: &mut Findings) {
     let key = |key: &str| KeyPath::from(section).key(key);
-    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let right_length = (1..=LONGEST_POOL_NAME).contains(&pool.name.len());
-    if findings.sound(&key("name")) && !(right_length && pool.name.chars().all(letter)) {
-        let (name, most) = (pool.name.clone(), LONGEST_POOL_NAME);
-        findings.add(key("name"), Fault::PoolName { name, most });
-    }
+    check_name(key("name"), &pool.name, findings);
     if findings.sound(&key("addresses")) && pool.addresses.is_empty() {
         let example = "\"203.0.113.0/28\"";
         findings.add(key("addresses"), Fault::EmptyList { example });
@@ -156,6 +153,16 @@ fn check_pool_names(config: &Config, findings: &mut Findings) {
             let other = KeyPath::from(format!("pool[{other}]"));
             findings.add(path, Fault::DuplicatePoolName { name, other });
         }
+    }
+}
+
+/// Names that stand in metrics and file names.
+pub(super) fn check_name(key: KeyPath, name: &str, findings: &mut Findings) {
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let right_length = (1..=LONGEST_POOL_NAME).contains(&name.len());
+    if findings.sound(&key) && !(right_length && name.chars().all(letter)) {
+        let (name, most) = (name.to_owned(), LONGEST_POOL_NAME);
+        findings.add(key, Fault::PoolName { name, most });
     }
 }
 
@@ -254,7 +261,12 @@ fn check_usable(
     }
 }
 
-fn check_limit(path: KeyPath, value: u32, limit: &'static Limit, findings: &mut Findings) {
+pub(super) fn check_limit(
+    path: KeyPath,
+    value: u32,
+    limit: &'static Limit,
+    findings: &mut Findings,
+) {
     if findings.sound(&path)
         && let Some(fault) = limit.check(value)
     {
@@ -280,8 +292,8 @@ fn check_tcp(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn check_seconds(config: &Config, findings: &mut Findings) {
-    let (timeouts, hold) = (&config.timeouts, &config.hold);
+fn check_numbers(config: &Config, findings: &mut Findings) {
+    let (timeouts, hold, log) = (&config.timeouts, &config.hold, &config.log);
     for (path, value, limit) in [
         ("timeouts.udp_secs", timeouts.udp_secs, &limit::UDP_SECS),
         ("timeouts.icmp_secs", timeouts.icmp_secs, &limit::ICMP_SECS),
@@ -312,6 +324,9 @@ fn check_seconds(config: &Config, findings: &mut Findings) {
             hold.block_idle_secs,
             &limit::BLOCK_IDLE_SECS,
         ),
+        ("log.keep_days", log.keep_days, &limit::KEEP_DAYS),
+        ("log.keep_gib", log.keep_gib, &limit::KEEP_GIB),
+        ("log.spool_mib", log.spool_mib, &limit::SPOOL_MIB),
     ] {
         check_limit(path.into(), value, limit, findings);
     }
@@ -320,7 +335,7 @@ fn check_seconds(config: &Config, findings: &mut Findings) {
 fn check_daemon(config: &Config, findings: &mut Findings) {
     let (log, control) = (&config.log, &config.control);
     for (key, path) in [
-        ("log.path", &log.path),
+        ("log.directory", &log.directory),
         ("control.socket", &control.socket),
         ("control.pin_directory", &control.pin_directory),
     ] {
@@ -337,9 +352,16 @@ fn check_daemon(config: &Config, findings: &mut Findings) {
         let fault = Fault::SocketPathTooLong { bytes, most };
         findings.add("control.socket".into(), fault);
     }
-    if control.socket == log.path {
-        let other = "log.path";
+    if control.socket == log.directory {
+        let other = "log.directory";
         findings.add("control.socket".into(), Fault::SamePath { other });
+    }
+    if findings.sound(&"log.sign_key".into())
+        && !log.sign_key.as_os_str().is_empty()
+        && !log.sign_key.is_absolute()
+    {
+        let path = log.sign_key.clone();
+        findings.add("log.sign_key".into(), Fault::NotAbsolute { path });
     }
     let listen = config.metrics.listen;
     if !listen.ip().is_loopback() {

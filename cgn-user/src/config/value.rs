@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::fault::Fault;
 use super::limit::Limit;
 use super::notation::AddressError;
-use super::schema::{Filtering, Midstream, XdpMode};
+use super::schema::{Filtering, Midstream, SinkFormat, SinkTransport, XdpMode};
 
 /// A whole number. Values that `T` cannot hold are refused here, values outside `limit` that it
 /// can hold are left to the validation.
@@ -88,6 +88,33 @@ pub(super) fn midstream(value: &DeValue<'_>) -> Result<Midstream, Fault> {
         _ => Err(Fault::UnknownChoice {
             text,
             choices: "\"translate\" or \"drop\"",
+        }),
+    }
+}
+
+pub(super) fn sink_format(value: &DeValue<'_>) -> Result<SinkFormat, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "ipfix" => Ok(SinkFormat::Ipfix),
+        "netflow9" => Ok(SinkFormat::Netflow9),
+        "syslog" => Ok(SinkFormat::Syslog),
+        "jsonl" => Ok(SinkFormat::Jsonl),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"ipfix\", \"netflow9\", \"syslog\" or \"jsonl\"",
+        }),
+    }
+}
+
+pub(super) fn sink_transport(value: &DeValue<'_>) -> Result<SinkTransport, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "udp" => Ok(SinkTransport::Udp),
+        "tcp" => Ok(SinkTransport::Tcp),
+        "tls" => Ok(SinkTransport::Tls),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"udp\", \"tcp\" or \"tls\"",
         }),
     }
 }

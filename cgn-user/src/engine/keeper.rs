@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use super::clock;
 use crate::alloc::{Allocation, Allocator, Refusal};
 use crate::dataplane::install::{self, Grant};
-use crate::maplog::{Block, Entry, Event, LogFile, PortRange, ProtocolScope, ReleaseReason};
+use crate::maplog::{Block, Entry, Event, Log, PortRange, ProtocolScope, ReleaseReason};
 use crate::policy;
 use crate::state::State;
 
@@ -32,7 +32,7 @@ pub struct Granted {
 pub struct Keeper {
     state: Arc<State>,
     allocator: Allocator<StdRng>,
-    log: LogFile,
+    log: Log,
     /// Every block that a subscriber has, in no order.
     pub granted: Vec<Granted>,
     /// Subscribers whose refusal is to be reconsidered.
@@ -53,7 +53,7 @@ impl Keeper {
     pub fn new(
         state: Arc<State>,
         allocator: Allocator<StdRng>,
-        log: LogFile,
+        log: Log,
         granted: Vec<Granted>,
     ) -> Self {
         Self {
@@ -311,12 +311,21 @@ impl Keeper {
         for subscriber in self.refused.drain() {
             install::refuse(&self.state.memory, subscriber, false);
         }
+        self.end_hour();
         let mut stats = self.state.stats();
-        stats.log.file_bytes = self.log.length_bytes();
+        stats.log.segment_bytes = self.log.length_bytes();
         let pools = self.state.geometry.pools.len();
         stats.pools.resize(pools, Default::default());
         for (number, pool) in stats.pools.iter_mut().enumerate() {
             pool.status = self.allocator.status(number as u16).unwrap_or_default();
+        }
+    }
+
+    /// Lets the sealer have the segment of an hour that is over.
+    fn end_hour(&mut self) {
+        if let Err(error) = self.log.end_hour(clock::unix_ms(&self.state)) {
+            tracing::error!(error = &error as &dyn std::error::Error, "the mapping log");
+            self.state.stats().log.append_errors += 1;
         }
     }
 

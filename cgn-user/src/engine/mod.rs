@@ -4,7 +4,9 @@
 
 pub mod clock;
 pub mod keeper;
+pub mod sealing;
 pub mod start;
+pub mod streaming;
 mod sweeper;
 
 use std::collections::{HashMap, HashSet};

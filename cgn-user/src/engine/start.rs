@@ -26,7 +26,7 @@ use crate::dataplane::install::{self, Grant};
 use crate::dataplane::interface;
 use crate::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use crate::dataplane::routing::Applied;
-use crate::maplog::{Entry as LogEntry, Event, LogFile, LogOptions, Recovery, ReleaseReason};
+use crate::maplog::{Entry as LogEntry, Event, Log, LogOptions, Recovery, ReleaseReason};
 use crate::netlink::{Follower, Options};
 use crate::policy::shape;
 use crate::routes;
@@ -60,12 +60,12 @@ pub struct Switches {
 ///
 /// # Errors
 /// Another daemon runs, or the log is unusable.
-pub fn open_log(checked: &Checked) -> Result<(LogFile, Recovery)> {
+pub fn open_log(checked: &Checked) -> Result<(Log, Recovery)> {
     let options = LogOptions {
         sync: checked.config.log.sync,
         keep_released_ms: u64::from(checked.config.hold.block_secs) * 1000,
     };
-    let (log, recovery) = LogFile::open(&checked.config.log.path, options)
+    let (log, recovery) = Log::open(&checked.config.log.directory, options)
         .context("the mapping log cannot be used")?;
     if recovery.torn_bytes > 0 {
         tracing::warn!(
@@ -83,7 +83,7 @@ pub fn open_log(checked: &Checked) -> Result<(LogFile, Recovery)> {
 /// that was not there before.
 pub fn start(
     checked: Checked,
-    (log, recovery): (LogFile, Recovery),
+    (log, recovery): (Log, Recovery),
     switches: Switches,
 ) -> Result<(Arc<State>, Engine)> {
     let plans = plan(&checked)?;
@@ -190,7 +190,7 @@ fn sweeper(state: &State) -> Sweeper {
 fn build(
     state: Arc<State>,
     mut dataplane: Dataplane,
-    log: LogFile,
+    log: Log,
     recovery: &Recovery,
     adopt: bool,
     plans: Vec<Plan>,
@@ -270,7 +270,7 @@ fn plan(checked: &Checked) -> Result<Vec<Plan>> {
 /// Allocator and log, with what the tables and the log say of earlier blocks.
 fn keeper(
     state: &Arc<State>,
-    mut log: LogFile,
+    mut log: Log,
     recovery: &Recovery,
     adopt: bool,
     random: StdRng,

@@ -125,6 +125,18 @@ impl<S: Storage> Appender<S> {
         }
     }
 
+    /// Cuts what a failed group may have left, and brings the rest to disk.
+    pub(super) fn sync(&mut self) -> Result<(), AppendError> {
+        let path = self.path.clone();
+        if self.has_leftover
+            && let Err(source) = self.cut()
+        {
+            return Err(AppendError::Cut { path, source });
+        }
+        let synced = self.storage.sync();
+        synced.map_err(|source| AppendError::Sync { path, source })
+    }
+
     fn cut(&mut self) -> io::Result<()> {
         self.storage.set_length(self.length)?;
         self.has_leftover = false;

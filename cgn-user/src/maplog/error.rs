@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::record::DecodeError;
+use super::sealed::SealedError;
 
 /// A log that cannot be read, wholly or from some byte on.
 #[derive(Debug, Error)]
@@ -45,6 +46,19 @@ pub enum ReadError {
         expected: u64,
         found: u64,
     },
+    /// Whole files are gone from the middle of a log.
+    #[error("records {first} to {last} of the mapping log are missing before {path}: get their files from a copy, or move the directory away to begin a new one", path = path.display())]
+    Missing {
+        /// The file that follows the gap.
+        path: PathBuf,
+        first: u64,
+        last: u64,
+    },
+    /// A segment that ended long ago ends in the middle of a record.
+    #[error("the segment {path} ends in {bytes} bytes that are no record, and a later segment follows: keep the file, get it from a copy, or move the directory away to begin a new one", path = path.display())]
+    TornInside { path: PathBuf, bytes: u64 },
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
 }
 
 /// A log that the daemon cannot write to.
@@ -57,6 +71,8 @@ pub enum OpenError {
     Open { path: PathBuf, source: io::Error },
     #[error("{path} is no regular file: set another path for the mapping log", path = path.display())]
     NotAFile { path: PathBuf },
+    #[error("{path} is no directory: set another directory for the mapping log", path = path.display())]
+    NotADirectory { path: PathBuf },
     #[error("another process writes the mapping log {path}: stop it first, or set another path", path = path.display())]
     Locked { path: PathBuf },
     #[error("cannot lock the mapping log {path}: put it on a file system that has locks", path = path.display())]
@@ -75,6 +91,8 @@ pub enum AppendError {
     Write { path: PathBuf, source: io::Error },
     #[error("cannot bring the mapping log {path} to disk: no new blocks until it can", path = path.display())]
     Sync { path: PathBuf, source: io::Error },
+    #[error("cannot begin the next segment of the mapping log: no new blocks until it can")]
+    Segment { source: Box<OpenError> },
     /// A part of an earlier group is still in the file. Every later append tries again.
     #[error("cannot cut a partly written group off the mapping log {path}: no new blocks until it can be cut", path = path.display())]
     Cut { path: PathBuf, source: io::Error },

@@ -71,6 +71,44 @@ pub enum Event {
     },
 }
 
+impl ReleaseReason {
+    /// Every reason with its name.
+    const NAMES: [(Self, &'static str); 5] = [
+        (Self::Idle, "idle"),
+        (Self::Shutdown, "shutdown"),
+        (Self::Orphan, "orphan"),
+        (Self::Reconfigured, "reconfigured"),
+        (Self::Administrative, "administrative"),
+    ];
+
+    /// The word that texts, files and streams have for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let known = Self::NAMES.iter().find(|(reason, _)| *reason == self);
+        known.map_or("", |(_, name)| name)
+    }
+
+    /// The reason of this name; None if there is none.
+    #[must_use]
+    pub fn named(name: &[u8]) -> Option<Self> {
+        let known = Self::NAMES
+            .iter()
+            .find(|(_, known)| known.as_bytes() == name);
+        known.map(|(reason, _)| *reason)
+    }
+}
+
+impl Event {
+    /// The block that the event is about; a start or stop has none.
+    #[must_use]
+    pub fn block(&self) -> Option<Block> {
+        match self {
+            Self::Start | Self::Stop => None,
+            Self::Allocate(block) | Self::Release { block, .. } => Some(*block),
+        }
+    }
+}
+
 /// What is to be logged; the log gives it its sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Entry {
@@ -108,6 +146,11 @@ impl PortRange {
     pub const fn last(self) -> u16 {
         // `new` has checked that this does not overflow.
         self.first + (self.count - 1)
+    }
+
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last()
     }
 
     #[must_use]

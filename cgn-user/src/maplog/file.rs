@@ -1,14 +1,15 @@
 //! The daemon's log file: one writer, recovery at start, whole groups only.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::appender::Appender;
-use super::error::{AppendError, OpenError};
+use super::directory;
+use super::error::{AppendError, OpenError, ReadError};
 use super::event::Entry;
 use super::record::Header;
 use super::recovery::Recovery;
@@ -39,6 +40,19 @@ impl LogFile {
     /// The file cannot be used, another process writes it, or it is damaged
     /// anywhere but at its end; nothing was changed in it then.
     pub fn open(path: &Path, options: LogOptions) -> Result<(Self, Recovery), OpenError> {
+        let mut recovery = Recovery::default();
+        let log = Self::open_at(path, options, 1, &mut recovery)?;
+        Ok((log, recovery))
+    }
+
+    /// The same for a file that begins with record `first_sequence` if it is new; what it
+    /// says is added to `recovery`.
+    pub(super) fn open_at(
+        path: &Path,
+        options: LogOptions,
+        first_sequence: u64,
+        recovery: &mut Recovery,
+    ) -> Result<Self, OpenError> {
         let prepare = |source| OpenError::Prepare {
             path: path.into(),
             source,
@@ -48,19 +62,19 @@ impl LogFile {
         let (header, cut_bytes) = match read_beginning(&file, path)? {
             Beginning::Header(header) => (header, 0),
             Beginning::Unwritten { bytes } => {
-                let header = create(&file, path, now_unix_ms).map_err(prepare)?;
+                let header = create(&file, path, now_unix_ms, first_sequence).map_err(prepare)?;
                 (header, bytes)
             }
         };
         let mut position = Position::after(&header);
         let since_ms = now_unix_ms.saturating_sub(options.keep_released_ms);
-        let mut recovery = recover(&file, path, &mut position, since_ms)?;
-        if recovery.torn_bytes > 0 {
+        let torn_bytes = recover(&file, path, &mut position, since_ms, recovery)?;
+        if torn_bytes > 0 {
             file.set_len(position.offset)
                 .and_then(|()| file.sync_data())
                 .map_err(prepare)?;
         }
-        recovery.torn_bytes += cut_bytes;
+        recovery.torn_bytes += torn_bytes + cut_bytes;
         let appender = Appender::new(
             file,
             path.into(),
@@ -68,7 +82,7 @@ impl LogFile {
             position.offset,
             position.next_sequence,
         );
-        Ok((Self { appender }, recovery))
+        Ok(Self { appender })
     }
 
     /// Appends a group of records with one write, and with `sync` waits for the
@@ -79,6 +93,14 @@ impl LogFile {
     /// used. The log stays well-formed, and a later append may succeed.
     pub fn append(&mut self, entries: &[Entry]) -> Result<Range<u64>, AppendError> {
         self.appender.append(entries)
+    }
+
+    /// Brings what was appended to disk, also in a log that does not wait for it.
+    ///
+    /// # Errors
+    /// It may not be on disk.
+    pub fn sync(&mut self) -> Result<(), AppendError> {
+        self.appender.sync()
     }
 
     #[must_use]
@@ -99,10 +121,11 @@ impl LogFile {
     }
 }
 
-fn open_locked(path: &Path) -> Result<File, OpenError> {
+pub(super) fn open_locked(path: &Path) -> Result<File, OpenError> {
     let named = || PathBuf::from(path);
-    create_directory(path).map_err(|source| OpenError::Directory {
-        path: directory_of(path).into(),
+    let directory = directory::above(path);
+    directory::create(directory).map_err(|source| OpenError::Directory {
+        path: directory.into(),
         source,
     })?;
     // A device or a pipe must not be opened at all: that alone can have effects.
@@ -130,68 +153,43 @@ fn open_locked(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Creates the directory of `path` and those above it that are missing.
-fn create_directory(path: &Path) -> io::Result<()> {
-    let directory = directory_of(path);
-    if directory.is_dir() {
-        return Ok(());
-    }
-    let existing = directory.ancestors().find(|above| above.is_dir());
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(directory)?;
-    // A new directory survives a crash only once the one above it is on disk.
-    for new in directory.ancestors() {
-        if existing == Some(new) {
-            break;
-        }
-        File::open(directory_of(new))?.sync_all()?;
-    }
-    Ok(())
-}
-
 /// Writes the header of a new log, over what there may be of one, and brings file
 /// and name to disk.
-fn create(file: &File, path: &Path, created_unix_ms: u64) -> io::Result<Header> {
+fn create(
+    file: &File,
+    path: &Path,
+    created_unix_ms: u64,
+    first_sequence: u64,
+) -> io::Result<Header> {
     let header = Header {
         created_unix_ms,
-        first_sequence: 1,
+        first_sequence,
     };
     file.write_all_at(&header.encode(), 0)?;
     file.sync_all()?;
-    File::open(directory_of(path))?.sync_all()?;
+    directory::sync(directory::above(path))?;
     Ok(header)
 }
 
-fn recover(
+/// Adds what the file says to `recovery`; returns the bytes of its torn tail.
+pub(super) fn recover(
     file: &File,
     path: &Path,
     position: &mut Position,
     released_since_ms: u64,
-) -> Result<Recovery, OpenError> {
-    let mut recovery = Recovery::default();
+    recovery: &mut Recovery,
+) -> Result<u64, ReadError> {
     let mut scanner = Scanner::new(file, path, position);
     loop {
         match scanner.next()? {
             Next::Record(record) => recovery.add(&record, released_since_ms),
-            Next::End { torn_bytes } => {
-                recovery.torn_bytes = torn_bytes;
-                return Ok(recovery);
-            }
+            Next::End { torn_bytes } => return Ok(torn_bytes),
         }
     }
 }
 
 /// A clock before 1970 counts as 1970: the log must still be written.
-fn now_unix_ms() -> u64 {
+pub(super) fn now_unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as u64)
 }

@@ -14,20 +14,31 @@
 //! * `reader`: the same file for other programs, also while it grows.
 
 mod appender;
+pub mod directory;
+pub mod encode;
 mod error;
 mod event;
 mod file;
+pub mod keys;
+mod log;
+pub mod query;
 mod reader;
 mod record;
 mod recovery;
+mod replay;
 mod scan;
+pub mod sealed;
+pub mod sealer;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod verify;
 
 pub use error::{AppendError, OpenError, ReadError};
 pub use event::{Block, Entry, Event, PortRange, ProtocolScope, Record, ReleaseReason};
 pub use file::{LogFile, LogOptions};
-pub use reader::{Reader, read};
+pub use log::{Committed, Log, SEGMENT_RECORDS};
+pub use reader::{Reader, read, read_from};
 pub use record::{DecodeError, HEADER_BYTES, Header, RECORD_BYTES, VERSION};
 pub use recovery::{LoggedBlock, Recovery};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use super::event::{Block, Event, Record};
+use super::event::{Block, Entry, Event, Record};
 
 /// A block and the time of its last record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,8 @@ pub struct Recovery {
     /// Bytes of records that were never all written (the machine or the daemon
     /// died in a write), which were cut off. They were never acknowledged.
     pub torn_bytes: u64,
-    /// The last record is a stop: the daemon ended in order.
+    /// The last record is a stop: the daemon ended in order. Not known, and false, when the
+    /// last record is in a sealed file.
     pub is_stopped: bool,
     /// Allocated and not released, with the time of allocation.
     pub live: HashMap<(Ipv4Addr, u16), LoggedBlock>,
@@ -39,15 +40,28 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    /// Takes a block into account that was held since `unix_ms` when a day began.
+    pub(super) fn add_held(&mut self, block: Block, unix_ms: u64) {
+        let key = (block.external, block.ports.first());
+        self.live.insert(key, LoggedBlock { block, unix_ms });
+    }
+
     /// Takes the next record into account. Releases before `released_since_ms`
     /// are not kept, so that memory follows what is of use.
     pub(super) fn add(&mut self, record: &Record, released_since_ms: u64) {
-        let unix_ms = record.entry.unix_ms;
-        self.records += 1;
         self.last_sequence = Some(record.sequence);
-        self.last_unix_ms = Some(unix_ms);
-        self.is_stopped = record.entry.event == Event::Stop;
-        match record.entry.event {
+        self.add_entry(&record.entry, released_since_ms);
+        self.last_unix_ms = Some(record.entry.unix_ms);
+    }
+
+    /// The same for a record whose number is not known: of a sealed file, in which
+    /// records of one block are in order, but not those of several.
+    pub(super) fn add_entry(&mut self, entry: &Entry, released_since_ms: u64) {
+        let unix_ms = entry.unix_ms;
+        self.records += 1;
+        self.last_unix_ms = self.last_unix_ms.max(Some(unix_ms));
+        self.is_stopped = entry.event == Event::Stop;
+        match entry.event {
             Event::Start | Event::Stop => {}
             Event::Allocate(block) => {
                 let key = (block.external, block.ports.first());

@@ -64,6 +64,15 @@ impl Position {
             start: 0,
         }
     }
+
+    /// Goes on at the record of this number, if that is not behind.
+    pub(super) fn skip_to(&mut self, sequence: u64) {
+        let records = sequence.saturating_sub(self.next_sequence);
+        self.offset += records * RECORD_BYTES as u64;
+        self.next_sequence += records;
+        self.buffer.clear();
+        self.start = 0;
+    }
 }
 
 pub(super) fn read_beginning(file: &File, path: &Path) -> Result<Beginning, ReadError> {

@@ -5,9 +5,12 @@ mod damage;
 mod faults;
 mod files;
 mod model;
+mod proof;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -43,7 +46,22 @@ const OPTIONS: LogOptions = LogOptions {
 };
 
 fn open(path: &Path) -> (LogFile, Recovery) {
-    LogFile::open(path, OPTIONS).unwrap()
+    when_unlocked(|| LogFile::open(path, OPTIONS)).unwrap()
+}
+
+fn open_log(root: &Path) -> (Log, Recovery) {
+    when_unlocked(|| Log::open(root, OPTIONS)).unwrap()
+}
+
+/// A program that another test has just started holds copies of our locks until it runs.
+fn when_unlocked<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    for _ in 0..500 {
+        match open() {
+            Err(OpenError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            outcome => return outcome,
+        }
+    }
+    open()
 }
 
 fn records(path: &Path) -> Vec<Record> {

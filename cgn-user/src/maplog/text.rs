@@ -7,13 +7,7 @@ use crate::utc::Utc;
 
 impl Display for ReleaseReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.write_str(match self {
-            Self::Idle => "idle",
-            Self::Shutdown => "shutdown",
-            Self::Orphan => "orphan",
-            Self::Reconfigured => "reconfigured",
-            Self::Administrative => "administrative",
-        })
+        f.write_str(self.name())
     }
 }
 

@@ -186,13 +186,39 @@ pub const TABLE: &[Metric] = &[
     counter("cgn_log_errors_total", NONE,
         "Groups of log records that could not be written; their blocks were not given.",
         |s, out| out.put(&[], s.stats.log.append_errors)),
-    gauge("cgn_log_file_bytes", NONE,
-        "Length of the mapping log file.",
-        |s, out| out.put(&[], s.stats.log.file_bytes)),
+    gauge("cgn_log_bytes", &["part"],
+        "Bytes of the mapping log on disk: the segment that is written, all write-ahead segments, sealed files.",
+        |s, out| {
+            out.put(&["segment"], s.stats.log.segment_bytes);
+            out.put(&["spool"], s.stats.log.spool_bytes);
+            out.put(&["sealed"], s.stats.log.sealed_bytes);
+        }),
+    gauge("cgn_log_unsealed_records", NONE,
+        "Records of the mapping log that are in no sealed file yet; those of an hour are sealed when it is over.",
+        |s, out| out.put(&[], s.stats.log.unsealed_records)),
+    counter("cgn_log_sealed_files_total", NONE,
+        "Sealed files of the mapping log that were made.",
+        |s, out| out.put(&[], s.stats.log.sealed_files)),
+    counter("cgn_log_seal_errors_total", NONE,
+        "Times that the mapping log could not be sealed or cleaned up; it is tried again every second.",
+        |s, out| out.put(&[], s.stats.log.seal_errors)),
 
-    counter("cgn_ports_unheld_total", NONE,
-        "Ports that could be used again at once, because hold.max_ports were held already.",
-        |s, out| out.put(&[], s.stats.sweep.unheld_ports)),
+    counter("cgn_sink_records_total", &["sink", "fate"],
+        "Records of the mapping log for a sink: sent (as far as its transport tells), lost (the spool had them no more), or sent again as interim records.",
+        |s, out| for (name, sink) in &s.stats.sinks {
+            out.put(&[name, "sent"], sink.sent);
+            out.put(&[name, "lost"], sink.lost);
+            out.put(&[name, "interim"], sink.interim);
+        }),
+    gauge("cgn_sink_pending_records", &["sink"],
+        "Records of the mapping log that a sink has not got yet.",
+        |s, out| for (name, sink) in &s.stats.sinks { out.put(&[name], sink.pending); }),
+    counter("cgn_sink_failures_total", &["sink"],
+        "Connections to a sink that failed or ended.",
+        |s, out| for (name, sink) in &s.stats.sinks { out.put(&[name], sink.failures); }),
+    gauge("cgn_sink_connected", &["sink"],
+        "Whether a sink is connected: 1 or 0; always 1 over UDP unless it was refused.",
+        |s, out| for (name, sink) in &s.stats.sinks { out.put(&[name], u64::from(sink.is_connected)); }),
 
     // ---- sweep ----
     counter("cgn_sweeps_total", NONE,
@@ -204,6 +230,9 @@ pub const TABLE: &[Metric] = &[
     gauge("cgn_sweep_last_seconds", NONE,
         "Time spent in the last complete sweep.",
         |s, out| out.put_fraction(&[], s.stats.sweep.last_secs)),
+    counter("cgn_ports_unheld_total", NONE,
+        "Ports that could be used again at once, because hold.max_ports were held already.",
+        |s, out| out.put(&[], s.stats.sweep.unheld_ports)),
 
     // ---- routes and interfaces ----
     gauge("cgn_next_hops", NONE,

@@ -14,6 +14,7 @@ use super::{Behaviours, Kind, Listener, Samples, Snapshot, TABLE, encode};
 use crate::alloc::{PoolCounters, PoolStatus};
 use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
+use crate::maplog::stream::SinkStats;
 use crate::state::{
     InterfaceStats, LogStats, PoolStats, PuntStats, SessionStats, Stats, SweepStats,
 };
@@ -104,8 +105,24 @@ fn busy() -> Snapshot {
                 release_records: next(),
                 mark_records: next(),
                 append_errors: next(),
-                file_bytes: next(),
+                segment_bytes: next(),
+                spool_bytes: next(),
+                sealed_bytes: next(),
+                sealed_files: next(),
+                seal_errors: next(),
+                unsealed_records: next(),
             },
+            sinks: vec![(
+                "collector".to_owned(),
+                SinkStats {
+                    sent: next(),
+                    lost: next(),
+                    pending: next(),
+                    interim: next(),
+                    failures: next(),
+                    is_connected: true,
+                },
+            )],
             punts: PuntStats {
                 batches: next(),
                 packets: next(),

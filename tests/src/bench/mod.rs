@@ -6,9 +6,11 @@
 //! | `world` | hosts, blocks and mappings in the product's own tables |
 //! | `generator` | runs a program behind the generator, and checks what it did |
 //! | `sample` | from time stamps to one figure |
+//! | `maplog` | the size and speed of the mapping log, on years that it generates |
 //! | `report` | the table, the goals, the JSON |
 
 pub mod generator;
+pub mod maplog;
 pub mod micro;
 pub mod report;
 pub mod sample;

@@ -6,7 +6,7 @@ use std::{fs, io};
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_tests::bench::micro::{self, Options};
 use cgn_tests::bench::world::{FEW, MANY};
-use cgn_tests::bench::{report, slowpath};
+use cgn_tests::bench::{maplog, report, slowpath};
 use cgn_user::dataplane::load::OBJECT;
 use clap::Parser;
 
@@ -18,6 +18,29 @@ enum Part {
     Micro(Micro),
     /// Blocks a second for new subscribers, with known ones losing nothing
     Slowpath(Slowpath),
+    /// Size and speed of the mapping log, on a year that is generated, written and asked. The year
+    /// of a million subscribers (about a billion events) is `log --subscribers 1000000`: it takes
+    /// 9 GB of disk and most of an hour
+    Log(LogArgs),
+}
+
+#[derive(clap::Args)]
+struct LogArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Subscribers of the generated year
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    subscribers: u32,
+    /// Days of it
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: u32,
+    /// Enquiries
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    enquiries: u32,
+    /// Folder on the disk to measure; a new folder in it is made and removed
+    #[arg(long, default_value = "/var/tmp")]
+    folder: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -64,6 +87,7 @@ fn main() -> Result<()> {
     match Part::parse() {
         Part::Micro(args) => micro(&args),
         Part::Slowpath(args) => blocks(&args),
+        Part::Log(args) => log(&args),
     }
 }
 
@@ -115,6 +139,21 @@ fn micro(args: &Micro) -> Result<()> {
     } else {
         println!("{}", report::table(&rows));
         print!("{}", report::verdicts(&rows));
+    }
+    Ok(())
+}
+
+fn log(args: &LogArgs) -> Result<()> {
+    let options = maplog::Options {
+        subscribers: args.subscribers,
+        days: args.days,
+        enquiries: args.enquiries as usize,
+        folder: args.folder.clone(),
+    };
+    let figures = maplog::measure(&options, |what| eprintln!("    {what}"))?;
+    match args.json {
+        true => println!("{:#}", maplog::json(&figures)),
+        false => print!("{}", maplog::table(&figures)),
     }
     Ok(())
 }

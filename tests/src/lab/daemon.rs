@@ -77,7 +77,7 @@ impl Settings {
              blocks_per_subscriber = {}\nwatermark_percent = {}\n{}\n\
              [[subscribers]]\nprefixes = [\"100.64.0.0/16\"]\npool = \"lab\"\n\
              [hold]\nblock_idle_secs = {}\n\
-             [log]\npath = \"{}/mapping.log\"\nsync = {}\n\
+             [log]\ndirectory = \"{}/mapping-log\"\nsync = {}\n\
              [control]\nsocket = \"{folder}/cgn.sock\"\npin_directory = \"{}\"",
             self.xdp_mode,
             self.addresses,
@@ -144,7 +144,7 @@ impl Daemon {
             namespace: lab.cgn.clone(),
             program: program.to_owned(),
             socket: config.config.control.socket.clone(),
-            log: config.config.log.path.clone(),
+            log: config.config.log.directory.clone(),
             metrics: config.config.metrics.listen,
         })
     }

@@ -87,7 +87,7 @@ fn a_second_daemon_is_told_of_the_first() {
             let said = error.to_string();
             ensure!(
                 said.contains("exit status: 1")
-                    && said.contains("mapping.log")
+                    && said.contains("mapping-log")
                     && said.contains("stop it first"),
                 "{said}"
             );

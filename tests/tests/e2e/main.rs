@@ -19,6 +19,7 @@ mod diagnostics;
 mod discovery;
 mod flows;
 mod life;
+mod maplog;
 mod programs;
 mod refusals;
 mod routes;

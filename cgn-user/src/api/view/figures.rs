@@ -107,7 +107,7 @@ pub fn status(state: &State) -> Status {
         route_updates: stats.routes_generation,
         sweeps: stats.sweep.count,
         sweep_last_secs: stats.sweep.last_secs,
-        log_path: state.config.config.log.path.display().to_string(),
+        log_path: state.config.config.log.directory.display().to_string(),
         log_records: log.allocate_records + log.release_records + log.mark_records,
         log_errors: log.append_errors,
         waiting_packets: stats.punts.waiting_packets,

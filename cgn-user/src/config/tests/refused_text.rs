@@ -121,7 +121,11 @@ fn unknown_and_missing_keys() {
         (
             "A key that resembles none gets the list of those that exist.",
             base_and("[log]\ncolour = true\n"),
-            &[(21, "log.colour", &["unknown key", "known here: path, sync"])],
+            &[(
+                21,
+                "log.colour",
+                &["unknown key", "known here: directory, sync"],
+            )],
         ),
         (
             "An unknown key of the whole file.",
@@ -177,8 +181,8 @@ fn values_of_the_wrong_type() {
         ),
         (
             "A boolean as a path.",
-            base_and("[log]\npath = true\n"),
-            &[(21, "log.path", &["a boolean", "a string"])],
+            base_and("[log]\ndirectory = true\n"),
+            &[(21, "log.directory", &["a boolean", "a string"])],
         ),
         (
             "A date as an address.",

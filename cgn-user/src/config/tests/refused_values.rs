@@ -5,6 +5,73 @@ use super::super::Config;
 use super::{BASE, Expected, base_and, base_with, errors_of, expect};
 
 #[test]
+fn sinks_that_cannot_be_sent_anything() {
+    let sink = |more: &str| base_and(&format!("[[sink]]\naddress = \"192.0.2.9:4739\"\n{more}\n"));
+    let cases: [(&str, String, &[Expected<'_>]); 7] = [
+        (
+            "Nothing but an address.",
+            sink(""),
+            &[
+                (20, "sink[0].format", &["missing", "format = "]),
+                (20, "sink[0].name", &["missing", "name = "]),
+                (20, "sink[0].transport", &["missing", "transport = "]),
+            ],
+        ),
+        (
+            "Words that are none.",
+            sink("name = \"a/b\"\nformat = \"cef\"\ntransport = \"sctp\""),
+            &[
+                (22, "sink[0].name", &["usable name"]),
+                (23, "sink[0].format", &["\"cef\"", "\"ipfix\""]),
+                (24, "sink[0].transport", &["\"sctp\"", "\"tls\""]),
+            ],
+        ),
+        (
+            "NetFlow 9 over TCP.",
+            sink("name = \"a\"\nformat = \"netflow9\"\ntransport = \"tcp\""),
+            &[(24, "sink[0].transport", &["UDP only"])],
+        ),
+        (
+            "TLS to nobody in particular.",
+            sink("name = \"a\"\nformat = \"syslog\"\ntransport = \"tls\""),
+            &[
+                (20, "sink[0].ca_file", &["certificates"]),
+                (20, "sink[0].server_name", &["name"]),
+            ],
+        ),
+        (
+            "A certificate that nothing looks at, and a relative one.",
+            sink("name = \"a\"\nformat = \"syslog\"\ntransport = \"tcp\"\nserver_name = \"b\""),
+            &[(25, "sink[0].server_name", &["tls"])],
+        ),
+        (
+            "Numbers out of range.",
+            sink(
+                "name = \"a\"\nformat = \"ipfix\"\ntransport = \"udp\"\ntemplate_secs = 0\ndatagram_bytes = 127\ninterim_secs = 86401",
+            ),
+            &[
+                (25, "sink[0].template_secs", &["1 to 86400"]),
+                (26, "sink[0].datagram_bytes", &["128 to 65507"]),
+                (27, "sink[0].interim_secs", &["0 to 86400"]),
+            ],
+        ),
+        (
+            "Two of one name.",
+            {
+                let one = "name = \"a\"\nformat = \"ipfix\"\ntransport = \"udp\"\n";
+                sink(&format!(
+                    "{one}[[sink]]\naddress = \"192.0.2.9:4739\"\n{one}"
+                ))
+            },
+            &[(27, "sink[1].name", &["\"a\"", "sink[0]"])],
+        ),
+    ];
+    for (sentence, text, expected) in cases {
+        expect(sentence, &text, expected);
+    }
+}
+
+#[test]
 fn addresses_that_cannot_be_read() {
     let cases: [(&str, &str, &[&str]); 16] = [
         ("Not an address.", "example.net", &["not an IPv4 address"]),
@@ -549,7 +616,7 @@ fn numbers_of_seconds() {
 #[test]
 fn the_daemon() {
     let long = format!("/{}", "s".repeat(107));
-    let cases: [(&str, String, &[Expected<'_>]); 7] = [
+    let cases: [(&str, String, &[Expected<'_>]); 8] = [
         (
             "Metrics for the whole world.",
             base_and("[metrics]\nlisten = \"0.0.0.0:9464\"\n"),
@@ -570,8 +637,20 @@ fn the_daemon() {
         ),
         (
             "A log whose place depends on where the daemon was started.",
-            base_and("[log]\npath = \"mapping.log\"\n"),
-            &[(21, "log.path", &["\"mapping.log\"", "absolute", "slash"])],
+            base_and("[log]\ndirectory = \"log\"\nsign_key = \"log.key\"\n"),
+            &[
+                (21, "log.directory", &["\"log\"", "absolute", "slash"]),
+                (22, "log.sign_key", &["\"log.key\"", "absolute"]),
+            ],
+        ),
+        (
+            "A log that is kept for longer than anybody lives.",
+            base_and("[log]\nkeep_days = 36501\nkeep_gib = 2000000000\nspool_mib = 1048577\n"),
+            &[
+                (21, "log.keep_days", &["36501", "0 to 36500"]),
+                (22, "log.keep_gib", &["0 to 1073741824"]),
+                (23, "log.spool_mib", &["0 to 1048576"]),
+            ],
         ),
         (
             "Empty paths.",
@@ -588,8 +667,8 @@ fn the_daemon() {
         ),
         (
             "The socket in the place of the log, which a start would delete.",
-            base_and("[control]\nsocket = \"/var/lib/cgn/mapping.log\"\n"),
-            &[(21, "control.socket", &["same file as log.path"])],
+            base_and("[control]\nsocket = \"/var/lib/cgn/log\"\n"),
+            &[(21, "control.socket", &["same file as log.directory"])],
         ),
         (
             "A socket that could not be read is not called relative.",

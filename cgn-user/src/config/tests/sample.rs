@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::super::capacity::{DEFAULT_MAX_BLOCKS, PORTS_PER_ADDRESS};
-use super::super::{Config, Control, Hold, Log, Metrics, Pool, Sessions, Tcp, Timeouts, Xdp};
+use super::super::{Config, Control, Hold, Log, Metrics, Pool, Sessions, Sink, Tcp, Timeouts, Xdp};
 use super::{BASE, base_with};
 
 #[test]
@@ -32,6 +32,32 @@ fn keys(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
     }
 }
 
+/// The sample with the sections that are commented out.
+fn whole_sample() -> String {
+    let lines = Config::SAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => rest,
+            _ => line,
+        });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn what_is_commented_out_is_valid_and_shows_the_defaults() {
+    let checked = Config::parse(&whole_sample()).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(checked.warnings, []);
+    let sink = &checked.config.sink[0];
+    assert_eq!(sink.domain, Sink::default_domain());
+    assert_eq!(sink.template_secs, Sink::default_template_secs());
+    assert_eq!(sink.datagram_bytes, Sink::default_datagram_bytes());
+    assert_eq!(sink.interim_secs, 0);
+    assert_eq!(
+        Config::parse(Config::SAMPLE).expect("valid").config.sink,
+        []
+    );
+}
+
 fn keys_of(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     keys("", &text.parse().expect("TOML"), &mut found);
@@ -42,8 +68,9 @@ fn keys_of(text: &str) -> BTreeSet<String> {
 fn every_key_of_the_structs_stands_in_the_sample() {
     let mut config = Config::parse(BASE).expect("valid").config;
     config.pool[0].max_blocks = Some(1);
+    config.sink = Config::parse(&whole_sample()).expect("valid").config.sink;
     let written = toml::to_string(&config).expect("serializes");
-    assert_eq!(keys_of(&written), keys_of(Config::SAMPLE));
+    assert_eq!(keys_of(&written), keys_of(&whole_sample()));
 }
 
 #[test]

@@ -59,11 +59,17 @@ impl Slab {
         Place::new(self.secret, protocol, port).bucket(6)
     }
 
-    /// Writes a slot `further` buckets behind its home, with all its counts.
+    /// The bucket that `port` comes to after so many strides from its home.
+    fn after(&self, protocol: Protocol, port: u16, strides: u32) -> u32 {
+        let place = Place::new(self.secret, protocol, port);
+        (place.bucket(6) + strides * place.stride()) % buckets(6)
+    }
+
+    /// Writes a slot `further` strides behind its home, with all its counts.
     fn put(&self, protocol: Protocol, key: SlotKey, further: u32) -> (u32, usize) {
         let place = Place::new(self.secret, protocol, key.inside_port());
         let home = place.bucket(6);
-        let bucket = (home + further) % buckets(6);
+        let bucket = self.after(protocol, key.inside_port(), further);
         let line = self.bucket(protocol, bucket);
         let free = (0..4).find(|at| line.0[2 * at].load() == 0).expect("room");
         if further > 0 {
@@ -72,7 +78,8 @@ impl Slab {
             word.store(detour.put_into(word.load()));
         }
         for passed in 0..further {
-            let passed = self.bucket(protocol, (home + passed) % buckets(6));
+            let passed = self.after(protocol, key.inside_port(), passed);
+            let passed = self.bucket(protocol, passed);
             passed.0[1].add(peer::ONE_OVERFLOW);
         }
         line.0[2 * free].store(key.0);
@@ -195,7 +202,8 @@ fn a_freed_slot_leaves_the_counts_of_others_alone() {
     let swept = slab.sweep(500);
     assert_eq!((swept.freed, swept.live), (1, [0, 1, 0]));
     for (passed, count) in [(0, 1), (1, 1), (2, 0), (3, 0)] {
-        let line = slab.bucket(Protocol::Udp, (home + passed) % buckets(6));
+        let passed_bucket = slab.after(Protocol::Udp, young.inside_port(), passed);
+        let line = slab.bucket(Protocol::Udp, passed_bucket);
         assert_eq!(peer::overflow(line.0[1].load()), count, "{passed} further");
     }
     assert!(slab.key(Protocol::Udp, stays).is_live());

@@ -147,7 +147,9 @@ pub const RFC5382: &[Row] = &[
     met_by(
         "R5382-t",
         "TIME_WAIT and RST as RFC 7857 section 2 says",
-        &["cgn_common::nat::tcp_state::tests::every_state_and_event_is_an_arrow_of_rfc_7857_figure_1_or_stays"],
+        &[
+            "cgn_common::nat::tcp_state::tests::every_state_and_event_is_an_arrow_of_rfc_7857_figure_1_or_stays",
+        ],
     ),
 ];
 

@@ -115,7 +115,9 @@ pub const RFC7857: &[Row] = &[
     met_by(
         "R7857-1",
         "the state machine of section 2",
-        &["cgn_common::nat::tcp_state::tests::every_state_and_event_is_an_arrow_of_rfc_7857_figure_1_or_stays"],
+        &[
+            "cgn_common::nat::tcp_state::tests::every_state_and_event_is_an_arrow_of_rfc_7857_figure_1_or_stays",
+        ],
     ),
     met("R7857-1b", "an idle connection lives 7440 s in all"),
     met_by(

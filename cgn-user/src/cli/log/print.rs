@@ -1,0 +1,285 @@
+//! Answers of the mapping log as a table, JSON or CSV.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::cli::check::counted;
+use crate::cli::table::{Column, Table, numbers, words};
+use crate::maplog::query::{Answer, Enquiry, Holding, Outcome, Owned};
+use crate::maplog::verify::Verdict;
+use crate::utc::Utc;
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+/// An answer with its question.
+#[derive(Debug)]
+pub struct Told {
+    pub enquiry: Enquiry,
+    pub protocol: &'static str,
+    pub answer: Answer,
+}
+
+/// A row of JSON and CSV; the names of the fields are part of the interface.
+#[derive(Debug, Serialize)]
+struct HoldingRow {
+    subscriber: String,
+    external: String,
+    first_port: u16,
+    last_port: u16,
+    pool: u16,
+    /// Empty when the record of it is not in the log any more.
+    since: String,
+    /// Empty while it is held.
+    until: String,
+    release_reason: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct AnswerRow<'a> {
+    external: String,
+    port: u16,
+    protocol: &'a str,
+    at: String,
+    skew_secs: u64,
+    outcome: &'static str,
+    holdings: Vec<HoldingRow>,
+    remarks: &'a [String],
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::One => "one",
+        Outcome::Nobody => "nobody",
+        Outcome::Several => "several",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+fn row(holding: &Holding) -> HoldingRow {
+    let block = holding.block;
+    let time = |ms: Option<u64>| ms.map(|ms| Utc(ms).to_string()).unwrap_or_default();
+    HoldingRow {
+        subscriber: block.inside.to_string(),
+        external: block.external.to_string(),
+        first_port: block.ports.first(),
+        last_port: block.ports.last(),
+        pool: block.pool,
+        since: time(holding.since_ms),
+        until: time(holding.until.map(|until| until.0)),
+        release_reason: holding.until.map_or("", |until| until.1.name()),
+    }
+}
+
+fn answer_row(told: &Told) -> AnswerRow<'_> {
+    let enquiry = &told.enquiry;
+    AnswerRow {
+        external: enquiry.external.to_string(),
+        port: enquiry.port,
+        protocol: told.protocol,
+        at: Utc(enquiry.at_ms).to_string(),
+        skew_secs: enquiry.skew_ms / 1000,
+        outcome: outcome(told.answer.outcome),
+        holdings: told.answer.holdings.iter().map(row).collect(),
+        remarks: &told.answer.remarks,
+    }
+}
+
+/// Prints answers of `cgn log who`.
+pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Json => {
+            let rows: Vec<_> = told.iter().map(answer_row).collect();
+            json(&rows, out)
+        }
+        Format::Csv => {
+            writeln!(
+                out,
+                "external,port,protocol,at,outcome,subscriber,first_port,last_port,pool,since,until,release_reason"
+            )?;
+            for told in told {
+                let answer = answer_row(told);
+                let head = format!(
+                    "{},{},{},{},{}",
+                    answer.external, answer.port, answer.protocol, answer.at, answer.outcome
+                );
+                if answer.holdings.is_empty() {
+                    writeln!(out, "{head},,,,,,,")?;
+                }
+                for held in &answer.holdings {
+                    writeln!(
+                        out,
+                        "{head},{},{},{},{},{},{},{}",
+                        held.subscriber,
+                        held.first_port,
+                        held.last_port,
+                        held.pool,
+                        held.since,
+                        held.until,
+                        held.release_reason
+                    )?;
+                }
+            }
+            Ok(())
+        }
+        Format::Table => answers_table(told, out),
+    }
+}
+
+fn answers_table(told: &[Told], out: &mut dyn Write) -> io::Result<()> {
+    const COLUMNS: &[Column] = &[
+        words("AT"),
+        words("EXTERNAL"),
+        words("PROTOCOL"),
+        words("SUBSCRIBER"),
+        words("SINCE"),
+        words("UNTIL"),
+    ];
+    let mut cells = Vec::new();
+    for told in told {
+        let answer = answer_row(told);
+        let head = [
+            answer.at,
+            format!("{}:{}", answer.external, answer.port),
+            answer.protocol.to_owned(),
+        ];
+        if answer.holdings.is_empty() {
+            let nobody = format!("({})", answer.outcome);
+            cells.push([head.to_vec(), vec![nobody]].concat());
+        }
+        for held in answer.holdings {
+            let tail = vec![
+                held.subscriber,
+                or(held.since, "(before the log)"),
+                or(held.until, "(held)"),
+            ];
+            cells.push([head.to_vec(), tail].concat());
+        }
+    }
+    write!(out, "{}", Table::new(COLUMNS, cells))?;
+    for told in told {
+        for remark in &told.answer.remarks {
+            let enquiry = &told.enquiry;
+            writeln!(out, "{}:{}: {remark}", enquiry.external, enquiry.port)?;
+        }
+    }
+    Ok(())
+}
+
+fn or(text: String, otherwise: &str) -> String {
+    match text.is_empty() {
+        true => otherwise.to_owned(),
+        false => text,
+    }
+}
+
+/// Prints the answer of `cgn log subscriber`.
+pub fn owned(format: Format, owned: &Owned, out: &mut dyn Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct OwnedRow<'a> {
+        holdings: &'a [HoldingRow],
+        remarks: &'a [String],
+    }
+    const COLUMNS: &[Column] = &[
+        words("SUBSCRIBER"),
+        words("EXTERNAL"),
+        numbers("FIRST"),
+        numbers("LAST"),
+        numbers("POOL"),
+        words("SINCE"),
+        words("UNTIL"),
+        words("RELEASED"),
+    ];
+    let rows: Vec<_> = owned.holdings.iter().map(row).collect();
+    if format == Format::Json {
+        let remarks = &owned.remarks;
+        return json(
+            &OwnedRow {
+                holdings: &rows,
+                remarks,
+            },
+            out,
+        );
+    }
+    let cells = rows.into_iter().map(|row| {
+        vec![
+            row.subscriber,
+            row.external,
+            row.first_port.to_string(),
+            row.last_port.to_string(),
+            row.pool.to_string(),
+            row.since,
+            row.until,
+            row.release_reason.to_owned(),
+        ]
+    });
+    if format == Format::Csv {
+        writeln!(
+            out,
+            "subscriber,external,first_port,last_port,pool,since,until,release_reason"
+        )?;
+        for cells in cells {
+            writeln!(out, "{}", cells.join(","))?;
+        }
+        return Ok(());
+    }
+    let cells: Vec<_> = cells.collect();
+    match cells.is_empty() {
+        true => writeln!(out, "no block in that time")?,
+        false => write!(out, "{}", Table::new(COLUMNS, cells))?,
+    }
+    for remark in &owned.remarks {
+        writeln!(out, "{remark}")?;
+    }
+    Ok(())
+}
+
+fn json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}
+
+/// Prints the answer of `cgn log verify`.
+pub fn verdict(verdict: &Verdict, has_key: bool, out: &mut dyn Write) -> io::Result<()> {
+    for problem in &verdict.problems {
+        writeln!(out, "{problem}")?;
+    }
+    match verdict.sequences {
+        None => writeln!(out, "the log is empty")?,
+        Some((first, next)) => writeln!(
+            out,
+            "records {first} to {}: {} in {}",
+            next.saturating_sub(1),
+            counted(verdict.records as usize, "record"),
+            counted(verdict.files as usize, "sealed file")
+        )?,
+    }
+    match has_key {
+        true => writeln!(
+            out,
+            "{} signed with this key",
+            counted(verdict.signed_days as usize, "day")
+        )?,
+        false if verdict.unsigned_days > 0 => writeln!(
+            out,
+            "hashes only: the signatures of {} were not looked at, --public-key does that",
+            counted(verdict.unsigned_days as usize, "manifest")
+        )?,
+        false => {}
+    }
+    match verdict.problems.len() {
+        0 => writeln!(out, "the log is as it was written"),
+        count => writeln!(
+            out,
+            "the log is NOT as it was written: {}",
+            counted(count, "problem")
+        ),
+    }
+}

@@ -1,0 +1,78 @@
+//! What `[[sink]]` sections must fulfil.
+
+use super::fault::{Fault, Findings};
+use super::limit;
+use super::place::KeyPath;
+use super::schema::{Config, Sink, SinkFormat, SinkTransport};
+use super::validate::{check_limit, check_name};
+
+pub(super) fn validate(config: &Config, findings: &mut Findings) {
+    for (index, sink) in config.sink.iter().enumerate() {
+        let section = KeyPath::from(format!("sink[{index}]"));
+        check_name(section.key("name"), &sink.name, findings);
+        let mut earlier = config.sink[..index].iter();
+        let other = earlier.position(|earlier| earlier.name == sink.name);
+        if let Some(other) = other.filter(|_| findings.sound(&section.key("name"))) {
+            let name = sink.name.clone();
+            let other = KeyPath::from(format!("sink[{other}]"));
+            findings.add(
+                section.key("name"),
+                Fault::DuplicateSinkName { name, other },
+            );
+        }
+        check_transport(&section, sink, findings);
+        for (key, value, limit) in [
+            ("template_secs", sink.template_secs, &limit::TEMPLATE_SECS),
+            (
+                "datagram_bytes",
+                sink.datagram_bytes,
+                &limit::DATAGRAM_BYTES,
+            ),
+            ("interim_secs", sink.interim_secs, &limit::INTERIM_SECS),
+        ] {
+            check_limit(section.key(key), value, limit, findings);
+        }
+    }
+}
+
+fn check_transport(section: &KeyPath, sink: &Sink, findings: &mut Findings) {
+    let key = section.key("transport");
+    if !findings.sound(&key) {
+        return;
+    }
+    let is_tls = sink.transport == SinkTransport::Tls;
+    if sink.format == SinkFormat::Netflow9 && sink.transport != SinkTransport::Udp {
+        findings.add(key, Fault::SinkTransport);
+        return;
+    }
+    let has_file = !sink.ca_file.as_os_str().is_empty();
+    for (key, has, what, example) in [
+        (
+            "ca_file",
+            has_file,
+            "the certificates to trust",
+            "ca_file = \"/etc/cgn/ca.pem\"",
+        ),
+        (
+            "server_name",
+            !sink.server_name.is_empty(),
+            "the collector's name",
+            "server_name = \"logs.example.net\"",
+        ),
+    ] {
+        let key = section.key(key);
+        if !findings.sound(&key) {
+            continue;
+        }
+        match (is_tls, has) {
+            (true, false) => findings.add(key, Fault::TlsNeeds { what, example }),
+            (false, true) => findings.add(key, Fault::NotTls),
+            _ => {}
+        }
+    }
+    let key = section.key("ca_file");
+    if findings.sound(&key) && has_file && !sink.ca_file.is_absolute() {
+        let path = sink.ca_file.clone();
+        findings.add(key, Fault::NotAbsolute { path });
+    }
+}

@@ -1,0 +1,74 @@
+//! What sinks are sent: records of the log, and reports of what it has no record of, as the bytes
+//! of each format. Pure: times and numbers are passed in.
+
+pub mod ipfix;
+pub mod jsonl;
+pub mod netflow9;
+pub mod syslog;
+#[cfg(test)]
+mod tests;
+
+use super::event::{Block, Event, Record};
+
+/// What is told of a block, start or stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    /// A record of the log.
+    Record(Record),
+    /// The block is held since `unix_ms`: told again and again, so that a collector that missed its
+    /// allocation can still answer (interim record).
+    Interim { block: Block, since_ms: u64 },
+}
+
+impl Item {
+    /// The block that the item is about; a start or stop has none.
+    #[must_use]
+    pub fn block(&self) -> Option<Block> {
+        match self {
+            Self::Record(record) => record.entry.event.block(),
+            Self::Interim { block, .. } => Some(*block),
+        }
+    }
+
+    /// Milliseconds of Unix time; of an interim record, that of its allocation.
+    #[must_use]
+    pub fn unix_ms(&self) -> u64 {
+        match self {
+            Self::Record(record) => record.entry.unix_ms,
+            Self::Interim { since_ms, .. } => *since_ms,
+        }
+    }
+
+    /// Whether ports of the block begin (or go on) to mean its subscriber, or cease to.
+    fn is_given(&self) -> bool {
+        match self {
+            Self::Record(record) => matches!(record.entry.event, Event::Allocate(_)),
+            Self::Interim { .. } => true,
+        }
+    }
+}
+
+/// Appends big-endian fields.
+struct Fields(Vec<u8>);
+
+impl Fields {
+    fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    fn u16(&mut self, value: u16) {
+        self.0.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn put_u16(&mut self, at: usize, value: u16) {
+        self.0[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    }
+}

@@ -1,0 +1,121 @@
+//! NetFlow version 9 (RFC 3954) with Cisco's NAT event logging (NEL), for collectors that read port
+//! ranges there and not in IPFIX (nfdump 1.7.1). All numbers are big endian.
+
+use super::{Fields, Item};
+
+/// Bytes of a packet header: version, count, uptime, time, sequence, source (RFC 3954 section 5.1).
+pub const HEADER_BYTES: usize = 20;
+const SET_HEADER_BYTES: usize = 4;
+const VERSION: u16 = 9;
+const TEMPLATE_SET: u16 = 0;
+/// Template of port-block events.
+pub const BLOCK_TEMPLATE: u16 = 256;
+
+/// Field and its length in bytes, in the order of a record.
+const BLOCK_FIELDS: [(u16, u16); 8] = [
+    (323, 8), // time of the event, Unix ms
+    (230, 1), // NAT event
+    (8, 4),   // inside address
+    (225, 4), // external address
+    (361, 2), // first port
+    (362, 2), // last port
+    (363, 2), // step between ports
+    (364, 2), // number of ports
+];
+/// Bytes of a record of [`BLOCK_TEMPLATE`].
+pub const BLOCK_BYTES: usize = 25;
+
+/// NEL has its own numbers: created and deleted, for sessions and blocks alike.
+const CREATED: u8 = 1;
+const DELETED: u8 = 2;
+
+/// One stream of packets to one collector.
+#[derive(Debug, Clone)]
+pub struct Exporter {
+    /// Source identifier: tells several NATs apart.
+    source: u32,
+    /// Packets sent so far, modulo 2^32 (RFC 3954 section 5.1).
+    sequence: u32,
+}
+
+impl Exporter {
+    /// A stream that has sent `sequence` packets.
+    #[must_use]
+    pub fn new(source: u32, sequence: u32) -> Self {
+        Self { source, sequence }
+    }
+
+    /// The packet that explains the others; to be sent before them, again and again.
+    /// `now` in seconds of Unix time, `uptime_ms` since the program's start.
+    pub fn templates(&mut self, now: u32, uptime_ms: u32) -> Vec<u8> {
+        let mut fields = self.header(now, uptime_ms, 1);
+        fields.u16(TEMPLATE_SET);
+        fields.u16((SET_HEADER_BYTES + 4 + 4 * BLOCK_FIELDS.len()) as u16);
+        fields.u16(BLOCK_TEMPLATE);
+        fields.u16(BLOCK_FIELDS.len() as u16);
+        for (field, length) in BLOCK_FIELDS {
+            fields.u16(field);
+            fields.u16(length);
+        }
+        fields.0
+    }
+
+    /// A packet of block events of at most `most_bytes`, and how many of `items` it covers. Starts
+    /// and stops have no event and are passed over; None if there is nothing else.
+    pub fn message(
+        &mut self,
+        now: u32,
+        uptime_ms: u32,
+        items: &[Item],
+        most_bytes: usize,
+    ) -> (Option<Vec<u8>>, usize) {
+        // Up to three bytes fill the set up to a multiple of four.
+        let room = most_bytes.saturating_sub(HEADER_BYTES + SET_HEADER_BYTES + 3);
+        let most = (room / BLOCK_BYTES).max(1);
+        let mut records = Fields(Vec::new());
+        let (mut count, mut covered) = (0, 0);
+        for item in items {
+            if let Some(block) = item.block() {
+                if count == most {
+                    break;
+                }
+                count += 1;
+                records.u64(item.unix_ms());
+                records.u8(match item.is_given() {
+                    true => CREATED,
+                    false => DELETED,
+                });
+                records.u32(block.inside.to_bits());
+                records.u32(block.external.to_bits());
+                records.u16(block.ports.first());
+                records.u16(block.ports.last());
+                records.u16(1);
+                records.u16(block.ports.count());
+            }
+            covered += 1;
+        }
+        if count == 0 {
+            return (None, covered);
+        }
+        while !records.0.len().is_multiple_of(4) {
+            records.u8(0);
+        }
+        let mut fields = self.header(now, uptime_ms, count as u16);
+        fields.u16(BLOCK_TEMPLATE);
+        fields.u16((SET_HEADER_BYTES + records.0.len()) as u16);
+        fields.0.extend_from_slice(&records.0);
+        (Some(fields.0), covered)
+    }
+
+    fn header(&mut self, now: u32, uptime_ms: u32, count: u16) -> Fields {
+        let mut fields = Fields(Vec::new());
+        fields.u16(VERSION);
+        fields.u16(count);
+        fields.u32(uptime_ms);
+        fields.u32(now);
+        fields.u32(self.sequence);
+        fields.u32(self.source);
+        self.sequence = self.sequence.wrapping_add(1);
+        fields
+    }
+}

@@ -1,0 +1,66 @@
+//! Who had which ports when: answers from sealed files and write-ahead segments alike, while the
+//! daemon runs or from a copy.
+//!
+//! * `walk`: the log's files backwards from a time. * `who`: an address and port at a time.
+//! * `subscriber`: all that one subscriber had. * `access_log`: lines of servers' logs. Pure.
+
+pub mod access_log;
+mod subscriber;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod who;
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+pub use subscriber::{Owned, subscriber};
+pub use who::{Answer, Enquiry, Outcome, who};
+
+use super::directory::{self, Content, Hour};
+use super::error::ReadError;
+use super::event::{Block, Event, ReleaseReason};
+use super::sealed::{Fact, Row, SealedFile};
+
+/// A block in the hands of one subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    pub block: Block,
+    /// Milliseconds of Unix time; None if the allocation is not in the log any more.
+    pub since_ms: Option<u64>,
+    /// When it was released, and why; None if it was still held at the end of what was read.
+    pub until: Option<(u64, ReleaseReason)>,
+}
+
+/// When a block that was held when a day began was allocated: its record is in the hour that
+/// the row tells.
+fn exact_since(root: &Path, block: &Block, hour_ms: u64) -> Result<Option<u64>, ReadError> {
+    let hour = Hour::of(hour_ms);
+    let io = |source| ReadError::Io {
+        path: root.into(),
+        source,
+    };
+    for name in directory::sealed_of(root, hour.day()).map_err(io)? {
+        // A clock that went back may have put the record into a later hour.
+        if name.content != Content::Records || name.hour < hour {
+            continue;
+        }
+        let rows = SealedFile::open(&name.path(root))?.rows_of_external(block.external)?;
+        let allocation = rows.iter().rev().find(|row| {
+            row.fact == Fact::Event(Event::Allocate(*block)) && Hour::of(row.unix_ms) == hour
+        });
+        if let Some(row) = allocation {
+            return Ok(Some(row.unix_ms));
+        }
+        if name.hour > Hour(hour.0 + 1) {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the row is about a block with this port of this address.
+fn concerns(row: &Row, external: Ipv4Addr, port: u16) -> bool {
+    row.block()
+        .is_some_and(|block| block.external == external && block.ports.contains(port))
+}

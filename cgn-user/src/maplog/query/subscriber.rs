@@ -1,0 +1,102 @@
+//! All blocks that a subscriber had within a time.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use super::super::error::ReadError;
+use super::super::event::Event;
+use super::super::sealed::{Fact, Row};
+use super::walk::{Source, Walk};
+use super::{Holding, exact_since};
+
+/// What a subscriber had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// In the order of allocation.
+    pub holdings: Vec<Holding>,
+    /// What the asker must know of the answer, each a sentence.
+    pub remarks: Vec<String>,
+}
+
+/// The blocks that `inside` had at some time from `from_ms` to `to_ms`, in milliseconds of Unix time.
+///
+/// # Errors
+/// A file that the answer depends on cannot be read.
+pub fn subscriber(
+    root: &Path,
+    inside: Ipv4Addr,
+    from_ms: u64,
+    to_ms: u64,
+) -> Result<Owned, ReadError> {
+    let mut walk = Walk::back_from(root, to_ms)?;
+    let mut files: Vec<Vec<Row>> = Vec::new();
+    let mut is_decided = false;
+    while let Some(source) = walk.next()? {
+        match source {
+            Source::Segments(mut rows) => {
+                rows.retain(|row| row.block().is_some_and(|block| block.inside == inside));
+                files.push(rows);
+            }
+            Source::Records(file) => files.push(file.rows_of_inside(inside)?),
+            Source::Held(file, day_ms) if day_ms <= from_ms => {
+                files.push(file.rows_of_inside(inside)?);
+                is_decided = true;
+                break;
+            }
+            Source::Held(..) => {}
+        }
+        if walk.begins_at() == Some(1) {
+            is_decided = true;
+        }
+    }
+    let rows = files.into_iter().rev().flatten();
+    let mut holdings = Vec::new();
+    for row in rows.filter(|row| row.unix_ms <= to_ms) {
+        add(&mut holdings, root, &row)?;
+    }
+    holdings.retain(|holding| holding.until.is_none_or(|(until, _)| until >= from_ms));
+    holdings.sort_by_key(|holding| (holding.since_ms, holding.block.ports.first()));
+    let mut remarks: Vec<String> = walk
+        .missing
+        .iter()
+        .map(|(first, last)| format!("records {first} to {last} of the log are missing: the list may have gaps; get their files from a copy"))
+        .collect();
+    if !is_decided {
+        remarks.push("the log begins later: what was before is not in it".to_owned());
+    }
+    if !walk.is_end_known {
+        remarks.push(
+            "this is a copy without write-ahead segments: its last hours may be missing".to_owned(),
+        );
+    }
+    Ok(Owned { holdings, remarks })
+}
+
+fn add(holdings: &mut Vec<Holding>, root: &Path, row: &Row) -> Result<(), ReadError> {
+    match row.fact {
+        Fact::Held(block) => holdings.push(Holding {
+            block,
+            since_ms: exact_since(root, &block, row.unix_ms)?,
+            until: None,
+        }),
+        Fact::Event(Event::Allocate(block)) => holdings.push(Holding {
+            block,
+            since_ms: Some(row.unix_ms),
+            until: None,
+        }),
+        Fact::Event(Event::Release { block, reason }) => {
+            let until = Some((row.unix_ms, reason));
+            let mut open = holdings.iter_mut().rev();
+            match open.find(|held| held.block == block && held.until.is_none()) {
+                Some(held) => held.until = until,
+                None => holdings.push(Holding {
+                    block,
+                    since_ms: None,
+                    until,
+                }),
+            }
+        }
+        Fact::Event(Event::Start | Event::Stop) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Which subscriber had a port of an external address at a time (RFC 6302, RFC 6888 REQ-14).
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use super::super::error::ReadError;
+use super::super::event::Event;
+use super::super::sealed::{Fact, Row};
+use super::walk::{Source, Walk};
+use super::{Holding, concerns, exact_since};
+use crate::utc::Utc;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enquiry {
+    pub external: Ipv4Addr,
+    pub port: u16,
+    /// Milliseconds of Unix time.
+    pub at_ms: u64,
+    /// How far the asker's clock can be off, either way, in milliseconds.
+    pub skew_ms: u64,
+}
+
+/// What can be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// One subscriber had the port at some time within the skew, and no other had.
+    One,
+    /// Nobody had it.
+    Nobody,
+    /// Several had it within the skew, one after the other.
+    Several,
+    /// The log does not reach there, or records are missing that could change the answer.
+    Unknown,
+}
+
+/// The answer to an enquiry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub outcome: Outcome,
+    /// Who had the port within the skew, in the order of time.
+    pub holdings: Vec<Holding>,
+    /// What the asker must know of the answer, each a sentence.
+    pub remarks: Vec<String>,
+}
+
+/// Answers from the log in the directory `root`.
+///
+/// # Errors
+/// A file that the answer depends on cannot be read.
+pub fn who(root: &Path, enquiry: &Enquiry) -> Result<Answer, ReadError> {
+    let from_ms = enquiry.at_ms.saturating_sub(enquiry.skew_ms);
+    let to_ms = enquiry.at_ms.saturating_add(enquiry.skew_ms);
+    let mut walk = Walk::back_from(root, to_ms)?;
+    let facts = facts(&mut walk, enquiry, from_ms, to_ms)?;
+    let mut holdings = holdings(&facts.rows, from_ms);
+    for holding in &mut holdings {
+        if let Some(hour_ms) = facts.held_since_ms
+            && holding.since_ms == Some(hour_ms)
+        {
+            holding.since_ms = exact_since(root, &holding.block, hour_ms)?;
+        }
+    }
+    let subscribers: BTreeSet<Ipv4Addr> = holdings.iter().map(|held| held.block.inside).collect();
+    let mut remarks: Vec<String> = walk
+        .missing
+        .iter()
+        .map(|(first, last)| {
+            format!("records {first} to {last} of the log are missing, which could change the answer: get their files from a copy")
+        })
+        .collect();
+    let mut outcome = match subscribers.len() {
+        0 => Outcome::Nobody,
+        1 => Outcome::One,
+        _ => Outcome::Several,
+    };
+    if !walk.missing.is_empty() || (!facts.is_decided && outcome == Outcome::Nobody) {
+        outcome = Outcome::Unknown;
+    }
+    if !facts.is_decided {
+        remarks.push(match walk.begins_at() {
+            None => "the log has no record".to_owned(),
+            Some(first) => format!(
+                "the log begins with record {first}, which is later: what was before is not in it"
+            ),
+        });
+    }
+    if !walk.is_end_known {
+        remarks.push(
+            "this is a copy without write-ahead segments, whose last file may end before that time"
+                .to_owned(),
+        );
+    }
+    if outcome == Outcome::Several {
+        remarks.push(format!(
+            "the port changed hands within {} s of {}: a time that is more exact, or a smaller skew, can decide",
+            enquiry.skew_ms / 1000,
+            Utc(enquiry.at_ms)
+        ));
+    }
+    Ok(Answer {
+        outcome,
+        holdings,
+        remarks,
+    })
+}
+
+/// What the log says of the port.
+struct Facts {
+    /// In the order of time: the last one up to `from_ms`, if there is one, and all up to `to_ms`.
+    rows: Vec<Row>,
+    /// Hour from which the block was held when its day began, if that is the first row.
+    held_since_ms: Option<u64>,
+    /// What was at `from_ms` is known, also if it was nobody.
+    is_decided: bool,
+}
+
+fn facts(walk: &mut Walk, enquiry: &Enquiry, from_ms: u64, to_ms: u64) -> Result<Facts, ReadError> {
+    let mut facts = Facts {
+        rows: Vec::new(),
+        held_since_ms: None,
+        is_decided: false,
+    };
+    let is_wanted =
+        |row: &Row| concerns(row, enquiry.external, enquiry.port) && row.unix_ms <= to_ms;
+    while let Some(source) = walk.next()? {
+        let (rows, day_ms) = match source {
+            Source::Segments(rows) => (rows, None),
+            Source::Records(file) => (file.rows_of_external(enquiry.external)?, None),
+            Source::Held(file, day_ms) if day_ms <= from_ms => {
+                (file.rows_of_external(enquiry.external)?, Some(day_ms))
+            }
+            Source::Held(..) => continue,
+        };
+        let wanted: Vec<Row> = rows.into_iter().filter(is_wanted).collect();
+        if day_ms.is_some() {
+            facts.held_since_ms = wanted.last().map(|row| row.unix_ms);
+        }
+        let has_earlier = wanted.iter().any(|row| row.unix_ms <= from_ms);
+        facts.rows.splice(0..0, wanted);
+        if has_earlier || day_ms.is_some() {
+            facts.is_decided = true;
+            break;
+        }
+        if walk.begins_at() == Some(1) {
+            // Before its first record nobody had anything.
+            facts.is_decided = true;
+        }
+    }
+    Ok(facts)
+}
+
+/// Who had the port from `from_ms` on.
+fn holdings(rows: &[Row], from_ms: u64) -> Vec<Holding> {
+    let mut holdings: Vec<Holding> = Vec::new();
+    for row in rows {
+        match row.fact {
+            Fact::Held(block) | Fact::Event(Event::Allocate(block)) => holdings.push(Holding {
+                block,
+                since_ms: Some(row.unix_ms),
+                until: None,
+            }),
+            Fact::Event(Event::Release { block, reason }) => {
+                let until = Some((row.unix_ms, reason));
+                match holdings.last_mut() {
+                    Some(last) if last.block == block && last.until.is_none() => last.until = until,
+                    _ => holdings.push(Holding {
+                        block,
+                        since_ms: None,
+                        until,
+                    }),
+                }
+            }
+            Fact::Event(Event::Start | Event::Stop) => {}
+        }
+    }
+    holdings.retain(|holding| holding.until.is_none_or(|(until, _)| until > from_ms));
+    holdings
+}

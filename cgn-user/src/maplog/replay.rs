@@ -1,0 +1,92 @@
+//! What the sealed files say of blocks: the newest list of held blocks and what came after it.
+
+use std::path::Path;
+
+use super::directory::{self, Content, SealedName};
+use super::error::ReadError;
+use super::event::Entry;
+use super::recovery::Recovery;
+use super::sealed::{Fact, Hash, SealedFile};
+
+/// Where the sealed files end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SealedEnd {
+    /// Number of the record after the last sealed one; 1 if there is none.
+    pub next_sequence: u64,
+}
+
+/// Adds what the sealed files say to `recovery`, with releases from `released_since_ms` on.
+/// Reads no more days than that needs.
+pub(super) fn replay_sealed(
+    root: &Path,
+    released_since_ms: u64,
+    recovery: &mut Recovery,
+) -> Result<SealedEnd, ReadError> {
+    let io = |source| ReadError::Io {
+        path: root.into(),
+        source,
+    };
+    let mut files = Vec::new();
+    for day in directory::days(root).map_err(io)?.into_iter().rev() {
+        let of_day = directory::sealed_of(root, day).map_err(io)?;
+        let begins = of_day.first().is_some_and(|file| {
+            file.content == Content::Held && file.hour.start_ms() <= released_since_ms
+        });
+        files.splice(0..0, of_day);
+        if begins {
+            break;
+        }
+    }
+    let mut next_sequence = files.first().map_or(1, |file| file.first_sequence);
+    for (number, name) in files.iter().enumerate() {
+        // What is held is known but at the beginning.
+        if name.content == Content::Held && number > 0 {
+            continue;
+        }
+        let file = open_next(root, name, next_sequence)?;
+        for row in file.rows()? {
+            let unix_ms = row.unix_ms;
+            match row.fact {
+                Fact::Held(block) => recovery.add_held(block, unix_ms),
+                Fact::Event(event) => {
+                    recovery.add_entry(&Entry { unix_ms, event }, released_since_ms);
+                }
+            }
+        }
+        next_sequence = file.chained().next_sequence;
+    }
+    recovery.last_sequence = (next_sequence > 1).then(|| next_sequence - 1);
+    // The order of records within a sealed file is not known.
+    recovery.is_stopped = false;
+    Ok(SealedEnd { next_sequence })
+}
+
+fn open_next(root: &Path, name: &SealedName, expected: u64) -> Result<SealedFile, ReadError> {
+    if name.first_sequence != expected {
+        return Err(ReadError::Missing {
+            path: name.path(root),
+            first: expected,
+            last: name.first_sequence.saturating_sub(1),
+        });
+    }
+    Ok(SealedFile::open(&name.path(root))?)
+}
+
+/// Hash of the last sealed file, which the next one will name.
+pub(super) fn last_hash(root: &Path) -> Result<Option<Hash>, ReadError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ReadError::Io { path, source }
+    };
+    let days = directory::days(root).map_err(io(root))?;
+    for day in days.into_iter().rev() {
+        let files = directory::sealed_of(root, day).map_err(io(root))?;
+        if let Some(name) = files.last() {
+            let path = name.path(root);
+            let mut file = std::fs::File::open(&path).map_err(io(&path))?;
+            let (hash, _) = super::sealed::hash_of(&mut file).map_err(io(&path))?;
+            return Ok(Some(hash));
+        }
+    }
+    Ok(None)
+}

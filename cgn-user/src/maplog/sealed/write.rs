@@ -1,0 +1,196 @@
+//! Writes a sealed file: whole, on disk, and only then under its name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+
+use super::row::{Numbers, Row, SCHEMA, column};
+use super::{Hash, SealedError, hash_of, hex};
+use crate::maplog::directory;
+
+/// Rows of a page: what a look-up decompresses at least.
+const PAGE_ROWS: usize = 4096;
+/// Compression level; higher ones take longer and gain nothing on columns this dense.
+const ZSTD_LEVEL: i32 = 3;
+
+/// Keys of a file's own facts, in its Parquet metadata.
+pub(super) mod key {
+    pub const VERSION: &str = "cgn.version";
+    pub const FIRST_SEQUENCE: &str = "cgn.first_sequence";
+    pub const NEXT_SEQUENCE: &str = "cgn.next_sequence";
+    pub const PREVIOUS: &str = "cgn.previous_sha256";
+}
+/// Version of the files.
+pub(super) const VERSION: &str = "1";
+
+/// What a file says of its place in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chained {
+    /// Number of the file's first record, or of the record before which blocks were held.
+    pub first_sequence: u64,
+    /// One more than the number of its last record.
+    pub next_sequence: u64,
+    /// Hash of the file before this one; None in a log's first file.
+    pub previous: Option<Hash>,
+}
+
+/// Sorts `rows` and writes them to `path`, atomically: after a crash at any point the
+/// file is there as a whole, or not at all. Returns its hash.
+///
+/// # Errors
+/// Nothing stands at `path` that was not there before.
+pub fn seal(path: &Path, rows: &mut [Row], chained: &Chained) -> Result<Hash, SealedError> {
+    let failed = |operation| {
+        move |source| SealedError::Io {
+            operation,
+            path: path.into(),
+            source,
+        }
+    };
+    directory::create(directory::above(path)).map_err(failed("create the directory of"))?;
+    // Stable: rows of one block stay in the order in which they happened.
+    rows.sort_by_key(Row::key);
+    let unfinished = directory::unfinished(path);
+    let outcome = write_unfinished(&unfinished, rows, chained).and_then(|hash| {
+        fs::rename(&unfinished, path).map_err(failed("rename the new file to"))?;
+        directory::sync(directory::above(path)).map_err(failed("bring to disk the name of"))?;
+        Ok(hash)
+    });
+    if outcome.is_err() {
+        // The first error is the one to tell; a leftover is removed at the next start.
+        let _ = fs::remove_file(&unfinished);
+    }
+    outcome
+}
+
+fn write_unfinished(path: &Path, rows: &[Row], chained: &Chained) -> Result<Hash, SealedError> {
+    let failed = |operation| {
+        move |source| SealedError::Io {
+            operation,
+            path: path.into(),
+            source,
+        }
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(path)
+        .map_err(failed("create"))?;
+    encode(BufWriter::new(&file), rows, chained).map_err(|error| match error {
+        ParquetError::External(source) => failed("write")(io::Error::other(source)),
+        source => SealedError::Parquet {
+            path: path.into(),
+            source,
+        },
+    })?;
+    file.sync_all().map_err(failed("bring to disk"))?;
+    let mut written = File::open(path).map_err(failed("read"))?;
+    let (hash, _) = hash_of(&mut written).map_err(failed("read"))?;
+    Ok(hash)
+}
+
+/// Writes rows, which are sorted, as one row group.
+fn encode(out: impl Write + Send, rows: &[Row], chained: &Chained) -> Result<(), ParquetError> {
+    let properties = Arc::new(properties(chained));
+    let mut writer = SerializedFileWriter::new(out, SCHEMA.clone(), properties)?;
+    if !rows.is_empty() {
+        let mut group = writer.next_row_group()?;
+        write_group(&mut group, rows)?;
+        group.close()?;
+    }
+    writer.finish()?;
+    writer.inner_mut().flush()?;
+    Ok(())
+}
+
+fn write_group<W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    rows: &[Row],
+) -> Result<(), ParquetError> {
+    let times: Vec<i64> = rows.iter().map(|row| row.unix_ms.cast_signed()).collect();
+    write_column::<Int64Type, W>(group, &times)?;
+    let text = |pick: fn(&Row) -> &'static str| -> Vec<ByteArray> {
+        let texts = rows.iter().map(|row| ByteArray::from(pick(row)));
+        texts.collect()
+    };
+    write_column::<ByteArrayType, W>(group, &text(|row| row.words().0))?;
+    write_column::<ByteArrayType, W>(group, &text(|row| row.words().1))?;
+    let picks: [fn(Numbers) -> i32; 5] = [
+        |numbers| numbers.external,
+        |numbers| numbers.first_port,
+        |numbers| numbers.port_count,
+        |numbers| numbers.inside,
+        |numbers| numbers.pool,
+    ];
+    for pick in picks {
+        let values: Vec<i32> = rows.iter().map(|row| pick(Numbers::of(row))).collect();
+        write_column::<Int32Type, W>(group, &values)?;
+    }
+    Ok(())
+}
+
+fn write_column<T: DataType, W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    values: &[T::T],
+) -> Result<(), ParquetError> {
+    let column = group.next_column()?;
+    let mut column = column.ok_or_else(|| ParquetError::General("a column too many".into()))?;
+    column.typed::<T>().write_batch(values, None, None)?;
+    column.close()
+}
+
+/// Encodings that every reader knows: a dictionary for what repeats, deltas for
+/// numbers that do not.
+fn properties(chained: &Chained) -> WriterProperties {
+    let facts = [
+        (key::VERSION, VERSION.to_owned()),
+        (key::FIRST_SEQUENCE, chained.first_sequence.to_string()),
+        (key::NEXT_SEQUENCE, chained.next_sequence.to_string()),
+        (
+            key::PREVIOUS,
+            chained.previous.as_ref().map(hex).unwrap_or_default(),
+        ),
+    ];
+    let facts = facts.map(|(key, value)| KeyValue::new(key.to_owned(), value));
+    let sorted = [column::EXTERNAL, column::FIRST_PORT];
+    let sorted = sorted.map(|column| SortingColumn {
+        column_idx: column as i32,
+        descending: false,
+        nulls_first: false,
+    });
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
+    let mut builder = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_2_0)
+        .set_created_by(concat!("cgn ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(None)
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_key_value_metadata(Some(facts.to_vec()))
+        .set_sorting_columns(Some(sorted.to_vec()));
+    let name = |number: usize| SCHEMA.get_fields()[number].name().into();
+    builder =
+        builder.set_column_statistics_enabled(name(column::EXTERNAL), EnabledStatistics::Page);
+    let is_held = chained.first_sequence == chained.next_sequence;
+    let dense = [column::EXTERNAL, column::INSIDE, column::TIME];
+    // Hours repeat, times to the millisecond do not.
+    for number in dense.into_iter().take(if is_held { 2 } else { 3 }) {
+        builder = builder
+            .set_column_dictionary_enabled(name(number), false)
+            .set_column_encoding(name(number), Encoding::DELTA_BINARY_PACKED);
+    }
+    builder.build()
+}

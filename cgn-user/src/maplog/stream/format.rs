@@ -1,0 +1,188 @@
+//! Items to messages, as the sink's format and transport want them.
+
+use std::time::{Duration, Instant};
+
+use super::Options;
+use super::link::Transport;
+use crate::maplog::encode::{Item, ipfix, jsonl, netflow9, syslog};
+
+/// Most bytes of an IPFIX message over a stream: its length has 16 bits.
+const STREAM_MESSAGE_BYTES: usize = 16 * 1024;
+/// Datagrams with the templates before the first data: one may be lost (RFC 7011 section 10.3.6).
+const FIRST_TEMPLATES: usize = 2;
+
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Ipfix,
+    Netflow9,
+    Syslog,
+    JsonLines,
+}
+
+/// Bytes to send, and what has arrived when they have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    pub bytes: Vec<u8>,
+    /// Number of the record after the last one in it; None if there is none.
+    pub next_sequence: Option<u64>,
+}
+
+pub(super) struct Encoder {
+    format: Format,
+    is_stream: bool,
+    most_bytes: usize,
+    host: String,
+    domain: u32,
+    ipfix: ipfix::Exporter,
+    netflow9: netflow9::Exporter,
+    template_every: Duration,
+    templates_at: Option<Instant>,
+    started: Instant,
+}
+
+impl Encoder {
+    pub(super) fn new(options: &Options) -> Self {
+        let is_stream = !matches!(options.transport, Transport::Udp);
+        Self {
+            format: options.format,
+            is_stream,
+            most_bytes: match is_stream {
+                true => STREAM_MESSAGE_BYTES,
+                false => options.datagram_bytes,
+            },
+            host: options.host.clone(),
+            domain: options.domain,
+            ipfix: ipfix::Exporter::new(options.domain, 0),
+            netflow9: netflow9::Exporter::new(options.domain, 0),
+            template_every: options.template_every,
+            templates_at: None,
+            started: Instant::now(),
+        }
+    }
+
+    /// A new connection: templates come first, and a stream counts from 0 again.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.templates_at = Some(now);
+        if self.is_stream {
+            self.ipfix = ipfix::Exporter::new(self.domain, 0);
+        }
+    }
+
+    /// The templates, if they are due.
+    pub(super) fn templates(&mut self, now: Instant, unix_secs: u32) -> Vec<Message> {
+        let Some(due) = self.templates_at.filter(|due| *due <= now) else {
+            return Vec::new();
+        };
+        // Due at `begin`, and then never again on a stream.
+        let is_first = now.saturating_duration_since(due) < self.template_every;
+        self.templates_at = (!self.is_stream).then(|| now + self.template_every);
+        let uptime_ms = self.uptime_ms(now);
+        let copies = match self.is_stream {
+            false if is_first => FIRST_TEMPLATES,
+            _ => 1,
+        };
+        let mut messages = Vec::new();
+        for _ in 0..copies {
+            let bytes = match self.format {
+                Format::Ipfix => self.ipfix.templates(unix_secs),
+                Format::Netflow9 => self.netflow9.templates(unix_secs, uptime_ms),
+                Format::Syslog | Format::JsonLines => break,
+            };
+            messages.push(Message {
+                bytes,
+                next_sequence: None,
+            });
+        }
+        messages
+    }
+
+    /// All items, in as few messages as the format allows.
+    pub(super) fn messages(
+        &mut self,
+        now: Instant,
+        unix_secs: u32,
+        items: &[Item],
+    ) -> Vec<Message> {
+        match self.format {
+            Format::Ipfix => {
+                let most = self.most_bytes;
+                let exporter = &mut self.ipfix;
+                packed(items, |rest| exporter.message(unix_secs, rest, most))
+            }
+            Format::Netflow9 => {
+                let (most, uptime_ms) = (self.most_bytes, self.uptime_ms(now));
+                let exporter = &mut self.netflow9;
+                packed(items, |rest| {
+                    exporter.message(unix_secs, uptime_ms, rest, most)
+                })
+            }
+            Format::Syslog => self.each(items, |item, host, is_stream| {
+                let message = syslog::message(item, host);
+                match is_stream {
+                    true => syslog::framed(&message),
+                    false => message.into_bytes(),
+                }
+            }),
+            Format::JsonLines => self.each(items, |item, _, _| jsonl::line(item)),
+        }
+    }
+
+    fn each(&self, items: &[Item], encode: fn(&Item, &str, bool) -> Vec<u8>) -> Vec<Message> {
+        let messages = items.iter().map(|item| Message {
+            bytes: encode(item, &self.host, self.is_stream),
+            next_sequence: next_of(item),
+        });
+        match self.is_stream {
+            // A write for each line would be a packet for each line.
+            true => joined(messages),
+            false => messages.collect(),
+        }
+    }
+
+    /// Milliseconds since the start, modulo 2^32.
+    fn uptime_ms(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.started).as_millis() as u32
+    }
+}
+
+fn next_of(item: &Item) -> Option<u64> {
+    match item {
+        Item::Record(record) => Some(record.sequence + 1),
+        Item::Interim { .. } => None,
+    }
+}
+
+/// Messages until all items are covered. Items without an event arrive with those before or
+/// after them; if there are only such, an empty message says how far they reach.
+fn packed(
+    items: &[Item],
+    mut encode: impl FnMut(&[Item]) -> (Option<Vec<u8>>, usize),
+) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut rest = items;
+    while !rest.is_empty() {
+        let (bytes, covered) = encode(rest);
+        let (done, left) = rest.split_at(covered);
+        messages.push(Message {
+            bytes: bytes.unwrap_or_default(),
+            next_sequence: done.last().and_then(next_of),
+        });
+        rest = left;
+    }
+    messages
+}
+
+fn joined(messages: impl Iterator<Item = Message>) -> Vec<Message> {
+    let mut all: Vec<Message> = Vec::new();
+    for message in messages {
+        match all.last_mut() {
+            Some(last) if last.bytes.len() < STREAM_MESSAGE_BYTES => {
+                last.bytes.extend_from_slice(&message.bytes);
+                last.next_sequence = message.next_sequence;
+            }
+            _ => all.push(message),
+        }
+    }
+    all
+}

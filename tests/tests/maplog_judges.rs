@@ -1,0 +1,379 @@
+//! Foreign programs judge what the mapping log sends and stores: tshark (IPFIX), nfcapd and
+//! nfdump (NetFlow 9), rsyslogd (syslog), DuckDB or pyarrow (Parquet). None of them needs root.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cgn_tests::skip;
+use cgn_user::maplog::sealer::{Retention, Sealer};
+use cgn_user::maplog::stream::{Format, Options, Sink, Transport};
+use cgn_user::maplog::{
+    Block, Entry, Event, Log, LogOptions, PortRange, ProtocolScope, ReleaseReason,
+};
+
+/// 2026-03-03T00:00Z.
+const START: u64 = 1_772_496_000_000;
+const HOUR_MS: u64 = 3_600_000;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder of a test with a log in it, removed with everything.
+struct Place(PathBuf);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("cgn-judge-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    fn log(&self) -> Log {
+        let options = LogOptions {
+            sync: false,
+            keep_released_ms: 0,
+        };
+        Log::open(&self.0.join("log"), options).expect("a log").0
+    }
+}
+
+/// An allocation and a release, a second apart.
+fn story() -> [Entry; 2] {
+    let block = Block {
+        inside: [100, 64, 0, 9].into(),
+        external: [203, 0, 113, 5].into(),
+        ports: PortRange::new(1024, 512).expect("ports"),
+        pool: 0,
+        scope: ProtocolScope::All,
+    };
+    let reason = ReleaseReason::Idle;
+    [
+        Entry {
+            unix_ms: START + 123,
+            event: Event::Allocate(block),
+        },
+        Entry {
+            unix_ms: START + 1_123,
+            event: Event::Release { block, reason },
+        },
+    ]
+}
+
+/// Sends the story to `address` and returns when all of it has arrived.
+fn send(place: &Place, format: Format, transport: Transport, address: SocketAddr) {
+    let mut log = place.log();
+    let options = Options {
+        name: "judge".to_owned(),
+        format,
+        transport,
+        address,
+        domain: 7,
+        template_every: Duration::from_secs(60),
+        datagram_bytes: 484,
+        interim_every: None,
+        host: "edge1".to_owned(),
+    };
+    let mut sink = Sink::open(log.root(), options, log.committed()).expect("a sink");
+    log.append(&story()).expect("records");
+    let until = Instant::now() + PATIENCE;
+    while sink.stats().pending > 0 {
+        let outcome = sink.turn(Instant::now(), (START / 1000) as u32 + 2);
+        assert!(Instant::now() < until, "{outcome:?} {:?}", sink.stats());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn lacks(test: &str, program: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .stdout(Stdio::null())
+        .status();
+    let is_there = found.is_ok_and(|status| status.success());
+    if !is_there {
+        skip::skip(test, &format!("{program} is not installed"));
+    }
+    !is_there
+}
+
+fn said(command: &mut Command) -> String {
+    let output = command.output().expect("the program runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// A capture file (libpcap, link type raw IP) of datagrams to port 4739.
+fn capture(datagrams: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    for payload in datagrams {
+        let builder =
+            etherparse::PacketBuilder::ipv4([192, 0, 2, 1], [192, 0, 2, 9], 64).udp(40_000, 4739);
+        let mut packet = Vec::new();
+        builder.write(&mut packet, payload).expect("a packet");
+        let length = packet.len() as u32;
+        for word in [(START / 1000) as u32, 0, length, length] {
+            file.extend_from_slice(&word.to_le_bytes());
+        }
+        file.extend_from_slice(&packet);
+    }
+    file
+}
+
+#[test]
+fn tshark_reads_the_block_events_of_ipfix() {
+    const TEST: &str = "tshark_reads_the_block_events_of_ipfix";
+    if lacks(TEST, "tshark") {
+        return;
+    }
+    let place = Place::new("ipfix");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    send(
+        &place,
+        Format::Ipfix,
+        Transport::Udp,
+        socket.local_addr().expect("an address"),
+    );
+    let mut buffer = [0; 2048];
+    // Templates twice, then one message of both records.
+    let datagrams: Vec<Vec<u8>> = (0..3)
+        .map(|_| {
+            let length = socket.recv(&mut buffer).expect("a datagram");
+            buffer[..length].to_vec()
+        })
+        .collect();
+    let file = place.0.join("ipfix.pcap");
+    fs::write(&file, capture(&datagrams)).expect("a capture");
+    let mut command = Command::new("tshark");
+    command.env("TZ", "UTC").args(["-n", "-r"]).arg(&file);
+    command.args([
+        "-d",
+        "udp.port==4739,cflow",
+        "-T",
+        "fields",
+        "-E",
+        "occurrence=a",
+    ]);
+    for field in [
+        "cflow.version",
+        "cflow.od_id",
+        "cflow.nat_event",
+        "cflow.srcaddr",
+        "cflow.post_natsource_ipv4_address",
+        "cflow.port_range_start",
+        "cflow.port_range_end",
+        "_ws.malformed",
+    ] {
+        command.args(["-e", field]);
+    }
+    let text = said(&mut command);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(
+        lines[2].trim_end(),
+        "10\t7\t16,17\t100.64.0.9,100.64.0.9\t203.0.113.5,203.0.113.5\t1024,1024\t1535,1535",
+        "{text}"
+    );
+    assert!(lines[0].starts_with("10\t7"), "{text}");
+}
+
+#[test]
+fn nfdump_reads_the_blocks_of_netflow_9() {
+    const TEST: &str = "nfdump_reads_the_blocks_of_netflow_9";
+    if lacks(TEST, "nfcapd") || lacks(TEST, "nfdump") {
+        return;
+    }
+    let place = Place::new("netflow9");
+    let flows = place.0.join("flows");
+    fs::create_dir(&flows).expect("a folder");
+    // A port that is free now.
+    let free = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let mut collector = Command::new("nfcapd")
+        .args([
+            "-b",
+            "127.0.0.1",
+            "-t",
+            "60",
+            "-p",
+            &address.port().to_string(),
+            "-w",
+        ])
+        .arg(&flows)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nfcapd runs");
+    // Refused datagrams are sent again: no need to know when it listens.
+    send(&place, Format::Netflow9, Transport::Udp, address);
+    std::thread::sleep(Duration::from_millis(500));
+    // SAFETY: a signal to our own child, which was not waited for yet.
+    unsafe { libc::kill(collector.id() as libc::pid_t, libc::SIGTERM) };
+    collector.wait().expect("nfcapd ends");
+    let format = "fmt:%nevt %sa %nsa %pbstart %pbend %pbsize";
+    let mut command = Command::new("nfdump");
+    command.args(["-q", "-R"]).arg(&flows).args(["-o", format]);
+    let text = said(&mut command);
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split_ascii_whitespace().collect())
+        .filter(|row: &Vec<&str>| row.contains(&"100.64.0.9"))
+        .collect();
+    let block = ["100.64.0.9", "203.0.113.5", "1024", "1535", "512"];
+    assert_eq!(rows.len(), 2, "{text}");
+    for (row, event) in rows.iter().zip(["ADD", "DELETE"]) {
+        assert_eq!((row[0], &row[1..]), (event, &block[..]), "{text}");
+    }
+}
+
+#[test]
+fn rsyslogd_parses_the_structured_data_of_syslog() {
+    const TEST: &str = "rsyslogd_parses_the_structured_data_of_syslog";
+    if lacks(TEST, "rsyslogd") {
+        return;
+    }
+    let place = Place::new("syslog");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let folder = place.0.display();
+    let template = "%protocol-version%|%timereported:::date-rfc3339%|%hostname%|%app-name%|%msgid%|%structured-data%\\n";
+    let config = format!(
+        "global(workDirectory=\"{folder}\")\nmodule(load=\"imtcp\")\n\
+         input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{}\")\n\
+         template(name=\"t\" type=\"string\" string=\"{template}\")\n\
+         *.* action(type=\"omfile\" file=\"{folder}/out\" template=\"t\")\n",
+        address.port()
+    );
+    fs::write(place.0.join("rsyslog.conf"), config).expect("a configuration");
+    let mut server = Command::new("rsyslogd")
+        .args(["-n", "-i"])
+        .arg(place.0.join("pid"))
+        .arg("-f")
+        .arg(place.0.join("rsyslog.conf"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("rsyslogd runs");
+    send(&place, Format::Syslog, Transport::Tcp, address);
+    let until = Instant::now() + PATIENCE;
+    let lines = loop {
+        let text = fs::read_to_string(place.0.join("out")).unwrap_or_default();
+        let lines: Vec<String> = text
+            .lines()
+            .filter(|l| l.contains("cgn@32473"))
+            .map(str::to_owned)
+            .collect();
+        if lines.len() >= 2 || Instant::now() > until {
+            break lines;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let _ = server.kill();
+    let _ = server.wait();
+    let block =
+        r#"inside="100.64.0.9" external="203.0.113.5" first_port="1024" last_port="1535" pool="0""#;
+    let expected = [
+        format!(
+            r#"1|2026-03-03T00:00:00.123Z|edge1|cgn|allocate|[cgn@32473 sequence="1" {block}]"#
+        ),
+        format!(
+            r#"1|2026-03-03T00:00:01.123Z|edge1|cgn|release|[cgn@32473 sequence="2" {block} reason="idle"]"#
+        ),
+    ];
+    assert_eq!(lines, expected);
+}
+
+/// Prints the rows of all files with DuckDB, or else pyarrow.
+const READ: &str = r#"
+import sys, glob
+files = sorted(glob.glob(sys.argv[1] + '/*/*.parquet'))
+try:
+    import duckdb
+    rows = duckdb.sql("SELECT epoch_ms(time), event, reason, external, first_port, port_count, inside, pool FROM read_parquet(%r) ORDER BY 1, 2" % files).fetchall()
+except ImportError:
+    import pyarrow.parquet as pq, pyarrow.compute as pc
+    rows = []
+    for f in files:
+        t = pq.read_table(f)
+        t = t.set_column(0, 'time', t['time'].cast('int64'))
+        rows += [tuple(r.values()) for r in t.to_pylist()]
+    rows.sort()
+for row in rows:
+    print(*(x if x != '' else '-' for x in row))
+"#;
+
+#[test]
+fn other_programs_read_the_sealed_files() {
+    const TEST: &str = "other_programs_read_the_sealed_files";
+    let named = std::env::var_os("CGN_JUDGE_PYTHON").map(PathBuf::from);
+    let pythons = named
+        .into_iter()
+        .chain([PathBuf::from("/usr/bin/python3"), "python3".into()]);
+    let can_read = |python: &PathBuf| {
+        let import = "try:\n import duckdb\nexcept ImportError:\n import pyarrow.parquet";
+        let mut command = Command::new(python);
+        command.args(["-c", import]).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let Some(python) = pythons.into_iter().find(can_read) else {
+        return skip::skip(
+            TEST,
+            "no Python has duckdb or pyarrow: pip install pyarrow in a venv, and name its python in CGN_JUDGE_PYTHON",
+        );
+    };
+    let place = Place::new("parquet");
+    let mut log = place.log();
+    let mut entries = story().to_vec();
+    let later = Event::Allocate(entries[0].event.block().expect("a block"));
+    entries.push(Entry {
+        unix_ms: START + HOUR_MS + 5,
+        event: later,
+    });
+    entries.push(Entry {
+        unix_ms: START + 24 * HOUR_MS + 5,
+        event: Event::Stop,
+    });
+    for entry in &entries {
+        log.append(&[*entry]).expect("a record");
+    }
+    log.end_hour(START + 48 * HOUR_MS).expect("a segment");
+    seal(log.root());
+    let text = said(Command::new(python).args(["-c", READ]).arg(log.root()));
+    let block = "3405803781 1024 512 1681915913 0";
+    let expected = format!(
+        "{} allocate - {block}\n{} release idle {block}\n{} held - {block}\n{} allocate - {block}\n{} stop - 0 0 0 0 0\n",
+        START + 123,
+        START + 1_123,
+        START + HOUR_MS,
+        START + HOUR_MS + 5,
+        START + 24 * HOUR_MS + 5,
+    );
+    assert_eq!(text, expected);
+}
+
+fn seal(root: &Path) {
+    let keep = Retention {
+        days: None,
+        sealed_bytes: None,
+        spool_bytes: 0,
+    };
+    let mut sealer = Sealer::open(root, keep, None).expect("a sealer");
+    sealer.turn(START).expect("sealed files");
+}
