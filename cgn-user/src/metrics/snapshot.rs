@@ -53,7 +53,7 @@ impl Behaviours {
             filtering,
             pooling: "paired",
             fragments: "dropped",
-            hairpinning: "dropped",
+            hairpinning: "external_endpoint",
         }
     }
 }
