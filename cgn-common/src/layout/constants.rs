@@ -47,10 +47,6 @@ impl Features {
     pub const INBOUND_REFRESH: u64 = 1 << 34;
     /// Some destination ports have short timers.
     pub const SHORT_TIMERS: u64 = 1 << 35;
-    /// A SYN from outside that meets no mapping may be answered after a while.
-    pub const ANSWER_SYN: u64 = 1 << 36;
-    /// Some pool keeps the parity of ports.
-    pub const PARITY: u64 = 1 << 37;
 
     #[inline(always)]
     #[must_use]
@@ -96,7 +92,7 @@ pub enum Filtering {
 }
 
 /// What is special in one pool. Bits 0-1 [`Filtering`] of UDP and ICMP, 2-3 of
-/// TCP, 4 TCP sessions are timed one by one, 5 ports keep their parity.
+/// TCP, 4 TCP sessions are timed one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Policy(pub u8);
@@ -104,7 +100,6 @@ pub struct Policy(pub u8);
 impl Policy {
     pub const PLAIN: Self = Self(0);
     pub const TIMED_SESSIONS: u8 = 1 << 4;
-    pub const PARITY: u8 = 1 << 5;
 
     #[must_use]
     pub const fn new(others: Filtering, tcp: Filtering, flags: u8) -> Self {
