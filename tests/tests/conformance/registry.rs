@@ -1,5 +1,6 @@
 //! Rows (what an RFC or the plan of this product asks), tests that prove them, and the table of both.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -71,17 +72,53 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
+thread_local! {
+    /// Laboratories in which something is on that is off by default, by the name of their group.
+    static GROUPS: RefCell<BTreeMap<&'static str, Trial>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Name of the group of cases with filters, inbound refresh and short timers.
+pub const EVERYTHING: &str = "everything is on";
+/// Name of the group in which TCP sessions are timed one by one.
+pub const TIMED: &str = "TCP sessions are timed one by one";
+
+/// Runs cases of a group, each by the beginning of its sentence, in the group's laboratory; then
+/// `more` there. `plain` tells whether the kernel takes part.
+///
+/// # Panics
+/// There is no such group, or no such case.
+pub fn in_group(plain: &Trial, name: &str, beginnings: &[&str], more: fn(&mut Trial)) {
+    let in_kernel = plain.homes.len() > 2;
+    let mut groups = cases::groups();
+    groups.retain(|group| group.name == name);
+    let [group] = &groups[..] else {
+        panic!("{} groups are called {name:?}", groups.len());
+    };
+    GROUPS.with_borrow_mut(|laboratories| {
+        let trial = laboratories
+            .entry(group.name)
+            .or_insert_with(|| match in_kernel {
+                true => Trial::everywhere_of((group.world)()),
+                false => Trial::on_host_of((group.world)()),
+            });
+        run_each(trial, &group.cases, beginnings);
+        trial.begin(group.name);
+        more(trial);
+    });
+}
+
 /// Runs cases of the common table, each by the beginning of its sentence.
 ///
 /// # Panics
 /// The table has none that begins so, or several.
 pub fn run_cases(trial: &mut Trial, beginnings: &[&str]) {
+    run_each(trial, &cases::all(), beginnings);
+}
+
+fn run_each(trial: &mut Trial, cases: &[cases::Case], beginnings: &[&str]) {
     for beginning in beginnings {
-        let all = cases::all();
-        let found: Vec<_> = all
-            .into_iter()
-            .filter(|(sentence, _)| sentence.starts_with(beginning))
-            .collect();
+        let mut found = cases.to_vec();
+        found.retain(|(sentence, _)| sentence.starts_with(beginning));
         let [(sentence, case)] = found[..] else {
             panic!("{} cases begin with {beginning:?}", found.len());
         };

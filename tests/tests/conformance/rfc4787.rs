@@ -9,7 +9,7 @@ use cgn_tests::harness::world::{POOL, hop, remote, subscriber};
 use cgn_tests::packets::{Draft, Transport};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
-use crate::registry::{run_cases, tests};
+use crate::registry::{EVERYTHING, in_group, run_cases, tests};
 use crate::settings::{configured, default_timers, timers_with};
 
 tests! {
@@ -27,6 +27,12 @@ tests! {
         "REQ-5c: by default it lives five minutes";
     packets_from_inside_refresh ["R4787-6"]
         "REQ-6: packets from inside keep a mapping alive";
+    short_timers_for_known_ports ["R4787-5a"]
+        "REQ-5a: a mapping that talks to chosen ports only may end sooner, another may not";
+    packets_from_outside_refresh_where_it_is_said ["R4787-6a"]
+        "REQ-6a: whether packets from outside keep a mapping alive is configurable";
+    filtering_by_address_or_endpoint ["R4787-8", "R4787-8a", "R5382-3"]
+        "REQ-8, RFC 5382 REQ-3: filtering is endpoint-independent or address-dependent, TCP apart from UDP";
     subscribers_reach_one_another ["R4787-9", "R4787-9a", "R6598-4"]
         "REQ-9: a packet to another's external endpoint is delivered, from the sender's external endpoint";
     a_sip_invite_is_left_alone ["R4787-10"]
@@ -135,6 +141,60 @@ fn packets_from_inside_refresh(t: &mut Trial) {
     t.pass(299);
     t.sweep(&timers);
     t.inbound(Outside, &draft.answer(external), CLIENT, hop::INSIDE);
+}
+
+/// In a laboratory with short timers; the ports are the sweep's.
+fn short_timers_for_known_ports(t: &mut Trial) {
+    in_group(t, EVERYTHING, &[], |t| {
+        let timers = timers_with("[timeouts]\nshort_udp_ports = [53]\nshort_udp_secs = 10\n");
+        let (resolver, both) = ((CLIENT.0, 1), (CLIENT.0, 2));
+        for client in [resolver, both] {
+            t.outbound(Inside, &Draft::udp(client, (SERVER.0, 53)), hop::OUTSIDE);
+        }
+        t.outbound(Inside, &Draft::udp(both, OTHER), hop::OUTSIDE);
+        t.pass(9);
+        t.sweep(&timers);
+        assert!(t.mapping(resolver, Protocol::Udp).is_some(), "after 9 s");
+        t.pass(5);
+        t.sweep(&timers);
+        assert_eq!(t.mapping(resolver, Protocol::Udp), None, "after 14 s");
+        t.pass(280);
+        t.sweep(&timers);
+        assert!(
+            t.mapping(both, Protocol::Udp).is_some(),
+            "it talked to 8053, too"
+        );
+    });
+}
+
+fn packets_from_outside_refresh_where_it_is_said(t: &mut Trial) {
+    assert!(!outlives_its_timer(t), "by default they do not");
+    in_group(t, EVERYTHING, &[], |t| {
+        assert!(outlives_its_timer(t), "here they do");
+    });
+}
+
+/// Whether a mapping is there after ten minutes with packets from outside alone.
+fn outlives_its_timer(t: &mut Trial) -> bool {
+    let timers = default_timers();
+    let draft = Draft::udp(CLIENT, SERVER);
+    let external = t.outbound(Inside, &draft, hop::OUTSIDE);
+    for _ in 0..10 {
+        t.pass(60);
+        t.sweep(&timers);
+        let _ = t.run(Outside, &draft.answer(external).bytes());
+    }
+    t.mapping(CLIENT, Protocol::Udp).is_some()
+}
+
+fn filtering_by_address_or_endpoint(t: &mut Trial) {
+    run_cases(t, &["anyone outside may answer"]);
+    let filters = [
+        "by address: an address that was sent to may answer from any port",
+        "by address and port: only an endpoint that was sent to may answer",
+        "a hairpinned packet is filtered by its sender's external endpoint",
+    ];
+    in_group(t, EVERYTHING, &filters, |_| ());
 }
 
 fn subscribers_reach_one_another(t: &mut Trial) {

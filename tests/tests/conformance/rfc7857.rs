@@ -7,7 +7,7 @@ use cgn_tests::harness::world::{hop, remote, subscriber};
 use cgn_tests::packets::{Draft, flag};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
-use crate::registry::tests;
+use crate::registry::{EVERYTHING, TIMED, in_group, run_cases, tests};
 use crate::rfc6888::FIRST_PACKETS;
 use crate::settings::{configured, default_timers, timers_with};
 
@@ -24,6 +24,12 @@ tests! {
         "Section 5: mappings of TCP, UDP and ICMP with one inside port are independent";
     filtering_is_by_protocol ["R7857-8"]
         "Section 6: a mapping of one protocol admits no packet of another";
+    what_is_refused_does_not_refresh ["R7857-9"]
+        "Section 7: a packet from outside that a filter refuses keeps no mapping alive, even where others do";
+    answers_of_refusal_do_not_refresh ["R7857-10"]
+        "Section 7.1: an ICMP error or a RST sent as an answer keeps no mapping alive";
+    sessions_have_states_of_their_own ["R7857-1"]
+        "Section 2: each session goes through the states of the figure";
     ports_are_not_preserved ["R7857-12", "R6056-4"]
         "Section 9, RFC 6056 section 4: every port is changed to one that is hard to guess";
 }
@@ -158,6 +164,43 @@ fn filtering_is_by_protocol(t: &mut Trial) {
     {
         t.stopped(Outside, &syn.bytes(), Reason::NoMapping);
     }
+}
+
+fn what_is_refused_does_not_refresh(t: &mut Trial) {
+    in_group(t, EVERYTHING, &["what is refused changes no state"], |t| {
+        let timers = default_timers();
+        let external = t.outbound(Inside, &Draft::udp(CLIENT, SERVER), hop::OUTSIDE);
+        let probe = Draft::udp((remote::OTHER, 7), external);
+        for _ in 0..4 {
+            t.pass(60);
+            t.sweep(&timers);
+            t.stopped(Outside, &probe.bytes(), Reason::Filtered);
+        }
+        assert!(t.mapping(CLIENT, Protocol::Udp).is_some(), "after 240 s");
+        t.pass(65);
+        t.sweep(&timers);
+        assert_eq!(t.mapping(CLIENT, Protocol::Udp), None, "after 305 s");
+    });
+}
+
+fn answers_of_refusal_do_not_refresh(t: &mut Trial) {
+    run_cases(t, &["no error ends, opens or refreshes anything"]);
+    in_group(
+        t,
+        EVERYTHING,
+        &["a reset to a stranger lets nobody in"],
+        |_| (),
+    );
+}
+
+fn sessions_have_states_of_their_own(t: &mut Trial) {
+    run_cases(t, &["a TCP connection's states are seen in its slot"]);
+    in_group(
+        t,
+        TIMED,
+        &["each session goes through states of its own"],
+        |_| (),
+    );
 }
 
 fn ports_are_not_preserved(t: &mut Trial) {

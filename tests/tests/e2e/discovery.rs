@@ -4,8 +4,8 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use cgn_tests::lab::{
-    Daemon, Lab, Plan, Process, Settings, TcpServer, UdpEcho, XdpPass, address, echo_from,
-    exchange, run_to_end,
+    Daemon, Lab, Plan, Process, Settings, TcpServer, UdpEcho, XdpPass, address, cgn_program,
+    echo_from, exchange, run_to_end,
 };
 
 use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program};
@@ -72,6 +72,34 @@ fn coturn_finds_mapping_and_filtering_independent_of_the_endpoint() {
             ("-f", "NAT with Endpoint Independent Filtering!"),
         ] {
             let said = run_to_end(&mut stun_client(lab, &[ask]), PROGRAM_SECS)?;
+            ensure!(said.contains(finding), "no {finding:?} in:\n{said}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn coturn_finds_the_filters_of_a_pool() {
+    let name = "discovery::coturn_finds_the_filters_of_a_pool";
+    if lacks_coturn(name) {
+        return;
+    }
+    in_lab(name, &Plan::default(), |lab| {
+        let program = cgn_program()?;
+        let _server = stun_server(lab)?;
+        for (filtering, finding) in [
+            ("address-dependent", "NAT with Address Dependent Filtering!"),
+            (
+                "address-and-port-dependent",
+                "NAT with Address and Port Dependent Filtering!",
+            ),
+        ] {
+            let pool = format!("filtering = \"{filtering}\"\n[[subscribers]]");
+            let toml = Settings::default()
+                .toml(lab)
+                .replace("[[subscribers]]", &pool);
+            let _daemon = Daemon::start_with(lab, &toml, &program, &["--test-clock"])?;
+            let said = run_to_end(&mut stun_client(lab, &["-f"]), PROGRAM_SECS)?;
             ensure!(said.contains(finding), "no {finding:?} in:\n{said}");
         }
         Ok(())

@@ -51,6 +51,8 @@ fn within_budget(test: &str, name: &str, ask: Ask) -> std::result::Result<(), Fa
     }
     for (program, statistics) in &programs {
         println!("{}", line(name, program, statistics));
+    }
+    for (program, statistics) in &programs {
         if statistics.followed > u64::from(VERIFIER_BUDGET) {
             return Err(format!(
                 "{name} {program}: the verifier followed {} instructions, more than the budget of {VERIFIER_BUDGET} (its limit is {LIMIT})",

@@ -4,7 +4,6 @@ use crate::registry::{Row, met, met_by, not_met, refused};
 
 const NO_FRAGMENTS: &str = "fragments are dropped yet";
 const NO_GENERATED: &str = "the CGN sends no ICMP of its own yet";
-const NO_FILTERING: &str = "filtering is endpoint-independent only, yet";
 const NO_RELOAD: &str = "configurable, but a change needs a restart yet";
 
 pub const RFC4787: &[Row] = &[
@@ -41,10 +40,10 @@ pub const RFC4787: &[Row] = &[
         "a UDP mapping lives 120 s at the least; less is refused",
         &["cgn_user::config::tests::refused_values::numbers_of_seconds"],
     ),
-    refused(
+    met_by(
         "R4787-5a",
-        "shorter timers for known destination ports",
-        "REQ-5a is a MAY",
+        "shorter timers for chosen destination ports",
+        &["cgn_user::config::tests::behaviour::the_sweep_is_told_the_timers"],
     ),
     not_met(
         "R4787-5b",
@@ -57,22 +56,25 @@ pub const RFC4787: &[Row] = &[
         "packets from inside refresh",
         &["e2e::blocks::a_busy_mapping_outlives_its_timer"],
     ),
-    refused(
+    met_by(
         "R4787-6a",
-        "packets from outside may refresh",
-        "REQ-6a is a MAY",
+        "packets from outside refresh where that is configured",
+        &["cgn_user::config::tests::behaviour::each_key_switches_on_what_it_says"],
     ),
     met_by(
         "R4787-7",
         "inside and outside addresses that collide are refused by the configuration",
         &["cgn_user::config::tests::refused_values::addresses_that_overlap"],
     ),
-    not_met(
+    met(
         "R4787-8",
         "endpoint-independent or address-dependent filtering",
-        NO_FILTERING,
     ),
-    not_met("R4787-8a", "filtering is configurable", NO_FILTERING),
+    met_by(
+        "R4787-8a",
+        "filtering is configured by pool",
+        &["cgn_user::config::tests::behaviour::each_pool_filters_as_it_says_tcp_by_itself"],
+    ),
     met("R4787-9", "hairpinning"),
     met(
         "R4787-9a",
@@ -114,10 +116,10 @@ pub const RFC5382: &[Row] = &[
     met("R5382-1", "endpoint-independent mapping for TCP"),
     met("R5382-2", "all valid sequences of segments"),
     met("R5382-2a", "simultaneous open"),
-    not_met(
+    met_by(
         "R5382-3",
-        "filtering of TCP chosen apart from UDP",
-        NO_FILTERING,
+        "filtering of TCP is configured apart from UDP",
+        &["cgn_user::config::tests::behaviour::each_pool_filters_as_it_says_tcp_by_itself"],
     ),
     not_met(
         "R5382-4",

@@ -4,7 +4,6 @@ use crate::registry::{Row, met, met_by, not_met, refused};
 
 const NO_FRAGMENTS: &str = "fragments are dropped yet";
 const NO_GENERATED: &str = "the CGN sends no ICMP of its own yet";
-const NO_FILTERING: &str = "filtering is endpoint-independent only, yet";
 
 pub const RFC6888: &[Row] = &[
     not_met(
@@ -60,10 +59,10 @@ pub const RFC6888: &[Row] = &[
             "cgn_user::alloc::tests::a_pool_of_one_block_goes_round_with_its_hold",
         ],
     ),
-    not_met(
+    met_by(
         "R6888-8b",
         "hold time and number of held ports are configurable",
-        "the time is, the number is not",
+        &["cgn_user::dataplane::tests::sessions::beyond_the_most_held_a_port_is_free_at_once"],
     ),
     met_by(
         "R6888-8c",
@@ -139,11 +138,10 @@ pub const RFC7857: &[Row] = &[
     ),
     met("R7857-7", "mappings are per protocol"),
     met("R7857-8", "filtering is per protocol"),
-    not_met("R7857-9", "what is refused does not refresh", NO_FILTERING),
-    not_met(
+    met("R7857-9", "what is refused does not refresh"),
+    met(
         "R7857-10",
         "an ICMP error or RST sent as an answer does not refresh",
-        "an ICMP error does not, a RST still does",
     ),
     not_met(
         "R7857-11",
