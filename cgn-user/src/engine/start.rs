@@ -30,6 +30,7 @@ use crate::maplog::{Entry as LogEntry, Event, Log, LogOptions, Recovery, Release
 use crate::netlink::{Follower, Options};
 use crate::policy::shape;
 use crate::routes;
+use crate::slowpath::fragments::Store;
 use crate::slowpath::rings::QueueSocket;
 use crate::slowpath::waiting::Waiting;
 use crate::state::{InterfaceStats, State, Stats};
@@ -163,6 +164,7 @@ impl Parts {
             keeper: self.keeper,
             sweeper: sweeper(&state),
             waiting: Waiting::default(),
+            fragments: Store::new(shape::fragment_limits(&state.config)),
             fib: self.follower.subscribe(),
             routing: self.routing,
             follower: self.follower,
@@ -203,6 +205,10 @@ fn build(
         if let Some(settings) = state.memory.settings.get(0) {
             settings.layout.store(state.geometry.layout_word());
         }
+    }
+    if let Some(settings) = state.memory.settings.get(0) {
+        let known = shape::fragment_limits(&state.config).ticks;
+        settings.fragment_ticks.store(u64::from(known));
     }
     let keeper = keeper(&state, log, recovery, adopt, random)?;
     let (vlans, follower, routing) = routes_of(&state, &mut dataplane, &plans)?;
