@@ -175,6 +175,22 @@ pub const TABLE: &[Metric] = &[
         "Packets that wait for the link address of their next hop.",
         |s, out| out.put(&[], s.stats.punts.waiting_packets)),
 
+    gauge("cgn_fragments_held", NONE,
+        "Fragments that wait for the first one of their datagram.",
+        |s, out| out.put(&[], s.stats.fragments.held)),
+    gauge("cgn_fragments_held_bytes", NONE,
+        "Bytes of the frames of those fragments.",
+        |s, out| out.put(&[], s.stats.fragments.held_bytes)),
+    counter("cgn_fragments_early_total", NONE,
+        "Fragments that came before the first one of their datagram.",
+        |s, out| out.put(&[], s.stats.fragments.came_early)),
+    counter("cgn_fragments_released_total", NONE,
+        "Of those, how many went on when it came; cgn_drops_total has the others, by reason.",
+        |s, out| out.put(&[], s.stats.fragments.released)),
+    counter("cgn_packets_split_total", NONE,
+        "Packets that were fragmented because their next hop takes no larger ones.",
+        |s, out| out.put(&[], s.stats.fragments.split)),
+
     // ---- mapping log ----
     counter("cgn_log_records_total", &["kind"],
         "Records written to the mapping log; kind mark is a start or stop of the daemon.",

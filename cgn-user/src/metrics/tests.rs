@@ -16,7 +16,7 @@ use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
 use crate::maplog::stream::SinkStats;
 use crate::state::{
-    InterfaceStats, LogStats, PoolStats, PuntStats, SessionStats, Stats, SweepStats,
+    FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, SessionStats, Stats, SweepStats,
 };
 
 /// Where every figure is zero, and one pool has no name yet.
@@ -127,6 +127,13 @@ fn busy() -> Snapshot {
                 batches: next(),
                 packets: next(),
                 waiting_packets: next(),
+            },
+            fragments: FragmentStats {
+                held: next(),
+                held_bytes: next(),
+                came_early: next(),
+                released: next(),
+                split: next(),
             },
             interfaces: vec![InterfaceStats {
                 name: "eth0".into(),
