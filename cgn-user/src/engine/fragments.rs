@@ -70,7 +70,6 @@ impl Engine {
             self.count(Reason::TooBig);
             return None;
         };
-        self.state.stats().fragments.split += 1;
         for (number, fragment) in fragments.iter().enumerate() {
             let part = self.run_copy(port, fragment, last);
             let is_sent = part.is_sent();
@@ -83,6 +82,7 @@ impl Engine {
                 return None;
             }
         }
+        self.state.stats().fragments.split += 1;
         None
     }
 }
