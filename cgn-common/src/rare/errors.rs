@@ -150,13 +150,6 @@ fn emit<F: Frame, T: Tables>(
     let hop = leave(tables, way, side, ends.destination)?;
     check_hop(&ip, hop)?;
     // 6 translate
-    let ip = match ip.is_atomic() || ends.source == ip.source.get() {
-        true => ip,
-        false => {
-            let id = tables.fresh_id(ends.source, ends.destination, ip.protocol);
-            rewrite::identify(frame, link.length, &ip, id)?
-        }
-    };
     rewrite::translate_error(frame, link.length, &ip, error, ends)?;
     // 7 emit
     rewrite::link_header(frame, &link, hop)?;

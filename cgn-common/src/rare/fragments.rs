@@ -227,7 +227,7 @@ pub(crate) fn check(ip: &Ipv4) -> Result<(), Reason> {
     }
     let length = ip.payload_length() as u32;
     let end = ip.fragment_offset() as u32 * 8 + ip.header_length() as u32 + length;
-    if length == 0 || ip.has_more_fragments() && length % 8 != 0 || end > 0xffff {
+    if length == 0 || ip.has_more_fragments() && !length.is_multiple_of(8) || end > 0xffff {
         return Err(Reason::BadFragment);
     }
     match ip.protocol {
