@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments),
+        Command::Detach(arguments) => cli::detach(&arguments),
         Command::Check(arguments) => cli::check(&arguments),
         Command::Show(arguments) => cli::show(&arguments),
         Command::Log(arguments) => cli::log(&arguments),

@@ -85,6 +85,7 @@ pub struct Stats {
     pub sweep: SweepStats,
     pub sessions: SessionStats,
     pub log: LogStats,
+    pub reconciliation: Reconciliation,
     /// One for each sink, in the order of the configuration.
     pub sinks: Vec<(String, SinkStats)>,
     pub punts: PuntStats,
@@ -175,6 +176,19 @@ pub struct LogStats {
     pub seal_errors: u64,
     /// Records that are not sealed yet.
     pub unsealed_records: u64,
+}
+
+/// Blocks that the daemon found at its start, by what tables and log said of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reconciliation {
+    /// The same subscriber's in both.
+    pub identical: u64,
+    /// In use by the tables, but not by the log: logged again.
+    pub repaired: u64,
+    /// Live by the log, but not by the tables: released on record, and held.
+    pub orphaned: u64,
+    /// Only half given or half taken back when the last daemon died: taken out of the tables.
+    pub incomplete: u64,
 }
 
 /// Figures of the AF_XDP sockets.

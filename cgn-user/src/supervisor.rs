@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! start: config -> log (lock) -> API, metrics (bind) -> tables -> routes -> XDP -> sockets -> engine
-//! stop:  engine: XDP off, blocks released and logged -> API, metrics
+//! stop:  engine: what is to be logged -> log threads -> API, metrics; XDP and tables stay
 //! ```
 //! The engine has a thread of its own, the sealer of the mapping log another, and each sink one; API and metrics share one more.
 
@@ -65,6 +65,7 @@ pub fn run(arguments: &cli::Run) -> Result<()> {
     let switches = Switches {
         is_test_clock: arguments.test_clock,
         diagnose: arguments.diagnose,
+        discard_tables: arguments.discard_tables,
     };
     let (state, engine) = engine::start::start(checked, log, switches)?;
     runtime.block_on(serve(state, engine, (sealing, streaming), api, metrics))

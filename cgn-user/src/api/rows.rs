@@ -167,10 +167,21 @@ pub struct Status {
     pub log_path: String,
     pub log_records: u64,
     pub log_errors: u64,
+    /// Blocks that the daemon found at its start.
+    pub reconciliation: ReconciliationRow,
     /// Packets that wait for the link address of their next hop.
     pub waiting_packets: u64,
     /// By how much the clock was moved for a test.
     pub clock_offset_secs: u64,
+}
+
+/// Blocks that were there at the daemon's start, in [`Status`]. `docs/api.md` explains the kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReconciliationRow {
+    pub identical: u64,
+    pub repaired: u64,
+    pub orphaned: u64,
+    pub incomplete: u64,
 }
 
 /// An interface in [`Status`].

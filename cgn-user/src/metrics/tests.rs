@@ -16,7 +16,7 @@ use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
 use crate::maplog::stream::SinkStats;
 use crate::state::{
-    InterfaceStats, LogStats, PoolStats, PuntStats, SessionStats, Stats, SweepStats,
+    InterfaceStats, LogStats, PoolStats, PuntStats, Reconciliation, SessionStats, Stats, SweepStats,
 };
 
 /// Where every figure is zero, and one pool has no name yet.
@@ -111,6 +111,12 @@ fn busy() -> Snapshot {
                 sealed_files: next(),
                 seal_errors: next(),
                 unsealed_records: next(),
+            },
+            reconciliation: Reconciliation {
+                identical: next(),
+                repaired: next(),
+                orphaned: next(),
+                incomplete: next(),
             },
             sinks: vec![(
                 "collector".to_owned(),
