@@ -12,7 +12,7 @@ use cgn_tests::lab::{
     self, Daemon, Lab, Plan, Settings, TcpServer, UdpEcho, address, cgn_program, run_to_end,
     wait_until,
 };
-use cgn_user::maplog::{Event, Record};
+use cgn_user::maplog::Event;
 
 use crate::{PATIENCE_SECS, SERVER, attributed, audit, block_of, in_lab};
 
