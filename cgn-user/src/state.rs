@@ -2,16 +2,20 @@
 //! read it. Plain data; nothing here decides anything.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cgn_common::counters::Counters;
 use cgn_common::limits::TICK_SHIFT;
+use tokio::sync::watch;
 
 use crate::alloc::PoolStatus;
 use crate::config::Checked;
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
 use crate::maplog::stream::SinkStats;
+use crate::reload::Reload;
 
 /// Reads the counters of the fast path, summed over processors.
 pub type ReadCounters = Box<dyn Fn() -> Counters + Send + Sync>;
@@ -29,6 +33,12 @@ pub struct State {
     pub fast_path_counters: ReadCounters,
     /// The daemon was started with `--test-clock`, so a client may move the clock.
     pub is_test_clock: bool,
+    /// The file that `config` is from.
+    pub config_path: PathBuf,
+    /// Where the supervisor is asked for a reload.
+    pub reload: watch::Sender<Option<Reload>>,
+    /// Turns of the engine since start: it lives as long as this grows.
+    pub turns: AtomicU64,
 }
 
 impl State {

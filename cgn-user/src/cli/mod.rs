@@ -7,6 +7,7 @@ mod config_file;
 mod detach;
 mod listing;
 mod log;
+mod reload;
 mod show;
 mod table;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
 pub use detach::detach;
 pub use log::{Log, log};
+pub use reload::reload;
 pub use show::show;
 
 use crate::config::Config;
@@ -57,6 +59,9 @@ pub enum Command {
     /// End what a stopped daemon left running: XDP leaves the interfaces, all mappings end, all
     /// blocks are released on record
     Detach(Detach),
+    /// Have the running daemon read its configuration file again: says what changes and what that
+    /// does. Exit code 3: refused, because mappings would be lost
+    Reload(Reload),
     /// Check a configuration file: names every error, or says what it provides
     Check(Check),
     /// Show what the running daemon does
@@ -92,6 +97,23 @@ pub struct Detach {
     /// The configuration file of the daemon
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Reload {
+    /// Only say what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also changes that lose mappings or stop traffic
+    #[arg(long)]
+    pub allow_disruption: bool,
+    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+    /// Take the control socket from this configuration file; the daemon reads the one that it was
+    /// started with
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

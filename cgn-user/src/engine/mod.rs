@@ -85,6 +85,7 @@ impl Engine {
         while !stop.load(Ordering::Relaxed) {
             self.wait();
             self.turn();
+            self.state.turns.fetch_add(1, Ordering::Relaxed);
         }
         tracing::info!(
             "stopping: XDP stays on the interfaces and goes on with known subscribers; \

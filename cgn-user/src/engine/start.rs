@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -12,6 +14,7 @@ use cgn_common::layout::{QUEUES_PER_DEVICE, Side, VlanKey, VlanRole};
 use cgn_common::limits::ticks;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
+use tokio::sync::watch;
 
 use super::keeper::Keeper;
 use super::sweeper::Sweeper;
@@ -82,6 +85,7 @@ pub fn open_log(checked: &Checked) -> Result<(Log, Recovery)> {
 /// that was not there before.
 pub fn start(
     checked: Checked,
+    config_path: &Path,
     (log, recovery): (Log, Recovery),
     switches: Switches,
 ) -> Result<(Arc<State>, Engine)> {
@@ -114,6 +118,9 @@ pub fn start(
                 started_unix_ms: clock::system_ms(),
                 fast_path_counters: Box::new(dataplane.counters_reader()?),
                 is_test_clock: switches.is_test_clock,
+                config_path: config_path.to_owned(),
+                reload: watch::Sender::new(None),
+                turns: AtomicU64::new(0),
                 geometry,
                 config: checked,
             });

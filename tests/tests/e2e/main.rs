@@ -10,6 +10,7 @@
 //! | `refusals` | spoofed, unsolicited, expired |
 //! | `routes` | no route, no neighbour, own networks |
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
+//! | `reload` | `cgn reload`, SIGHUP |
 //! | `restart` | what goes on without a daemon, and what the next one finds; `cgn detach` |
 //! | `check` | `cgn check` |
 //! | `diagnostics` | `cgn run --diagnose` |
@@ -23,6 +24,7 @@ mod life;
 mod maplog;
 mod programs;
 mod refusals;
+mod reload;
 mod restart;
 mod routes;
 mod wire;
