@@ -16,7 +16,8 @@ use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
 use crate::maplog::stream::SinkStats;
 use crate::state::{
-    FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, SessionStats, Stats, SweepStats,
+    FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, Reconciliation, SessionStats,
+    Stats, SweepStats,
 };
 
 /// Where every figure is zero, and one pool has no name yet.
@@ -111,6 +112,12 @@ fn busy() -> Snapshot {
                 sealed_files: next(),
                 seal_errors: next(),
                 unsealed_records: next(),
+            },
+            reconciliation: Reconciliation {
+                identical: next(),
+                repaired: next(),
+                orphaned: next(),
+                incomplete: next(),
             },
             sinks: vec![(
                 "collector".to_owned(),
