@@ -4,8 +4,10 @@
 mod check;
 mod client;
 mod config_file;
+mod detach;
 mod listing;
 mod log;
+mod reload;
 mod show;
 mod table;
 #[cfg(test)]
@@ -19,7 +21,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
+pub use detach::detach;
 pub use log::{Log, log};
+pub use reload::reload;
 pub use show::show;
 
 use crate::config::Config;
@@ -49,8 +53,15 @@ pub struct Arguments {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Run the daemon in the foreground; needs root. Ctrl-C or SIGTERM stops it
+    /// Run the daemon in the foreground; needs root. Ctrl-C or SIGTERM stops it, and known
+    /// subscribers' traffic goes on: the next start takes over
     Run(Run),
+    /// End what a stopped daemon left running: XDP leaves the interfaces, all mappings end, all
+    /// blocks are released on record
+    Detach(Detach),
+    /// Have the running daemon read its configuration file again: says what changes and what that
+    /// does. Exit code 3: refused, because mappings would be lost
+    Reload(Reload),
     /// Check a configuration file: names every error, or says what it provides
     Check(Check),
     /// Show what the running daemon does
@@ -71,10 +82,38 @@ pub struct Run {
     /// 100 lines per second and processor. Translated packets are never logged
     #[arg(long)]
     pub diagnose: bool,
+    /// Start with empty tables if those of the last daemon cannot be adopted (another version of
+    /// their layout, other pools or prefixes): all mappings are lost
+    #[arg(long)]
+    pub discard_tables: bool,
     /// For tests only: lets clients of the control socket move the clock
     /// (POST /v1/clock), so that idle mappings and holds end without waiting.
     #[arg(long, hide = true)]
     pub test_clock: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Detach {
+    /// The configuration file of the daemon
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Reload {
+    /// Only say what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also changes that lose mappings or stop traffic
+    #[arg(long)]
+    pub allow_disruption: bool,
+    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+    /// Take the control socket from this configuration file; the daemon reads the one that it was
+    /// started with
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

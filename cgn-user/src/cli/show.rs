@@ -62,7 +62,7 @@ pub fn show(arguments: &Show) -> ExitCode {
 
 /// What is to be printed.
 pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
-    let path = socket_path(arguments)?;
+    let path = socket_path(&arguments.socket, &arguments.config)?;
     let mut client = Client::connect(&path).await?;
     match arguments.what {
         What::Subscribers => rows::<SubscriberRow>(arguments, &mut client, "/v1/subscribers").await,
@@ -81,8 +81,12 @@ pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
     }
 }
 
-fn socket_path(arguments: &Show) -> Result<PathBuf, ConfigFileError> {
-    match (&arguments.socket, &arguments.config) {
+/// Where the daemon listens, by what was typed.
+pub(super) fn socket_path(
+    socket: &Option<PathBuf>,
+    config: &Option<PathBuf>,
+) -> Result<PathBuf, ConfigFileError> {
+    match (socket, config) {
         (Some(socket), _) => Ok(socket.clone()),
         (None, Some(file)) => Ok(read_config(file)?.config.control.socket),
         (None, None) => Ok(Control::default().socket),

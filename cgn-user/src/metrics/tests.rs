@@ -16,7 +16,8 @@ use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
 use crate::maplog::stream::SinkStats;
 use crate::state::{
-    InterfaceStats, LogStats, PoolStats, PuntStats, SessionStats, Stats, SweepStats,
+    FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, Reconciliation, SessionStats,
+    Stats, SweepStats,
 };
 
 /// Where every figure is zero, and one pool has no name yet.
@@ -112,6 +113,12 @@ fn busy() -> Snapshot {
                 seal_errors: next(),
                 unsealed_records: next(),
             },
+            reconciliation: Reconciliation {
+                identical: next(),
+                repaired: next(),
+                orphaned: next(),
+                incomplete: next(),
+            },
             sinks: vec![(
                 "collector".to_owned(),
                 SinkStats {
@@ -127,6 +134,13 @@ fn busy() -> Snapshot {
                 batches: next(),
                 packets: next(),
                 waiting_packets: next(),
+            },
+            fragments: FragmentStats {
+                held: next(),
+                held_bytes: next(),
+                came_early: next(),
+                released: next(),
+                split: next(),
             },
             interfaces: vec![InterfaceStats {
                 name: "eth0".into(),
