@@ -8,6 +8,7 @@ mod csv;
 mod detach;
 mod listing;
 mod log;
+mod lookup;
 mod reload;
 mod show;
 mod subscriber;
@@ -26,6 +27,7 @@ pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
 pub use detach::detach;
 pub use log::{Log, log};
+pub use lookup::lookup;
 pub use reload::reload;
 pub use show::show;
 pub use subscriber::subscriber;
@@ -72,6 +74,8 @@ pub enum Command {
     Show(Show),
     /// Show all about one subscriber: blocks, mappings, whether it can have more
     Subscriber(OneSubscriber),
+    /// Show the mappings of an inside endpoint, or of an external one and who has it
+    Lookup(Lookup),
     /// Ask the mapping log who had which ports when, or prove that it is unchanged
     #[command(subcommand)]
     Log(Log),
@@ -161,6 +165,25 @@ pub struct OneSubscriber {
     /// Inside address of the subscriber
     #[arg(value_name = "ADDRESS")]
     pub address: Ipv4Addr,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+    /// Take the control socket from this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Lookup {
+    /// Inside or external address, with or without a port (ICMP: identifier)
+    #[arg(value_name = "ADDRESS[:PORT]")]
+    pub endpoint: String,
+    /// Only tcp, udp or icmp
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -5,6 +5,7 @@ use clap::{CommandFactory, Parser};
 
 use super::check::examine;
 use super::client::target;
+use super::lookup::found;
 use super::show::{table, text};
 use super::subscriber::about;
 use super::table::{Column, Table, numbers, words};
@@ -181,6 +182,47 @@ async fn all_about_one_subscriber() {
     assert!(nobody.starts_with("100.64.0.99 has no block"), "{nobody}");
     let stranger = about(&ask("192.0.2.1", false)).await.unwrap_err();
     assert!(stranger.to_string().contains("192.0.2.1"), "{stranger}");
+}
+
+#[tokio::test]
+async fn a_lookup_leads_out_and_back() {
+    let daemon = Daemon::start("lookup", busy().state(false));
+    let socket = daemon.socket.to_str().unwrap();
+    let ask = |endpoint: &str, json: bool| {
+        let mut line = vec!["cgn", "lookup", endpoint, "--socket", socket];
+        line.extend(json.then_some("--json"));
+        match Arguments::try_parse_from(line).unwrap().command {
+            Command::Lookup(arguments) => arguments,
+            other => panic!("{other:?}"),
+        }
+    };
+    let inside = format!("{OTHER_HOME}:50000");
+    let out = found(&ask(&inside, true)).await.unwrap();
+    let out: Page<MappingRow> = serde_json::from_str(&out).unwrap();
+    assert!(!out.rows.is_empty(), "{inside} has no mapping");
+    for row in &out.rows {
+        let external = format!("{}:{}", row.external, row.external_port);
+        let back = found(&ask(&external, true)).await.unwrap();
+        let back: Page<MappingRow> = serde_json::from_str(&back).unwrap();
+        assert!(back.rows.contains(row), "{external} does not lead back");
+    }
+    let row = &out.rows[0];
+    let port_of_nothing = (row.external_port / 64 * 64..=u16::MAX)
+        .find(|port| out.rows.iter().all(|row| row.external_port != *port))
+        .unwrap();
+    for (endpoint, words) in [
+        (format!("{OTHER_HOME}:1"), "no mapping matches".to_owned()),
+        (
+            format!("{}:{port_of_nothing}", row.external),
+            OTHER_HOME.to_string(),
+        ),
+        ("192.0.2.1".to_owned(), "192.0.2.1".to_owned()),
+        (format!("{OTHER_HOME}:x"), "no port".to_owned()),
+    ] {
+        let said = found(&ask(&endpoint, false)).await;
+        let said = said.unwrap_or_else(|error| error.to_string());
+        assert!(said.contains(&words), "{endpoint}: no {words:?} in {said}");
+    }
 }
 
 #[tokio::test]
