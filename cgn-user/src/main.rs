@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         Command::Reload(arguments) => cli::reload(&arguments),
         Command::Check(arguments) => cli::check(&arguments),
         Command::Show(arguments) => cli::show(&arguments),
+        Command::Subscriber(arguments) => cli::subscriber(&arguments),
+        Command::Lookup(arguments) => cli::lookup(&arguments),
         Command::Log(arguments) => cli::log(&arguments),
         Command::SampleConfig => {
             print!("{}", Config::SAMPLE);

@@ -4,16 +4,20 @@
 mod check;
 mod client;
 mod config_file;
+mod csv;
 mod detach;
 mod listing;
 mod log;
+mod lookup;
 mod reload;
 mod show;
+mod subscriber;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,8 +27,10 @@ pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
 pub use detach::detach;
 pub use log::{Log, log};
+pub use lookup::lookup;
 pub use reload::reload;
 pub use show::show;
+pub use subscriber::subscriber;
 
 use crate::config::Config;
 
@@ -66,6 +72,10 @@ pub enum Command {
     Check(Check),
     /// Show what the running daemon does
     Show(Show),
+    /// Show all about one subscriber: blocks, mappings, whether it can have more
+    Subscriber(OneSubscriber),
+    /// Show the mappings of an inside endpoint, or of an external one and who has it
+    Lookup(Lookup),
     /// Ask the mapping log who had which ports when, or prove that it is unchanged
     #[command(subcommand)]
     Log(Log),
@@ -134,6 +144,9 @@ pub struct Show {
     /// Print JSON, all rows unless --limit says otherwise
     #[arg(long)]
     pub json: bool,
+    /// Print CSV with the fields of the JSON, all rows unless --limit says otherwise
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
     /// Control socket of the daemon [default: /run/cgn/cgn.sock]
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     pub socket: Option<PathBuf>,
@@ -145,6 +158,41 @@ pub struct Show {
     /// Show at most so many rows, 0 for all [default: 1000]
     #[arg(long, value_name = "ROWS")]
     pub limit: Option<usize>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct OneSubscriber {
+    /// Inside address of the subscriber
+    #[arg(value_name = "ADDRESS")]
+    pub address: Ipv4Addr,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+    /// Take the control socket from this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Lookup {
+    /// Inside or external address, with or without a port (ICMP: identifier)
+    #[arg(value_name = "ADDRESS[:PORT]")]
+    pub endpoint: String,
+    /// Only tcp, udp or icmp
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+    /// Take the control socket from this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Which rows to show.

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::check::counted;
 use super::client::{Client, ClientError, target};
 use super::config_file::{ConfigFileError, read_config};
+use super::csv::csv;
 use super::listing::{self, Listed};
 use super::table::Table;
 use super::{Filters, Show, What};
@@ -38,12 +39,17 @@ pub enum ShowError {
 /// Shows what the daemon does; an error goes to stderr, with exit code 1.
 #[must_use]
 pub fn show(arguments: &Show) -> ExitCode {
+    print(text(arguments))
+}
+
+/// Prints what an answer of the daemon is made into; an error goes to stderr, with exit code 1.
+pub(super) fn print(text: impl Future<Output = Result<String, ShowError>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(ShowError::Runtime);
     let shown = runtime.and_then(|runtime| {
-        let text = runtime.block_on(text(arguments))?;
+        let text = runtime.block_on(text)?;
         Ok(io::stdout().lock().write_all(text.as_bytes())?)
     });
     match shown {
@@ -74,6 +80,8 @@ pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
             let status: Status = client.get("/v1/status").await?;
             if arguments.json {
                 json(&status)
+            } else if arguments.csv {
+                Ok(csv(&[status])?)
             } else {
                 Ok(listing::status(&status))
             }
@@ -101,7 +109,7 @@ where
     let most = match arguments.limit {
         Some(0) => usize::MAX,
         Some(limit) => limit,
-        None if arguments.json => usize::MAX,
+        None if arguments.json || arguments.csv => usize::MAX,
         None => TABLE_ROWS,
     };
     let pairs = pairs(&arguments.filters);
@@ -112,13 +120,15 @@ where
     };
     if arguments.json {
         json(&page)
+    } else if arguments.csv {
+        Ok(csv(&page.rows)?)
     } else {
         Ok(table(&page, pairs.is_empty()))
     }
 }
 
 /// Asks for part after part, until there is no more or `most` rows are there.
-async fn parts<T: DeserializeOwned>(
+pub(super) async fn parts<T: DeserializeOwned>(
     client: &mut Client,
     path: &str,
     pairs: &[(&str, String)],
@@ -159,7 +169,7 @@ fn pairs(filters: &Filters) -> Vec<(&'static str, String)> {
     pairs
 }
 
-fn json(answer: &impl Serialize) -> Result<String, ShowError> {
+pub(super) fn json(answer: &impl Serialize) -> Result<String, ShowError> {
     Ok(serde_json::to_string_pretty(answer)? + "\n")
 }
 
