@@ -33,10 +33,13 @@ impl Storage for File {
     }
 }
 
-/// Zeros that are written at once ahead of the records, and how many of them in one call. A file
-/// that grows brings its new length to disk with every group, which waits for all that others
-/// write to the file system; one whose bytes are there already does not.
-const PREPARED_BYTES: u64 = 1 << 20;
+/// Fewest and most zeros that are written ahead of the records: as many as there are bytes before
+/// them, so that a quiet log is small. A file that grows brings its new length to disk with every
+/// group, which waits for all that others write to the file system; one whose bytes are there
+/// already does not.
+const LEAST_AHEAD: u64 = 1 << 12;
+const MOST_AHEAD: u64 = 1 << 20;
+/// So many are written with one call.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 #[derive(Debug)]
@@ -166,7 +169,7 @@ impl<S: Storage> Appender<S> {
         if !self.is_synced || end <= self.prepared {
             return;
         }
-        let wanted = end + PREPARED_BYTES;
+        let wanted = end + self.length.clamp(LEAST_AHEAD, MOST_AHEAD);
         while self.prepared < wanted {
             let count = ZEROS.len().min((wanted - self.prepared) as usize);
             match self.storage.write_at(&ZEROS[..count], self.prepared) {
