@@ -73,7 +73,7 @@ pub fn open_log(checked: &Checked) -> Result<(Log, Recovery)> {
     if recovery.torn_bytes > 0 {
         tracing::warn!(
             bytes = recovery.torn_bytes,
-            "the mapping log ended in a torn record, which was cut off"
+            "the mapping log ended in a torn group, which was cut off"
         );
     }
     Ok((log, recovery))

@@ -181,8 +181,8 @@ fn no_room_for_the_log() {
         let seen = lab::exchange(&first, echo.address(), b"first", false, PATIENCE_SECS)?;
         fill(&disk)?;
         let before = daemon.count_of("log_unavailable")?;
-        // The last page of the log has room for a hundred records at most.
-        let refused = (1..200_u16).find(|index| {
+        // The zeros ahead in the log, with the rest of their page, have room for two hundred records.
+        let refused = (1..300_u16).find(|index| {
             lab::echo_from(host, address::crowd(*index))
                 .and_then(|socket| lab::exchange(&socket, echo.address(), b"full", false, 0.5))
                 .is_err()
