@@ -89,7 +89,7 @@ fn effect(key: &str) -> Effect {
         "control.pin_directory" => Effect::NeedsDetach,
         "xdp.mode" => Effect::None,
         // The new log would not know the releases of the old one's blocks.
-        "log.directory" | "sessions.max" => Effect::Disruptive,
+        "log.directory" | "sessions.max" | "fragments.max_datagrams" => Effect::Disruptive,
         _ if is_in("inside.") || is_in("outside.") || is_in("subscribers[") => Effect::Disruptive,
         _ if is_in("pool[")
             && ["addresses", "block_ports", "max_blocks", "name"].contains(&last) =>

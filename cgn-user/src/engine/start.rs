@@ -159,9 +159,11 @@ fn may_adopt(pins: &Pins, word: u64, recovery: &Recovery, switches: Switches) ->
         (theirs, ours) if theirs != ours => {
             format!("they have layout version {theirs}, this program has {ours}")
         }
-        _ => "the configuration has other pools, subscriber prefixes, block sizes or sessions.max \
-              than they were made for"
-            .to_owned(),
+        _ => {
+            "the configuration has other pools, subscriber prefixes, block sizes, sessions.max or \
+              fragments.max_datagrams than they were made for"
+                .to_owned()
+        }
     };
     if switches.discard_tables {
         tracing::warn!(
