@@ -10,9 +10,11 @@
 mod errors;
 mod hairpin;
 
+use crate::answers;
 use crate::frame::Frame;
+use crate::layout::Side;
 use crate::nat::next_hop::rows_of;
-use crate::path::{check_whole, network, stop, subscriber_of};
+use crate::path::{Next, check_whole, end, network, stop, subscriber_of};
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 use crate::wire::ipv4::Ipv4;
@@ -20,14 +22,29 @@ use crate::wire::{ethernet, icmp, transport};
 
 /// Rare packets from inside.
 #[inline(always)]
-pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    outbound(frame, tables).unwrap_or_else(|reason| stop(tables, reason))
+pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    match outbound(frame, tables) {
+        Ok(verdict) => Next::Done(verdict),
+        Err(reason) => end(tables, Side::Inside, reason),
+    }
 }
 
 /// Rare packets from outside.
 #[inline(always)]
-pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    inbound(frame, tables).unwrap_or_else(|reason| stop(tables, reason))
+pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    match inbound(frame, tables) {
+        Ok(verdict) => Next::Done(verdict),
+        Err(reason) => end(tables, Side::Outside, reason),
+    }
+}
+
+/// A packet from `side` that ends for `reason`: the slow path sees it if its
+/// sender is to be told.
+#[inline(always)]
+pub fn refused<F: Frame, T: Tables>(frame: &F, tables: &T, side: Side, reason: Reason) -> Verdict {
+    let is_told =
+        answers::recipient(frame, reason).is_some_and(|source| tables.may_answer(source, side));
+    stop(tables, if is_told { Reason::Answered } else { reason })
 }
 
 #[inline(always)]

@@ -84,6 +84,10 @@ pub trait Tables {
     /// there were enough lately. See [`crate::punts`].
     fn may_punt(&self, key: u32) -> bool;
 
+    /// Takes one of the answers for `source`, a sender on `side`; false if there
+    /// were enough lately. See [`crate::answers`].
+    fn may_answer(&self, source: u32, side: Side) -> bool;
+
     /// Side that a receiving VLAN leads to; None if it is not ours.
     fn vlan_side(&self, key: &VlanKey) -> Option<Side>;
     /// Interface that received the packet.

@@ -12,6 +12,7 @@ use crate::config::Checked;
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
 use crate::maplog::stream::SinkStats;
+use crate::slowpath::answers::AnswerStats;
 
 /// Reads the counters of the fast path, summed over processors.
 pub type ReadCounters = Box<dyn Fn() -> Counters + Send + Sync>;
@@ -88,6 +89,7 @@ pub struct Stats {
     /// One for each sink, in the order of the configuration.
     pub sinks: Vec<(String, SinkStats)>,
     pub punts: PuntStats,
+    pub answers: AnswerStats,
     /// One for each interface and side.
     pub interfaces: Vec<InterfaceStats>,
     /// Next hops that packets can be sent to now.

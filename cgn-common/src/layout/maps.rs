@@ -2,8 +2,9 @@
 
 use super::{
     BlockEntry, External, Line, Link, NextHopEntry, PAGES, Page, ROUTES_PER_LINE, RouteLine,
-    Session, SessionKey, Settings, Subscriber, VlanRole,
+    Session, SessionKey, Settings, Side, Subscriber, VlanRole,
 };
+use crate::verdict::Reason;
 
 /// Kinds of BPF maps used here, with their numbers in `enum bpf_map_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub const MAPS: &[MapSpec] = &[
     PUNTS,
     RARE,
     SESSIONS,
+    ANSWERS,
+    HANDED,
 ];
 
 pub const SETTINGS: MapSpec = array("SETTINGS", size_of::<Settings>(), 1);
@@ -112,6 +115,10 @@ pub const KERNEL_HOP: MapSpec = other(
 pub const CLOCK: MapSpec = other("CLOCK", MapKind::PerCpuArray, 4, size_of::<[u64; 2]>(), 1);
 /// What was punted lately for want of a route or a neighbour: see [`crate::punts`].
 pub const PUNTS: MapSpec = array("PUNTS", size_of::<super::Punts>(), crate::punts::SLOTS);
+/// Who was told lately that its packet ended: see [`crate::answers`].
+pub const ANSWERS: MapSpec = array("ANSWERS", size_of::<super::Punts>(), crate::answers::SLOTS);
+/// What a program hands over to `cgn_refused` when it jumps there: see [`Handed`].
+pub const HANDED: MapSpec = other("HANDED", MapKind::PerCpuArray, 4, size_of::<u64>(), 1);
 /// Sessions beside a mapping's first one. Preallocated, and it never evicts.
 pub const SESSIONS: MapSpec = other(
     "SESSIONS",
@@ -143,10 +150,12 @@ pub const RARE: MapSpec = other(
 pub enum RareProgram {
     Inside = 0,
     Outside = 1,
+    /// Packets that end here, and whose senders may be told.
+    Refused = 2,
 }
 
 impl RareProgram {
-    pub const ALL: [Self; 2] = [Self::Inside, Self::Outside];
+    pub const ALL: [Self; 3] = [Self::Inside, Self::Outside, Self::Refused];
 
     /// Name of the program in the object.
     #[must_use]
@@ -154,7 +163,37 @@ impl RareProgram {
         match self {
             Self::Inside => "cgn_rare_inside",
             Self::Outside => "cgn_rare_outside",
+            Self::Refused => "cgn_refused",
         }
+    }
+}
+
+/// Element of `HANDED`: bits 0-7 the reason for which a packet ends, 8 it came from
+/// outside. Whoever jumps writes it, on the same processor, right before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handed(pub u64);
+
+impl Handed {
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(side: Side, reason: Reason) -> Self {
+        let outside = matches!(side, Side::Outside) as u64;
+        Self(reason as u64 | outside << 8)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn side(self) -> Side {
+        if self.0 & 1 << 8 == 0 {
+            Side::Inside
+        } else {
+            Side::Outside
+        }
+    }
+    /// Number of the reason.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reason(self) -> u8 {
+        self.0 as u8
     }
 }
 

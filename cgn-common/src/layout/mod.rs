@@ -43,7 +43,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -52,8 +52,11 @@ pub struct Settings {
     pub layout: Word,
     /// Nanoseconds added to the monotonic clock; tests move time with it.
     pub clock_offset_ns: Word,
+    /// How often senders are told of the end of their packets, see
+    /// [`crate::answers::Rates`].
+    pub answers: Word,
     /// 0; for later settings.
-    pub reserved: [Word; 6],
+    pub reserved: [Word; 5],
 }
 
 macro_rules! shape {

@@ -64,6 +64,13 @@ impl Ipv4 {
         self.fragment.get() & 0x1fff != 0
     }
 
+    /// True if no router may fragment the packet (DF).
+    #[inline(always)]
+    #[must_use]
+    pub const fn dont_fragment(&self) -> bool {
+        self.fragment.get() & 0x4000 != 0
+    }
+
     /// The 16-bit word that holds time to live and protocol, as in memory.
     #[inline(always)]
     #[must_use]

@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 
 use bytemuck::Pod;
 use cgn_common::layout::{
-    BlockEntry, Constants, External, Line, NextHopEntry, PAGES, Page, RouteLine, Settings,
+    BlockEntry, Constants, External, Line, NextHopEntry, PAGES, Page, Punts, RouteLine, Settings,
     Subscriber,
 };
 
@@ -141,6 +141,7 @@ impl Shared for External {}
 impl Shared for BlockEntry {}
 impl Shared for Line {}
 impl Shared for NextHopEntry {}
+impl Shared for Punts {}
 
 /// Elements of the tables whose size the configuration decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,6 +181,8 @@ pub struct Memory {
     pub routes: Table<RouteLine>,
     pub next_hops: Table<NextHopEntry>,
     pub sessions: Sessions,
+    /// Who was told lately that its packet ended.
+    pub answers: Table<Punts>,
     /// What the programs were loaded with.
     pub constants: Constants,
 }
@@ -190,7 +193,7 @@ impl Memory {
     /// # Errors
     /// Out of memory.
     pub fn private(sizes: Sizes) -> io::Result<Self> {
-        use cgn_common::layout::{NEXT_HOPS, ROUTES};
+        use cgn_common::layout::{ANSWERS, NEXT_HOPS, ROUTES};
         Ok(Self {
             settings: Table::zeroed(1)?,
             inside_pages: Table::zeroed(PAGES as usize)?,
@@ -202,6 +205,7 @@ impl Memory {
             routes: Table::zeroed(ROUTES.entries as usize)?,
             next_hops: Table::zeroed(NEXT_HOPS.entries as usize)?,
             sessions: Sessions::private(sizes.sessions),
+            answers: Table::zeroed(ANSWERS.entries as usize)?,
             constants: Constants::PLAIN,
         })
     }

@@ -30,6 +30,7 @@ use crate::dataplane::routing::Applied;
 use crate::dataplane::tables::UserTables;
 use crate::netlink::{Follower, Question};
 use crate::routes::Fib;
+use crate::slowpath::answers::{Answer, Answers};
 use crate::slowpath::process::{self, Outcome};
 use crate::slowpath::rings::{QueueSocket, Received};
 use crate::slowpath::waiting::{Packet as Waiter, Waiting};
@@ -68,6 +69,7 @@ pub struct Engine {
     keeper: Keeper,
     sweeper: Sweeper,
     waiting: Waiting,
+    answers: Answers,
     routing: Applied,
     fib: watch::Receiver<Arc<Fib>>,
     follower: Follower,
@@ -120,6 +122,7 @@ impl Engine {
             self.keeper.log_releases();
             self.keeper.advance();
             self.count_undelivered();
+            self.state.stats().answers = self.answers.stats();
         }
     }
 
@@ -234,6 +237,10 @@ impl Engine {
             outcome = process::drop(&tables, reason);
         }
         let bytes = frame.bytes().to_vec();
+        let answer = match outcome {
+            Outcome::Dropped(reason) => self.answers.answer(&bytes, &tables, entry, reason),
+            _ => None,
+        };
         let counters = tables.counters.take();
         let requests = tables.requests.take();
         let unknown = tables.unknown.take();
@@ -250,7 +257,8 @@ impl Engine {
             Outcome::NeedsRoute if last.is_some() => self.run_again(punted, &bytes),
             _ => self.finish(outcome, punted.port, punted.queue, &bytes),
         }
-        self.answer(&requests);
+        self.tell(punted.queue, answer);
+        self.grant(&requests);
         match outcome {
             Outcome::NeedsBlock { inside } => Some(inside),
             _ => None,
@@ -258,13 +266,20 @@ impl Engine {
     }
 
     /// Requests of further blocks that the slow path's own translator made.
-    fn answer(&mut self, requests: &[BlockRequest]) {
+    fn grant(&mut self, requests: &[BlockRequest]) {
         let wanted: HashSet<Ipv4Addr> = requests
             .iter()
             .filter_map(|request| self.keeper.consider(request))
             .collect();
         if !wanted.is_empty() {
             self.keeper.grant(&wanted);
+        }
+    }
+
+    /// Sends the error that tells a sender of the end of his packet, if there is one.
+    fn tell(&mut self, queue: usize, answer: Option<Answer>) {
+        if let Some(answer) = answer {
+            self.send(answer.ifindex, queue, &answer.frame);
         }
     }
 
@@ -379,7 +394,12 @@ impl Engine {
             outcome = process::drop(&tables, reason);
         }
         let bytes = frame.bytes().to_vec();
+        let answer = match outcome {
+            Outcome::Dropped(reason) => self.answers.answer(&bytes, &tables, entry, reason),
+            _ => None,
+        };
         self.state.stats().slow_path.merge(&tables.counters.take());
+        self.tell(0, answer);
         match outcome {
             Outcome::Send { ifindex } => self.send(ifindex, 0, &bytes),
             Outcome::NeedsNeighbour => self.waiting.put_back(packet.clone()),
@@ -391,8 +411,18 @@ impl Engine {
     }
 
     fn give_up_waiting(&mut self, now: u32) {
-        for _ in self.waiting.take_overdue(now) {
+        for packet in self.waiting.take_overdue(now) {
             self.count(Reason::NeighbourUnresolved);
+            let (entry, ifindex) = (
+                self.ports[packet.port].entry,
+                self.ports[packet.port].ifindex,
+            );
+            let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
+            tables.now.set(now);
+            tables.ingress.set(ifindex);
+            let reason = Reason::NeighbourUnresolved;
+            let answer = self.answers.answer(&packet.frame, &tables, entry, reason);
+            self.tell(0, answer);
         }
         let waiting = self.waiting.len() as u64;
         self.state.stats().punts.waiting_packets = waiting;

@@ -30,6 +30,7 @@ use crate::maplog::{Entry as LogEntry, Event, Log, LogOptions, Recovery, Release
 use crate::netlink::{Follower, Options};
 use crate::policy::shape;
 use crate::routes;
+use crate::slowpath::answers::Answers;
 use crate::slowpath::rings::QueueSocket;
 use crate::slowpath::waiting::Waiting;
 use crate::state::{InterfaceStats, State, Stats};
@@ -152,6 +153,7 @@ struct Parts {
     follower: Follower,
     routing: Applied,
     ports: Vec<Port>,
+    answers: Answers,
 }
 
 impl Parts {
@@ -163,6 +165,7 @@ impl Parts {
             keeper: self.keeper,
             sweeper: sweeper(&state),
             waiting: Waiting::default(),
+            answers: self.answers,
             fib: self.follower.subscribe(),
             routing: self.routing,
             follower: self.follower,
@@ -204,6 +207,7 @@ fn build(
             settings.layout.store(state.geometry.layout_word());
         }
     }
+    let answers = answers(&state, random.next_u32() as u16);
     let keeper = keeper(&state, log, recovery, adopt, random)?;
     let (vlans, follower, routing) = routes_of(&state, &mut dataplane, &plans)?;
     let events = dataplane.take_events()?;
@@ -217,7 +221,18 @@ fn build(
         follower,
         routing,
         ports,
+        answers,
     })
+}
+
+/// Who tells senders of the end of their packets, and, in the tables, how often.
+fn answers(state: &State, identification: u16) -> Answers {
+    let icmp = &state.config.config.icmp;
+    let rates = shape::rates(icmp);
+    if let Some(settings) = state.memory.settings.get(0) {
+        settings.answers.store(rates.0);
+    }
+    Answers::new(rates, shape::exhausted_code(icmp), identification)
 }
 
 /// Which program and sockets each interface gets.

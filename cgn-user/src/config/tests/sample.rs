@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::super::capacity::{DEFAULT_MAX_BLOCKS, PORTS_PER_ADDRESS};
-use super::super::{Config, Control, Hold, Log, Metrics, Pool, Sessions, Sink, Tcp, Timeouts, Xdp};
+use super::super::{
+    Config, Control, Hold, Icmp, Log, Metrics, Pool, Sessions, Sink, Tcp, Timeouts, Xdp,
+};
 use super::{BASE, base_with};
 
 #[test]
@@ -78,6 +80,7 @@ fn the_sample_shows_the_defaults() {
     let config = Config::parse(Config::SAMPLE).expect("valid").config;
     assert_eq!(config.xdp, Xdp::default());
     assert_eq!(config.tcp, Tcp::default());
+    assert_eq!(config.icmp, Icmp::default());
     assert_eq!(config.sessions, Sessions::default());
     assert_eq!(config.timeouts, Timeouts::default());
     assert_eq!(config.hold, Hold::default());
