@@ -122,7 +122,6 @@ impl Engine {
             self.keeper.log_releases();
             self.keeper.advance();
             self.count_undelivered();
-            self.state.stats().answers = self.answers.stats();
         }
     }
 
@@ -425,7 +424,9 @@ impl Engine {
             self.tell(0, answer);
         }
         let waiting = self.waiting.len() as u64;
-        self.state.stats().punts.waiting_packets = waiting;
+        let mut stats = self.state.stats();
+        stats.punts.waiting_packets = waiting;
+        stats.answers = self.answers.stats();
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `discovery` | coturn's STUN client, nmap |
 //! | `wire` | tcpdump: nothing private, right checksums |
 //! | `blocks` | watermark, limit, release, hold |
+//! | `icmp` | traceroute, tracepath, ping: what senders are told |
 //! | `refusals` | spoofed, unsolicited, expired |
 //! | `routes` | no route, no neighbour, own networks |
 //! | `life` | start, stop, kill -9, disk full |
@@ -18,6 +19,7 @@ mod check;
 mod diagnostics;
 mod discovery;
 mod flows;
+mod icmp;
 mod life;
 mod maplog;
 mod programs;
