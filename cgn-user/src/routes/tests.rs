@@ -848,7 +848,8 @@ fn own_address_towards_a_destination() {
     let of = |side, to: &str, is_fit: fn(Ipv4Addr) -> bool| {
         fib.own_address(side, to.parse().unwrap(), is_fit)
     };
-    let cases: [(&str, Side, &str, fn(Ipv4Addr) -> bool, Option<&str>); 6] = [
+    type Fit = fn(Ipv4Addr) -> bool;
+    let cases: [(&str, Side, &str, Fit, Option<&str>); 6] = [
         (
             "the neighbour's network",
             Side::Inside,
