@@ -8,23 +8,51 @@
 //! packet from outside, then step 5 for its source, then one step 6.
 
 mod errors;
+mod fragments;
 mod hairpin;
 
 use crate::answers;
 use crate::frame::Frame;
-use crate::layout::Side;
+use crate::layout::{RareProgram, Side};
 use crate::nat::next_hop::rows_of;
-use crate::path::{Next, check_whole, end, network, stop, subscriber_of};
+use crate::path::{Next, check_alive, end, network, stop, subscriber_of};
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 use crate::wire::ipv4::Ipv4;
 use crate::wire::{ethernet, icmp, transport};
 
-/// Rare packets from inside.
+/// The whole rest of the way of a packet from `side` that is rare for this reason.
+pub fn whole<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    side: Side,
+    reason: Reason,
+) -> Verdict {
+    let next = match RareProgram::of(side, reason) {
+        RareProgram::Inside => match inside(frame, tables) {
+            Next::Rare(..) => fragment_inside(frame, tables),
+            next => next,
+        },
+        RareProgram::Outside => outside(frame, tables),
+        RareProgram::FragmentInside => fragment_inside(frame, tables),
+        RareProgram::FragmentOutside => fragment_outside(frame, tables),
+        RareProgram::Refused => Next::Refused(side, reason),
+    };
+    match next {
+        Next::Done(verdict) => verdict,
+        Next::Rare(side, reason) | Next::Refused(side, reason) => {
+            refused(frame, tables, side, reason)
+        }
+    }
+}
+
+/// Rare packets from inside. Of hairpinned fragments only the first has ports;
+/// the others go on where all later fragments do.
 #[inline(always)]
 pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
     match outbound(frame, tables) {
         Ok(verdict) => Next::Done(verdict),
+        Err(Reason::Fragment) => Next::Rare(Side::Inside, Reason::Fragment),
         Err(reason) => end(tables, Side::Inside, reason),
     }
 }
@@ -47,6 +75,24 @@ pub fn refused<F: Frame, T: Tables>(frame: &F, tables: &T, side: Side, reason: R
     stop(tables, if is_told { Reason::Answered } else { reason })
 }
 
+/// Fragments from inside, and packets that may become some.
+#[inline(always)]
+pub fn fragment_inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    match fragments::from_inside(frame, tables) {
+        Ok(verdict) => Next::Done(verdict),
+        Err(reason) => end(tables, Side::Inside, reason),
+    }
+}
+
+/// Fragments from outside, and packets that are to become some.
+#[inline(always)]
+pub fn fragment_outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    match fragments::from_outside(frame, tables) {
+        Ok(verdict) => Next::Done(verdict),
+        Err(reason) => end(tables, Side::Outside, reason),
+    }
+}
+
 #[inline(always)]
 fn outbound<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Reason> {
     // 1 parse; which tags are ours was seen before
@@ -59,9 +105,12 @@ fn outbound<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, R
     subscriber_of(tables, ip.source.get())?;
     // 2 classify
     if rows_of(tables, ip.destination.get()).is_pool_address() {
+        if ip.is_later_fragment() {
+            return Err(Reason::Fragment);
+        }
         return hairpin::hairpin(frame, tables);
     }
-    check_whole(&ip)?;
+    check_alive(&ip)?;
     Err(Reason::UnsupportedIcmp)
 }
 
@@ -73,7 +122,7 @@ fn inbound<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Re
     if is_translated_error(frame, link.length, &ip)? {
         return errors::from_outside(frame, tables, link, ip);
     }
-    check_whole(&ip)?;
+    check_alive(&ip)?;
     Err(Reason::UnsupportedIcmp)
 }
 

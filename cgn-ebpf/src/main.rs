@@ -100,6 +100,28 @@ pub fn cgn_refused(ctx: XdpContext) -> u32 {
     })
 }
 
+/// For fragments from inside, and packets that may become some, whatever the interface.
+#[xdp]
+#[inline(always)]
+pub fn cgn_fragment_inside(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let next = rare::fragment_inside(&mut XdpFrame::new(ctx.ctx), &tables);
+    go_on(&ctx, &tables, next, |tables| {
+        socket_base(tables, INSIDE_SOCKETS)
+    })
+}
+
+/// For fragments from outside, and packets that are to become some, whatever the interface.
+#[xdp]
+#[inline(always)]
+pub fn cgn_fragment_outside(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let next = rare::fragment_outside(&mut XdpFrame::new(ctx.ctx), &tables);
+    go_on(&ctx, &tables, next, |tables| {
+        socket_base(tables, OUTSIDE_SOCKETS)
+    })
+}
+
 /// Ends the way, or leaves it to the program for rare packets. Only here a
 /// program jumps, for the verifier wants it in the main function.
 #[inline(always)]
@@ -112,10 +134,7 @@ fn go_on(
     match next {
         Next::Done(verdict) => act(tables, verdict, sockets),
         Next::Rare(side, reason) => {
-            let program = match side {
-                Side::Inside => RareProgram::Inside,
-                Side::Outside => RareProgram::Outside,
-            };
+            let program = RareProgram::of(side, reason);
             // SAFETY: nothing of this program is needed once it has jumped.
             unsafe { maps::RARE.tail_call(ctx, program as u32) };
             // It did not jump: the program is not there.

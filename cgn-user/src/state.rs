@@ -90,6 +90,7 @@ pub struct Stats {
     pub sinks: Vec<(String, SinkStats)>,
     pub punts: PuntStats,
     pub answers: AnswerStats,
+    pub fragments: FragmentStats,
     /// One for each interface and side.
     pub interfaces: Vec<InterfaceStats>,
     /// Next hops that packets can be sent to now.
@@ -188,6 +189,20 @@ pub struct PuntStats {
     pub packets: u64,
     /// Packets that wait for the link address of their next hop now.
     pub waiting_packets: u64,
+}
+
+/// Figures of fragments in the slow path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FragmentStats {
+    /// Fragments that wait for the first of their datagram now, and bytes of their frames.
+    pub held: u64,
+    pub held_bytes: u64,
+    /// Fragments that came before the first one.
+    pub came_early: u64,
+    /// Of those, how many went on when it came.
+    pub released: u64,
+    /// Packets that were fragmented here.
+    pub split: u64,
 }
 
 /// How the program is attached to one interface.

@@ -69,6 +69,14 @@ pub const SESSIONS: Limit = Limit::new(1, 1 << 24, "sessions");
 pub const ANSWERS_TO_ONE: Limit = Limit::new(1, 1000, "errors a second");
 /// `icmp.all_per_second`: the rings of the slow path hold some thousand packets.
 pub const ANSWERS_TO_ALL: Limit = Limit::new(1, 10_000, "errors a second");
+/// `fragments.max_datagrams`: the kernel keeps a few elements of such a map apart for each processor.
+pub const DATAGRAMS: Limit = Limit::new(1024, 1 << 24, "datagrams");
+/// `fragments.max_held`, `fragments.max_held_per_source`
+pub const HELD_FRAGMENTS: Limit = Limit::new(1, 1 << 20, "fragments");
+/// `fragments.max_held_kib`
+pub const HELD_KIB: Limit = Limit::new(64, 1 << 22, "KiB");
+/// `fragments.timeout_secs`
+pub const FRAGMENT_SECS: Limit = Limit::new(2, 120, "seconds, RFC 6146 section 4");
 /// `timeouts.short_udp_ports`
 pub const WELL_KNOWN_PORT: Limit = Limit::new(1, 1023, "well-known ports, RFC 4787 REQ-5");
 /// `timeouts.short_udp_secs`

@@ -14,6 +14,7 @@ use cgn_common::counters::Counters;
 use cgn_common::layout::{self, Constants, Link, MapSpec, RareProgram, VlanKey, VlanRole};
 pub use cgn_common::path::Entry;
 
+use super::datagrams::Datagrams;
 use super::diagnostics::Diagnostics;
 use super::memory::{Memory, Sizes, Table};
 use super::sessions::Sessions;
@@ -390,6 +391,9 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         next_hops: table(ebpf, &layout::NEXT_HOPS, layout::NEXT_HOPS.entries)?,
         sessions: sessions(ebpf)?,
         answers: table(ebpf, &layout::ANSWERS, layout::ANSWERS.entries)?,
+        datagrams: datagrams(ebpf)?,
+        awaited: table(ebpf, &layout::AWAITED, layout::AWAITED.entries)?,
+        ids: table(ebpf, &layout::IDS, layout::IDS.entries)?,
         constants: *constants,
     })
 }
@@ -411,6 +415,23 @@ fn sessions(ebpf: &Ebpf) -> Result<Sessions, LoadError> {
     let map = MapData::from_fd(copy()?).map_err(failed(spec))?;
     let map = HashMap::try_from(Map::HashMap(map)).map_err(failed(spec))?;
     Ok(Sessions::mapped(map, copy()?))
+}
+
+/// The table of fragmented datagrams, through a descriptor of its own.
+fn datagrams(ebpf: &Ebpf) -> Result<Datagrams, LoadError> {
+    let spec = &layout::FRAGMENTS;
+    let Some(Map::LruHashMap(data)) = ebpf.map(spec.name) else {
+        return Err(LoadError::NoMap(spec.name));
+    };
+    let copy = data.fd().as_fd().try_clone_to_owned();
+    let copy = copy.map_err(|source| LoadError::Memory {
+        map: spec.name,
+        elements: 1,
+        source,
+    })?;
+    let map = MapData::from_fd(copy).map_err(failed(spec))?;
+    let map = HashMap::try_from(Map::LruHashMap(map)).map_err(failed(spec))?;
+    Ok(Datagrams::mapped(map))
 }
 
 fn table<T>(ebpf: &Ebpf, spec: &'static MapSpec, elements: u32) -> Result<Table<T>, LoadError> {

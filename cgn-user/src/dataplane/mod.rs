@@ -2,6 +2,7 @@
 
 pub mod attach;
 mod batch;
+pub mod datagrams;
 pub mod diagnostics;
 pub mod geometry;
 pub mod install;

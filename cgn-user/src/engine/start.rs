@@ -31,6 +31,7 @@ use crate::netlink::{Follower, Options};
 use crate::policy::shape;
 use crate::routes;
 use crate::slowpath::answers::Answers;
+use crate::slowpath::fragments::Store;
 use crate::slowpath::rings::QueueSocket;
 use crate::slowpath::waiting::Waiting;
 use crate::state::{InterfaceStats, State, Stats};
@@ -166,6 +167,7 @@ impl Parts {
             sweeper: sweeper(&state),
             waiting: Waiting::default(),
             answers: self.answers,
+            fragments: Store::new(shape::fragment_limits(&state.config)),
             fib: self.follower.subscribe(),
             routing: self.routing,
             follower: self.follower,
@@ -208,6 +210,10 @@ fn build(
         }
     }
     let answers = answers(&state, random.next_u32() as u16);
+    if let Some(settings) = state.memory.settings.get(0) {
+        let known = shape::fragment_limits(&state.config).ticks;
+        settings.fragment_ticks.store(u64::from(known));
+    }
     let keeper = keeper(&state, log, recovery, adopt, random)?;
     let (vlans, follower, routing) = routes_of(&state, &mut dataplane, &plans)?;
     let events = dataplane.take_events()?;

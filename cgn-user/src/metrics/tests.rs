@@ -17,7 +17,7 @@ use crate::dataplane::geometry::PoolShape;
 use crate::maplog::stream::SinkStats;
 use crate::slowpath::answers::AnswerStats;
 use crate::state::{
-    InterfaceStats, LogStats, PoolStats, PuntStats, SessionStats, Stats, SweepStats,
+    FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, SessionStats, Stats, SweepStats,
 };
 
 /// Where every figure is zero, and one pool has no name yet.
@@ -132,6 +132,13 @@ fn busy() -> Snapshot {
             answers: AnswerStats {
                 sent: [next(), next(), next(), next(), next()],
                 withheld: [next(), next(), next(), next()],
+            },
+            fragments: FragmentStats {
+                held: next(),
+                held_bytes: next(),
+                came_early: next(),
+                released: next(),
+                split: next(),
             },
             interfaces: vec![InterfaceStats {
                 name: "eth0".into(),

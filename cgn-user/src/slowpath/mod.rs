@@ -1,10 +1,13 @@
 //! The slow path: packets that XDP punted through AF_XDP.
 //!
 //! [`rings`] is the I/O; [`process`] says what happens to one packet;
-//! [`answers`] tells senders of the end of their packets;
-//! [`waiting`] keeps those whose next hop is not known yet.
+//! [`waiting`] keeps those whose next hop is not known yet, [`fragments`] those whose
+//! datagram is not known yet; [`split`] makes fragments; [`answers`] tells senders of
+//! the end of their packets.
 
 pub mod answers;
+pub mod fragments;
 pub mod process;
 pub mod rings;
+pub mod split;
 pub mod waiting;

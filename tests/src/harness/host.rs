@@ -126,7 +126,11 @@ fn run_slowly(memory: &Memory, world: &World, now: u32, entry: Entry, frame: &[u
             again.ending
         }
         Outcome::Dropped(reason) => reason.into(),
-        Outcome::NeedsBlock { .. } | Outcome::NeedsNeighbour | Outcome::NeedsRoute => {
+        Outcome::NeedsBlock { .. }
+        | Outcome::NeedsNeighbour
+        | Outcome::NeedsRoute
+        | Outcome::NeedsFirst
+        | Outcome::NeedsSplitting => {
             assert_eq!(
                 counters,
                 Counters::ZERO,

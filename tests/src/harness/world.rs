@@ -7,6 +7,7 @@ use cgn_common::answers::{self, Rates};
 use cgn_common::layout::{
     Constants, EXACT_LOCAL, Link, NextHop, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, SESSIONS, Side,
 };
+use cgn_common::limits::ticks;
 use cgn_common::wire::icmp::code;
 use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
@@ -25,6 +26,8 @@ pub const OTHER_IF: u32 = 13;
 /// Addresses of the router itself.
 pub const OWN_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 64, 255, 1);
 pub const OWN_OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
+/// Ticks that a fragmented datagram is known: 2 s.
+pub const FRAGMENT_TICKS: u32 = ticks(2);
 
 /// Interior of a VLAN tag for each role.
 pub const INSIDE_VLAN: u16 = 100;
@@ -184,9 +187,9 @@ impl World {
             secret = secret.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
             secret
         });
-        if let Some(settings) = memory.settings.get(0) {
-            settings.answers.store(self.rates.0);
-        }
+        let settings = memory.settings.get(0).expect("the settings");
+        settings.fragment_ticks.store(u64::from(FRAGMENT_TICKS));
+        settings.answers.store(self.rates.0);
         for slot in (0..answers::SLOTS).filter_map(|slot| memory.answers.get(slot)) {
             slot.0.store(0);
         }

@@ -19,6 +19,7 @@
 //! | `janitor`, `signals`, `lock` | removal at every kind of end; one test laboratory at a time |
 //! | `process`, `daemon`, `http` | processes that end with their value; the CGN's daemon |
 //! | `tcp`, `udp`, `ping` | flows that tell which external address and port the server saw |
+//! | `raw` | packets as a test writes them |
 //! | `capture`, `xdp_pass` | what was on the wire |
 
 mod capture;
@@ -31,6 +32,7 @@ mod namespace;
 mod ping;
 mod process;
 mod program;
+mod raw;
 pub mod signals;
 mod tcp;
 mod topology;
@@ -45,6 +47,7 @@ pub use namespace::Namespace;
 pub use ping::{PingOutcome, PingWatch, ping};
 pub use process::{Process, run_to_end};
 pub use program::cgn_program;
+pub use raw::RawSocket;
 pub use tcp::{TcpServer, Transfer, connect, converse, transfer};
 pub use topology::{Lab, Plan, Trunk, address};
 pub use udp::{UdpEcho, echo_from, exchange};

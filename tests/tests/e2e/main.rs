@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `flows` | kernel sockets: several subscribers, endpoint independence, the router's own traffic |
+//! | `fragments` | fragments in any order, a flood of them, packets that are to become some |
 //! | `programs` | ping, curl with a web server, iperf3 |
 //! | `discovery` | coturn's STUN client, nmap |
 //! | `wire` | tcpdump: nothing private, right checksums |
@@ -19,6 +20,7 @@ mod check;
 mod diagnostics;
 mod discovery;
 mod flows;
+mod fragments;
 mod icmp;
 mod life;
 mod maplog;

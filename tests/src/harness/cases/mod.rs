@@ -3,6 +3,7 @@
 mod answered;
 mod filtering;
 pub mod filters;
+mod fragments;
 mod hairpin;
 mod icmp_errors;
 mod lengths;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Case> {
         mappings::CASES,
         hairpin::CASES,
         icmp_errors::CASES,
+        fragments::CASES,
     ]
     .concat()
 }
