@@ -396,13 +396,20 @@ pub(crate) fn external_port<T: Tables>(
             }
             // What opens nothing may still stand elsewhere.
             None if !flow.opens() => {}
-            None if head.block_count() == 1 && (home.has_all() || tables.is_clear(flow)) => {
-                let opened = tables.open_at_home(flow);
+            None if head.block_count() == 1 => {
+                let mut opened = tables.open_at_home(flow, false);
+                if opened.is_unclear() && tables.is_clear(flow) {
+                    opened = tables.open_at_home(flow, true);
+                }
                 if opened.is_full() {
                     return Err(search::full(head));
                 }
-                if let Some(port) = opened.port() {
-                    return Ok(port);
+                let live = opened.live();
+                if live.is_some() {
+                    if !live.is_at_home() {
+                        tables.note_detour(flow, live);
+                    }
+                    return Ok(home.port_of(live.slot()));
                 }
                 claim = opened.claim();
             }

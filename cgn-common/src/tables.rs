@@ -131,7 +131,7 @@ pub trait Tables {
     /// See [`walk::spill`].
     #[inline(always)]
     fn spill(&self, request: walk::Spill) {
-        walk::spill(self, request);
+        walk::spill(self, request, walk::MAX_BUCKETS);
     }
     /// See [`home::is_clear`].
     #[inline(always)]
@@ -140,8 +140,13 @@ pub trait Tables {
     }
     /// See [`home::open`].
     #[inline(always)]
-    fn open_at_home(&self, flow: open::Flow) -> home::Opened {
-        home::open(self, flow)
+    fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
+        home::open(self, flow, clear)
+    }
+    /// See [`open::note_detour`].
+    #[inline(always)]
+    fn note_detour(&self, flow: open::Flow, own: search::Candidate) {
+        open::note_detour(self, flow, own);
     }
     /// See [`search::search`].
     #[inline(always)]

@@ -23,6 +23,16 @@ impl Protocol {
     /// All protocols, in the order of their port spaces in a slab.
     pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
 
+    /// The inverse of `as`; other numbers are ICMP.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        match number {
+            0 => Self::Tcp,
+            1 => Self::Udp,
+            _ => Self::Icmp,
+        }
+    }
     /// Lower-case name, as in metrics and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {

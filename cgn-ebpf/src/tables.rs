@@ -378,12 +378,14 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
-    fn open_at_home(&self, flow: open::Flow) -> home::Opened {
-        home::Opened(cgn_open_at_home(
-            flow.pack(),
-            flow.remote,
-            u64::from(flow.tick),
-        ))
+    fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
+        let tick = u64::from(flow.tick) | u64::from(clear) << 32;
+        home::Opened(cgn_open_at_home(flow.pack(), flow.remote, tick))
+    }
+
+    #[inline(always)]
+    fn note_detour(&self, flow: open::Flow, own: search::Candidate) {
+        cgn_note_detour(flow.pack(), u64::from(flow.tick), own.0);
     }
 
     #[inline(always)]
@@ -438,7 +440,7 @@ extern "C" fn cgn_walk(a: u64, b: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cgn_spill(a: u64, b: u64) -> u64 {
-    walk::spill(&DETACHED, walk::Spill::unpack(a, b));
+    walk::spill(&DETACHED, walk::Spill::unpack(a, b), walk::MAX_BUCKETS);
     0
 }
 
@@ -451,7 +453,19 @@ extern "C" fn cgn_is_clear(flow: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cgn_open_at_home(flow: u64, remote: u64, tick: u64) -> u64 {
-    home::open(&DETACHED, open::Flow::unpack(flow, remote, tick as u32)).0
+    let (flow, clear) = (
+        open::Flow::unpack(flow, remote, tick as u32),
+        tick >> 32 != 0,
+    );
+    home::open(&DETACHED, flow, clear).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_note_detour(flow: u64, tick: u64, own: u64) -> u64 {
+    let flow = open::Flow::unpack(flow, 0, tick as u32);
+    open::note_detour(&DETACHED, flow, search::Candidate(own));
+    0
 }
 
 #[unsafe(no_mangle)]

@@ -2,16 +2,20 @@
 //! read it. Plain data; nothing here decides anything.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cgn_common::counters::Counters;
 use cgn_common::limits::TICK_SHIFT;
+use tokio::sync::watch;
 
 use crate::alloc::PoolStatus;
 use crate::config::Checked;
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
 use crate::maplog::stream::SinkStats;
+use crate::reload::Reload;
 use crate::slowpath::answers::AnswerStats;
 
 /// Reads the counters of the fast path, summed over processors.
@@ -30,6 +34,12 @@ pub struct State {
     pub fast_path_counters: ReadCounters,
     /// The daemon was started with `--test-clock`, so a client may move the clock.
     pub is_test_clock: bool,
+    /// The file that `config` is from.
+    pub config_path: PathBuf,
+    /// Where the supervisor is asked for a reload.
+    pub reload: watch::Sender<Option<Reload>>,
+    /// Turns of the engine since start: it lives as long as this grows.
+    pub turns: AtomicU64,
 }
 
 impl State {
@@ -86,6 +96,7 @@ pub struct Stats {
     pub sweep: SweepStats,
     pub sessions: SessionStats,
     pub log: LogStats,
+    pub reconciliation: Reconciliation,
     /// One for each sink, in the order of the configuration.
     pub sinks: Vec<(String, SinkStats)>,
     pub punts: PuntStats,
@@ -178,6 +189,19 @@ pub struct LogStats {
     pub seal_errors: u64,
     /// Records that are not sealed yet.
     pub unsealed_records: u64,
+}
+
+/// Blocks that the daemon found at its start, by what tables and log said of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reconciliation {
+    /// The same subscriber's in both.
+    pub identical: u64,
+    /// In use by the tables, but not by the log: logged again.
+    pub repaired: u64,
+    /// Live by the log, but not by the tables: released on record, and held.
+    pub orphaned: u64,
+    /// Only half given or half taken back when the last daemon died: taken out of the tables.
+    pub incomplete: u64,
 }
 
 /// Figures of the AF_XDP sockets.

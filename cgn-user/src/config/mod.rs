@@ -7,6 +7,7 @@
 //! | [`address`] | ranges and sets of IPv4 addresses |
 //! | [`notation`] | the ways in which addresses are written in the file |
 //! | [`capacity`] | what a configuration provides: addresses, blocks, slot memory |
+//! | [`difference`] | what a new configuration changes, and what that does |
 //! | [`fault`] | everything that can be wrong, in words, with the remedy |
 //! | `place` | key paths, and the lines on which keys stand |
 //! | `reader`, `value`, `document` | TOML text to [`Config`]; collects every fault instead of stopping |
@@ -18,6 +19,7 @@
 pub mod address;
 pub mod capacity;
 mod caution;
+pub mod difference;
 mod document;
 pub mod fault;
 pub mod limit;

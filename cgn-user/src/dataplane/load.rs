@@ -278,6 +278,23 @@ impl Dataplane {
             .map_err(failed(&layout::VLANS))
     }
 
+    /// Forgets the VLANs that an earlier daemon had and we have not.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn forget_vlans_but(&mut self, ours: impl Fn(VlanKey) -> bool) -> Result<(), LoadError> {
+        let mut map: HashMap<&mut MapData, Element<VlanKey>, Element<VlanRole>> =
+            self.map_mut(&layout::VLANS)?;
+        let others: Vec<_> = map
+            .keys()
+            .filter(|key| key.as_ref().is_ok_and(|key| !ours(key.0)))
+            .collect();
+        others
+            .into_iter()
+            .try_for_each(|key| map.remove(&key?))
+            .map_err(failed(&layout::VLANS))
+    }
+
     /// Lets packets be redirected to `ifindex` as device number `device`.
     ///
     /// # Errors

@@ -2,7 +2,9 @@
 //! that nothing of them is locked. It waits for punted packets and for
 //! requests of further blocks, and sweeps in between.
 
+mod adoption;
 pub mod clock;
+pub mod detach;
 mod fragments;
 pub mod keeper;
 pub mod sealing;
@@ -24,7 +26,6 @@ use cgn_common::layout::{FragmentKey, Side};
 use cgn_common::verdict::Reason;
 use tokio::sync::watch;
 
-use crate::dataplane::attach::Pins;
 use crate::dataplane::diagnostics::Reader;
 use crate::dataplane::load::{Dataplane, Entry};
 use crate::dataplane::routing::Applied;
@@ -133,38 +134,24 @@ pub struct Engine {
     follower: Follower,
     vlans: HashMap<(u32, [u16; 2]), Side>,
     dataplane: Dataplane,
-    pins: Pins,
     _diagnostics: Option<Reader>,
     housekeeping: Instant,
 }
 
 impl Engine {
-    /// Runs until `stop`, then takes all blocks back, detaches XDP and ends.
+    /// Runs until `stop`. Programs, tables and blocks stay as they are for the next daemon:
+    /// known subscribers' traffic goes on meanwhile.
     pub fn run(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             self.wait();
             self.turn();
+            self.state.turns.fetch_add(1, Ordering::Relaxed);
         }
-        tracing::info!("stopping: XDP is detached, all blocks are released");
-        self.stop();
-    }
-
-    /// Detaches XDP, takes all blocks back and frees the tables.
-    fn stop(self) {
-        self.pins.remove();
-        // With the last pin gone, the programs leave the interfaces when their
-        // descriptors are closed: before that no block may be given away.
-        let Self {
-            ports,
-            dataplane,
-            pins,
-            mut keeper,
-            ..
-        } = self;
-        keeper.take_all();
-        drop(ports);
-        drop(dataplane);
-        pins.close();
+        tracing::info!(
+            "stopping: XDP stays on the interfaces and goes on with known subscribers; \
+             `cgn detach` would end that"
+        );
+        self.keeper.stop();
     }
 
     /// One turn: packets, requests, routes, sweep.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::AppendError;
 use super::event::{Entry, Record};
-use super::record::RECORD_BYTES;
+use super::record::{Place, RECORD_BYTES};
 
 /// What a log is stored in; a seam for faults that no test can order from a disk.
 pub(super) trait Storage {
@@ -33,6 +33,15 @@ impl Storage for File {
     }
 }
 
+/// Fewest and most zeros that are written ahead of the records: as many as there are bytes before
+/// them, so that a quiet log is small. A file that grows brings its new length to disk with every
+/// group, which waits for all that others write to the file system; one whose bytes are there
+/// already does not.
+const LEAST_AHEAD: u64 = 1 << 12;
+const MOST_AHEAD: u64 = 1 << 20;
+/// So many are written with one call.
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
 #[derive(Debug)]
 pub(super) struct Appender<S> {
     storage: S,
@@ -40,6 +49,8 @@ pub(super) struct Appender<S> {
     is_synced: bool,
     /// Bytes up to the end of the last whole group.
     length: u64,
+    /// Bytes of the file: from `length` on they are zeros, but for a leftover.
+    prepared: u64,
     next_sequence: u64,
     /// True if bytes of a failed group may lie beyond `length`.
     has_leftover: bool,
@@ -60,6 +71,7 @@ impl<S: Storage> Appender<S> {
             path,
             is_synced,
             length,
+            prepared: length,
             next_sequence,
             has_leftover: false,
             buffer: Vec::new(),
@@ -91,8 +103,13 @@ impl<S: Storage> Appender<S> {
         self.buffer.reserve(entries.len() * RECORD_BYTES);
         for (sequence, &entry) in sequences.clone().zip(entries) {
             let record = Record { sequence, entry };
-            self.buffer.extend_from_slice(&record.encode());
+            let place = Place {
+                is_first: sequence == first,
+                is_last: sequence + 1 == sequences.end,
+            };
+            self.buffer.extend_from_slice(&record.encode_at(place));
         }
+        self.prepare();
         self.has_leftover = true;
         let path = || self.path.clone();
         let outcome = match write_all(&mut self.storage, &self.buffer, self.length) {
@@ -113,6 +130,7 @@ impl<S: Storage> Appender<S> {
             Ok(()) => {
                 self.has_leftover = false;
                 self.length += self.buffer.len() as u64;
+                self.prepared = self.prepared.max(self.length);
                 self.next_sequence = sequences.end;
                 Ok(sequences)
             }
@@ -125,10 +143,10 @@ impl<S: Storage> Appender<S> {
         }
     }
 
-    /// Cuts what a failed group may have left, and brings the rest to disk.
-    pub(super) fn sync(&mut self) -> Result<(), AppendError> {
+    /// Cuts what is no whole group, zeros included, and brings the rest to disk.
+    pub(super) fn finish(&mut self) -> Result<(), AppendError> {
         let path = self.path.clone();
-        if self.has_leftover
+        if (self.has_leftover || self.prepared > self.length)
             && let Err(source) = self.cut()
         {
             return Err(AppendError::Cut { path, source });
@@ -139,8 +157,26 @@ impl<S: Storage> Appender<S> {
 
     fn cut(&mut self) -> io::Result<()> {
         self.storage.set_length(self.length)?;
+        self.prepared = self.length;
         self.has_leftover = false;
         Ok(())
+    }
+
+    /// Writes zeros ahead if the group in `buffer` goes beyond them. They are only to save time:
+    /// whether there is room is for the group to find out.
+    fn prepare(&mut self) {
+        let end = self.length + self.buffer.len() as u64;
+        if !self.is_synced || end <= self.prepared {
+            return;
+        }
+        let wanted = end + self.length.clamp(LEAST_AHEAD, MOST_AHEAD);
+        while self.prepared < wanted {
+            let count = ZEROS.len().min((wanted - self.prepared) as usize);
+            match self.storage.write_at(&ZEROS[..count], self.prepared) {
+                Ok(written) if written > 0 => self.prepared += written as u64,
+                _ => return,
+            }
+        }
     }
 }
 

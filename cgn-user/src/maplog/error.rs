@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::record::DecodeError;
+use super::record::{DecodeError, VERSION};
 use super::sealed::SealedError;
 
 /// A log that cannot be read, wholly or from some byte on.
@@ -18,7 +18,7 @@ pub enum ReadError {
     NotALog { path: PathBuf },
     #[error("the mapping log {path} has no header yet: try again once the daemon runs", path = path.display())]
     NoHeader { path: PathBuf },
-    #[error("the mapping log {path} has version {found}, this program knows version 1: use a newer program, or move the file away to begin a new one", path = path.display())]
+    #[error("the mapping log {path} has version {found}, this program knows version {known}: use that other version of it, or move the file away to begin a new one", path = path.display(), known = VERSION)]
     Version { path: PathBuf, found: u8 },
     #[error("the header of the mapping log {path} is damaged: move the file away to begin a new one", path = path.display())]
     Header { path: PathBuf },

@@ -69,7 +69,9 @@ impl LogFile {
         let mut position = Position::after(&header);
         let since_ms = now_unix_ms.saturating_sub(options.keep_released_ms);
         let torn_bytes = recover(&file, path, &mut position, since_ms, recovery)?;
-        if torn_bytes > 0 {
+        let length = file.metadata().map_err(prepare)?.len();
+        if length > position.offset {
+            // What is torn, and zeros ahead.
             file.set_len(position.offset)
                 .and_then(|()| file.sync_data())
                 .map_err(prepare)?;
@@ -80,7 +82,7 @@ impl LogFile {
             path.into(),
             options.sync,
             position.offset,
-            position.next_sequence,
+            position.next_sequence(),
         );
         Ok(Self { appender })
     }
@@ -95,12 +97,13 @@ impl LogFile {
         self.appender.append(entries)
     }
 
-    /// Brings what was appended to disk, also in a log that does not wait for it.
+    /// Ends the file where its records end, and brings it to disk, also in a log that does not
+    /// wait for that.
     ///
     /// # Errors
     /// It may not be on disk.
-    pub fn sync(&mut self) -> Result<(), AppendError> {
-        self.appender.sync()
+    pub fn finish(&mut self) -> Result<(), AppendError> {
+        self.appender.finish()
     }
 
     #[must_use]
@@ -108,7 +111,7 @@ impl LogFile {
         self.appender.path()
     }
 
-    /// Bytes of the file, header included.
+    /// Bytes of header and records: the file can have zeros beyond.
     #[must_use]
     pub fn length_bytes(&self) -> u64 {
         self.appender.length()

@@ -145,7 +145,7 @@ impl Log {
     /// The old segment is on disk before the new one is there: a reader that sees a later
     /// segment can rely on the earlier ones being whole.
     fn begin_segment(&mut self) -> Result<(), AppendError> {
-        self.segment.sync()?;
+        self.segment.finish()?;
         self.is_ending = true;
         let first_sequence = self.segment.next_sequence();
         let path = directory::segment_path(&self.root, first_sequence);
@@ -188,8 +188,8 @@ impl Log {
     ///
     /// # Errors
     /// It may not be on disk.
-    pub fn sync(&mut self) -> Result<(), AppendError> {
-        self.segment.sync()
+    pub fn finish(&mut self) -> Result<(), AppendError> {
+        self.segment.finish()
     }
 }
 

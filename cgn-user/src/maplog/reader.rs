@@ -11,10 +11,10 @@ use super::scan::{Beginning, Next, Position, Scanner, read_beginning};
 /// The records of a log's write-ahead segments, in order. Takes no lock, so a daemon may be
 /// writing.
 ///
-/// A torn tail counts as the end. After `None` it may be asked again: records
+/// A group that is not whole counts as the end. After `None` it may be asked again: records
 /// that were appended meanwhile follow. After an error there is only `None`.
-/// A record of a group that the daemon could not finish writing can be seen and
-/// then disappear; its block was never used.
+/// A group that the daemon wrote but could not bring to the disk can be seen and
+/// then disappear; its blocks were never used.
 #[derive(Debug)]
 pub struct Reader {
     /// The log whose segments are read one after the other; None to read one file only.
@@ -87,14 +87,14 @@ impl Reader {
     /// Number of the record that [`Iterator::next`] gives next.
     #[must_use]
     pub fn next_sequence(&self) -> u64 {
-        self.position.next_sequence
+        self.position.next_sequence()
     }
 
     /// Number of the record after the segment, which was read to its end; an error if it
     /// ends in the middle of a record.
     pub(super) fn end_of_whole_segment(&mut self) -> Result<u64, ReadError> {
         match Scanner::new(&self.file, &self.path, &mut self.position).next()? {
-            Next::End { torn_bytes: 0 } => Ok(self.position.next_sequence),
+            Next::End { torn_bytes: 0 } => Ok(self.position.next_sequence()),
             Next::End { torn_bytes: bytes } => Err(ReadError::TornInside {
                 path: self.path.clone(),
                 bytes,
@@ -108,7 +108,7 @@ impl Reader {
         let Some(root) = &self.root else {
             return Ok(false);
         };
-        let next = directory::segment_path(root, self.position.next_sequence);
+        let next = directory::segment_path(root, self.position.next_sequence());
         if next == self.path || !next.exists() {
             return Ok(false);
         }

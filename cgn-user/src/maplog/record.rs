@@ -1,4 +1,4 @@
-//! The bytes of the mapping log, version 1. This file is the only place that knows them.
+//! The bytes of the mapping log, version 2. This file is the only place that knows them.
 //!
 //! A file is one header and then records, each 40 bytes, so record n (from 0)
 //! is at byte 40 * (n + 1). All numbers are little endian; addresses are
@@ -10,13 +10,14 @@
 //! header                              record
 //! byte  size                          byte  size
 //!    0     7  "CGNMLOG"                  0     2  length of the record, 40
-//!    7     1  version, 1                 2     1  version, 1
-//!    8     8  created, Unix ms           3     1  kind: 1 allocate 2 release 3 start 4 stop
-//!   16     8  sequence number of         4     8  sequence number, one more than the last
-//!             the first record          12     8  time, Unix ms
-//!   24     2  length of a record, 40    20     4  inside address
-//!   26    10  0                         24     4  external address
-//!   36     4  checksum                  28     2  first port
+//!    7     1  version, 2                 2     1  version, 2
+//!    8     8  created, Unix ms           3     1  kind: 1 allocate 2 release 3 start 4 stop;
+//!   16     8  sequence number of                  + 64 first of its group, + 128 last
+//!             the first record           4     8  sequence number, one more than the last
+//!   24     2  length of a record, 40    12     8  time, Unix ms
+//!   26    10  0                         20     4  inside address
+//!   36     4  checksum                  24     4  external address
+//!                                       28     2  first port
 //!                                       30     2  port count
 //!                                       32     2  pool number
 //!                                       34     1  protocol scope: 0 all
@@ -24,6 +25,9 @@
 //!                                                 3 orphan 4 reconfigured 5 administrative
 //!                                       36     4  checksum
 //! ```
+//!
+//! A group is what was appended at once. It counts only as a whole, and the next one was not
+//! begun before it was on the disk.
 //!
 //! Code numbers are never used again with another meaning.
 
@@ -34,7 +38,7 @@ use super::event::{Block, Entry, Event, PortRange, ProtocolScope, Record, Releas
 /// First bytes of every mapping log.
 pub(super) const MAGIC: [u8; 7] = *b"CGNMLOG";
 /// Version of header and records.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes of the file header.
 pub const HEADER_BYTES: usize = 40;
 /// Bytes of a record.
@@ -71,6 +75,39 @@ mod kind {
     pub const RELEASE: u8 = 2;
     pub const START: u8 = 3;
     pub const STOP: u8 = 4;
+
+    /// Marks beside the kind.
+    pub const FIRST: u8 = 0x40;
+    pub const LAST: u8 = 0x80;
+}
+
+/// Where a record stands in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub is_first: bool,
+    pub is_last: bool,
+}
+
+impl Place {
+    /// Of a record that is a group of its own.
+    pub(super) const ALONE: Self = Self {
+        is_first: true,
+        is_last: true,
+    };
+
+    /// As the bytes of a whole record say, even if of an unknown kind.
+    pub(super) const fn of(bytes: &[u8; RECORD_BYTES]) -> Self {
+        Self {
+            is_first: bytes[field::KIND] & kind::FIRST != 0,
+            is_last: bytes[field::KIND] & kind::LAST != 0,
+        }
+    }
+
+    const fn bits(self) -> u8 {
+        let first = if self.is_first { kind::FIRST } else { 0 };
+        let last = if self.is_last { kind::LAST } else { 0 };
+        first | last
+    }
 }
 
 /// What the header of a file says.
@@ -92,7 +129,7 @@ pub enum DecodeError {
     Checksum { stored: u32, computed: u32 },
     #[error("record length is {found}, not 40: a newer program wrote it")]
     Length { found: u16 },
-    #[error("record version is {found}, not 1: a newer program wrote it")]
+    #[error("record version is {found}, not 2: another version of this program wrote it")]
     Version { found: u8 },
     #[error("record kind {found} is unknown: a newer program wrote it")]
     Kind { found: u8 },
@@ -212,8 +249,13 @@ impl Header {
 }
 
 impl Record {
+    /// The bytes of a record that is a group of its own.
     #[must_use]
     pub fn encode(&self) -> [u8; RECORD_BYTES] {
+        self.encode_at(Place::ALONE)
+    }
+
+    pub(super) fn encode_at(&self, place: Place) -> [u8; RECORD_BYTES] {
         let mut bytes = [0; RECORD_BYTES];
         put(
             &mut bytes,
@@ -223,7 +265,7 @@ impl Record {
         bytes[field::VERSION] = VERSION;
         put(&mut bytes, field::SEQUENCE, self.sequence.to_le_bytes());
         put(&mut bytes, field::UNIX_MS, self.entry.unix_ms.to_le_bytes());
-        bytes[field::KIND] = match &self.entry.event {
+        let kind = match &self.entry.event {
             Event::Start => kind::START,
             Event::Stop => kind::STOP,
             Event::Allocate(block) => {
@@ -236,6 +278,7 @@ impl Record {
                 kind::RELEASE
             }
         };
+        bytes[field::KIND] = kind | place.bits();
         let checksum = crc32fast::hash(&bytes[..field::CHECKSUM]);
         put(&mut bytes, field::CHECKSUM, checksum.to_le_bytes());
         bytes
@@ -259,7 +302,7 @@ impl Record {
                 found: bytes[field::VERSION],
             });
         }
-        let event = match bytes[field::KIND] {
+        let event = match bytes[field::KIND] & !(kind::FIRST | kind::LAST) {
             kind::START => Event::Start,
             kind::STOP => Event::Stop,
             kind::ALLOCATE => Event::Allocate(Block::decode(bytes)?),
@@ -277,7 +320,7 @@ impl Record {
             },
         };
         // One record has one form: what was not read must be 0.
-        if record.encode() == *bytes {
+        if record.encode_at(Place::of(bytes)) == *bytes {
             Ok(record)
         } else {
             Err(DecodeError::Unused)

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::record::Place;
 use super::*;
 
 /// A directory of its own for a test, removed with everything in it.
@@ -95,6 +96,22 @@ fn release(number: u16) -> Entry {
             reason,
         },
     }
+}
+
+/// What one append of `entries` writes; the first one is record `first_sequence`.
+fn group_bytes(first_sequence: u64, entries: &[Entry]) -> Vec<u8> {
+    let last = entries.len() - 1;
+    let records = entries.iter().enumerate().map(|(number, entry)| {
+        let record = Record {
+            sequence: first_sequence + number as u64,
+            entry: *entry,
+        };
+        record.encode_at(Place {
+            is_first: number == 0,
+            is_last: number == last,
+        })
+    });
+    records.flatten().collect()
 }
 
 fn any_block() -> impl Strategy<Value = Block> {

@@ -272,6 +272,19 @@ pub const TABLE: &[Metric] = &[
         }),
 
     // ---- the program ----
+    gauge("cgn_start_blocks", &["outcome"],
+        "Blocks of the last daemon that were found at start: identical in tables and log; repaired, in use without a record, and logged again; orphaned, in the log only, and released; incomplete, half given or taken back.",
+        |s, out| {
+            let found = &s.stats.reconciliation;
+            for (outcome, count) in [
+                ("identical", found.identical),
+                ("repaired", found.repaired),
+                ("orphaned", found.orphaned),
+                ("incomplete", found.incomplete),
+            ] {
+                out.put(&[outcome], count);
+            }
+        }),
     gauge("cgn_start_time_seconds", NONE,
         "When the daemon started, in seconds of Unix time; counters count from then on, or from when the tables were made.",
         |s, out| out.put_fraction(&[], s.started_unix_ms as f64 / 1000.0)),

@@ -20,6 +20,7 @@
 //! | `process`, `daemon`, `http` | processes that end with their value; the CGN's daemon |
 //! | `tcp`, `udp`, `ping` | flows that tell which external address and port the server saw |
 //! | `raw` | packets as a test writes them |
+//! | `stream` | a stream of numbered datagrams, and which of them were lost |
 //! | `capture`, `xdp_pass` | what was on the wire |
 
 mod capture;
@@ -34,6 +35,7 @@ mod process;
 mod program;
 mod raw;
 pub mod signals;
+mod stream;
 mod tcp;
 mod topology;
 mod udp;
@@ -48,6 +50,7 @@ pub use ping::{PingOutcome, PingWatch, ping};
 pub use process::{Process, run_to_end};
 pub use program::cgn_program;
 pub use raw::RawSocket;
+pub use stream::{Streamed, UdpStream};
 pub use tcp::{TcpServer, Transfer, connect, converse, transfer};
 pub use topology::{Lab, Plan, Trunk, address};
 pub use udp::{UdpEcho, echo_from, exchange};

@@ -11,7 +11,9 @@
 //! | `icmp` | traceroute, tracepath, ping: what senders are told |
 //! | `refusals` | spoofed, unsolicited, expired |
 //! | `routes` | no route, no neighbour, own networks |
-//! | `life` | start, stop, kill -9, disk full |
+//! | `life` | kill -9 amid a crowd, started twice, disk full |
+//! | `reload` | `cgn reload`, SIGHUP |
+//! | `restart` | what goes on without a daemon, and what the next one finds; `cgn detach` |
 //! | `check` | `cgn check` |
 //! | `diagnostics` | `cgn run --diagnose` |
 
@@ -26,6 +28,8 @@ mod life;
 mod maplog;
 mod programs;
 mod refusals;
+mod reload;
+mod restart;
 mod routes;
 mod wire;
 

@@ -24,12 +24,15 @@ enum Fault {
     Sync,
     /// Takes so many bytes, is full, and cannot be cut.
     FullAndUncut(usize),
+    /// Writes, and then the power fails.
+    PowerCut,
 }
 
 #[derive(Debug, Default)]
 struct Disk {
     bytes: Vec<u8>,
-    synced: usize,
+    /// What is there after a power cut, at least.
+    durable: Vec<u8>,
     writes: usize,
     /// Bytes until a write fails, and how.
     room: Option<(usize, Option<io::ErrorKind>)>,
@@ -55,6 +58,7 @@ impl Disk {
                 self.room = Some((bytes, full));
                 self.cannot_cut = true;
             }
+            Fault::PowerCut => (self.cannot_sync, self.cannot_cut) = (true, true),
         }
     }
 }
@@ -99,8 +103,25 @@ impl Storage for Rc<RefCell<Disk>> {
         if disk.cannot_sync {
             return Err(io::ErrorKind::Other.into());
         }
-        disk.synced = disk.bytes.len();
+        disk.durable.clone_from(&disk.bytes);
         Ok(())
+    }
+}
+
+impl Disk {
+    /// What a power cut leaves: of what was not synced, the sectors that `has_landed` says.
+    fn after_power_cut(&self, mut has_landed: impl FnMut() -> bool) -> Vec<u8> {
+        const SECTOR: usize = 512;
+        let mut image = self.bytes.clone();
+        for (number, sector) in image.chunks_mut(SECTOR).enumerate() {
+            let begin = (number * SECTOR).min(self.durable.len());
+            let durable = &self.durable[begin..(begin + SECTOR).min(self.durable.len())];
+            if !has_landed() {
+                sector.fill(0);
+                sector[..durable.len()].copy_from_slice(durable);
+            }
+        }
+        image
     }
 }
 
@@ -139,36 +160,81 @@ proptest! {
             let outcome = appender.append(&group);
             let fails = match fault {
                 Fault::Full(_) | Fault::Stuck(_) | Fault::FullAndUncut(_) => true,
-                Fault::Sync => is_synced,
+                Fault::Sync | Fault::PowerCut => is_synced,
                 Fault::None | Fault::Short(_) | Fault::Interrupted => false,
             };
             prop_assert_eq!(outcome.is_err(), fails, "{:?}", fault);
             if let Ok(sequences) = outcome {
                 prop_assert_eq!(&sequences, &(next..next + 3));
-                for (sequence, entry) in sequences.zip(group) {
-                    expected.extend(Record { sequence, entry }.encode());
-                }
+                expected.extend(group_bytes(sequences.start, &group));
             }
             prop_assert_eq!(appender.length(), expected.len() as u64);
             let disk = disk.borrow();
             prop_assert!(disk.bytes.starts_with(&expected));
             let is_uncut = matches!(fault, Fault::FullAndUncut(_));
-            prop_assert!(is_uncut || disk.bytes.len() == expected.len(), "{:?}", fault);
-            prop_assert!(fails || !is_synced || disk.synced == expected.len());
+            let rest = &disk.bytes[expected.len()..];
+            prop_assert!(is_uncut || rest.iter().all(|byte| *byte == 0), "{:?}", fault);
+            prop_assert!(rest.is_empty() || is_synced || is_uncut, "zeros ahead save only a sync");
+            prop_assert!(fails || !is_synced || disk.durable.starts_with(&expected));
         }
+    }
+
+    #[test]
+    fn a_power_cut_takes_at_most_the_group_that_nobody_was_told_of(
+        sizes in prop::collection::vec(1..60_u16, 1..12),
+        landed in prop::collection::vec(any::<bool>(), 8),
+        is_prepared in any::<bool>(),
+    ) {
+        let header = Header { created_unix_ms: 1, first_sequence: 1 };
+        let disk = Rc::new(RefCell::new(Disk::default()));
+        disk.borrow_mut().bytes.extend(header.encode());
+        disk.borrow_mut().durable.extend(header.encode());
+        let start = HEADER_BYTES as u64;
+        let mut appender = Appender::new(Rc::clone(&disk), "log".into(), true, start, 1);
+        let mut acknowledged = Vec::new();
+        let mut last = Vec::new();
+        for (number, size) in sizes.iter().enumerate() {
+            last = (0..*size).map(allocate).collect();
+            if number + 1 < sizes.len() {
+                appender.append(&last).unwrap();
+                acknowledged.append(&mut last);
+            }
+        }
+        if !is_prepared {
+            appender.finish().unwrap();
+        }
+        disk.borrow_mut().set(Fault::PowerCut);
+        appender.append(&last).unwrap_err();
+        let mut landed = landed.into_iter().cycle();
+        let image = disk.borrow().after_power_cut(|| landed.next().unwrap());
+
+        let directory = Directory::new();
+        let path = directory.log();
+        std::fs::write(&path, image).unwrap();
+        let before: Vec<Entry> = records(&path).iter().map(|record| record.entry).collect();
+        let (log, recovery) = open(&path);
+        drop(log);
+        let read: Vec<Entry> = records(&path).iter().map(|record| record.entry).collect();
+        prop_assert_eq!(&before, &read, "others read the same before and after");
+        prop_assert_eq!(recovery.records as usize, read.len());
+        let is_whole = read.len() > acknowledged.len();
+        if is_whole {
+            acknowledged.append(&mut last);
+        }
+        prop_assert_eq!(read, acknowledged);
     }
 }
 
 #[test]
 fn a_group_is_one_write_and_an_uncut_leftover_stops_the_next() {
-    let (disk, mut one) = appender(true);
+    let (disk, mut one) = appender(false);
     let group: Vec<Entry> = (0..64).map(allocate).collect();
     assert_eq!(one.append(&group).unwrap(), 1..65);
     assert_eq!(one.append(&[]).unwrap(), 65..65);
     let state = disk.borrow();
-    assert_eq!((state.writes, state.synced), (1, 64 * RECORD_BYTES));
+    assert_eq!((state.writes, state.bytes.len()), (1, 64 * RECORD_BYTES));
 
-    let (disk, mut one) = appender(true);
+    let (disk, mut one) = appender(false);
     disk.borrow_mut().set(Fault::FullAndUncut(50));
     let outcomes = [one.append(&group), one.append(&group)];
     assert!(matches!(outcomes[0], Err(AppendError::Write { .. })));
@@ -176,6 +242,23 @@ fn a_group_is_one_write_and_an_uncut_leftover_stops_the_next() {
     let state = disk.borrow();
     let written = (state.writes, state.bytes.len());
     assert_eq!(written, (2, 50), "the second group was not written");
+}
+
+#[test]
+fn zeros_ahead_keep_the_length_of_the_file_as_it_is() {
+    let (disk, mut one) = appender(true);
+    let group: Vec<Entry> = (0..64).map(allocate).collect();
+    let mut lengths = std::collections::BTreeSet::new();
+    for _ in 0..400 {
+        one.append(&group).unwrap();
+        lengths.insert(disk.borrow().bytes.len());
+    }
+    assert!(lengths.len() <= 9, "it doubles from 4 KiB on: {lengths:?}");
+    let first = *lengths.first().unwrap();
+    assert_eq!(first, 64 * RECORD_BYTES + 4096, "a quiet log is small");
+    one.finish().unwrap();
+    let groups_bytes = 400 * 64 * RECORD_BYTES;
+    assert_eq!(disk.borrow().bytes.len(), groups_bytes, "no zeros stay");
 }
 
 /// Set in the child process of the next test.

@@ -50,7 +50,7 @@ fn what_is_no_file_is_refused_with_its_path() {
 }
 
 #[test]
-fn a_reader_follows_a_growing_log_and_waits_for_half_records() {
+fn a_reader_follows_a_growing_log_and_waits_for_whole_groups() {
     let directory = Directory::new();
     let path = directory.log();
     let (mut log, _) = open(&path);
@@ -62,17 +62,15 @@ fn a_reader_follows_a_growing_log_and_waits_for_half_records() {
     }
     assert!(reader.next().is_none(), "read to the end");
     drop(log);
-    let next = Record {
-        sequence: 3,
-        entry: release(1),
-    };
-    let bytes = next.encode();
+    let group = group_bytes(3, &[release(1), release(2)]);
     let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
-    for half in [&bytes[..17], &bytes[17..]] {
+    for part in [&group[..17], &group[17..40], &group[40..]] {
         assert!(reader.next().is_none(), "not whole yet");
-        file.write_all(half).unwrap();
+        file.write_all(part).unwrap();
     }
-    assert_eq!(reader.next().unwrap().unwrap(), next);
+    for expected in [release(1), release(2)] {
+        assert_eq!(reader.next().unwrap().unwrap().entry, expected);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod population;
 mod report;
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ const COMMITTED: usize = 2_000_000;
 /// Allocations a second while their way to the disk is timed, and for how long.
 const LOAD_PER_SECOND: f64 = 20_000.0;
 const LOAD: Duration = Duration::from_secs(5);
+/// Bare waits for the disk that it is compared with, before and after.
+const BARE_SYNCS: u64 = 500;
 /// RFC 7768 section 1: 20,000 subscribers for 60 days, logged per session and per block.
 const RFC_SESSION_BYTES: f64 = 42.5e12;
 const RFC_BLOCK_BYTES: f64 = 40.6e9;
@@ -59,6 +62,8 @@ pub struct Figures {
     pub sealed_per_second: f64,
     pub committed_per_second: f64,
     pub durable_ms: Vec<f64>,
+    /// Milliseconds of a bare fdatasync, measured just before and after `durable_ms`.
+    pub bare_sync_ms: Vec<f64>,
     pub who_ms: Vec<f64>,
     /// Bytes of a block event as a syslog line.
     pub line_bytes: f64,
@@ -100,7 +105,9 @@ pub fn measure(options: &Options, say: impl Fn(&str)) -> Result<Figures> {
     say("commit: groups of 2048 records, each on the disk before the next");
     let committed_per_second = commit(&folder.0.join("commit"))?;
     say("durable: 20,000 allocations a second for 5 s, in the groups that the disk makes of them");
+    let mut bare_sync_ms = bare_syncs(&folder.0.join("bare"))?;
     let durable_ms = durable(&folder.0.join("durable"))?;
+    bare_sync_ms.extend(bare_syncs(&folder.0.join("bare"))?);
     say("year: written, sealed hour by hour (without waiting for the disk, as no packet waits)");
     let root = folder.0.join("year");
     let year = write_year(&root, options, &say)?;
@@ -114,6 +121,7 @@ pub fn measure(options: &Options, say: impl Fn(&str)) -> Result<Figures> {
         sealed_per_second: year.events as f64 / year.seconds,
         committed_per_second,
         durable_ms,
+        bare_sync_ms,
         who_ms,
         line_bytes: year.line_bytes,
     })
@@ -161,6 +169,24 @@ fn durable(root: &Path) -> Result<Vec<f64>> {
         waits.extend((first..come).map(|number| (done - due(number)).as_secs_f64() * 1e3));
     }
     Ok(waits)
+}
+
+/// Milliseconds of each fdatasync after one page was written over old ones, at the pace of the
+/// groups: what the disk and the scheduler cost without a log.
+fn bare_syncs(path: &Path) -> Result<Vec<f64>> {
+    let page = [0x55; 4096];
+    let pages = 256_u64;
+    let file = fs::File::create(path)?;
+    file.write_all_at(&vec![0; pages as usize * page.len()], 0)?;
+    file.sync_all()?;
+    let mut times = Vec::new();
+    for number in 0..BARE_SYNCS {
+        file.write_all_at(&page, number % pages * page.len() as u64)?;
+        let started = Instant::now();
+        file.sync_data()?;
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(times)
 }
 
 struct Year {

@@ -2,7 +2,7 @@
 
 use crate::registry::{Row, met, met_by, not_met, refused};
 
-const NO_RELOAD: &str = "configurable, but a change needs a restart yet";
+const NO_RELOAD: &str = "`cgn reload` applies it, but no test of this row shows that yet";
 
 pub const RFC4787: &[Row] = &[
     met_by(
