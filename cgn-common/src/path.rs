@@ -27,6 +27,7 @@
 //! | `SLABS` bucket | subscriber | `SLABS` bucket | `BLOCKS` |
 //! | | | `ROUTES` line | `BLOCKS` |
 
+use crate::answers;
 use crate::block::page_of;
 use crate::frame::Frame;
 use crate::layout::{
@@ -74,6 +75,9 @@ pub enum Next {
     Done(Verdict),
     /// In [`crate::rare`], from this side, for this reason; not counted yet.
     Rare(Side, Reason),
+    /// At the end, for this reason, of which the sender may have to be told; not
+    /// counted yet.
+    Refused(Side, Reason),
 }
 
 /// The whole way of a frame, the rare part with it.
@@ -86,6 +90,17 @@ pub fn whole<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> Ve
     match next {
         Next::Done(verdict) => verdict,
         Next::Rare(side, reason) => rare::whole(frame, tables, side, reason),
+        Next::Refused(side, reason) => rare::refused(frame, tables, side, reason),
+    }
+}
+
+/// Side that a frame came from; None if its VLAN is none of ours.
+#[must_use]
+pub fn side_of<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> Option<Side> {
+    match entry {
+        Entry::Inside => Some(Side::Inside),
+        Entry::Outside => Some(Side::Outside),
+        Entry::Vlan => vlan_side(frame, tables).ok().map(|(side, _)| side),
     }
 }
 
@@ -125,8 +140,17 @@ fn finish<T: Tables>(tables: &T, side: Side, way: Result<Verdict, Reason>) -> Ne
     match way {
         Ok(verdict) => Next::Done(verdict),
         Err(reason) if reason.is_rare() => Next::Rare(side, reason),
-        Err(reason) => Next::Done(stop(tables, reason)),
+        Err(reason) => end(tables, side, reason),
     }
+}
+
+/// The end of a packet that came from `side`.
+#[inline(always)]
+pub(crate) fn end<T: Tables>(tables: &T, side: Side, reason: Reason) -> Next {
+    if tables.features().has(answers::kinds(reason)) {
+        return Next::Refused(side, reason);
+    }
+    Next::Done(stop(tables, reason))
 }
 
 /// The one place where packets that are not translated are counted.

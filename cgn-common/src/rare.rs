@@ -11,10 +11,11 @@ mod errors;
 mod fragments;
 mod hairpin;
 
+use crate::answers;
 use crate::frame::Frame;
 use crate::layout::{RareProgram, Side};
 use crate::nat::next_hop::rows_of;
-use crate::path::{Next, check_alive, network, stop, subscriber_of};
+use crate::path::{Next, check_alive, end, network, stop, subscriber_of};
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 use crate::wire::ipv4::Ipv4;
@@ -27,14 +28,21 @@ pub fn whole<F: Frame, T: Tables>(
     side: Side,
     reason: Reason,
 ) -> Verdict {
-    match RareProgram::of(side, reason) {
+    let next = match RareProgram::of(side, reason) {
         RareProgram::Inside => match inside(frame, tables) {
-            Next::Done(verdict) => verdict,
             Next::Rare(..) => fragment_inside(frame, tables),
+            next => next,
         },
         RareProgram::Outside => outside(frame, tables),
         RareProgram::FragmentInside => fragment_inside(frame, tables),
         RareProgram::FragmentOutside => fragment_outside(frame, tables),
+        RareProgram::Refused => Next::Refused(side, reason),
+    };
+    match next {
+        Next::Done(verdict) => verdict,
+        Next::Rare(side, reason) | Next::Refused(side, reason) => {
+            refused(frame, tables, side, reason)
+        }
     }
 }
 
@@ -45,26 +53,44 @@ pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
     match outbound(frame, tables) {
         Ok(verdict) => Next::Done(verdict),
         Err(Reason::Fragment) => Next::Rare(Side::Inside, Reason::Fragment),
-        Err(reason) => Next::Done(stop(tables, reason)),
+        Err(reason) => end(tables, Side::Inside, reason),
     }
 }
 
 /// Rare packets from outside.
 #[inline(always)]
-pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    inbound(frame, tables).unwrap_or_else(|reason| stop(tables, reason))
+pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    match inbound(frame, tables) {
+        Ok(verdict) => Next::Done(verdict),
+        Err(reason) => end(tables, Side::Outside, reason),
+    }
+}
+
+/// A packet from `side` that ends for `reason`: the slow path sees it if its
+/// sender is to be told.
+#[inline(always)]
+pub fn refused<F: Frame, T: Tables>(frame: &F, tables: &T, side: Side, reason: Reason) -> Verdict {
+    let is_told =
+        answers::recipient(frame, reason).is_some_and(|source| tables.may_answer(source, side));
+    stop(tables, if is_told { Reason::Answered } else { reason })
 }
 
 /// Fragments from inside, and packets that may become some.
 #[inline(always)]
-pub fn fragment_inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    fragments::from_inside(frame, tables).unwrap_or_else(|reason| stop(tables, reason))
+pub fn fragment_inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    match fragments::from_inside(frame, tables) {
+        Ok(verdict) => Next::Done(verdict),
+        Err(reason) => end(tables, Side::Inside, reason),
+    }
 }
 
 /// Fragments from outside, and packets that are to become some.
 #[inline(always)]
-pub fn fragment_outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    fragments::from_outside(frame, tables).unwrap_or_else(|reason| stop(tables, reason))
+pub fn fragment_outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    match fragments::from_outside(frame, tables) {
+        Ok(verdict) => Next::Done(verdict),
+        Err(reason) => end(tables, Side::Outside, reason),
+    }
 }
 
 #[inline(always)]

@@ -84,6 +84,9 @@ pub trait Tables {
     /// there were enough lately. See [`crate::punts`].
     fn may_punt(&self, key: u32) -> bool;
 
+    /// Takes one of the answers for `source`, a sender on `side`; false if there
+    /// were enough lately. See [`crate::answers`].
+    fn may_answer(&self, source: u32, side: Side) -> bool;
     /// What becomes of the fragments of a datagram, if its first one came.
     fn datagram(&self, key: &FragmentKey) -> Option<Datagram>;
     /// The same for a fragment that will wait if it is not known.

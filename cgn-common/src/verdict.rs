@@ -145,6 +145,7 @@ reasons! {
     33 BlockFull Punt "block_full" "all ports of the subscriber's blocks are in use, another block may be had";
     34 NoNeighbour Punt "no_neighbour" "the link address of the next hop is not known yet";
     35 RouteUnknown Punt "route_unknown" "the kernel did not tell XDP the route (forwarding is off on the interface, for one), so that the slow path looks it up";
+    40 Answered Punt "answered" "the packet ends here, and the slow path tells its sender by an ICMP error (the section icmp of the configuration)";
 
     36 FragmentUnknown Punt "fragment_unknown" "a fragment that came before the first of its datagram: it waits for it";
     37 FragmentAwaited Punt "fragment_awaited" "the first fragment of a datagram whose others wait for it";

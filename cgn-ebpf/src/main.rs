@@ -15,7 +15,8 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use cgn_common::layout::{QUEUES_PER_DEVICE, RareProgram, VlanKey};
+use cgn_common::answers;
+use cgn_common::layout::{Handed, QUEUES_PER_DEVICE, RareProgram, Side, VlanKey};
 use cgn_common::path::{self, Next};
 use cgn_common::rare;
 use cgn_common::tables::Tables;
@@ -74,9 +75,28 @@ pub fn cgn_rare_inside(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn cgn_rare_outside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
-    let verdict = rare::outside(&mut XdpFrame::new(ctx.ctx), &tables);
-    act(&tables, verdict, |tables| {
+    let next = rare::outside(&mut XdpFrame::new(ctx.ctx), &tables);
+    go_on(&ctx, &tables, next, |tables| {
         socket_base(tables, OUTSIDE_SOCKETS)
+    })
+}
+
+/// For packets that end here, and whose senders may have to be told.
+#[xdp]
+#[inline(always)]
+pub fn cgn_refused(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let Some(handed) = tables.handed() else {
+        return drop(&tables, Reason::Internal);
+    };
+    let (side, reason) = (handed.side(), answers::reason(handed.reason()));
+    let verdict = rare::refused(&XdpFrame::new(ctx.ctx), &tables, side, reason);
+    act(&tables, verdict, |tables| {
+        let untagged = match side {
+            Side::Inside => INSIDE_SOCKETS,
+            Side::Outside => OUTSIDE_SOCKETS,
+        };
+        socket_base(tables, untagged)
     })
 }
 
@@ -85,8 +105,8 @@ pub fn cgn_rare_outside(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn cgn_fragment_inside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
-    let verdict = rare::fragment_inside(&mut XdpFrame::new(ctx.ctx), &tables);
-    act(&tables, verdict, |tables| {
+    let next = rare::fragment_inside(&mut XdpFrame::new(ctx.ctx), &tables);
+    go_on(&ctx, &tables, next, |tables| {
         socket_base(tables, INSIDE_SOCKETS)
     })
 }
@@ -96,8 +116,8 @@ pub fn cgn_fragment_inside(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn cgn_fragment_outside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
-    let verdict = rare::fragment_outside(&mut XdpFrame::new(ctx.ctx), &tables);
-    act(&tables, verdict, |tables| {
+    let next = rare::fragment_outside(&mut XdpFrame::new(ctx.ctx), &tables);
+    go_on(&ctx, &tables, next, |tables| {
         socket_base(tables, OUTSIDE_SOCKETS)
     })
 }
@@ -118,6 +138,12 @@ fn go_on(
             // SAFETY: nothing of this program is needed once it has jumped.
             unsafe { maps::RARE.tail_call(ctx, program as u32) };
             // It did not jump: the program is not there.
+            drop(tables, reason)
+        }
+        Next::Refused(side, reason) => {
+            tables.hand_over(Handed::new(side, reason));
+            // SAFETY: as above.
+            unsafe { maps::RARE.tail_call(ctx, RareProgram::Refused as u32) };
             drop(tables, reason)
         }
     }

@@ -68,6 +68,10 @@ pub static CLOCK: PerCpuArray<[u64; 2], { layout::CLOCK.entries as usize }> = Pe
 #[btf_map]
 pub static PUNTS: Array<Punts, { layout::PUNTS.entries as usize }, MMAPABLE> = Array::new();
 #[btf_map]
+pub static ANSWERS: Array<Punts, { layout::ANSWERS.entries as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static HANDED: PerCpuArray<u64, { layout::HANDED.entries as usize }> = PerCpuArray::new();
+#[btf_map]
 pub static RARE: ProgramArray<{ layout::RARE.entries as usize }> = ProgramArray::new();
 #[btf_map]
 pub static SESSIONS: HashMap<SessionKey, Word, { layout::SESSIONS.entries as usize }> =

@@ -10,12 +10,12 @@ use bytemuck::Pod;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, Line, Link, NextHopEntry, Page, Policy,
-    ROUTES_PER_LINE, SessionKey, Side, Subscriber, VlanKey, is_ahead,
+    BlockEntry, Datagram, External, Features, FragmentKey, Handed, Line, Link, NextHopEntry, Page,
+    Policy, ROUTES_PER_LINE, SessionKey, Side, Subscriber, VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, search, session, walk};
-use cgn_common::punts;
+use cgn_common::{answers, punts};
 use cgn_common::tables::{Route, Tables};
 use cgn_common::word::Word;
 
@@ -27,6 +27,24 @@ const AF_INET: u8 = 2;
 pub struct XdpTables {
     /// Null in functions of their own, which look up no route.
     pub ctx: *mut xdp_md,
+}
+
+impl XdpTables {
+    /// Leaves word for the program that this one jumps to.
+    #[inline(always)]
+    pub fn hand_over(&self, handed: Handed) {
+        if let Some(place) = maps::HANDED.get_ptr_mut(0) {
+            // SAFETY: this processor's own element, and an XDP program is not interrupted by another.
+            unsafe { *place = handed.0 };
+        }
+    }
+
+    /// What the program left that jumped here.
+    #[inline(always)]
+    pub fn handed(&self) -> Option<Handed> {
+        // SAFETY: as above.
+        maps::HANDED.get_ptr(0).map(|place| Handed(unsafe { *place }))
+    }
 }
 
 /// A copy of an element. User space may rewrite it at any time, so it is read once.
@@ -225,6 +243,17 @@ impl Tables for XdpTables {
         };
         let now = self.now();
         punts::take(own, now, punts::MOST_PER_KEY) && punts::take(all, now, punts::MOST)
+    }
+
+    #[inline(never)]
+    fn may_answer(&self, source: u32, side: Side) -> bool {
+        let slots = maps::ANSWERS
+            .get(answers::slot_of(source))
+            .zip(maps::ANSWERS.get(answers::all_of(side)));
+        let Some(((own, all), settings)) = slots.zip(maps::SETTINGS.get(0)) else {
+            return false;
+        };
+        answers::Rates(settings.answers.load()).take(own, all, self.now())
     }
 
     #[inline(always)]

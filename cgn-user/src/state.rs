@@ -16,6 +16,7 @@ use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
 use crate::maplog::stream::SinkStats;
 use crate::reload::Reload;
+use crate::slowpath::answers::AnswerStats;
 
 /// Reads the counters of the fast path, summed over processors.
 pub type ReadCounters = Box<dyn Fn() -> Counters + Send + Sync>;
@@ -99,6 +100,7 @@ pub struct Stats {
     /// One for each sink, in the order of the configuration.
     pub sinks: Vec<(String, SinkStats)>,
     pub punts: PuntStats,
+    pub answers: AnswerStats,
     pub fragments: FragmentStats,
     /// One for each interface and side.
     pub interfaces: Vec<InterfaceStats>,

@@ -1,7 +1,5 @@
 //! The cases and the corpus on the host and in the slow path: no rights needed.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 use cgn_common::verdict::Reason;
@@ -11,7 +9,7 @@ use cgn_tests::harness::trial::Trial;
 use cgn_tests::harness::world::{World, remote, subscriber};
 use cgn_tests::harness::{Ending, Home as _, cases, hex};
 use cgn_tests::packets::mutate::{Dice, mutate};
-use cgn_tests::packets::{Draft, check, corpus};
+use cgn_tests::packets::{Draft, check, corpus, scapy};
 use cgn_tests::skip;
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
@@ -141,29 +139,9 @@ fn scapy_builds_the_same_checksums() {
     frames.dedup();
     let step = (frames.len() / 400).max(1);
     let lines: Vec<String> = frames.iter().step_by(step).map(|f| hex(f)).collect();
-    let Some(python) = ["/usr/bin/python3", "python3"].into_iter().find(|python| {
-        let import = Command::new(python)
-            .args(["-c", "import scapy"])
-            .stderr(Stdio::null())
-            .status();
-        import.is_ok_and(|status| status.success())
-    }) else {
-        return skip::skip(TEST, "python3-scapy is not installed");
-    };
-    let mut child = Command::new(python)
-        .args(["-c", REBUILD])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python runs");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    stdin
-        .write_all(lines.join("\n").as_bytes())
-        .expect("python reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("python ends");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(said.trim(), format!("{} equal", lines.len()));
+    if let Some(said) = scapy::output(TEST, REBUILD, &lines) {
+        assert_eq!(said, format!("{} equal", lines.len()));
+    }
 }
 
 const REBUILD: &str = "

@@ -69,6 +69,16 @@ const RUN: &[Need] = &[
         Sign::Program("ping"),
         "ICMP echo from a kernel socket",
     ),
+    need(
+        "traceroute",
+        Sign::Program("traceroute"),
+        "must show the CGN as a hop",
+    ),
+    need(
+        "iputils-tracepath",
+        Sign::Program("tracepath"),
+        "must find the MTU behind the CGN",
+    ),
     need("iperf3", Sign::Program("iperf3"), "TCP and UDP streams"),
     need(
         "curl",

@@ -47,6 +47,16 @@ impl Features {
     pub const INBOUND_REFRESH: u64 = 1 << 34;
     /// Some destination ports have short timers.
     pub const SHORT_TIMERS: u64 = 1 << 35;
+    /// Senders are told by an ICMP error: the time to live ended.
+    pub const TELL_EXPIRED: u64 = 1 << 48;
+    /// Fragmentation is needed, and forbidden.
+    pub const TELL_TOO_BIG: u64 = 1 << 49;
+    /// There is no way to the destination.
+    pub const TELL_UNREACHABLE: u64 = 1 << 50;
+    /// Ports, blocks or sessions are used up.
+    pub const TELL_EXHAUSTED: u64 = 1 << 51;
+    /// A packet from outside has no mapping.
+    pub const TELL_NO_MAPPING: u64 = 1 << 52;
 
     #[inline(always)]
     #[must_use]

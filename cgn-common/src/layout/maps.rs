@@ -5,7 +5,6 @@ use super::{
     Page, Punts, ROUTES_PER_LINE, RouteLine, Session, SessionKey, Settings, Side, Subscriber,
     VlanRole,
 };
-
 use crate::verdict::Reason;
 use crate::word::Word;
 
@@ -83,6 +82,8 @@ pub const MAPS: &[MapSpec] = &[
     PUNTS,
     RARE,
     SESSIONS,
+    ANSWERS,
+    HANDED,
     FRAGMENTS,
     FRAGMENT_SHARES,
     AWAITED,
@@ -121,6 +122,10 @@ pub const KERNEL_HOP: MapSpec = other(
 pub const CLOCK: MapSpec = other("CLOCK", MapKind::PerCpuArray, 4, size_of::<[u64; 2]>(), 1);
 /// What was punted lately for want of a route or a neighbour: see [`crate::punts`].
 pub const PUNTS: MapSpec = array("PUNTS", size_of::<Punts>(), crate::punts::SLOTS);
+/// Who was told lately that its packet ended: see [`crate::answers`].
+pub const ANSWERS: MapSpec = array("ANSWERS", size_of::<Punts>(), crate::answers::SLOTS);
+/// What a program hands over to `cgn_refused` when it jumps there: see [`Handed`].
+pub const HANDED: MapSpec = other("HANDED", MapKind::PerCpuArray, 4, size_of::<u64>(), 1);
 /// Sessions beside a mapping's first one. Preallocated, and it never evicts.
 pub const SESSIONS: MapSpec = other(
     "SESSIONS",
@@ -178,14 +183,17 @@ pub enum RareProgram {
     Outside = 1,
     FragmentInside = 2,
     FragmentOutside = 3,
+    /// Packets that end here, and whose senders may be told.
+    Refused = 4,
 }
 
 impl RareProgram {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Inside,
         Self::Outside,
         Self::FragmentInside,
         Self::FragmentOutside,
+        Self::Refused,
     ];
 
     /// Where a packet of this side goes on that is rare for this reason.
@@ -207,9 +215,39 @@ impl RareProgram {
         match self {
             Self::Inside => "cgn_rare_inside",
             Self::Outside => "cgn_rare_outside",
+            Self::Refused => "cgn_refused",
             Self::FragmentInside => "cgn_fragment_inside",
             Self::FragmentOutside => "cgn_fragment_outside",
         }
+    }
+}
+
+/// Element of `HANDED`: bits 0-7 the reason for which a packet ends, 8 it came from
+/// outside. Whoever jumps writes it, on the same processor, right before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handed(pub u64);
+
+impl Handed {
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(side: Side, reason: Reason) -> Self {
+        let outside = matches!(side, Side::Outside) as u64;
+        Self(reason as u64 | outside << 8)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn side(self) -> Side {
+        if self.0 & 1 << 8 == 0 {
+            Side::Inside
+        } else {
+            Side::Outside
+        }
+    }
+    /// Number of the reason.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reason(self) -> u8 {
+        self.0 as u8
     }
 }
 

@@ -46,7 +46,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -55,12 +55,15 @@ pub struct Settings {
     pub layout: Word,
     /// Nanoseconds added to the monotonic clock; tests move time with it.
     pub clock_offset_ns: Word,
+    /// How often senders are told of the end of their packets, see
+    /// [`crate::answers::Rates`].
+    pub answers: Word,
     /// Ticks that a fragmented datagram is known after its first fragment.
     pub fragment_ticks: Word,
     /// Random; decides who shares a counter in `IDS`.
     pub id_secret: Word,
     /// 0; for later settings.
-    pub reserved: [Word; 4],
+    pub reserved: [Word; 3],
 }
 
 macro_rules! shape {

@@ -87,6 +87,14 @@ pub fn parse<F: Frame>(frame: &F) -> Result<Ethernet, Reason> {
     })
 }
 
+/// True for a frame to a group of stations, or to all; None if it has no address.
+#[inline(always)]
+#[must_use]
+pub fn is_to_group<F: Frame>(frame: &F) -> Option<bool> {
+    let first: u8 = frame.load(0)?;
+    Some(first & 1 != 0)
+}
+
 /// 1 for an EtherType that announces a VLAN tag, else 0; by arithmetic.
 #[inline(always)]
 const fn tag_bit(ethertype: u16) -> u64 {

@@ -15,6 +15,15 @@ pub const PARAMETER_PROBLEM: u8 = 12;
 const SOURCE_QUENCH: u8 = 4;
 const REDIRECT: u8 = 5;
 
+/// Codes of destination unreachable.
+pub mod code {
+    pub const NETWORK: u8 = 0;
+    pub const HOST: u8 = 1;
+    pub const PORT: u8 = 3;
+    pub const FRAGMENTATION_NEEDED: u8 = 4;
+    pub const PROHIBITED: u8 = 13;
+}
+
 /// Bytes in front of the quoted packet.
 pub const HEADER: usize = 8;
 /// Of the quoted packet's transport header, so much must be there (RFC 792).

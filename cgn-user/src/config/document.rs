@@ -10,11 +10,11 @@ use super::notation::{AddressSpan, Ipv4Prefix};
 use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
 use super::schema::{
-    Config, Control, Filtering, Fragments, Hold, Log, Metrics, Midstream, Pool, Sessions, Side,
-    Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
+    Config, Control, Filtering, Fragments, Hold, Icmp, Log, Metrics, Midstream, Pool, Sessions,
+    Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 use super::value::{
-    address, boolean, filtering, integer, midstream, path, sink_format, sink_transport,
+    address, boolean, exhausted, filtering, integer, midstream, path, sink_format, sink_transport,
     socket_address, string, xdp_mode,
 };
 
@@ -83,6 +83,7 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
             read_subscribers,
         ),
         tcp: file.section("tcp", "a section [tcp]", read_tcp),
+        icmp: file.section("icmp", "a section [icmp]", read_icmp),
         sessions: file.section("sessions", "a section [sessions]", read_sessions),
         fragments: file.section("fragments", "a section [fragments]", read_fragments),
         timeouts: file.section("timeouts", "a section [timeouts]", read_timeouts),
@@ -209,6 +210,31 @@ fn read_timeouts(timeouts: &mut TableReader<'_>) -> Timeouts {
             "short_udp_secs",
             default.short_udp_secs,
             integer(&limit::SHORT_UDP_SECS),
+        ),
+    }
+}
+
+fn read_icmp(icmp: &mut TableReader<'_>) -> Icmp {
+    let default = Icmp::default();
+    Icmp {
+        time_exceeded: icmp.optional("time_exceeded", default.time_exceeded, boolean),
+        fragmentation_needed: icmp.optional(
+            "fragmentation_needed",
+            default.fragmentation_needed,
+            boolean,
+        ),
+        unreachable: icmp.optional("unreachable", default.unreachable, boolean),
+        exhausted: icmp.optional("exhausted", default.exhausted, exhausted),
+        port_unreachable: icmp.optional("port_unreachable", default.port_unreachable, boolean),
+        each_per_second: icmp.optional(
+            "each_per_second",
+            default.each_per_second,
+            integer(&limit::ANSWERS_TO_ONE),
+        ),
+        all_per_second: icmp.optional(
+            "all_per_second",
+            default.all_per_second,
+            integer(&limit::ANSWERS_TO_ALL),
         ),
     }
 }

@@ -65,6 +65,10 @@ pub const TCP_TRANSITORY_SECS: Limit = Limit::new(1, WEEK_SECS, "seconds");
 pub const MSS_BYTES: Limit = Limit::new(536, 65_495, "bytes, or 0 for no limit");
 /// `sessions.max`: at most what a BPF hash map of this kind was tried with.
 pub const SESSIONS: Limit = Limit::new(1, 1 << 24, "sessions");
+/// `icmp.each_per_second`
+pub const ANSWERS_TO_ONE: Limit = Limit::new(1, 1000, "errors a second");
+/// `icmp.all_per_second`: the rings of the slow path hold some thousand packets.
+pub const ANSWERS_TO_ALL: Limit = Limit::new(1, 10_000, "errors a second");
 /// `fragments.max_datagrams`: the kernel keeps a few elements of such a map apart for each processor.
 pub const DATAGRAMS: Limit = Limit::new(1024, 1 << 24, "datagrams");
 /// `fragments.max_held`, `fragments.max_held_per_source`

@@ -28,6 +28,9 @@ pub struct Config {
     /// `[tcp]`
     #[serde(default)]
     pub tcp: Tcp,
+    /// `[icmp]`
+    #[serde(default)]
+    pub icmp: Icmp,
     /// `[sessions]`
     #[serde(default)]
     pub sessions: Sessions,
@@ -190,6 +193,59 @@ pub enum Midstream {
     Translate,
     /// It is dropped and counted.
     Drop,
+}
+
+/// `[icmp]`: of which ends of their packets senders are told by an ICMP error, and how often. Every
+/// packet is counted for its reason in any case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Icmp {
+    /// The time to live ended here: this router stands in a traceroute. Default: true.
+    pub time_exceeded: bool,
+    /// A packet that must not be fragmented is too large for its way: path MTU discovery (RFC 1191).
+    /// Default: true.
+    pub fragmentation_needed: bool,
+    /// There is no route to the destination, or its neighbour does not answer. As the kernel does,
+    /// nothing is said of a `blackhole` route. Default: true.
+    pub unreachable: bool,
+    /// A new flow is refused since ports, blocks or sessions are used up: `"none"`,
+    /// `"host-unreachable"` (RFC 6888 REQ-11b) or `"prohibited"` (RFC 5508 REQ-8). A told refusal
+    /// costs more than a silent one. Default: `"none"`.
+    pub exhausted: Exhausted,
+    /// A packet from outside has no mapping: port unreachable. It tells scanners that nobody is
+    /// there. Default: false.
+    pub port_unreachable: bool,
+    /// Errors in a second to one sender, 1 to 1000. Default: 20.
+    pub each_per_second: u32,
+    /// Errors in a second to all senders of one side, 1 to 10000. Default: 1000.
+    pub all_per_second: u32,
+}
+
+impl Default for Icmp {
+    fn default() -> Self {
+        Self {
+            time_exceeded: true,
+            fragmentation_needed: true,
+            unreachable: true,
+            exhausted: Exhausted::None,
+            port_unreachable: false,
+            each_per_second: 20,
+            all_per_second: 1000,
+        }
+    }
+}
+
+/// The values of `icmp.exhausted`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exhausted {
+    /// Silence.
+    #[default]
+    None,
+    /// Code 1: a soft error, after which TCP tries again.
+    HostUnreachable,
+    /// Code 13: communication administratively prohibited.
+    Prohibited,
 }
 
 /// `[sessions]`: remote endpoints of a mapping beside its first one. They are noted where a pool

@@ -353,6 +353,16 @@ fn check_numbers(config: &Config, findings: &mut Findings) {
         ("log.keep_days", log.keep_days, &limit::KEEP_DAYS),
         ("log.keep_gib", log.keep_gib, &limit::KEEP_GIB),
         ("log.spool_mib", log.spool_mib, &limit::SPOOL_MIB),
+        (
+            "icmp.each_per_second",
+            config.icmp.each_per_second,
+            &limit::ANSWERS_TO_ONE,
+        ),
+        (
+            "icmp.all_per_second",
+            config.icmp.all_per_second,
+            &limit::ANSWERS_TO_ALL,
+        ),
     ] {
         check_limit(path.into(), value, limit, findings);
     }

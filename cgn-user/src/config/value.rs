@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::fault::Fault;
 use super::limit::Limit;
 use super::notation::AddressError;
-use super::schema::{Filtering, Midstream, SinkFormat, SinkTransport, XdpMode};
+use super::schema::{Exhausted, Filtering, Midstream, SinkFormat, SinkTransport, XdpMode};
 
 /// A whole number. Values that `T` cannot hold are refused here, values outside `limit` that it
 /// can hold are left to the validation.
@@ -76,6 +76,19 @@ pub(super) fn filtering(value: &DeValue<'_>) -> Result<Filtering, Fault> {
         _ => Err(Fault::UnknownChoice {
             text,
             choices: "\"endpoint-independent\", \"address-dependent\" or \"address-and-port-dependent\"",
+        }),
+    }
+}
+
+pub(super) fn exhausted(value: &DeValue<'_>) -> Result<Exhausted, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "none" => Ok(Exhausted::None),
+        "host-unreachable" => Ok(Exhausted::HostUnreachable),
+        "prohibited" => Ok(Exhausted::Prohibited),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"none\", \"host-unreachable\" or \"prohibited\"",
         }),
     }
 }

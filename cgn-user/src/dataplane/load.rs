@@ -407,6 +407,7 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         routes: table(ebpf, &layout::ROUTES, layout::ROUTES.entries)?,
         next_hops: table(ebpf, &layout::NEXT_HOPS, layout::NEXT_HOPS.entries)?,
         sessions: sessions(ebpf)?,
+        answers: table(ebpf, &layout::ANSWERS, layout::ANSWERS.entries)?,
         datagrams: datagrams(ebpf)?,
         awaited: table(ebpf, &layout::AWAITED, layout::AWAITED.entries)?,
         ids: table(ebpf, &layout::IDS, layout::IDS.entries)?,

@@ -9,8 +9,8 @@ use std::ptr::NonNull;
 
 use bytemuck::Pod;
 use cgn_common::layout::{
-    BlockEntry, Constants, External, FragmentKey, Line, NextHopEntry, PAGES, Page, RouteLine,
-    Settings, Subscriber,
+    BlockEntry, Constants, External, FragmentKey, Line, NextHopEntry, PAGES, Page, Punts,
+    RouteLine, Settings, Subscriber,
 };
 use cgn_common::word::Word;
 
@@ -143,6 +143,7 @@ impl Shared for External {}
 impl Shared for BlockEntry {}
 impl Shared for Line {}
 impl Shared for NextHopEntry {}
+impl Shared for Punts {}
 impl Shared for Word {}
 
 /// Elements of the tables whose size the configuration decides.
@@ -185,6 +186,8 @@ pub struct Memory {
     pub routes: Table<RouteLine>,
     pub next_hops: Table<NextHopEntry>,
     pub sessions: Sessions,
+    /// Who was told lately that its packet ended.
+    pub answers: Table<Punts>,
     /// Fragmented datagrams on their way.
     pub datagrams: Datagrams,
     /// Ticks until which first fragments are awaited here.
@@ -201,7 +204,7 @@ impl Memory {
     /// # Errors
     /// Out of memory.
     pub fn private(sizes: Sizes) -> io::Result<Self> {
-        use cgn_common::layout::{AWAITED, IDS, NEXT_HOPS, ROUTES};
+        use cgn_common::layout::{ANSWERS, AWAITED, IDS, NEXT_HOPS, ROUTES};
         Ok(Self {
             settings: Table::zeroed(1)?,
             inside_pages: Table::zeroed(PAGES as usize)?,
@@ -213,6 +216,7 @@ impl Memory {
             routes: Table::zeroed(ROUTES.entries as usize)?,
             next_hops: Table::zeroed(NEXT_HOPS.entries as usize)?,
             sessions: Sessions::private(sizes.sessions),
+            answers: Table::zeroed(ANSWERS.entries as usize)?,
             datagrams: Datagrams::private(),
             awaited: Table::zeroed(AWAITED.entries as usize)?,
             ids: Table::zeroed(IDS.entries as usize)?,

@@ -6,10 +6,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use cgn_common::layout::{EXACT_LOCAL, EXACT_ROUTES, Link, NextHop, Side};
+use cgn_common::nat::next_hop::is_host_outside;
+use cgn_common::wire::icmp::code;
 
 use super::load::{Dataplane, LoadError};
 use super::memory::Memory;
-use super::tables::{Resolved, Routing};
+use super::tables::{Resolved, Router, Routing};
 use crate::routes::{self, Exact, ExactTable, Fib, Prefix, Resolution};
 
 /// Most destinations that the slow path looked up and XDP then has.
@@ -297,6 +299,32 @@ impl Routing for Applied {
             | Resolution::Unreachable
             | Resolution::Prohibited
             | Resolution::NoRoute => Resolved::None,
+        }
+    }
+}
+
+impl Router for Applied {
+    fn own_address(&self, side: Side, destination: u32) -> Option<Ipv4Addr> {
+        let destination = Ipv4Addr::from_bits(destination);
+        match side {
+            Side::Inside => self
+                .fib
+                .own_address(routes::Side::Inside, destination, |_| true),
+            Side::Outside => {
+                let is_public = |ip: Ipv4Addr| is_host_outside(ip.to_bits()) && !ip.is_private();
+                let outside = routes::Side::Outside;
+                self.fib.own_address(outside, destination, is_public)
+            }
+        }
+    }
+
+    /// As the kernel answers where it forwards by itself.
+    fn unreachable_code(&self, destination: u32) -> Option<u8> {
+        match self.fib.resolve(Ipv4Addr::from_bits(destination)) {
+            Resolution::Blackhole => None,
+            Resolution::Unreachable => Some(code::HOST),
+            Resolution::Prohibited => Some(code::PROHIBITED),
+            _ => Some(code::NETWORK),
         }
     }
 }

@@ -3,7 +3,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
+use cgn_common::answers;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
@@ -21,6 +23,16 @@ pub trait Routing {
     fn exact(&self, address: u32) -> Option<u32>;
     /// Answer for any address, as `bpf_fib_lookup` would give it.
     fn resolve(&self, address: u32) -> Resolved;
+}
+
+/// What the router knows of itself.
+pub trait Router: Routing {
+    /// Its own address on a side for packets to `destination`; outside only one
+    /// that may be seen there.
+    fn own_address(&self, side: Side, destination: u32) -> Option<Ipv4Addr>;
+    /// Code of the destination unreachable for a destination without a route; None
+    /// where the operator wants silence.
+    fn unreachable_code(&self, destination: u32) -> Option<u8>;
 }
 
 /// Where an address leads.
@@ -60,6 +72,9 @@ pub struct UserTables<'a, R: Routing> {
     pub counters: RefCell<Counters>,
     /// Requests for further blocks, to be taken by the caller.
     pub requests: RefCell<Vec<Event>>,
+    /// True: a packet whose sender is to be told of its end is punted, as XDP does.
+    /// False: it ends, as in the slow path, which tells him then.
+    pub punts_answered: Cell<bool>,
 }
 
 impl<'a, R: Routing> UserTables<'a, R> {
@@ -80,6 +95,7 @@ impl<'a, R: Routing> UserTables<'a, R> {
             mtu: Cell::new(0),
             counters: RefCell::new(Counters::ZERO),
             requests: RefCell::new(Vec::new()),
+            punts_answered: Cell::new(false),
         }
     }
 
@@ -166,6 +182,15 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     fn may_punt(&self, _key: u32) -> bool {
         // It has been punted; how many may wait is said there.
         true
+    }
+    fn may_answer(&self, source: u32, side: Side) -> bool {
+        let slots = self.memory.answers.get(answers::slot_of(source));
+        let slots = slots.zip(self.memory.answers.get(answers::all_of(side)));
+        let rates = self.memory.settings.get(0).map(|s| s.answers.load());
+        self.punts_answered.get()
+            && slots
+                .zip(rates)
+                .is_some_and(|((own, all), rates)| answers::Rates(rates).take(own, all, self.now()))
     }
     fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
         self.asked.set(Some(*key));

@@ -32,6 +32,7 @@ use crate::dataplane::routing::Applied;
 use crate::dataplane::tables::UserTables;
 use crate::netlink::{Follower, Question};
 use crate::routes::Fib;
+use crate::slowpath::answers::{Answer, Answers};
 use crate::slowpath::fragments::Store;
 use crate::slowpath::process::{self, Outcome};
 use crate::slowpath::rings::{QueueSocket, Received};
@@ -76,6 +77,8 @@ struct Ran {
     asked: Option<FragmentKey>,
     /// MTU that the packet is too large for.
     mtu: u16,
+    /// Tells its sender of its end.
+    answer: Option<Answer>,
 }
 
 impl Ran {
@@ -89,6 +92,7 @@ impl Ran {
 fn run(
     state: &State,
     tables: UserTables<'_, Applied>,
+    answers: &mut Answers,
     (entry, ifindex): (Entry, u32),
     frame: &mut Buffer<'_>,
     last: Option<Reason>,
@@ -100,8 +104,13 @@ fn run(
         outcome = process::drop(&tables, reason);
     }
     state.stats().slow_path.merge(&tables.counters.take());
+    let answer = match outcome {
+        Outcome::Dropped(reason) => answers.answer(frame.bytes(), &tables, entry, reason),
+        _ => None,
+    };
     Ran {
         outcome,
+        answer,
         bytes: frame.bytes().to_vec(),
         requests: tables.requests.take(),
         unknown: tables.unknown.take(),
@@ -118,6 +127,7 @@ pub struct Engine {
     keeper: Keeper,
     sweeper: Sweeper,
     waiting: Waiting,
+    answers: Answers,
     fragments: Store,
     routing: Applied,
     fib: watch::Receiver<Arc<Fib>>,
@@ -265,7 +275,8 @@ impl Engine {
         let (memory, start, end) = port.sockets[punted.queue].frame(punted.received);
         let mut frame = Buffer::new(memory, start, end)?;
         let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
-        let ran = run(&self.state, tables, received_by, &mut frame, last);
+        let answers = &mut self.answers;
+        let ran = run(&self.state, tables, answers, received_by, &mut frame, last);
         if let (Outcome::NeedsRoute, Some((source, destination))) = (ran.outcome, ran.unknown) {
             self.follower.resolver().resolve_route(Question {
                 ifindex: received_by.1,
@@ -290,14 +301,15 @@ impl Engine {
         let end = memory.len();
         let received_by = (self.ports[port].entry, self.ports[port].ifindex);
         let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
+        let answers = &mut self.answers;
         match Buffer::new(&mut memory, HEAD_ROOM, end) {
-            Some(mut frame) => run(&self.state, tables, received_by, &mut frame, last),
+            Some(mut frame) => run(&self.state, tables, answers, received_by, &mut frame, last),
             None => unreachable!("the frame was appended to its head room"),
         }
     }
 
     /// Requests of further blocks that the slow path's own translator made.
-    fn answer(&mut self, requests: &[BlockRequest]) {
+    fn grant(&mut self, requests: &[BlockRequest]) {
         let wanted: HashSet<Ipv4Addr> = requests
             .iter()
             .filter_map(|request| self.keeper.consider(request))
@@ -307,16 +319,24 @@ impl Engine {
         }
     }
 
+    /// Sends the error that tells a sender of the end of his packet, if there is one.
+    fn tell(&mut self, queue: usize, answer: Option<Answer>) {
+        if let Some(answer) = answer {
+            self.send(answer.ifindex, queue, &answer.frame);
+        }
+    }
+
     /// Does what the translator said. Returns the inside address if the packet
     /// needs a block.
     fn finish(
         &mut self,
-        ran: Ran,
+        mut ran: Ran,
         port: usize,
         queue: usize,
         last: Option<Reason>,
     ) -> Option<Ipv4Addr> {
-        self.answer(&ran.requests);
+        self.grant(&ran.requests);
+        self.tell(queue, ran.answer.take());
         match ran.outcome {
             Outcome::Send { ifindex } => {
                 self.send(ifindex, queue, &ran.bytes);
@@ -425,11 +445,23 @@ impl Engine {
     }
 
     fn give_up_waiting(&mut self, now: u32) {
-        for _ in self.waiting.take_overdue(now) {
+        for packet in self.waiting.take_overdue(now) {
             self.count(Reason::NeighbourUnresolved);
+            let (entry, ifindex) = (
+                self.ports[packet.port].entry,
+                self.ports[packet.port].ifindex,
+            );
+            let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
+            tables.now.set(now);
+            tables.ingress.set(ifindex);
+            let reason = Reason::NeighbourUnresolved;
+            let answer = self.answers.answer(&packet.frame, &tables, entry, reason);
+            self.tell(0, answer);
         }
         let waiting = self.waiting.len() as u64;
-        self.state.stats().punts.waiting_packets = waiting;
+        let mut stats = self.state.stats();
+        stats.punts.waiting_packets = waiting;
+        stats.answers = self.answers.stats();
     }
 }
 

@@ -30,6 +30,7 @@ use crate::maplog::{Log, LogOptions, Recovery};
 use crate::netlink::{Follower, Options};
 use crate::policy::shape;
 use crate::routes;
+use crate::slowpath::answers::Answers;
 use crate::slowpath::fragments::Store;
 use crate::slowpath::rings::QueueSocket;
 use crate::slowpath::waiting::Waiting;
@@ -227,6 +228,7 @@ struct Parts {
     follower: Follower,
     routing: Applied,
     ports: Vec<Port>,
+    answers: Answers,
 }
 
 impl Parts {
@@ -238,6 +240,7 @@ impl Parts {
             keeper: self.keeper,
             sweeper: sweeper(&state),
             waiting: Waiting::default(),
+            answers: self.answers,
             fragments: Store::new(shape::fragment_limits(&state.config)),
             fib: self.follower.subscribe(),
             routing: self.routing,
@@ -279,6 +282,7 @@ fn build(
             settings.layout.store(state.geometry.layout_word());
         }
     }
+    let answers = answers(&state, random.next_u32() as u16);
     if let Some(settings) = state.memory.settings.get(0) {
         let known = shape::fragment_limits(&state.config).ticks;
         settings.fragment_ticks.store(u64::from(known));
@@ -296,7 +300,18 @@ fn build(
         follower,
         routing,
         ports,
+        answers,
     })
+}
+
+/// Who tells senders of the end of their packets, and, in the tables, how often.
+fn answers(state: &State, identification: u16) -> Answers {
+    let icmp = &state.config.config.icmp;
+    let rates = shape::rates(icmp);
+    if let Some(settings) = state.memory.settings.get(0) {
+        settings.answers.store(rates.0);
+    }
+    Answers::new(rates, shape::exhausted_code(icmp), identification)
 }
 
 /// Which program and sockets each interface gets.

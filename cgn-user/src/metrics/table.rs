@@ -4,7 +4,8 @@ use cgn_common::block::blocks_per_address;
 use cgn_common::counters::Counters;
 use cgn_common::verdict::{Effect, Protocol, Reason};
 
-use super::{Kind, Metric, Samples, Snapshot};
+use super::{Kind as MetricKind, Metric, Samples, Snapshot};
+use crate::slowpath::answers::{Kind, Withheld};
 
 type Read = fn(&Snapshot, &mut Samples);
 type Labels = &'static [&'static str];
@@ -12,7 +13,7 @@ type Labels = &'static [&'static str];
 const fn counter(name: &'static str, labels: Labels, help: &'static str, read: Read) -> Metric {
     Metric {
         name,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels,
         help,
         read,
@@ -22,7 +23,7 @@ const fn counter(name: &'static str, labels: Labels, help: &'static str, read: R
 const fn gauge(name: &'static str, labels: Labels, help: &'static str, read: Read) -> Metric {
     Metric {
         name,
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         labels,
         help,
         read,
@@ -175,6 +176,13 @@ pub const TABLE: &[Metric] = &[
         "Packets that wait for the link address of their next hop.",
         |s, out| out.put(&[], s.stats.punts.waiting_packets)),
 
+    // ---- ICMP errors of our own ----
+    counter("cgn_icmp_errors_sent_total", &["kind"],
+        "ICMP errors sent to tell senders that their packets ended here; their packets are in cgn_drops_total.",
+        |s, out| for kind in Kind::ALL { out.put(&[kind.name()], s.stats.answers.sent[*kind as usize]); }),
+    counter("cgn_icmp_errors_withheld_total", REASON,
+        "ICMP errors that the slow path did not send: over a rate, about a packet of which no error may be, asked to be silent (a blackhole route), or without an address to send from. What the fast path drops at once is not in it.",
+        |s, out| for why in Withheld::ALL { out.put(&[why.name()], s.stats.answers.withheld[*why as usize]); }),
     gauge("cgn_fragments_held", NONE,
         "Fragments that wait for the first one of their datagram.",
         |s, out| out.put(&[], s.stats.fragments.held)),

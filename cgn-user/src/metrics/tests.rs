@@ -15,6 +15,7 @@ use crate::alloc::{PoolCounters, PoolStatus};
 use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
 use crate::maplog::stream::SinkStats;
+use crate::slowpath::answers::AnswerStats;
 use crate::state::{
     FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, Reconciliation, SessionStats,
     Stats, SweepStats,
@@ -135,6 +136,10 @@ fn busy() -> Snapshot {
                 packets: next(),
                 waiting_packets: next(),
             },
+            answers: AnswerStats {
+                sent: [next(), next(), next(), next(), next()],
+                withheld: [next(), next(), next(), next()],
+            },
             fragments: FragmentStats {
                 held: next(),
                 held_bytes: next(),
@@ -229,6 +234,16 @@ fn values_are_those_of_their_sources() {
             "cgn_punts_total",
             &["first_packet"],
             fast.reasons[Reason::FirstPacket as usize],
+        ),
+        (
+            "cgn_icmp_errors_sent_total",
+            &["fragmentation_needed"],
+            busy.stats.answers.sent[1],
+        ),
+        (
+            "cgn_icmp_errors_withheld_total",
+            &["rate"],
+            busy.stats.answers.withheld[0],
         ),
         ("cgn_mappings", &["udp"], pool.mappings[1]),
         ("cgn_blocks", &["home", "held"], pool.status.blocks_held),

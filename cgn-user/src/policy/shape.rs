@@ -1,12 +1,14 @@
 //! What the configuration means for tables, allocator and sweep.
 
+use cgn_common::answers::Rates;
 use cgn_common::layout::{self, Constants, Features, Policy};
 use cgn_common::limits::ticks;
 
 use cgn_common::verdict::Protocol;
+use cgn_common::wire::icmp::code;
 
 use crate::alloc::{HoldPolicy, PoolSpec};
-use crate::config::{Checked, Config, Filtering, Midstream, Pool};
+use crate::config::{Checked, Config, Exhausted, Filtering, Icmp, Midstream, Pool};
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::sweep::{PortSet, Timers};
 use crate::slowpath::fragments;
@@ -50,10 +52,37 @@ pub fn constants(config: &Config) -> Constants {
         (timeouts.inbound_refresh, Features::INBOUND_REFRESH),
         (!timeouts.short_udp_ports.is_empty(), Features::SHORT_TIMERS),
     ];
-    let on = switches.iter().filter(|(on, _)| *on);
+    let switches = switches.into_iter().chain(told(&config.icmp));
+    let on = switches.filter(|(on, _)| *on);
     let bits = on.fold(0, |bits, (_, feature)| bits | feature);
     constants.features = Features(bits).with_mss(tcp.mss_outbound, tcp.mss_inbound);
     constants
+}
+
+/// The ends of packets of which senders are told.
+fn told(icmp: &Icmp) -> [(bool, u64); 5] {
+    [
+        (icmp.time_exceeded, Features::TELL_EXPIRED),
+        (icmp.fragmentation_needed, Features::TELL_TOO_BIG),
+        (icmp.unreachable, Features::TELL_UNREACHABLE),
+        (icmp.exhausted != Exhausted::None, Features::TELL_EXHAUSTED),
+        (icmp.port_unreachable, Features::TELL_NO_MAPPING),
+    ]
+}
+
+/// How often they are told.
+#[must_use]
+pub const fn rates(icmp: &Icmp) -> Rates {
+    Rates::new(icmp.each_per_second, icmp.all_per_second)
+}
+
+/// Code of the destination unreachable when ports or blocks are used up.
+#[must_use]
+pub const fn exhausted_code(icmp: &Icmp) -> u8 {
+    match icmp.exhausted {
+        Exhausted::None | Exhausted::HostUnreachable => code::HOST,
+        Exhausted::Prohibited => code::PROHIBITED,
+    }
 }
 
 fn policy(pool: &Pool, config: &Config) -> Policy {

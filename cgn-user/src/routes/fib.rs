@@ -8,7 +8,7 @@ use super::MIXED;
 use super::action::{ActionId, KERNEL_ONLY};
 use super::hop::{HopKey, NextHop};
 use super::kernel::{Address, Link};
-use super::port::Port;
+use super::port::{Port, Side};
 use super::span::{Span, low};
 
 /// Where a packet to some address goes.
@@ -151,6 +151,28 @@ impl Fib {
     pub fn port_addresses(&self, port: usize) -> impl Iterator<Item = Address> {
         let of_port = self.addresses.iter().filter(move |(of, _)| *of == port);
         of_port.map(|(_, address)| *address)
+    }
+
+    /// The router's own address on a side for packets to `destination`, of those that are fit:
+    /// in the network of the neighbour that leads there, else the lowest. `None` if there is none.
+    pub fn own_address(
+        &self,
+        side: Side,
+        destination: Ipv4Addr,
+        is_fit: impl Fn(Ipv4Addr) -> bool,
+    ) -> Option<Ipv4Addr> {
+        let neighbour = match self.resolve(destination) {
+            Resolution::Hop(id) => self.next_hop(id).map(|hop| hop.ip),
+            Resolution::Unresolved { gateway, .. } => Some(gateway),
+            _ => None,
+        };
+        let on_side = |port: usize| self.ports.get(port).is_some_and(|port| port.side == side);
+        let all = self.addresses.iter();
+        let fit = all.filter(|(port, address)| on_side(*port) && is_fit(address.ip));
+        let fit: Vec<Address> = fit.map(|(_, address)| *address).collect();
+        let is_near = |address: &&Address| neighbour.is_some_and(|ip| address.reaches(ip));
+        let near = fit.iter().filter(is_near).max_by_key(|a| a.prefix_len);
+        near.or(fit.iter().min_by_key(|a| a.ip)).map(|a| a.ip)
     }
 
     /// The next hop with this id.

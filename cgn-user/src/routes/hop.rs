@@ -12,6 +12,8 @@ pub const MAX_HOP_ID: u16 = cgn_common::layout::ROUTE_ELSEWHERE - 1;
 /// All that the data plane needs to send a packet to a neighbour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextHop {
+    /// The neighbour.
+    pub ip: Ipv4Addr,
     /// The neighbour's Ethernet address.
     pub mac: [u8; 6],
     /// The Ethernet address to send from.

@@ -35,6 +35,14 @@ pub struct Address {
     pub prefix_len: u8,
 }
 
+impl Address {
+    /// Whether `ip` is in the connected prefix.
+    pub fn reaches(&self, ip: Ipv4Addr) -> bool {
+        let differing = self.ip.to_bits() ^ ip.to_bits();
+        differing.leading_zeros() >= u32::from(self.prefix_len)
+    }
+}
+
 /// The routing tables that the kernel's three built-in rules ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {

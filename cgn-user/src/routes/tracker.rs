@@ -308,6 +308,7 @@ impl Tracker {
         let link = self.links.get(&key.ifindex).filter(|link| link.up)?;
         let port = self.ports.get(*self.port_of.get(&key.ifindex)?)?;
         Some(NextHop {
+            ip: key.ip,
             mac,
             src_mac: link.mac,
             phys_ifindex: port.phys_ifindex,

@@ -2,8 +2,10 @@
 //!
 //! [`rings`] is the I/O; [`process`] says what happens to one packet;
 //! [`waiting`] keeps those whose next hop is not known yet, [`fragments`] those whose
-//! datagram is not known yet; [`split`] makes fragments.
+//! datagram is not known yet; [`split`] makes fragments; [`answers`] tells senders of
+//! the end of their packets.
 
+pub mod answers;
 pub mod fragments;
 pub mod process;
 pub mod rings;

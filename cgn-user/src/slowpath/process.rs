@@ -48,6 +48,8 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> 
                     Some(inside) => Outcome::NeedsBlock { inside },
                     None => drop(tables, Reason::Truncated),
                 },
+                // Wherever it leads. XDP knew the route, and punted it so that its sender is told.
+                Reason::RouteUnknown if has_expired(frame) => drop(tables, Reason::TtlExpired),
                 Reason::RouteUnknown => match without_block(frame, tables) {
                     Some(inside) => Outcome::NeedsBlock { inside },
                     None => Outcome::NeedsRoute,
@@ -76,6 +78,14 @@ fn source<F: Frame>(frame: &F) -> Option<Ipv4Addr> {
     let link = ethernet::parse(frame).ok()?;
     let header = ipv4::parse(frame, link.length).ok()?;
     Some(Ipv4Addr::from_bits(header.source.get()))
+}
+
+/// True for a packet whose time to live ends here.
+fn has_expired<F: Frame>(frame: &F) -> bool {
+    let Ok(link) = ethernet::parse(frame) else {
+        return false;
+    };
+    ipv4::parse(frame, link.length).is_ok_and(|header| header.ttl <= 1)
 }
 
 /// Source of a packet from inside whose subscriber has no block. XDP knew its

@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
+use cgn_common::answers;
 use cgn_common::counters::Counters;
 use cgn_common::frame::Buffer;
 use cgn_common::path;
-use cgn_common::verdict::Verdict;
+use cgn_common::verdict::{Reason, Verdict};
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::tables::UserTables;
@@ -72,6 +73,7 @@ pub fn run_over(
     let tables = UserTables::new(memory, &world.routes, &world.vlans);
     tables.now.set(now);
     tables.ingress.set(INGRESS);
+    tables.punts_answered.set(true);
     let mut bytes = vec![0x5a; head_room];
     bytes.extend(frame);
     let end = bytes.len();
@@ -117,6 +119,12 @@ fn run_slowly(memory: &Memory, world: &World, now: u32, entry: Entry, frame: &[u
         Outcome::Send { ifindex } => Ending::Sent {
             back: ifindex == INGRESS,
         },
+        // XDP has counted it, and punted it if its sender is to be told.
+        Outcome::Dropped(reason) if is_told(world, reason) => {
+            let again = run_over(memory, world, now, HEAD_ROOM, entry, frame);
+            counters = again.counters;
+            again.ending
+        }
         Outcome::Dropped(reason) => reason.into(),
         Outcome::NeedsBlock { .. }
         | Outcome::NeedsNeighbour
@@ -138,6 +146,10 @@ fn run_slowly(memory: &Memory, world: &World, now: u32, entry: Entry, frame: &[u
         bytes,
         counters,
     }
+}
+
+fn is_told(world: &World, reason: Reason) -> bool {
+    world.constants.features.has(answers::kinds(reason))
 }
 
 impl Home for Host {

@@ -103,6 +103,13 @@ impl Trial {
         }
     }
 
+    /// Moves every clock to the next tick whose number is a multiple of 2^`shift`.
+    pub fn align(&mut self, shift: u32) {
+        for home in &mut self.homes {
+            home.pass((1 << shift) - home.tick() % (1 << shift));
+        }
+    }
+
     /// Sweeps every block, as the control plane does, at each home's own time.
     pub fn sweep(&mut self, timers: &Timers) {
         for home in &self.homes {

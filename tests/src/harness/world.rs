@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use cgn_common::answers::{self, Rates};
 use cgn_common::layout::{
     Constants, EXACT_LOCAL, Link, NextHop, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, SESSIONS, Side,
 };
 use cgn_common::limits::ticks;
+use cgn_common::wire::icmp::code;
 use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::tables::{Resolved, Routing};
+use cgn_user::dataplane::tables::{Resolved, Router, Routing};
 
 /// Interface that receives every frame: the loopback device of the test's own
 /// network namespace, because `BPF_PROG_TEST_RUN` takes it.
@@ -21,6 +23,9 @@ pub const OUTSIDE_IF: u32 = 12;
 /// An interface that is not ours.
 pub const OTHER_IF: u32 = 13;
 
+/// Addresses of the router itself.
+pub const OWN_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 64, 255, 1);
+pub const OWN_OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
 /// Ticks that a fragmented datagram is known: 2 s.
 pub const FRAGMENT_TICKS: u32 = ticks(2);
 
@@ -133,6 +138,8 @@ pub struct World {
     pub grants: Vec<Grant>,
     /// What the programs are loaded with.
     pub constants: Constants,
+    /// How often senders are told of the end of their packets.
+    pub rates: Rates,
 }
 
 impl Default for World {
@@ -165,6 +172,7 @@ impl World {
             vlans,
             grants: grants(),
             constants,
+            rates: Rates::default(),
         }
     }
 
@@ -181,6 +189,10 @@ impl World {
         });
         let settings = memory.settings.get(0).expect("the settings");
         settings.fragment_ticks.store(u64::from(FRAGMENT_TICKS));
+        settings.answers.store(self.rates.0);
+        for slot in (0..answers::SLOTS).filter_map(|slot| memory.answers.get(slot)) {
+            slot.0.store(0);
+        }
         for (number, hop) in hops() {
             if let Some(entry) = memory.next_hops.get(u32::from(number)) {
                 entry.write(&hop);
@@ -360,6 +372,9 @@ pub fn kernel_link() -> Link {
 /// The kernel's routes of the test's namespace, as user space knows them.
 pub struct FixedRoutes {
     exact: HashMap<u32, u32>,
+    /// The router's own addresses.
+    pub own_inside: Option<Ipv4Addr>,
+    pub own_outside: Option<Ipv4Addr>,
 }
 
 impl FixedRoutes {
@@ -367,6 +382,8 @@ impl FixedRoutes {
         let exact = exact_routes();
         Self {
             exact: exact.into_iter().map(|(a, v)| (a.to_bits(), v)).collect(),
+            own_inside: Some(OWN_INSIDE),
+            own_outside: Some(OWN_OUTSIDE),
         }
     }
 }
@@ -387,6 +404,23 @@ impl Routing for FixedRoutes {
                 unresolved(address, Side::Outside)
             }
             _ => Resolved::None,
+        }
+    }
+}
+
+impl Router for FixedRoutes {
+    fn own_address(&self, side: Side, _destination: u32) -> Option<Ipv4Addr> {
+        match side {
+            Side::Inside => self.own_inside,
+            Side::Outside => self.own_outside,
+        }
+    }
+    fn unreachable_code(&self, destination: u32) -> Option<u8> {
+        match Ipv4Addr::from_bits(destination) {
+            remote::UNREACHABLE => Some(code::HOST),
+            // As if by a blackhole route.
+            remote::WIDE_NO_ROUTE => None,
+            _ => Some(code::NETWORK),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod check;
 pub mod corpus;
 pub mod mutate;
 pub mod pcap;
+pub mod scapy;
 
 use std::net::Ipv4Addr;
 

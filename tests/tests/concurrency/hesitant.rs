@@ -118,6 +118,9 @@ impl Tables for Hesitant<'_> {
     fn may_punt(&self, key: u32) -> bool {
         self.tables.may_punt(key)
     }
+    fn may_answer(&self, source: u32, side: Side) -> bool {
+        self.tables.may_answer(source, side)
+    }
     fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
         self.tables.datagram(key)
     }

@@ -8,6 +8,7 @@
 //! | `discovery` | coturn's STUN client, nmap |
 //! | `wire` | tcpdump: nothing private, right checksums |
 //! | `blocks` | watermark, limit, release, hold |
+//! | `icmp` | traceroute, tracepath, ping: what senders are told |
 //! | `refusals` | spoofed, unsolicited, expired |
 //! | `routes` | no route, no neighbour, own networks |
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
@@ -22,6 +23,7 @@ mod diagnostics;
 mod discovery;
 mod flows;
 mod fragments;
+mod icmp;
 mod life;
 mod maplog;
 mod programs;

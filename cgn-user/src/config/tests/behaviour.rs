@@ -1,6 +1,7 @@
 //! How packets are treated: filtering, TCP, sessions, timers. What is refused,
 //! and what the programs and the sweep are told.
 
+use cgn_common::answers::Rates;
 use cgn_common::layout::{Constants, Features, Filtering, Policy};
 use cgn_common::limits::ticks;
 use cgn_common::verdict::{Direction, Protocol};
@@ -11,7 +12,7 @@ use crate::policy::shape;
 
 #[test]
 fn values_that_are_refused() {
-    let cases: [(&str, String, &[Expected<'_>]); 13] = [
+    let cases: [(&str, String, &[Expected<'_>]); 15] = [
         (
             "A filtering that there is not.",
             base_with("512", "512\nfiltering = \"symmetric\""),
@@ -88,6 +89,19 @@ fn values_that_are_refused() {
             &[(21, "timeouts.inbound_refresh", &["true or false"])],
         ),
         (
+            "A word for exhaustion that there is not.",
+            base_and("[icmp]\nexhausted = \"code1\"\n"),
+            &[(21, "icmp.exhausted", &["code1", "\"host-unreachable\""])],
+        ),
+        (
+            "Errors without a limit.",
+            base_and("[icmp]\neach_per_second = 0\nall_per_second = 10001\n"),
+            &[
+                (21, "icmp.each_per_second", &["is 0", "1 to 1000"]),
+                (22, "icmp.all_per_second", &["is 10001", "1 to 10000"]),
+            ],
+        ),
+        (
             "Less than no held port.",
             base_and("[hold]\nmax_ports = -1\n"),
             &[(21, "hold.max_ports", &["-1", "0 to 4294967295"])],
@@ -104,9 +118,19 @@ fn constants(text: &str) -> Constants {
 }
 
 #[test]
-fn by_default_everything_is_off() {
-    assert_eq!(constants(BASE), Constants::PLAIN);
-    assert_eq!(constants(Config::SAMPLE), Constants::PLAIN);
+fn by_default_routers_errors_are_on_and_the_rest_is_off() {
+    let mut expected = Constants::PLAIN;
+    expected.features =
+        Features(Features::TELL_EXPIRED | Features::TELL_TOO_BIG | Features::TELL_UNREACHABLE);
+    assert_eq!(constants(BASE), expected);
+    assert_eq!(constants(Config::SAMPLE), expected);
+}
+
+/// `BASE` with a section, and no ICMP error.
+fn silent_and(text: &str) -> String {
+    let silent =
+        "[icmp]\ntime_exceeded = false\nfragmentation_needed = false\nunreachable = false\n";
+    base_and(&format!("{silent}{text}"))
 }
 
 #[test]
@@ -122,14 +146,20 @@ fn each_key_switches_on_what_it_says() {
             "[timeouts]\nshort_udp_ports = [53]\n",
             Features::SHORT_TIMERS,
         ),
+        (
+            "exhausted = \"host-unreachable\"\n",
+            Features::TELL_EXHAUSTED,
+        ),
+        ("exhausted = \"prohibited\"\n", Features::TELL_EXHAUSTED),
+        ("port_unreachable = true\n", Features::TELL_NO_MAPPING),
     ] {
         assert_eq!(
-            constants(&base_and(text)).features,
+            constants(&silent_and(text)).features,
             Features(feature),
             "{text}"
         );
     }
-    let clamped = constants(&base_and(
+    let clamped = constants(&silent_and(
         "[tcp]\nmss_outbound = 1360\nmss_inbound = 1400\n",
     ));
     assert_eq!(clamped.features.mss(Direction::Outbound), 1360);
@@ -147,11 +177,23 @@ fn each_pool_filters_as_it_says_tcp_by_itself() {
         "512\nfiltering = \"address-dependent\"\ntcp_filtering = \"address-and-port-dependent\"",
     );
     let constants = constants(&text);
-    assert_eq!(constants.features, Features(Features::SESSIONS));
+    assert!(constants.features.has(Features::SESSIONS));
     let filtering = |pool: usize| Protocol::ALL.map(|p| constants.pools[pool].filtering(p));
     assert_eq!(filtering(0), [Port, Address, Address]);
     assert_eq!(filtering(1), [Anyone; 3]);
     assert_eq!(constants.pools[2], Policy::PLAIN, "there is no third pool");
+}
+
+#[test]
+fn exhaustion_is_told_by_the_code_of_rfc_6888_or_of_rfc_5508() {
+    for (word, code) in [("host-unreachable", 1), ("prohibited", 13)] {
+        let text = base_and(&format!(
+            "[icmp]\nexhausted = \"{word}\"\nall_per_second = 7\n"
+        ));
+        let icmp = Config::parse(&text).expect("valid").config.icmp;
+        assert_eq!(shape::exhausted_code(&icmp), code);
+        assert_eq!(shape::rates(&icmp), Rates::new(20, 7));
+    }
 }
 
 #[test]

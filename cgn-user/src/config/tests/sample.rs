@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::super::capacity::{DEFAULT_MAX_BLOCKS, PORTS_PER_ADDRESS};
 use super::super::{
-    Config, Control, Fragments, Hold, Log, Metrics, Pool, Sessions, Sink, Tcp, Timeouts, Xdp,
+    Config, Control, Fragments, Hold, Icmp, Log, Metrics, Pool, Sessions, Sink, Tcp, Timeouts, Xdp,
 };
 use super::{BASE, base_with};
 
@@ -80,6 +80,7 @@ fn the_sample_shows_the_defaults() {
     let config = Config::parse(Config::SAMPLE).expect("valid").config;
     assert_eq!(config.xdp, Xdp::default());
     assert_eq!(config.tcp, Tcp::default());
+    assert_eq!(config.icmp, Icmp::default());
     assert_eq!(config.sessions, Sessions::default());
     assert_eq!(config.fragments, Fragments::default());
     assert_eq!(config.timeouts, Timeouts::default());

@@ -1,5 +1,6 @@
 //! The table of cases, one sentence each.
 
+mod answered;
 mod filtering;
 pub mod filters;
 mod fragments;
@@ -61,6 +62,11 @@ pub fn groups() -> Vec<Group> {
             cases: [filtering::CASES, mss::CASES].concat(),
         },
         Group {
+            name: "senders are told",
+            world: telling,
+            cases: answered::CASES.to_vec(),
+        },
+        Group {
             name: "TCP sessions are timed one by one",
             world: timed,
             cases: sessions::CASES.to_vec(),
@@ -91,9 +97,25 @@ fn everything() -> World {
     let on = Features::SESSIONS
         | Features::DROP_MIDSTREAM
         | Features::INBOUND_REFRESH
-        | Features::SHORT_TIMERS;
+        | Features::SHORT_TIMERS
+        | TELL_ALL;
     constants.features = Features(on).with_mss(mss::OUTBOUND, mss::INBOUND);
     World::with(constants, ROOM)
+}
+
+/// All ICMP errors of our own. Where no rate is set, they are never due.
+const TELL_ALL: u64 = Features::TELL_EXPIRED
+    | Features::TELL_TOO_BIG
+    | Features::TELL_UNREACHABLE
+    | Features::TELL_EXHAUSTED
+    | Features::TELL_NO_MAPPING;
+
+fn telling() -> World {
+    let mut constants = Constants::PLAIN;
+    constants.features = Features(TELL_ALL);
+    let mut world = World::with(constants, ROOM);
+    world.rates = answered::RATES;
+    world
 }
 
 fn timed() -> World {

@@ -2,7 +2,6 @@
 
 use crate::registry::{Row, met, met_by, not_met, refused};
 
-const NO_GENERATED: &str = "the CGN sends no ICMP of its own yet";
 const NO_RELOAD: &str = "`cgn reload` applies it, but no test of this row shows that yet";
 
 pub const RFC4787: &[Row] = &[
@@ -89,10 +88,14 @@ pub const RFC4787: &[Row] = &[
     met("R4787-12", "no ICMP message ends a UDP mapping"),
     met("R4787-12a", "ICMP errors are not filtered on their source"),
     met("R4787-12b", "destination unreachable is translated"),
-    not_met(
+    met_by(
         "R4787-13",
         "too big with DF: fragmentation needed",
-        NO_GENERATED,
+        &[
+            "answers::fragmentation_needed",
+            "e2e::icmp::tracepath_finds_the_mtu_outbound",
+            "e2e::icmp::the_mtu_inbound_is_found",
+        ],
     ),
     met_by(
         "R4787-13a",
@@ -187,40 +190,50 @@ pub const RFC5508: &[Row] = &[
     met("R5508-5", "errors from inside"),
     met("R5508-6", "errors refresh and end nothing"),
     met("R5508-7", "hairpinned errors"),
-    refused(
+    met_by(
         "R5508-8",
-        "no resources: administratively prohibited",
-        "RFC 6888 REQ-11b, the later one and for CGNs, asks for host unreachable instead: see R6888-11b",
+        "no resources: administratively prohibited, on request (RFC 6888 REQ-11b asks for another code)",
+        &["e2e::icmp::a_refused_subscriber_is_told_on_request"],
     ),
     refused(
         "R5508-9",
         "the administrator may drop types",
         "REQ-9 is a MAY",
     ),
-    not_met(
+    met_by(
         "R5508-10a",
         "unreachable, time exceeded, echo",
-        NO_GENERATED,
+        &[
+            "answers::time_exceeded",
+            "answers::unreachable",
+            "answers::fragmentation_needed",
+            "e2e::icmp::traceroute_shows_every_hop",
+            "e2e::icmp::ping_with_a_short_life",
+            "e2e::icmp::unreachable_networks_and_hosts",
+        ],
     ),
     met(
         "R5508-10b",
         "parameter problem is translated; others are counted and dropped",
     ),
     met("R5508-10c", "no source quench, no information messages"),
-    not_met(
+    met_by(
         "R5508-10d",
         "type of service of generated messages",
-        NO_GENERATED,
+        &["answers::type_of_service"],
     ),
-    not_met(
+    met_by(
         "R5508-10e",
         "no message about messages, multicast, later fragments",
-        NO_GENERATED,
+        &["answers::never_about_what_rfc_1812_forbids"],
     ),
-    not_met(
+    met_by(
         "R5508-10f",
         "generated messages are limited in rate",
-        NO_GENERATED,
+        &[
+            "answers::so_many_in_a_window_whatever_the_kind",
+            "e2e::icmp::a_flood_is_told_little_and_takes_nobodys_block",
+        ],
     ),
     met("R5508-11", "other types are dropped, and counted"),
 ];

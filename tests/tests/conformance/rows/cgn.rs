@@ -2,8 +2,6 @@
 
 use crate::registry::{Row, met, met_by, not_met, refused};
 
-const NO_GENERATED: &str = "the CGN sends no ICMP of its own yet";
-
 pub const RFC6888: &[Row] = &[
     not_met(
         "R6888-1",
@@ -79,10 +77,13 @@ pub const RFC6888: &[Row] = &[
         "out of ports: dropped",
         &["e2e::refusals::a_subscriber_at_its_limit"],
     ),
-    not_met(
+    met_by(
         "R6888-11b",
-        "out of ports: host unreachable to the sender",
-        NO_GENERATED,
+        "out of ports: host unreachable to the sender, on request (icmp.exhausted)",
+        &[
+            "answers::exhausted_and_unmapped",
+            "e2e::icmp::a_refused_subscriber_is_told_on_request",
+        ],
     ),
     not_met(
         "R6888-11c",

@@ -1,0 +1,331 @@
+//! Telling senders by ICMP errors that their packets end here (RFC 1812 section
+//! 4.3, RFC 5508 REQ-10, RFC 6888 REQ-11b): which error, from which address, and
+//! how often. Pure. [`message`] makes the bytes.
+//!
+//! A packet comes here when the translator has just dropped it in the slow path,
+//! with no byte changed. XDP punts few of those that it would drop, see
+//! [`cgn_common::answers`]; the limit there keeps the rings free, the same limit
+//! here holds for what came for another reason, too.
+
+pub mod message;
+
+use std::net::Ipv4Addr;
+
+use cgn_common::answers::{self, Rates};
+use cgn_common::frame::{Buffer, Frame};
+use cgn_common::layout::{Features, NextHopEntry, Punts, Side};
+use cgn_common::nat::next_hop::{leave, route, rows_of};
+use cgn_common::nat::{lookup, rewrite};
+use cgn_common::path;
+use cgn_common::tables::Tables;
+use cgn_common::verdict::Reason;
+use cgn_common::wire::ethernet::{self, Ethernet};
+use cgn_common::wire::icmp::{DESTINATION_UNREACHABLE, TIME_EXCEEDED, code};
+use cgn_common::wire::ipv4::{self, Ipv4};
+use cgn_common::wire::transport;
+
+use crate::dataplane::load::Entry;
+use crate::dataplane::tables::{Router, UserTables};
+use message::{MOST_BYTES, Message};
+
+/// Room for the VLAN tags of the way back.
+const HEAD_ROOM: usize = 8;
+
+macro_rules! names {
+    ($(#[$about:meta])* $of:ident { $($variant:ident $name:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $of { $($variant,)* }
+
+        impl $of {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Name in metrics.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+names! {
+    /// The errors that are sent.
+    Kind {
+        Expired "time_exceeded",
+        TooBig "fragmentation_needed",
+        Unreachable "unreachable",
+        Exhausted "exhausted",
+        NoMapping "no_mapping",
+    }
+}
+
+names! {
+    /// Why a sender is not told.
+    Withheld {
+        Rate "rate",
+        Forbidden "forbidden",
+        Silent "silent",
+        NoAddress "no_address",
+    }
+}
+
+/// Counters of the errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerStats {
+    /// By number of the [`Kind`].
+    pub sent: [u64; Kind::ALL.len()],
+    /// By number of the [`Withheld`].
+    pub withheld: [u64; Withheld::ALL.len()],
+}
+
+impl Kind {
+    /// What is sent about a packet that ended for `reason`, if anything is.
+    #[must_use]
+    pub const fn of(reason: Reason) -> Option<Self> {
+        match reason {
+            Reason::TtlExpired => Some(Self::Expired),
+            Reason::TooBig => Some(Self::TooBig),
+            Reason::NoRoute | Reason::NeighbourUnresolved => Some(Self::Unreachable),
+            Reason::NoPort | Reason::NoBlock | Reason::SessionsFull | Reason::LogUnavailable => {
+                Some(Self::Exhausted)
+            }
+            Reason::NoMapping => Some(Self::NoMapping),
+            _ => None,
+        }
+    }
+
+    const fn feature(self) -> u64 {
+        match self {
+            Self::Expired => Features::TELL_EXPIRED,
+            Self::TooBig => Features::TELL_TOO_BIG,
+            Self::Unreachable => Features::TELL_UNREACHABLE,
+            Self::Exhausted => Features::TELL_EXHAUSTED,
+            Self::NoMapping => Features::TELL_NO_MAPPING,
+        }
+    }
+}
+
+/// A frame to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub ifindex: u32,
+    pub frame: Vec<u8>,
+}
+
+/// Who was told what lately.
+pub struct Answers {
+    rates: Rates,
+    /// Code of the destination unreachable when ports are used up.
+    exhausted_code: u8,
+    slots: Vec<Punts>,
+    identification: u16,
+    stats: AnswerStats,
+}
+
+/// The packet that ended, parsed.
+struct Ended<'f> {
+    link: Ethernet,
+    ip: Ipv4,
+    /// The whole frame.
+    frame: &'f [u8],
+}
+
+impl Ended<'_> {
+    fn packet(&self) -> &[u8] {
+        let end = self.link.length + usize::from(self.ip.total_length());
+        &self.frame[self.link.length..end.min(self.frame.len())]
+    }
+}
+
+impl Answers {
+    /// Nobody was told anything yet. `identification` is that of the first packet.
+    #[must_use]
+    pub fn new(rates: Rates, exhausted_code: u8, identification: u16) -> Self {
+        Self {
+            rates,
+            exhausted_code,
+            slots: (0..answers::SLOTS).map(|_| Punts::default()).collect(),
+            identification,
+            stats: AnswerStats::default(),
+        }
+    }
+
+    /// Counters since the start.
+    #[must_use]
+    pub fn stats(&self) -> AnswerStats {
+        self.stats
+    }
+
+    /// The error for the sender of a frame that came in by `entry` and was
+    /// dropped for `reason`, unless he is not to be told.
+    pub fn answer<R: Router>(
+        &mut self,
+        frame: &[u8],
+        tables: &UserTables<'_, R>,
+        entry: Entry,
+        reason: Reason,
+    ) -> Option<Answer> {
+        let kind = Kind::of(reason).filter(|kind| tables.features().has(kind.feature()))?;
+        match self.make(frame, tables, entry, (kind, reason)) {
+            Ok(answer) => {
+                self.stats.sent[kind as usize] += 1;
+                Some(answer)
+            }
+            Err(why) => {
+                self.stats.withheld[why as usize] += 1;
+                None
+            }
+        }
+    }
+
+    fn make<R: Router>(
+        &mut self,
+        frame: &[u8],
+        tables: &UserTables<'_, R>,
+        entry: Entry,
+        (kind, reason): (Kind, Reason),
+    ) -> Result<Answer, Withheld> {
+        let mut bytes = frame.to_vec();
+        let end = bytes.len();
+        let buffer = Buffer::new(&mut bytes, 0, end).ok_or(Withheld::Forbidden)?;
+        let recipient = answers::recipient(&buffer, reason).ok_or(Withheld::Forbidden)?;
+        let side = path::side_of(&buffer, tables, entry).ok_or(Withheld::Forbidden)?;
+        let link = ethernet::parse(&buffer).map_err(|_| Withheld::Forbidden)?;
+        let ip = ipv4::parse(&buffer, link.length).map_err(|_| Withheld::Forbidden)?;
+        let ended = Ended { link, ip, frame };
+        let (message_type, code, mtu) = self.what(tables, &ended, (kind, reason))?;
+        let source = source(tables, side, &ended).ok_or(Withheld::NoAddress)?;
+        if !self.take(recipient, side, tables.now()) {
+            return Err(Withheld::Rate);
+        }
+        self.identification = self.identification.wrapping_add(1);
+        let message = Message {
+            message_type,
+            code,
+            mtu,
+            source,
+            destination: Ipv4Addr::from_bits(recipient),
+            identification: self.identification,
+        };
+        send_back(tables, side, &ended, &message).ok_or(Withheld::Forbidden)
+    }
+
+    /// Type, code, and MTU of the way on.
+    fn what<R: Router>(
+        &self,
+        tables: &UserTables<'_, R>,
+        ended: &Ended<'_>,
+        (kind, reason): (Kind, Reason),
+    ) -> Result<(u8, u8, u16), Withheld> {
+        let destination = final_destination(tables, ended);
+        let unreachable = |code| (DESTINATION_UNREACHABLE, code, 0);
+        Ok(match kind {
+            Kind::Expired => (TIME_EXCEEDED, 0, 0),
+            Kind::TooBig => {
+                let mtu = mtu_towards(tables, ended.ip.source.get(), destination);
+                let mtu = mtu.ok_or(Withheld::Silent)?;
+                (DESTINATION_UNREACHABLE, code::FRAGMENTATION_NEEDED, mtu)
+            }
+            // The neighbour that should have it does not answer (RFC 1812 section 5.2.7.1).
+            Kind::Unreachable if reason == Reason::NeighbourUnresolved => unreachable(code::HOST),
+            Kind::Unreachable => {
+                let code = tables.routing.unreachable_code(destination);
+                unreachable(code.ok_or(Withheld::Silent)?)
+            }
+            Kind::Exhausted => unreachable(self.exhausted_code),
+            Kind::NoMapping => unreachable(code::PORT),
+        })
+    }
+
+    fn take(&self, recipient: u32, side: Side, now: u32) -> bool {
+        let slot = |number: u32| &self.slots[number as usize];
+        let (own, all) = (answers::slot_of(recipient), answers::all_of(side));
+        self.rates.take(slot(own), slot(all), now)
+    }
+}
+
+/// Where a packet goes in the end: that is the inside address behind a mapping.
+fn final_destination<R: Router>(tables: &UserTables<'_, R>, ended: &Ended<'_>) -> u32 {
+    let destination = ended.ip.destination.get();
+    let rows = rows_of(tables, destination);
+    if !rows.is_pool_address() {
+        return destination;
+    }
+    let mut bytes = ended.frame.to_vec();
+    let end = bytes.len();
+    let l4 = ended.link.length + ended.ip.header_length();
+    let length = ended.ip.total_length() - ended.ip.header_length() as u16;
+    let parsed = Buffer::new(&mut bytes, 0, end)
+        .and_then(|frame| transport::parse(&frame, l4, length, ended.ip.protocol).ok());
+    let mapping = parsed
+        .and_then(|to| lookup::mapping_at(tables, rows, to.protocol, to.destination_port).ok());
+    mapping.map_or(destination, |(_, inside)| inside)
+}
+
+fn mtu_towards<R: Router>(
+    tables: &UserTables<'_, R>,
+    source: u32,
+    destination: u32,
+) -> Option<u16> {
+    use cgn_common::tables::Route;
+    match route(tables, source, destination) {
+        Route::Via(hop) => Some(hop.mtu()),
+        _ => None,
+    }
+}
+
+/// Our address on the side that the packet came from, or whose it was: a pool
+/// address is ours as well, and may be seen outside.
+fn source<R: Router>(
+    tables: &UserTables<'_, R>,
+    side: Side,
+    ended: &Ended<'_>,
+) -> Option<Ipv4Addr> {
+    let (source, destination) = (ended.ip.source.get(), ended.ip.destination.get());
+    let own = |side| tables.routing.own_address(side, source);
+    own(side).or_else(|| match side {
+        Side::Inside => own(Side::Outside),
+        Side::Outside => rows_of(tables, destination)
+            .is_pool_address()
+            .then(|| Ipv4Addr::from_bits(destination)),
+    })
+}
+
+/// Sends the error where the kernel's routes lead, else to the neighbour that the
+/// packet came from.
+fn send_back<R: Router>(
+    tables: &UserTables<'_, R>,
+    side: Side,
+    ended: &Ended<'_>,
+    message: &Message,
+) -> Option<Answer> {
+    let to = message.destination.to_bits();
+    let way = route(tables, message.source.to_bits(), to);
+    let hop = leave(tables, way, side, to).ok();
+    let most = hop.map_or(MOST_BYTES, |hop| MOST_BYTES.min(hop.mtu().into()));
+    let header = &ended.frame[..ended.link.length];
+    let mut memory = vec![0; HEAD_ROOM];
+    memory.extend(message.frame(header, ended.packet(), most));
+    let end = memory.len();
+    let mut frame = Buffer::new(&mut memory, HEAD_ROOM, end)?;
+    let ifindex = match hop {
+        Some(hop) => follow(&mut frame, &ended.link, hop)?,
+        None => turn_round(&mut frame).map(|()| tables.ingress())?,
+    };
+    Some(Answer {
+        ifindex,
+        frame: frame.bytes().to_vec(),
+    })
+}
+
+fn follow<F: Frame>(frame: &mut F, link: &Ethernet, hop: &NextHopEntry) -> Option<u32> {
+    rewrite::link_header(frame, link, hop).ok()?;
+    Some(hop.mac_end_and_ifindex().1)
+}
+
+/// Exchanges the link addresses.
+fn turn_round<F: Frame>(frame: &mut F) -> Option<()> {
+    let [to, from]: [[u8; 6]; 2] = frame.load(0)?;
+    frame.store(0, [from, to])
+}
