@@ -167,6 +167,8 @@ pub struct Status {
     pub log_path: String,
     pub log_records: u64,
     pub log_errors: u64,
+    /// The mapping log cannot be written, and no new blocks are given.
+    pub log_refusing: bool,
     /// Packets that wait for the link address of their next hop.
     pub waiting_packets: u64,
     /// By how much the clock was moved for a test.
