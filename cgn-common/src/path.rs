@@ -12,8 +12,8 @@
 //!
 //! What is not the common packet leaves this file between two of the steps, and
 //! goes on in [`crate::rare`]: a packet to a pool address from inside (hairpin),
-//! ICMP other than echo, fragments. XDP has a program of its own for them, which
-//! begins at step 1 again; elsewhere [`whole`] calls it.
+//! ICMP other than echo, fragments and what may become some. XDP has programs of
+//! their own for them, which begin at step 1 again; elsewhere [`whole`] calls them.
 //!
 //! Anything that cannot be translated leaves with a [`Reason`]; nothing leaves
 //! untranslated. Cache lines of a packet of an established flow, beside its
@@ -85,8 +85,7 @@ pub fn whole<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> Ve
     };
     match next {
         Next::Done(verdict) => verdict,
-        Next::Rare(Side::Inside, _) => rare::inside(frame, tables),
-        Next::Rare(Side::Outside, _) => rare::outside(frame, tables),
+        Next::Rare(side, reason) => rare::whole(frame, tables, side, reason),
     }
 }
 
@@ -164,6 +163,7 @@ fn outbound<F: Frame, T: Tables>(
         found => found?,
     };
     let hop = leave(tables, route_out, Side::Outside, destination)?;
+    check_atomic(&ip)?;
     let packet = transport_of(frame, link, ip)?;
     let transport = packet.transport;
     if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REQUEST {
@@ -201,6 +201,7 @@ fn inbound<F: Frame, T: Tables>(
     if !is_host_outside(source) {
         return Err(Reason::BadSource);
     }
+    check_whole(&ip)?;
     let packet = transport_of(frame, link, ip)?;
     let transport = packet.transport;
     if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REPLY {
@@ -212,7 +213,7 @@ fn inbound<F: Frame, T: Tables>(
     // 4 route
     let route_in = route(tables, source, inside_address);
     let hop = leave(tables, route_in, Side::Inside, inside_address)?;
-    check_hop(&packet.ip, hop)?;
+    check_size(&packet.ip, hop)?;
     // 3 filter, by the sessions of the mapping
     let remote = peer::remote(source, transport.source_port);
     arrive(
@@ -265,17 +266,16 @@ pub(crate) fn network<F: Frame>(frame: &F, link: &Ethernet) -> Result<Ipv4, Reas
     ipv4::parse(frame, link.length)
 }
 
-/// Transport header of a whole packet that lives on.
+/// Transport header of a whole packet.
 #[inline(always)]
 pub(crate) fn transport_of<F: Frame>(
     frame: &F,
     link: Ethernet,
     ip: Ipv4,
 ) -> Result<Packet, Reason> {
-    check_whole(&ip)?;
     let l3 = link.length;
     let l4 = l3 + ip.header_length();
-    let length = ip.total_length() - ip.header_length() as u16;
+    let length = ip.payload_length();
     let transport = transport::parse(frame, l4, length, ip.protocol)?;
     Ok(Packet {
         link,
@@ -292,6 +292,22 @@ pub(crate) fn check_whole(ip: &Ipv4) -> Result<(), Reason> {
     if ip.is_fragment() {
         return Err(Reason::Fragment);
     }
+    check_alive(ip)
+}
+
+/// The same, where it leaves with an address of many: no router shall fragment it
+/// with the identification of another's.
+#[inline(always)]
+fn check_atomic(ip: &Ipv4) -> Result<(), Reason> {
+    if !ip.is_atomic() {
+        return Err(Reason::Fragment);
+    }
+    check_alive(ip)
+}
+
+/// Only a packet that lives on goes further.
+#[inline(always)]
+pub(crate) fn check_alive(ip: &Ipv4) -> Result<(), Reason> {
     if ip.ttl <= 1 {
         return Err(Reason::TtlExpired);
     }
@@ -356,13 +372,20 @@ pub(crate) fn external_port<T: Tables>(
             }
             // What opens nothing may still stand elsewhere.
             None if !flow.opens() => {}
-            None if head.block_count() == 1 && (home.has_all() || tables.is_clear(flow)) => {
-                let opened = tables.open_at_home(flow);
+            None if head.block_count() == 1 => {
+                let mut opened = tables.open_at_home(flow, false);
+                if opened.is_unclear() && tables.is_clear(flow) {
+                    opened = tables.open_at_home(flow, true);
+                }
                 if opened.is_full() {
                     return Err(search::full(head));
                 }
-                if let Some(port) = opened.port() {
-                    return Ok(port);
+                let live = opened.live();
+                if live.is_some() {
+                    if !live.is_at_home() {
+                        tables.note_detour(flow, live);
+                    }
+                    return Ok(home.port_of(live.slot()));
                 }
                 claim = opened.claim();
             }
@@ -456,6 +479,15 @@ pub(crate) fn check_hop(ip: &Ipv4, hop: &NextHopEntry) -> Result<(), Reason> {
         return Err(Reason::TooBig);
     }
     Ok(())
+}
+
+/// The same of a packet that may be fragmented.
+#[inline(always)]
+pub(crate) fn check_size(ip: &Ipv4, hop: &NextHopEntry) -> Result<(), Reason> {
+    match check_hop(ip, hop) {
+        Err(_) if !ip.dont_fragment() => Err(Reason::Oversize),
+        checked => checked,
+    }
 }
 
 /// Lowers the MSS option of a SYN, where it is to be.

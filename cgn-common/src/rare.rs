@@ -8,26 +8,63 @@
 //! packet from outside, then step 5 for its source, then one step 6.
 
 mod errors;
+mod fragments;
 mod hairpin;
 
 use crate::frame::Frame;
+use crate::layout::{RareProgram, Side};
 use crate::nat::next_hop::rows_of;
-use crate::path::{check_whole, network, stop, subscriber_of};
+use crate::path::{Next, check_alive, network, stop, subscriber_of};
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 use crate::wire::ipv4::Ipv4;
 use crate::wire::{ethernet, icmp, transport};
 
-/// Rare packets from inside.
+/// The whole rest of the way of a packet from `side` that is rare for this reason.
+pub fn whole<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    side: Side,
+    reason: Reason,
+) -> Verdict {
+    match RareProgram::of(side, reason) {
+        RareProgram::Inside => match inside(frame, tables) {
+            Next::Done(verdict) => verdict,
+            Next::Rare(..) => fragment_inside(frame, tables),
+        },
+        RareProgram::Outside => outside(frame, tables),
+        RareProgram::FragmentInside => fragment_inside(frame, tables),
+        RareProgram::FragmentOutside => fragment_outside(frame, tables),
+    }
+}
+
+/// Rare packets from inside. Of hairpinned fragments only the first has ports;
+/// the others go on where all later fragments do.
 #[inline(always)]
-pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    outbound(frame, tables).unwrap_or_else(|reason| stop(tables, reason))
+pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    match outbound(frame, tables) {
+        Ok(verdict) => Next::Done(verdict),
+        Err(Reason::Fragment) => Next::Rare(Side::Inside, Reason::Fragment),
+        Err(reason) => Next::Done(stop(tables, reason)),
+    }
 }
 
 /// Rare packets from outside.
 #[inline(always)]
 pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     inbound(frame, tables).unwrap_or_else(|reason| stop(tables, reason))
+}
+
+/// Fragments from inside, and packets that may become some.
+#[inline(always)]
+pub fn fragment_inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
+    fragments::from_inside(frame, tables).unwrap_or_else(|reason| stop(tables, reason))
+}
+
+/// Fragments from outside, and packets that are to become some.
+#[inline(always)]
+pub fn fragment_outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
+    fragments::from_outside(frame, tables).unwrap_or_else(|reason| stop(tables, reason))
 }
 
 #[inline(always)]
@@ -42,9 +79,12 @@ fn outbound<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, R
     subscriber_of(tables, ip.source.get())?;
     // 2 classify
     if rows_of(tables, ip.destination.get()).is_pool_address() {
+        if ip.is_later_fragment() {
+            return Err(Reason::Fragment);
+        }
         return hairpin::hairpin(frame, tables);
     }
-    check_whole(&ip)?;
+    check_alive(&ip)?;
     Err(Reason::UnsupportedIcmp)
 }
 
@@ -56,7 +96,7 @@ fn inbound<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Re
     if is_translated_error(frame, link.length, &ip)? {
         return errors::from_outside(frame, tables, link, ip);
     }
-    check_whole(&ip)?;
+    check_alive(&ip)?;
     Err(Reason::UnsupportedIcmp)
 }
 

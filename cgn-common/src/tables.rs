@@ -3,10 +3,10 @@
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::layout::{
-    BlockEntry, External, Features, Line, NextHopEntry, Page, Policy, SessionKey, Side, Subscriber,
-    VlanKey,
+    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy,
+    SessionKey, Side, Subscriber, VlanKey,
 };
-use crate::nat::{home, open, search, session, walk};
+use crate::nat::{fragment, home, open, search, session, walk};
 use crate::verdict::Protocol;
 use crate::word::Word;
 
@@ -84,6 +84,32 @@ pub trait Tables {
     /// there were enough lately. See [`crate::punts`].
     fn may_punt(&self, key: u32) -> bool;
 
+    /// What becomes of the fragments of a datagram, if its first one came.
+    fn datagram(&self, key: &FragmentKey) -> Option<Datagram>;
+    /// The same for a fragment that will wait if it is not known.
+    #[inline(always)]
+    fn datagram_or_wait(&self, key: &FragmentKey) -> Option<Datagram> {
+        self.datagram(key)
+    }
+    /// Enters a datagram; false if it cannot be done.
+    fn enter_datagram(&self, key: &FragmentKey, datagram: &Datagram) -> bool;
+    /// True if the slow path has fragments that wait for the first one of this datagram.
+    fn is_awaited(&self, key: &FragmentKey) -> bool;
+    /// Ticks that a datagram is known.
+    fn fragment_ticks(&self) -> u32;
+    /// Takes one of the punts for fragments of `source`; false if there were
+    /// enough lately. See [`fragment::MOST_PUNTS`].
+    fn may_punt_fragment(&self, source: u32) -> bool;
+    /// The same for datagrams of the subscriber with this inside address.
+    fn may_begin_datagram(&self, inside: u32) -> bool;
+    /// Hears of the MTU that a packet is too large for and shall be fragmented to.
+    #[inline(always)]
+    fn needs_mtu(&self, _mtu: u16) {}
+    /// Element of `IDS`.
+    fn id_counter(&self, index: u32) -> Option<&Word>;
+    /// Decides who shares one.
+    fn id_secret(&self) -> u64;
+
     /// Side that a receiving VLAN leads to; None if it is not ours.
     fn vlan_side(&self, key: &VlanKey) -> Option<Side>;
     /// Interface that received the packet.
@@ -102,7 +128,7 @@ pub trait Tables {
     /// See [`walk::spill`].
     #[inline(always)]
     fn spill(&self, request: walk::Spill) {
-        walk::spill(self, request);
+        walk::spill(self, request, walk::MAX_BUCKETS);
     }
     /// See [`home::is_clear`].
     #[inline(always)]
@@ -111,8 +137,13 @@ pub trait Tables {
     }
     /// See [`home::open`].
     #[inline(always)]
-    fn open_at_home(&self, flow: open::Flow) -> home::Opened {
-        home::open(self, flow)
+    fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
+        home::open(self, flow, clear)
+    }
+    /// See [`open::note_detour`].
+    #[inline(always)]
+    fn note_detour(&self, flow: open::Flow, own: search::Candidate) {
+        open::note_detour(self, flow, own);
     }
     /// See [`search::search`].
     #[inline(always)]
@@ -133,6 +164,16 @@ pub trait Tables {
     #[inline(always)]
     fn is_alone(&self, flow: open::Flow, own: search::Candidate) -> bool {
         search::is_alone(self, flow, own)
+    }
+    /// See [`fragment::begin`].
+    #[inline(always)]
+    fn begin(&self, beginning: fragment::Beginning) -> fragment::Begun {
+        fragment::begin(self, beginning)
+    }
+    /// See [`fragment::fresh_id`].
+    #[inline(always)]
+    fn fresh_id(&self, source: u32, destination: u32, protocol: u8) -> u16 {
+        fragment::fresh_id(self, source, destination, protocol)
     }
     /// See [`session::depart`].
     #[inline(always)]

@@ -23,6 +23,16 @@ impl Protocol {
     /// All protocols, in the order of their port spaces in a slab.
     pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
 
+    /// The inverse of `as`; other numbers are ICMP.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        match number {
+            0 => Self::Tcp,
+            1 => Self::Udp,
+            _ => Self::Icmp,
+        }
+    }
     /// Lower-case name, as in metrics and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -91,7 +101,7 @@ reasons! {
     3 BadIpLength Drop "bad_ip_length" "IPv4 total length is shorter than its header or longer than the frame";
     4 BadIpChecksum Drop "bad_ip_checksum" "the IPv4 header checksum is wrong (RFC 1812 section 5.2.2)";
     5 BadTransportHeader Drop "bad_transport_header" "TCP, UDP or ICMP header does not fit in the IPv4 packet, or its length field lies";
-    6 Fragment Drop "fragment" "an IPv4 fragment (not yet supported)";
+    6 Fragment Drop "fragment" "a fragment, or a packet that may become one, and the program for them is missing; please report it";
     7 UnsupportedProtocol Drop "unsupported_protocol" "not TCP, UDP or ICMP";
     8 UnsupportedIcmp Drop "unsupported_icmp" "an ICMP message other than echo requests from inside, their replies, and the errors of RFC 5508 REQ-10a and 10b";
     9 TtlExpired Drop "ttl_expired" "the time to live ended here";
@@ -119,6 +129,13 @@ reasons! {
     67 QuotedFragment Drop "quoted_fragment" "an ICMP error about a fragment that is not the first: it has no ports";
     68 QuoteMismatch Drop "quote_mismatch" "an ICMP error about a packet that was not its receiver's, or not for its sender";
     69 NoQuotedMapping Drop "no_quoted_mapping" "an ICMP error about a packet without a mapping (RFC 5508 REQ-4, REQ-5)";
+    80 TinyFragment Drop "tiny_fragment" "a first fragment that does not hold a whole transport header (RFC 1858)";
+    81 BadFragment Drop "bad_fragment" "a fragment without data, not the last and no multiple of 8 bytes long, or beyond the end of the largest packet";
+    82 FragmentOverlap Drop "fragment_overlap" "a fragment that overwrites what another one says (RFC 1858, RFC 3128)";
+    83 FragmentConflict Drop "fragment_conflict" "a first fragment with the identification of another datagram that is still on its way";
+    84 FragmentLimit Drop "fragment_limit" "the source has as many fragments waiting, or as many datagrams on their way, as one may have";
+    85 FragmentExpired Drop "fragment_expired" "the first fragment of the datagram did not come in time";
+
     96 MidStream Drop "mid_stream" "a TCP segment from inside that is no SYN, of a flow without a mapping, and the configuration says to drop it (tcp.midstream)";
     97 StrayReset Drop "stray_reset" "a TCP RST from inside of a flow without a mapping: there is nothing to end";
     98 Filtered Drop "filtered" "a packet from outside to a mapping, from a remote endpoint that its pool's filtering does not admit";
@@ -128,6 +145,10 @@ reasons! {
     33 BlockFull Punt "block_full" "all ports of the subscriber's blocks are in use, another block may be had";
     34 NoNeighbour Punt "no_neighbour" "the link address of the next hop is not known yet";
     35 RouteUnknown Punt "route_unknown" "the kernel did not tell XDP the route (forwarding is off on the interface, for one), so that the slow path looks it up";
+
+    36 FragmentUnknown Punt "fragment_unknown" "a fragment that came before the first of its datagram: it waits for it";
+    37 FragmentAwaited Punt "fragment_awaited" "the first fragment of a datagram whose others wait for it";
+    38 Oversize Punt "oversize" "the packet is larger than the MTU of the next hop, and may be fragmented";
 
     48 Local Pass "local" "to an address of the router itself";
     49 Multicast Pass "multicast" "to a multicast or broadcast address";
@@ -154,7 +175,7 @@ impl Reason {
     pub const fn is_rare(self) -> bool {
         matches!(
             self,
-            Reason::Fragment | Reason::UnsupportedIcmp | Reason::Hairpin
+            Reason::Fragment | Reason::Oversize | Reason::UnsupportedIcmp | Reason::Hairpin
         )
     }
 

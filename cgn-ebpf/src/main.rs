@@ -15,7 +15,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use cgn_common::layout::{QUEUES_PER_DEVICE, RareProgram, Side, VlanKey};
+use cgn_common::layout::{QUEUES_PER_DEVICE, RareProgram, VlanKey};
 use cgn_common::path::{self, Next};
 use cgn_common::rare;
 use cgn_common::tables::Tables;
@@ -63,8 +63,8 @@ pub fn cgn_vlan(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn cgn_rare_inside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
-    let verdict = rare::inside(&mut XdpFrame::new(ctx.ctx), &tables);
-    act(&tables, verdict, |tables| {
+    let next = rare::inside(&mut XdpFrame::new(ctx.ctx), &tables);
+    go_on(&ctx, &tables, next, |tables| {
         socket_base(tables, INSIDE_SOCKETS)
     })
 }
@@ -75,6 +75,28 @@ pub fn cgn_rare_inside(ctx: XdpContext) -> u32 {
 pub fn cgn_rare_outside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
     let verdict = rare::outside(&mut XdpFrame::new(ctx.ctx), &tables);
+    act(&tables, verdict, |tables| {
+        socket_base(tables, OUTSIDE_SOCKETS)
+    })
+}
+
+/// For fragments from inside, and packets that may become some, whatever the interface.
+#[xdp]
+#[inline(always)]
+pub fn cgn_fragment_inside(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let verdict = rare::fragment_inside(&mut XdpFrame::new(ctx.ctx), &tables);
+    act(&tables, verdict, |tables| {
+        socket_base(tables, INSIDE_SOCKETS)
+    })
+}
+
+/// For fragments from outside, and packets that are to become some, whatever the interface.
+#[xdp]
+#[inline(always)]
+pub fn cgn_fragment_outside(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let verdict = rare::fragment_outside(&mut XdpFrame::new(ctx.ctx), &tables);
     act(&tables, verdict, |tables| {
         socket_base(tables, OUTSIDE_SOCKETS)
     })
@@ -92,10 +114,7 @@ fn go_on(
     match next {
         Next::Done(verdict) => act(tables, verdict, sockets),
         Next::Rare(side, reason) => {
-            let program = match side {
-                Side::Inside => RareProgram::Inside,
-                Side::Outside => RareProgram::Outside,
-            };
+            let program = RareProgram::of(side, reason);
             // SAFETY: nothing of this program is needed once it has jumped.
             unsafe { maps::RARE.tail_call(ctx, program as u32) };
             // It did not jump: the program is not there.

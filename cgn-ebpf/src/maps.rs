@@ -1,12 +1,14 @@
 //! Every map of the object, typed and sized from `cgn_common::layout`; a test
 //! compares the built object with that file. No other file declares one.
 
-use aya_ebpf::btf_maps::{Array, DevMap, HashMap, PerCpuArray, ProgramArray, RingBuf, XskMap};
+use aya_ebpf::btf_maps::{
+    Array, DevMap, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf, XskMap,
+};
 use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
-    self, BlockEntry, Constants, External, Line, Link, NextHopEntry, Page, Punts, RouteLine,
-    SessionKey, Settings, Subscriber, VlanKey, VlanRole,
+    self, BlockEntry, Constants, Datagram, External, FragmentKey, Line, Link, NextHopEntry, Page,
+    Punts, RouteLine, SessionKey, Settings, Subscriber, VlanKey, VlanRole,
 };
 use cgn_common::word::Word;
 
@@ -70,3 +72,13 @@ pub static RARE: ProgramArray<{ layout::RARE.entries as usize }> = ProgramArray:
 #[btf_map]
 pub static SESSIONS: HashMap<SessionKey, Word, { layout::SESSIONS.entries as usize }> =
     HashMap::new();
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, Datagram, { layout::FRAGMENTS.entries as usize }> =
+    LruHashMap::new();
+#[btf_map]
+pub static FRAGMENT_SHARES: Array<Punts, { layout::FRAGMENT_SHARES.entries as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub static AWAITED: Array<Word, { layout::AWAITED.entries as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static IDS: Array<Word, { layout::IDS.entries as usize }, MMAPABLE> = Array::new();

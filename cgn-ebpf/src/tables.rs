@@ -10,11 +10,11 @@ use bytemuck::Pod;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, External, Features, Line, Link, NextHopEntry, Page, Policy, ROUTES_PER_LINE,
-    SessionKey, Side, Subscriber, VlanKey,
+    BlockEntry, Datagram, External, Features, FragmentKey, Line, Link, NextHopEntry, Page, Policy,
+    ROUTES_PER_LINE, SessionKey, Side, Subscriber, VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
-use cgn_common::nat::{home, open, search, session, walk};
+use cgn_common::nat::{fragment, home, open, search, session, walk};
 use cgn_common::punts;
 use cgn_common::tables::{Route, Tables};
 use cgn_common::word::Word;
@@ -228,6 +228,79 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
+        // SAFETY: a 16-byte value that is copied at once.
+        unsafe { maps::FRAGMENTS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn enter_datagram(&self, key: &FragmentKey, datagram: &Datagram) -> bool {
+        maps::FRAGMENTS.insert(key, datagram, 0).is_ok()
+    }
+
+    #[inline(always)]
+    fn is_awaited(&self, key: &FragmentKey) -> bool {
+        let Some(until) = maps::AWAITED.get(key.awaited_at()) else {
+            return false;
+        };
+        // A locked change, so that it is not read before the datagram is entered.
+        is_ahead(until.add(0) as u32, self.now())
+    }
+
+    #[inline(always)]
+    fn fragment_ticks(&self) -> u32 {
+        match maps::SETTINGS.get(0) {
+            Some(settings) => settings.fragment_ticks.load() as u32,
+            None => 0,
+        }
+    }
+
+    #[inline(never)]
+    fn may_punt_fragment(&self, source: u32) -> bool {
+        let shares = maps::FRAGMENT_SHARES
+            .get(fragment::share_of_source(source))
+            .zip(maps::FRAGMENT_SHARES.get(fragment::ALL));
+        let Some((own, all)) = shares else {
+            return false;
+        };
+        let now = self.now();
+        punts::take(own, now, fragment::MOST_PUNTS_PER_SOURCE)
+            && punts::take(all, now, fragment::MOST_PUNTS)
+    }
+
+    #[inline(never)]
+    fn may_begin_datagram(&self, inside: u32) -> bool {
+        maps::FRAGMENT_SHARES
+            .get(fragment::share_of_subscriber(inside))
+            .is_some_and(|own| punts::take(own, self.now(), fragment::MOST_DATAGRAMS))
+    }
+
+    #[inline(always)]
+    fn id_counter(&self, index: u32) -> Option<&Word> {
+        maps::IDS.get(index)
+    }
+
+    #[inline(always)]
+    fn id_secret(&self) -> u64 {
+        match maps::SETTINGS.get(0) {
+            Some(settings) => settings.id_secret.load(),
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn begin(&self, beginning: fragment::Beginning) -> fragment::Begun {
+        let (key, rest, ends) = beginning.pack();
+        fragment::Begun(cgn_begin(key, rest, ends))
+    }
+
+    #[inline(always)]
+    fn fresh_id(&self, source: u32, destination: u32, protocol: u8) -> u16 {
+        let ends = u64::from(source) | u64::from(destination) << 32;
+        cgn_fresh_id(ends, u64::from(protocol)) as u16
+    }
+
+    #[inline(always)]
     fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
         // SAFETY: only the 4-byte side is read, at once.
         match unsafe { maps::VLANS.get(key) }?.side {
@@ -276,12 +349,14 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
-    fn open_at_home(&self, flow: open::Flow) -> home::Opened {
-        home::Opened(cgn_open_at_home(
-            flow.pack(),
-            flow.remote,
-            u64::from(flow.tick),
-        ))
+    fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
+        let tick = u64::from(flow.tick) | u64::from(clear) << 32;
+        home::Opened(cgn_open_at_home(flow.pack(), flow.remote, tick))
+    }
+
+    #[inline(always)]
+    fn note_detour(&self, flow: open::Flow, own: search::Candidate) {
+        cgn_note_detour(flow.pack(), u64::from(flow.tick), own.0);
     }
 
     #[inline(always)]
@@ -336,7 +411,7 @@ extern "C" fn cgn_walk(a: u64, b: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cgn_spill(a: u64, b: u64) -> u64 {
-    walk::spill(&DETACHED, walk::Spill::unpack(a, b));
+    walk::spill(&DETACHED, walk::Spill::unpack(a, b), walk::MAX_BUCKETS);
     0
 }
 
@@ -349,7 +424,19 @@ extern "C" fn cgn_is_clear(flow: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cgn_open_at_home(flow: u64, remote: u64, tick: u64) -> u64 {
-    home::open(&DETACHED, open::Flow::unpack(flow, remote, tick as u32)).0
+    let (flow, clear) = (
+        open::Flow::unpack(flow, remote, tick as u32),
+        tick >> 32 != 0,
+    );
+    home::open(&DETACHED, flow, clear).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_note_detour(flow: u64, tick: u64, own: u64) -> u64 {
+    let flow = open::Flow::unpack(flow, 0, tick as u32);
+    open::note_detour(&DETACHED, flow, search::Candidate(own));
+    0
 }
 
 #[unsafe(no_mangle)]
@@ -407,6 +494,19 @@ extern "C" fn cgn_depart(a: u64, b: u64, c: u64, external: u64) -> u64 {
 #[inline(never)]
 extern "C" fn cgn_arrive(a: u64, b: u64, c: u64, first: u64) -> u64 {
     session::arrive(&DETACHED, session::Party::unpack(a, b, c), first).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_begin(key: u64, rest: u64, ends: u64) -> u64 {
+    fragment::begin(&DETACHED, fragment::Beginning::unpack(key, rest, ends)).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_fresh_id(ends: u64, protocol: u64) -> u64 {
+    let (source, destination) = (ends as u32, (ends >> 32) as u32);
+    u64::from(fragment::fresh_id(&DETACHED, source, destination, protocol as u8))
 }
 
 const DETACHED: XdpTables = XdpTables {

@@ -11,6 +11,8 @@
 //! | `slowpath` | AF_XDP rings, and what happens to a punted packet | rings only |
 //! | `engine` | the one thread that owns allocator, log and slow path | yes |
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
+//! | `reload` | what a new configuration changes | file only |
+//! | `supervisor`, `service` | start, stop and reload; what the service manager is told | yes |
 //! | `utc` | times in log and API | no |
 
 pub mod alloc;
@@ -23,7 +25,9 @@ pub mod maplog;
 pub mod metrics;
 pub mod netlink;
 pub mod policy;
+pub mod reload;
 pub mod routes;
+pub mod service;
 pub mod slowpath;
 pub mod state;
 pub mod supervisor;

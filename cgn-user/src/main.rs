@@ -12,8 +12,12 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments),
+        Command::Detach(arguments) => cli::detach(&arguments),
+        Command::Reload(arguments) => cli::reload(&arguments),
         Command::Check(arguments) => cli::check(&arguments),
         Command::Show(arguments) => cli::show(&arguments),
+        Command::Subscriber(arguments) => cli::subscriber(&arguments),
+        Command::Lookup(arguments) => cli::lookup(&arguments),
         Command::Log(arguments) => cli::log(&arguments),
         Command::SampleConfig => {
             print!("{}", Config::SAMPLE);
@@ -31,7 +35,13 @@ fn run(arguments: &cli::Run) -> ExitCode {
         .with_target(false)
         .init();
     match supervisor::run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(None) => ExitCode::SUCCESS,
+        // Returns only if it failed.
+        Ok(Some(reload)) => {
+            let error = supervisor::execute_again(reload);
+            eprintln!("cgn: cannot execute itself again: {error}; start it anew");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("cgn: {error:#}");
             ExitCode::FAILURE

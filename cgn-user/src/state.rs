@@ -2,16 +2,20 @@
 //! read it. Plain data; nothing here decides anything.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cgn_common::counters::Counters;
 use cgn_common::limits::TICK_SHIFT;
+use tokio::sync::watch;
 
 use crate::alloc::PoolStatus;
 use crate::config::Checked;
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
 use crate::maplog::stream::SinkStats;
+use crate::reload::Reload;
 
 /// Reads the counters of the fast path, summed over processors.
 pub type ReadCounters = Box<dyn Fn() -> Counters + Send + Sync>;
@@ -29,6 +33,12 @@ pub struct State {
     pub fast_path_counters: ReadCounters,
     /// The daemon was started with `--test-clock`, so a client may move the clock.
     pub is_test_clock: bool,
+    /// The file that `config` is from.
+    pub config_path: PathBuf,
+    /// Where the supervisor is asked for a reload.
+    pub reload: watch::Sender<Option<Reload>>,
+    /// Turns of the engine since start: it lives as long as this grows.
+    pub turns: AtomicU64,
 }
 
 impl State {
@@ -85,9 +95,11 @@ pub struct Stats {
     pub sweep: SweepStats,
     pub sessions: SessionStats,
     pub log: LogStats,
+    pub reconciliation: Reconciliation,
     /// One for each sink, in the order of the configuration.
     pub sinks: Vec<(String, SinkStats)>,
     pub punts: PuntStats,
+    pub fragments: FragmentStats,
     /// One for each interface and side.
     pub interfaces: Vec<InterfaceStats>,
     /// Next hops that packets can be sent to now.
@@ -179,6 +191,19 @@ pub struct LogStats {
     pub unsealed_records: u64,
 }
 
+/// Blocks that the daemon found at its start, by what tables and log said of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reconciliation {
+    /// The same subscriber's in both.
+    pub identical: u64,
+    /// In use by the tables, but not by the log: logged again.
+    pub repaired: u64,
+    /// Live by the log, but not by the tables: released on record, and held.
+    pub orphaned: u64,
+    /// Only half given or half taken back when the last daemon died: taken out of the tables.
+    pub incomplete: u64,
+}
+
 /// Figures of the AF_XDP sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PuntStats {
@@ -188,6 +213,20 @@ pub struct PuntStats {
     pub packets: u64,
     /// Packets that wait for the link address of their next hop now.
     pub waiting_packets: u64,
+}
+
+/// Figures of fragments in the slow path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FragmentStats {
+    /// Fragments that wait for the first of their datagram now, and bytes of their frames.
+    pub held: u64,
+    pub held_bytes: u64,
+    /// Fragments that came before the first one.
+    pub came_early: u64,
+    /// Of those, how many went on when it came.
+    pub released: u64,
+    /// Packets that were fragmented here.
+    pub split: u64,
 }
 
 /// How the program is attached to one interface.

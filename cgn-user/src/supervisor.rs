@@ -2,26 +2,31 @@
 //!
 //! ```text
 //! start: config -> log (lock) -> API, metrics (bind) -> tables -> routes -> XDP -> sockets -> engine
-//! stop:  engine: XDP off, blocks released and logged -> API, metrics
+//! reload: a stop, then the program executes itself again (ADR 13)
+//! stop:  engine: what is to be logged -> log threads -> API, metrics; XDP and tables stay
 //! ```
 //! The engine has a thread of its own, the sealer of the mapping log another, and each sink one; API and metrics share one more.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, anyhow};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::api::rows::ReloadRequest;
 use crate::config::Checked;
 use crate::dataplane::interface;
 use crate::engine::Engine;
 use crate::engine::sealing::Sealing;
 use crate::engine::start::Switches;
 use crate::engine::streaming::Streaming;
+use crate::reload::Reload;
 use crate::state::State;
-use crate::{api, cli, engine, metrics};
+use crate::{api, cli, engine, metrics, reload, service};
 
 /// Reads and checks a configuration file; warnings go to the log.
 ///
@@ -39,15 +44,19 @@ pub fn configuration(path: &Path) -> Result<Checked> {
     Ok(checked)
 }
 
-/// Runs the daemon until SIGINT or SIGTERM.
+/// Runs the daemon until SIGINT or SIGTERM, or until it is to be executed again with a new
+/// configuration.
 ///
 /// # Errors
 /// What keeps it from starting, or made it end.
-pub fn run(arguments: &cli::Run) -> Result<()> {
+pub fn run(arguments: &cli::Run) -> Result<Option<Reload>> {
     let checked = configuration(&arguments.config)?;
     // A write beyond a file size limit shall be an error, not death.
     // SAFETY: ignoring a signal touches no memory.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    // A reload while it starts changes nothing that is not read in a moment anyway.
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -65,8 +74,9 @@ pub fn run(arguments: &cli::Run) -> Result<()> {
     let switches = Switches {
         is_test_clock: arguments.test_clock,
         diagnose: arguments.diagnose,
+        discard_tables: arguments.discard_tables,
     };
-    let (state, engine) = engine::start::start(checked, log, switches)?;
+    let (state, engine) = engine::start::start(checked, &arguments.config, log, switches)?;
     runtime.block_on(serve(state, engine, (sealing, streaming), api, metrics))
 }
 
@@ -76,9 +86,11 @@ async fn serve(
     (sealing, streaming): (Sealing, Streaming),
     api: api::Socket,
     metrics: metrics::Listener,
-) -> Result<()> {
+) -> Result<Option<Reload>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let mut reload = state.reload.subscribe();
     let (stop_servers, stopped) = watch::channel(false);
     let until_stopped = |mut stopped: watch::Receiver<bool>| async move {
         // An error means that the sender is gone: stop, too.
@@ -99,15 +111,31 @@ async fn serve(
     let mut log_threads = streaming.spawn(&state, &stop_log)?;
     log_threads.push(sealer);
     tracing::info!("ready");
+    service::notify(&[NotifyState::Ready]);
     let died = async {
+        let mut watchdog = service::Watchdog::new();
         while !thread.is_finished() {
+            watchdog.look(state.turns.load(Ordering::Relaxed));
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        () = died => {}
+    let hung_up = async {
+        while hang_up.recv().await.is_some() {
+            let state = Arc::clone(&state);
+            // It reads a file.
+            let _ = tokio::task::spawn_blocking(move || hung_up(&state)).await;
+        }
+    };
+    let reload = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        asked = reload.wait_for(Option::is_some) => asked.ok().and_then(|asked| *asked),
+        () = hung_up => None,
+        () = died => None,
+    };
+    match reload {
+        Some(_) => service::reloading(),
+        None => service::notify(&[NotifyState::Stopping]),
     }
     stop.store(true, Ordering::Relaxed);
     let ended = tokio::task::spawn_blocking(move || thread.join()).await?;
@@ -130,5 +158,44 @@ async fn serve(
             );
         }
     }
-    ended.map_err(|_| anyhow!("the engine died; tables and programs stay pinned, traffic of known subscribers goes on: start again"))
+    ended.map(|()| reload).map_err(|_| anyhow!("the engine died; tables and programs stay pinned, traffic of known subscribers goes on: start again"))
+}
+
+/// SIGHUP: a reload that does no harm, or a line that says why not.
+fn hung_up(state: &State) {
+    match reload::reload(state, ReloadRequest::default()) {
+        Ok(answer) if answer.applies => {
+            for change in &answer.changes {
+                tracing::info!(
+                    key = change.key,
+                    from = change.from,
+                    to = change.to,
+                    effect = %change.effect,
+                    "SIGHUP: the configuration has changed"
+                );
+            }
+        }
+        Ok(answer) => tracing::warn!(
+            changes = answer.changes.len(),
+            effect = %answer.effect,
+            "SIGHUP: nothing is applied; `cgn reload --dry-run` shows the changes"
+        ),
+        Err(error) => tracing::error!("SIGHUP: the old configuration stays: {error:#}"),
+    }
+}
+
+/// Executes this program again in the same process, with the same arguments; tables may be
+/// discarded only if this reload says so. Returns only with an error.
+pub fn execute_again(reload: Reload) -> std::io::Error {
+    const DISCARD: &str = "--discard-tables";
+    let arguments = std::env::args_os().skip(1);
+    let mut command = std::process::Command::new("/proc/self/exe");
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    command.args(arguments.filter(|argument| argument != DISCARD));
+    if reload.discard_tables {
+        command.arg(DISCARD);
+    }
+    command.exec()
 }

@@ -7,15 +7,16 @@ use std::time::Instant;
 
 use aya::maps::{Map, MapData, ProgramArray};
 use cgn_common::diagnostics::LINES_PER_SECOND;
-use cgn_common::layout::{self, RareProgram};
+use cgn_common::layout::{self, FragmentKey, RareProgram, Side};
 use cgn_common::limits::TICK_SHIFT;
+use cgn_common::nat::fragment::{MOST_DATAGRAMS, MOST_PUNTS_PER_SOURCE};
 use cgn_common::punts::{MOST, MOST_PER_KEY};
 use cgn_common::verdict::Reason;
 use cgn_tests::harness::bpf::Bpf;
 use cgn_tests::harness::cases;
 use cgn_tests::harness::namespace::{self, in_namespace};
 use cgn_tests::harness::trial::Trial;
-use cgn_tests::harness::world::{POOL, World, remote, subscriber};
+use cgn_tests::harness::world::{FRAGMENT_TICKS, POOL, World, remote, subscriber};
 use cgn_tests::harness::{Ending, Home as _, VERIFIER_BUDGET};
 use cgn_tests::packets::{Draft, corpus};
 use cgn_tests::skip;
@@ -170,7 +171,113 @@ fn without_the_programs_for_them_rare_packets_are_dropped() {
             .expect("it takes the frame");
         assert_eq!(gone.ending, Ending::Dropped(Reason::Hairpin));
         assert_eq!(gone.bytes, hairpin);
+        let fragment = datagram(7).fragments(16).remove(0);
+        let gone = bpf
+            .run(Entry::Inside, &fragment)
+            .expect("it takes the frame");
+        assert_eq!(gone.ending, Ending::Dropped(Reason::Fragment));
+        assert_eq!(gone.bytes, fragment);
     });
+}
+
+/// A datagram of two fragments.
+fn datagram(id: u16) -> Draft {
+    let draft = Draft::udp((subscriber::PLAIN, 5000), (remote::PLAIN, 53));
+    draft.with(|d| (d.dont_fragment, d.id) = (false, id))
+}
+
+/// What waits in the slow path is not passed over by a first fragment that XDP could translate.
+#[test]
+fn a_first_fragment_that_is_awaited_goes_to_the_slow_path() {
+    if !skip::is_root("a_first_fragment_that_is_awaited_goes_to_the_slow_path") {
+        return;
+    }
+    in_namespace(|| {
+        let mut bpf = Bpf::new(&Rc::new(World::new()));
+        let first = |id| datagram(id).fragments(16).remove(0);
+        let key = |id| {
+            let (source, destination) = (subscriber::PLAIN.to_bits(), remote::PLAIN.to_bits());
+            FragmentKey::new(Side::Inside, 17, source, destination, id)
+        };
+        let soon = bpf.tick().wrapping_add(FRAGMENT_TICKS);
+        bpf.memory().await_first(&key(1), soon);
+        bpf.memory().await_first(&key(2), bpf.tick());
+        let run = |bpf: &mut Bpf, id| bpf.run(Entry::Inside, &first(id)).expect("it fits");
+        let awaited = run(&mut bpf, 1);
+        assert_eq!(awaited.ending, Ending::Punted(Reason::FragmentAwaited));
+        assert_eq!(awaited.bytes, first(1), "as it came");
+        let known = bpf.memory().datagrams.get(&key(1)).expect("it was entered");
+        let sent = run(&mut bpf, 2);
+        assert!(
+            matches!(sent.ending, Ending::Sent { .. }),
+            "that time is over: {sent:?}"
+        );
+        // Once more, as the slow path does: the same identification.
+        bpf.memory().await_first(&key(1), bpf.tick());
+        let sent = run(&mut bpf, 1);
+        let id = u16::from_be_bytes([sent.bytes[18], sent.bytes[19]]);
+        assert_eq!(u32::from(id), known.id);
+    });
+}
+
+/// A flood of fragments takes so much of the slow path's time and no more, and nobody else's share.
+#[test]
+fn fragments_of_one_source_take_nothing_from_another() {
+    if !skip::is_root("fragments_of_one_source_take_nothing_from_another") {
+        return;
+    }
+    in_namespace(|| {
+        let mut bpf = Bpf::new(&Rc::new(World::new()));
+        let later = |id| datagram(id).fragments(16).remove(1);
+        let most = MOST_PUNTS_PER_SOURCE;
+        let (punted, ticks) = admitted(&mut bpf, 4 * most, later, Reason::FragmentUnknown);
+        assert!(
+            (most..=most * ticks).contains(&punted),
+            "{punted} in {ticks} ticks"
+        );
+        let other = Draft::udp((subscriber::TWO_BLOCKS, 5000), (remote::PLAIN, 53))
+            .with(|d| d.dont_fragment = false)
+            .fragments(16);
+        let run = bpf.run(Entry::Inside, &other[1]).expect("it fits");
+        assert_eq!(run.ending, Ending::Punted(Reason::FragmentUnknown));
+        let first = |id| datagram(id).fragments(16).remove(0);
+        let most = MOST_DATAGRAMS;
+        let (begun, ticks) = admitted(&mut bpf, 4 * most, first, Reason::FragmentLimit);
+        assert!(
+            (most..=most * ticks).contains(&begun),
+            "{begun} in {ticks} ticks"
+        );
+        for fragment in &other {
+            let run = bpf.run(Entry::Inside, fragment).expect("it fits");
+            assert!(matches!(run.ending, Ending::Sent { .. }), "{run:?}");
+        }
+    });
+}
+
+/// Sends so many frames; those that were not refused for a limit, and ticks that it took at most.
+fn admitted(
+    bpf: &mut Bpf,
+    frames: u32,
+    frame: impl Fn(u16) -> Vec<u8>,
+    also: Reason,
+) -> (u32, u32) {
+    let (mut admitted, begun) = (0, Instant::now());
+    for id in 0..frames {
+        match bpf
+            .run(Entry::Inside, &frame(id as u16))
+            .expect("it fits")
+            .ending
+        {
+            Ending::Dropped(Reason::FragmentLimit) => {}
+            Ending::Sent { .. } => admitted += 1,
+            Ending::Punted(reason) if reason == also => admitted += 1,
+            other => panic!("fragment {id}: {other:?}"),
+        }
+    }
+    (
+        admitted,
+        (begun.elapsed().as_nanos() >> TICK_SHIFT) as u32 + 2,
+    )
 }
 
 /// The map that the entry programs jump through.

@@ -1,9 +1,13 @@
 //! Every map: its kind, its sizes, its name.
 
 use super::{
-    BlockEntry, External, Line, Link, NextHopEntry, PAGES, Page, ROUTES_PER_LINE, RouteLine,
-    Session, SessionKey, Settings, Subscriber, VlanRole,
+    AWAITED_SHIFT, BlockEntry, Datagram, External, FragmentKey, Line, Link, NextHopEntry, PAGES,
+    Page, Punts, ROUTES_PER_LINE, RouteLine, Session, SessionKey, Settings, Side, Subscriber,
+    VlanRole,
 };
+
+use crate::verdict::Reason;
+use crate::word::Word;
 
 /// Kinds of BPF maps used here, with their numbers in `enum bpf_map_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +17,7 @@ pub enum MapKind {
     Array = 2,
     ProgArray = 3,
     PerCpuArray = 6,
+    LruHash = 9,
     XskMap = 17,
     DevMap = 14,
     RingBuf = 27,
@@ -78,6 +83,10 @@ pub const MAPS: &[MapSpec] = &[
     PUNTS,
     RARE,
     SESSIONS,
+    FRAGMENTS,
+    FRAGMENT_SHARES,
+    AWAITED,
+    IDS,
 ];
 
 pub const SETTINGS: MapSpec = array("SETTINGS", size_of::<Settings>(), 1);
@@ -111,7 +120,7 @@ pub const KERNEL_HOP: MapSpec = other(
 /// monotonic time in nanoseconds that belongs to them.
 pub const CLOCK: MapSpec = other("CLOCK", MapKind::PerCpuArray, 4, size_of::<[u64; 2]>(), 1);
 /// What was punted lately for want of a route or a neighbour: see [`crate::punts`].
-pub const PUNTS: MapSpec = array("PUNTS", size_of::<super::Punts>(), crate::punts::SLOTS);
+pub const PUNTS: MapSpec = array("PUNTS", size_of::<Punts>(), crate::punts::SLOTS);
 /// Sessions beside a mapping's first one. Preallocated, and it never evicts.
 pub const SESSIONS: MapSpec = other(
     "SESSIONS",
@@ -119,6 +128,30 @@ pub const SESSIONS: MapSpec = other(
     size_of::<SessionKey>() as u32,
     size_of::<Session>(),
     65_536,
+);
+/// Datagrams whose first fragment was translated. Full, it forgets those that no
+/// fragment came of for the longest time.
+pub const FRAGMENTS: MapSpec = other(
+    "FRAGMENTS",
+    MapKind::LruHash,
+    size_of::<FragmentKey>() as u32,
+    size_of::<Datagram>(),
+    65_536,
+);
+/// What fragments may ask for in a tick: see [`crate::nat::fragment`].
+pub const FRAGMENT_SHARES: MapSpec = array(
+    "FRAGMENT_SHARES",
+    size_of::<Punts>(),
+    crate::nat::fragment::SHARES,
+);
+/// Ticks until which first fragments are awaited in the slow path, by
+/// [`FragmentKey::awaited_at`].
+pub const AWAITED: MapSpec = array("AWAITED", size_of::<Word>(), 1 << AWAITED_SHIFT);
+/// Counters of identifications.
+pub const IDS: MapSpec = array(
+    "IDS",
+    size_of::<Word>(),
+    1 << crate::nat::fragment::IDS_SHIFT,
 );
 /// Interfaces to redirect to; a value is an ifindex and a program (none).
 pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 8, 64);
@@ -143,10 +176,30 @@ pub const RARE: MapSpec = other(
 pub enum RareProgram {
     Inside = 0,
     Outside = 1,
+    FragmentInside = 2,
+    FragmentOutside = 3,
 }
 
 impl RareProgram {
-    pub const ALL: [Self; 2] = [Self::Inside, Self::Outside];
+    pub const ALL: [Self; 4] = [
+        Self::Inside,
+        Self::Outside,
+        Self::FragmentInside,
+        Self::FragmentOutside,
+    ];
+
+    /// Where a packet of this side goes on that is rare for this reason.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(side: Side, reason: Reason) -> Self {
+        let is_fragment = matches!(reason, Reason::Fragment | Reason::Oversize);
+        match side {
+            Side::Inside if is_fragment => Self::FragmentInside,
+            Side::Outside if is_fragment => Self::FragmentOutside,
+            Side::Inside => Self::Inside,
+            Side::Outside => Self::Outside,
+        }
+    }
 
     /// Name of the program in the object.
     #[must_use]
@@ -154,6 +207,8 @@ impl RareProgram {
         match self {
             Self::Inside => "cgn_rare_inside",
             Self::Outside => "cgn_rare_outside",
+            Self::FragmentInside => "cgn_fragment_inside",
+            Self::FragmentOutside => "cgn_fragment_outside",
         }
     }
 }

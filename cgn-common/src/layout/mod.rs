@@ -9,6 +9,7 @@
 //! | `slab`, `slot` | the memory of a block, and of a mapping |
 //! | `next_hop` | routes and next hops |
 //! | `interface` | sides, VLANs |
+//! | `fragment` | fragmented datagrams on their way |
 //! | `session` | further sessions of a mapping |
 //! | `constants` | what the configuration decides when programs are loaded |
 //!
@@ -21,6 +22,7 @@
 mod block;
 mod constants;
 mod directory;
+mod fragment;
 mod interface;
 mod maps;
 mod next_hop;
@@ -32,6 +34,7 @@ mod subscriber;
 pub use block::*;
 pub use constants::*;
 pub use directory::*;
+pub use fragment::*;
 pub use interface::*;
 pub use maps::*;
 pub use next_hop::*;
@@ -43,7 +46,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -52,8 +55,12 @@ pub struct Settings {
     pub layout: Word,
     /// Nanoseconds added to the monotonic clock; tests move time with it.
     pub clock_offset_ns: Word,
+    /// Ticks that a fragmented datagram is known after its first fragment.
+    pub fragment_ticks: Word,
+    /// Random; decides who shares a counter in `IDS`.
+    pub id_secret: Word,
     /// 0; for later settings.
-    pub reserved: [Word; 6],
+    pub reserved: [Word; 4],
 }
 
 macro_rules! shape {
@@ -76,6 +83,8 @@ shape! {
     VlanKey: 8, 4;
     VlanRole: 8, 4;
     SessionKey: 16, 4;
+    FragmentKey: 12, 4;
+    Datagram: 16, 4;
     Constants: 264, 8;
 }
 

@@ -1,5 +1,8 @@
 //! Slots: the 16 bytes that hold one mapping.
 
+use super::slab::Line;
+use crate::limits::SLOTS_PER_BUCKET;
+
 /// State of a slot, the lowest 4 bits of its state and flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -169,14 +172,21 @@ impl SlotKey {
 }
 
 /// Second word of a slot: bits 0-31 remote address, 32-47 remote port of the
-/// first session. Bits 48-63 are the bucket's: in the first slot the number of
-/// mappings that wanted this bucket, or one before it, and were placed further
-/// on; in the others a [`Detour`].
+/// first session. Bits 48-63 are the bucket's. In the first slot: 48-57 *overflow*,
+/// the number of mappings that wanted this bucket, or one before it, and were
+/// placed further on; 58-63 *astray*, how many of those that wanted this very
+/// bucket have no [`Detour`]. In the others a [`Detour`].
 pub mod peer {
     /// Remote endpoint part.
     pub const REMOTE: u64 = 0xffff_ffff_ffff;
     /// One mapping more that was placed further on.
     pub const ONE_OVERFLOW: u64 = 1 << 48;
+    /// One mapping more that wanted this very bucket and has no detour.
+    pub const ONE_ASTRAY: u64 = 1 << ASTRAY;
+    /// With so many astray no further one is placed: the count has room for the
+    /// claims of a processor each, beyond.
+    pub const MOST_ASTRAY: u64 = 32;
+    const ASTRAY: u32 = 58;
 
     /// Remote endpoint as a word.
     #[inline(always)]
@@ -184,17 +194,27 @@ pub mod peer {
     pub const fn remote(address: u32, port: u16) -> u64 {
         address as u64 | (port as u64) << 32
     }
-    /// Mappings that wanted this bucket and were placed further on.
+    /// Mappings that wanted this bucket, or one before it, and were placed further on.
     #[inline(always)]
     #[must_use]
     pub const fn overflow(word: u64) -> u64 {
-        word >> 48
+        word >> 48 & ((1 << (ASTRAY - 48)) - 1)
+    }
+    /// Those that wanted this very bucket and that no detour leads to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn astray(word: u64) -> u64 {
+        word >> ASTRAY
     }
 }
+// A bucket is passed by the mappings of all slots but its own.
+const _: () =
+    assert!(crate::limits::MAX_BLOCK_PORTS as u64 <= peer::ONE_ASTRAY / peer::ONE_OVERFLOW);
 
 /// Where a mapping stands that wanted this bucket: bits 0-9 slot of the block,
-/// 10-15 tag of the mapping's hash, all inverted, so that 0 is none. Only a
-/// hint that saves the walk: it may be missing, or lead to another mapping.
+/// 10-15 tag of the mapping's hash, all inverted, so that 0 is none. It may lead to
+/// another mapping with that tag, or to none any more; a mapping that has no
+/// detour is counted as astray.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detour(pub u16);
 
@@ -235,6 +255,44 @@ impl Detour {
     #[must_use]
     pub const fn slot(self) -> u32 {
         (!self.0) as u32 & ((1 << Self::SLOT_BITS) - 1)
+    }
+    /// 1 if it is one and has this tag, else 0; without a branch.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_tag(self, tag: u32) -> u64 {
+        let differs = (self.tag() ^ tag) as u64;
+        differs.wrapping_sub(1) >> 63 & ((self.0 as u64).wrapping_neg() >> 63)
+    }
+    /// Writes it into the second word of the slots of its home bucket, where one
+    /// has a place for it.
+    #[inline(always)]
+    pub fn leave_in(self, home: &Line) -> bool {
+        for at in 1..SLOTS_PER_BUCKET {
+            let word = home.peer_at(at);
+            let old = word.load();
+            if !Self::of(old).is_some() && word.replace(old, self.put_into(old)) {
+                return self.is_some();
+            }
+        }
+        false
+    }
+    /// Takes it out of its home bucket; false if it is not there.
+    #[inline(always)]
+    pub fn take_from(self, home: &Line) -> bool {
+        for at in 1..SLOTS_PER_BUCKET {
+            let word = home.peer_at(at);
+            // Once more, if lost to one that writes the remote endpoint.
+            for _ in 0..4 {
+                let old = word.load();
+                if !self.is_some() || Self::of(old).0 != self.0 {
+                    break;
+                }
+                if word.replace(old, Self::NONE.put_into(old)) {
+                    return true;
+                }
+            }
+        }
+        false
     }
 }
 const _: () = assert!(crate::limits::MAX_BLOCK_PORTS <= 1 << Detour::SLOT_BITS);

@@ -9,16 +9,20 @@
 //! that guard against speculative returns.
 
 use super::lookup::Slot;
-use super::open::{Flow, Settled, Standing};
+use super::open::{Flow, Standing};
 use super::place::Place;
 use super::search::Candidate;
-use super::walk::{self, MAX_BUCKETS, NO_SLOT, Request};
+use super::walk::{self, NO_SLOT, Request};
 use crate::layout::{
     Detour, Line, OwnedBlock, SlotKey, Subscriber, SubscriberHead, bucket_line, buckets, peer,
 };
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
 use crate::verdict::Protocol;
+
+/// Buckets that a new mapping goes past at most before it is opened in the general
+/// way. The verifier follows each of them.
+const NEAR: u32 = 16;
 
 /// A flow's home bucket in its home block.
 #[derive(Clone, Copy, Debug)]
@@ -93,24 +97,30 @@ impl<'t> Home<'t> {
         if key.is_live_mapping_of(inside_port) == 0 {
             return None;
         }
-        let port = self.block.first_port() + number as u16;
-        Some((port, Slot { line, at, key }))
+        Some((self.port_of(number), Slot { line, at, key }))
     }
 
-    /// True if nothing that wanted this bucket stands further on.
+    /// True if the mapping surely does not stand further on: of those that do,
+    /// none is astray, and no detour has its tag.
     #[inline(always)]
     #[must_use]
-    pub fn has_all(&self) -> bool {
-        self.overflow() == 0
+    pub fn tells_all(&self) -> bool {
+        // In this order: a mapping gets its detour, and then is astray no longer.
+        self.astray() == 0 && detour(self.line, self.place.tag()).is_none()
     }
-
+    /// External port of a slot of its block.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port_of(&self, slot: u32) -> u16 {
+        self.block.first_port() + slot as u16
+    }
     /// Step 1: whether the mapping stands nowhere, and nobody is about to open it.
     #[inline(always)]
     pub fn is_clear<T: Tables + ?Sized>(&self, tables: &T, inside_port: u16) -> bool {
         if claims_in(self.line, inside_port) != 0 {
             return false;
         }
-        if self.has_all() {
+        if self.tells_all() {
             return true;
         }
         let found = tables.walk(Request {
@@ -163,7 +173,7 @@ impl<'t> Home<'t> {
             return Claim::Slot(standing);
         }
         // Not `give_back`: another function's stack would be too much for XDP.
-        walk::spill(tables, standing.beyond(false));
+        walk::spill(tables, standing.beyond(false), NEAR);
         head.give_port(flow.protocol);
         Claim::Lost
     }
@@ -177,7 +187,10 @@ impl<'t> Home<'t> {
         standing: &mut Standing<'t>,
     ) -> Option<u32> {
         let mut free = free_slot(standing.line, self.place.slot());
-        for _ in 1..MAX_BUCKETS {
+        if free.is_none() && self.astray() >= peer::MOST_ASTRAY {
+            return None;
+        }
+        for _ in 0..NEAR {
             let next = self.after(standing.bucket);
             if free.is_some() || next == self.bucket {
                 break;
@@ -185,7 +198,8 @@ impl<'t> Home<'t> {
             let Some(line) = tables.line(self.first_line + next) else {
                 break;
             };
-            standing.line.peer_at(0).add(peer::ONE_OVERFLOW);
+            let passed = walk::passed(standing.bucket, self.bucket);
+            standing.line.peer_at(0).add(passed);
             (standing.bucket, standing.line) = (next, line);
             free = free_slot(line, self.place.slot());
         }
@@ -203,7 +217,10 @@ impl<'t> Home<'t> {
         }
         // Its own claim is one, here or further on. If it was removed, `settle` will notice.
         let away = u64::from(claim.bucket != self.bucket);
-        self.overflow() == away && claims_in(self.line, claim.flow.inside_port) + away == 1
+        // In this order, as in `tells_all`.
+        self.astray() == away
+            && detour(self.line, self.place.tag()).is_none()
+            && claims_in(self.line, claim.flow.inside_port) + away == 1
     }
 
     /// The bucket that is tried after this one, see [`Place::stride`].
@@ -212,10 +229,10 @@ impl<'t> Home<'t> {
         (bucket + self.place.stride()) & (buckets(self.head.block_shift()) - 1)
     }
 
-    /// Mappings that wanted this bucket, or one before it, and stand further on.
+    /// Mappings that wanted this bucket, stand further on, and have no detour.
     #[inline(always)]
-    fn overflow(&self) -> u64 {
-        peer::overflow(self.line.peer_at(0).load())
+    fn astray(&self) -> u64 {
+        peer::astray(self.line.peer_at(0).load())
     }
 }
 
@@ -230,22 +247,25 @@ pub enum Claim<'t> {
     Lost,
 }
 
-/// What [`open`] did, as one scalar: a [`Settled`], or a [`Candidate`] with bit 63.
+/// What [`open`] did, as one scalar: a [`Candidate`], and in bits 60 to 63
+/// what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened(pub u64);
 
 impl Opened {
     const CLAIM: u64 = 1 << 63;
     const FULL: Self = Self(1 << 62);
-    const UNCLEAR: Self = Self(0);
+    const LIVE: u64 = 1 << 61;
+    const UNCLEAR: Self = Self(1 << 60);
+    const LOST: Self = Self(0);
 
     #[inline(always)]
     const fn claimed(candidate: Candidate) -> Self {
         Self(candidate.0 | Self::CLAIM)
     }
     #[inline(always)]
-    const fn live(settled: Settled) -> Self {
-        Self(settled.0)
+    const fn made_live(candidate: Candidate) -> Self {
+        Self(candidate.0 | Self::LIVE)
     }
 
     /// True if the only block of the subscriber is full.
@@ -253,6 +273,12 @@ impl Opened {
     #[must_use]
     pub const fn is_full(self) -> bool {
         self.0 == Self::FULL.0
+    }
+    /// True if the home bucket does not tell whether the mapping stands elsewhere.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_unclear(self) -> bool {
+        self.0 == Self::UNCLEAR.0
     }
     /// A claim of which it is still to be seen whether it is the only one.
     #[inline(always)]
@@ -264,14 +290,15 @@ impl Opened {
             Candidate::NONE
         }
     }
-    /// External port of the new mapping.
+    /// Where the new mapping stands; its detour, if it needs one, is still to be noted.
     #[inline(always)]
     #[must_use]
-    pub const fn port(self) -> Option<u16> {
-        if self.claim().is_some() {
-            return None;
+    pub const fn live(self) -> Candidate {
+        if self.0 & Self::LIVE != 0 {
+            Candidate(self.0 & !Self::LIVE)
+        } else {
+            Candidate::NONE
         }
-        Settled(self.0).port()
     }
 }
 
@@ -295,20 +322,24 @@ pub fn is_clear<T: Tables + ?Sized>(tables: &T, flow: Flow) -> bool {
     }
 }
 
-/// Steps 2 to 4 of [`super::open`] for a subscriber with one block, once it is
-/// clear that the mapping stands nowhere; only step 2 if rivals are about.
+/// All steps of [`super::open`] for a subscriber with one block, if the home
+/// bucket tells that the mapping stands nowhere, or if that is `clear`; no
+/// further than step 2 if rivals are about.
 #[inline(always)]
-pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Opened {
+pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow, clear: bool) -> Opened {
     let Some(home) = only_home(tables, flow) else {
-        return Opened::UNCLEAR;
+        return Opened::LOST;
     };
+    if !clear && !home.tells_all() {
+        return Opened::UNCLEAR;
+    }
     match home.claim(tables, flow) {
         Claim::Slot(claim) => match home.is_surely_alone(tables, &claim) {
-            true if claim.go_live(tables) => Opened::live(claim.settled()),
+            true if claim.go_live(tables) => Opened::made_live(claim.candidate),
             _ => Opened::claimed(claim.candidate),
         },
         Claim::Full => Opened::FULL,
-        Claim::Lost => Opened::UNCLEAR,
+        Claim::Lost => Opened::LOST,
     }
 }
 
@@ -333,13 +364,17 @@ fn position(line: &Line, inside_port: u16) -> Option<u32> {
 /// Slot number that the first detour with this tag names.
 #[inline(always)]
 fn detour(line: &Line, tag: u32) -> Option<u32> {
-    for at in 1..SLOTS_PER_BUCKET {
-        let detour = Detour::of(line.peer_at(at).load());
-        if detour.is_some() && detour.tag() == tag {
-            return Some(detour.slot());
-        }
+    let at = |at| Detour::of(line.peer_at(at).load());
+    let (first, second, third) = (at(1), at(2), at(3));
+    let hit = first.has_tag(tag);
+    let (hit_second, hit_third) = (second.has_tag(tag), third.has_tag(tag));
+    if hit | hit_second | hit_third == 0 {
+        return None;
     }
-    None
+    let hit_second = hit_second & !hit;
+    let hit_third = hit_third & !hit & !hit_second;
+    let of = |detour: Detour, hit: u64| detour.slot() & (hit as u32).wrapping_neg();
+    Some(of(first, hit) | of(second, hit_second) | of(third, hit_third))
 }
 
 /// A free slot of the bucket, the first from `start` on.
@@ -380,20 +415,20 @@ mod tests {
             let candidate = Candidate::new(slab_line, slot, slot / SLOTS_PER_BUCKET, true);
             let opened = Opened::claimed(candidate);
             assert_eq!(opened.claim(), candidate);
-            assert_eq!(opened.port(), None, "a claim has no port yet: {opened:?}");
+            assert_eq!(opened.live(), Candidate::NONE);
+            assert!(!opened.is_full());
+            let opened = Opened::made_live(candidate);
+            assert_eq!(opened.live(), candidate);
+            assert_eq!(opened.claim(), Candidate::NONE);
             assert!(!opened.is_full());
         }
-        for port in [1024, u16::MAX] {
-            let opened = Opened::live(Settled::live(port));
+        for nothing in [Opened::FULL, Opened::UNCLEAR, Opened::LOST] {
             assert_eq!(
-                (opened.port(), opened.claim()),
-                (Some(port), Candidate::NONE)
+                (nothing.live(), nothing.claim()),
+                (Candidate::NONE, Candidate::NONE)
             );
-            assert!(!opened.is_full());
         }
-        for nothing in [Opened::FULL, Opened::UNCLEAR] {
-            assert_eq!((nothing.port(), nothing.claim()), (None, Candidate::NONE));
-        }
-        assert!(Opened::FULL.is_full() && !Opened::UNCLEAR.is_full());
+        assert!(Opened::FULL.is_full() && !Opened::UNCLEAR.is_full() && !Opened::LOST.is_full());
+        assert!(Opened::UNCLEAR.is_unclear() && !Opened::LOST.is_unclear());
     }
 }

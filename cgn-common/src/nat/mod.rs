@@ -1,6 +1,7 @@
 //! The steps of the packet's way: where a mapping stands, how one is found,
 //! opened and rewritten into the packet.
 
+pub mod fragment;
 pub mod home;
 pub mod lookup;
 pub mod mss;

@@ -26,6 +26,7 @@ use super::walk::Spill;
 use crate::event::Event;
 use crate::layout::{
     Detour, Features, Line, SlotKey, SlotState, SubscriberHead, Used, bucket_line, buckets, header,
+    peer,
 };
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
@@ -71,14 +72,9 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub const fn unpack(a: u64, remote: u64, tick: u32) -> Self {
-        let protocol = match (a >> 32) & 0xff {
-            0 => Protocol::Tcp,
-            1 => Protocol::Udp,
-            _ => Protocol::Icmp,
-        };
         Self {
             subscriber: a as u32,
-            protocol,
+            protocol: Protocol::from_number(a >> 32 & 0xff),
             inside_port: (a >> 48) as u16,
             remote,
             state: SlotState::from_bits((a >> 40) as u8),
@@ -229,6 +225,15 @@ pub fn settle<T: Tables + ?Sized>(
     }
 }
 
+/// The last of step 4 for a mapping that was opened at home, see
+/// [`Standing::note_detour`].
+#[inline(always)]
+pub fn note_detour<T: Tables + ?Sized>(tables: &T, flow: Flow, candidate: Candidate) {
+    if let Some(standing) = Standing::new(tables, flow, candidate) {
+        standing.note_detour(tables);
+    }
+}
+
 /// Where a claim stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'t> {
@@ -280,6 +285,9 @@ impl<'t> Standing<'t> {
     /// False, with everything undone, if another was quicker.
     #[inline(always)]
     pub fn claim<T: Tables + ?Sized>(&self, tables: &T) -> bool {
+        if self.bucket != self.home && !self.may_go_astray(tables) {
+            return false;
+        }
         if !self.head.take_port(self.flow.protocol, self.shift) {
             return false;
         }
@@ -309,6 +317,7 @@ impl<'t> Standing<'t> {
     #[inline(always)]
     pub fn settle<T: Tables + ?Sized>(&self, tables: &T, alone: bool) -> Settled {
         if alone && self.go_live(tables) {
+            self.note_detour(tables);
             return self.settled();
         }
         let claim = self.tentative();
@@ -326,12 +335,10 @@ impl<'t> Standing<'t> {
         // Nobody reads it before the mapping is live.
         self.peer().store_low_48(self.flow.remote);
         let claim = self.tentative();
-        let live = claim.with(self.flow.state as u64, self.flow.tick);
-        if !self.word().replace(claim.0, live.0) {
+        if !self.word().replace(claim.0, self.live().0) {
             return false;
         }
         tables.count(|c| c.created(self.flow.protocol));
-        self.note_detour(tables);
         self.watch_fill(tables);
         true
     }
@@ -350,6 +357,11 @@ impl<'t> Standing<'t> {
     #[inline(always)]
     const fn tentative(&self) -> SlotKey {
         SlotKey::new(self.flow.inside_port, SlotState::Tentative, self.flow.tick)
+    }
+    #[inline(always)]
+    const fn live(&self) -> SlotKey {
+        let state = self.flow.state as u64;
+        self.tentative().with(state, self.flow.tick)
     }
     #[inline(always)]
     fn word(&self) -> &Word {
@@ -385,10 +397,22 @@ impl<'t> Standing<'t> {
         }
     }
 
-    /// Leaves a [`Detour`] in the home bucket of a mapping that stands elsewhere,
-    /// if it has a place for one more.
+    /// Whether the home bucket can count one more that is astray.
     #[inline(always)]
-    fn note_detour<T: Tables + ?Sized>(&self, tables: &T) {
+    fn may_go_astray<T: Tables + ?Sized>(&self, tables: &T) -> bool {
+        let home = tables.line(self.first_line() + self.home);
+        home.is_some_and(|line| peer::astray(line.peer_at(0).load()) < peer::MOST_ASTRAY)
+    }
+
+    /// Leaves a [`Detour`] in the home bucket of a mapping that stands elsewhere,
+    /// if it has a place for one more. In this order, so that at every moment the
+    /// mapping has a detour or is counted as astray.
+    ///
+    /// Should the sweep have freed the slot before the detour was there, then it
+    /// counted the mapping out as one that is astray; if it found the detour, as
+    /// one that is not. Which of the two is seen from the detour.
+    #[inline(always)]
+    pub fn note_detour<T: Tables + ?Sized>(&self, tables: &T) {
         if self.bucket == self.home {
             return;
         }
@@ -396,12 +420,9 @@ impl<'t> Standing<'t> {
             return;
         };
         let detour = Detour::new(self.tag, self.candidate.slot());
-        for at in 1..SLOTS_PER_BUCKET {
-            let word = line.peer_at(at);
-            let old = word.load();
-            if !Detour::of(old).is_some() && word.replace(old, detour.put_into(old)) {
-                return;
-            }
+        let live = self.live();
+        if detour.leave_in(line) && (self.word().load() == live.0 || !detour.take_from(line)) {
+            line.peer_at(0).add(peer::ONE_ASTRAY.wrapping_neg());
         }
     }
 

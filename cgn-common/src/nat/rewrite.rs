@@ -46,6 +46,37 @@ pub fn translate<F: Frame>(
     translate_network(frame, packet, addresses, address_field, address).ok_or(Reason::Truncated)
 }
 
+/// Gives the packet at `l3` another identification. Returns its header, whose
+/// checksum is written with what else is translated.
+///
+/// # Errors
+/// [`Reason::Truncated`]; cannot happen for a packet that was parsed.
+#[inline(always)]
+pub fn identify<F: Frame>(frame: &mut F, l3: usize, ip: &Ipv4, id: u16) -> Result<Ipv4, Reason> {
+    let identified = ip.identified(id);
+    frame
+        .store(l3 + ipv4::field::ID, identified.id)
+        .ok_or(Reason::Truncated)?;
+    Ok(identified)
+}
+
+/// Replaces both addresses, and takes one from the time to live: all that there
+/// is to translate in a fragment behind the first.
+///
+/// # Errors
+/// [`Reason::Truncated`]; cannot happen for a packet that was parsed.
+#[inline(always)]
+pub fn translate_addresses<F: Frame>(
+    frame: &mut F,
+    l3: usize,
+    ip: &Ipv4,
+    ends: [u32; 2],
+) -> Result<(), Reason> {
+    let ttl = ip.ttl.wrapping_sub(1);
+    store_addresses(frame, l3, ip, ends.map(Be32::new), ttl).ok_or(Reason::Truncated)?;
+    Ok(())
+}
+
 #[inline(always)]
 fn translate_network<F: Frame>(
     frame: &mut F,

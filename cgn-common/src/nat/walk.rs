@@ -196,15 +196,11 @@ impl Spill {
 }
 
 /// Changes the overflow counts from bucket `home` on, up to (not including)
-/// `bucket`.
+/// `bucket`, at `most` so many, for a mapping that is astray.
 #[inline(always)]
-pub fn spill<T: Tables + ?Sized>(tables: &T, request: Spill) {
-    let change = if request.placed {
-        peer::ONE_OVERFLOW
-    } else {
-        peer::ONE_OVERFLOW.wrapping_neg()
-    };
-    for step in 0..MAX_BUCKETS {
+pub fn spill<T: Tables + ?Sized>(tables: &T, request: Spill, most: u32) {
+    let sign = if request.placed { 1 } else { u64::MAX };
+    for step in 0..most {
         let at = (request.home + step * request.stride) & request.mask;
         if at == request.bucket {
             break;
@@ -212,6 +208,16 @@ pub fn spill<T: Tables + ?Sized>(tables: &T, request: Spill) {
         let Some(line) = tables.line(request.first_line + at) else {
             break;
         };
-        line.0[1].add(change);
+        line.0[1].add(passed(at, request.home).wrapping_mul(sign));
     }
+}
+
+/// What a mapping that wanted bucket `home`, and was placed beyond bucket `at`,
+/// counts in the latter.
+#[inline(always)]
+#[must_use]
+pub const fn passed(at: u32, home: u32) -> u64 {
+    // Without a branch, of which the verifier would follow both sides in every bucket.
+    let is_home = ((at ^ home) as u64).wrapping_sub(1) >> 63;
+    peer::ONE_OVERFLOW + is_home * peer::ONE_ASTRAY
 }

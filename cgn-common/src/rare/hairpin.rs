@@ -4,10 +4,8 @@ use crate::frame::Frame;
 use crate::layout::{NextHopEntry, Side, SubscriberHead, peer};
 use crate::nat::next_hop::{leave, route, rows_of};
 use crate::nat::{lookup, rewrite};
-use crate::path::{
-    Packet, arrive, check_hop, depart, external_port, network, subscriber_of, transmit,
-    transport_of,
-};
+use crate::path::{Packet, arrive, depart, external_port, network, subscriber_of, transmit};
+use crate::rare::fragments;
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
 use crate::wire::{ethernet, transport};
@@ -36,7 +34,7 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
     let sender = (head.external(), port);
     // Once more, since the stack of XDP has no room to keep it while a mapping is opened.
     let Delivery {
-        packet,
+        mut packet,
         slot,
         inside_address,
         pool,
@@ -55,6 +53,11 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
         &slot,
         inside_address,
     )?;
+    if !packet.ip.is_atomic() {
+        let ends = (sender.0, inside_address);
+        let inside = packet.ip.source.get();
+        packet.ip = fragments::identify(frame, tables, &packet, ends, inside)?;
+    }
     // 6 translate
     let receiver = (inside_address, slot.key.inside_port());
     rewrite::translate_both(frame, &packet, sender, receiver)?;
@@ -81,7 +84,8 @@ fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery
     let ip = network(frame, &link)?;
     let (source, destination) = (ip.source.get(), ip.destination.get());
     subscriber_of(tables, source)?;
-    let packet = transport_of(frame, link, ip)?;
+    fragments::check(&ip)?;
+    let packet = fragments::packet_of(frame, link, ip)?;
     let transport = packet.transport;
     if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REPLY {
         return Err(Reason::UnsupportedIcmp);
@@ -91,7 +95,7 @@ fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery
         lookup::mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
     let route_in = route(tables, source, inside_address);
     let hop = leave(tables, route_in, Side::Inside, inside_address)?;
-    check_hop(&packet.ip, hop)?;
+    fragments::fits(tables, &ip, hop)?;
     Ok(Delivery {
         packet,
         slot,

@@ -12,8 +12,15 @@ pub const HEADER: usize = 20;
 /// Most 32-bit words of options.
 const MAX_OPTION_WORDS: usize = 10;
 
+/// Bits of the 16-bit word that holds flags and fragment offset.
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
+const OFFSET: u16 = 0x1fff;
+
 /// Offsets of the fields that translation writes.
 pub mod field {
+    pub const ID: usize = 4;
+    pub const FRAGMENT: usize = 6;
     pub const TTL_PROTOCOL_CHECKSUM: usize = 8;
     pub const SOURCE: usize = 12;
     pub const DESTINATION: usize = 16;
@@ -50,18 +57,69 @@ impl Ipv4 {
     pub const fn total_length(&self) -> u16 {
         self.total_length.get()
     }
+    /// Bytes behind the header; of a checked header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn payload_length(&self) -> u16 {
+        self.total_length()
+            .wrapping_sub(self.header_length() as u16)
+    }
     /// True for any fragment, also the first.
     #[inline(always)]
     #[must_use]
     pub const fn is_fragment(&self) -> bool {
-        self.fragment.get() & 0x3fff != 0
+        self.fragment.get() & (MORE_FRAGMENTS | OFFSET) != 0
     }
 
     /// True for a fragment that is not the first: it has no transport header.
     #[inline(always)]
     #[must_use]
     pub const fn is_later_fragment(&self) -> bool {
-        self.fragment.get() & 0x1fff != 0
+        self.fragment_offset() != 0
+    }
+
+    /// True for a fragment that is not the last.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_more_fragments(&self) -> bool {
+        self.fragment.get() & MORE_FRAGMENTS != 0
+    }
+
+    /// Where a fragment belongs, in units of 8 bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn fragment_offset(&self) -> u16 {
+        self.fragment.get() & OFFSET
+    }
+
+    /// True if no router may fragment the packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn dont_fragment(&self) -> bool {
+        self.fragment.get() & DONT_FRAGMENT != 0
+    }
+
+    /// True for a packet that is whole for good (RFC 6864 section 4.1): its
+    /// identification means nothing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_atomic(&self) -> bool {
+        self.fragment.get() & (DONT_FRAGMENT | MORE_FRAGMENTS | OFFSET) == DONT_FRAGMENT
+    }
+
+    /// The header with another identification and the checksum for it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn identified(self, id: u16) -> Self {
+        let id = Be16::new(id);
+        let checksum = csum::Change::NONE
+            .word16(self.id.raw(), id.raw())
+            .apply(self.checksum.raw());
+        Self {
+            id,
+            checksum: Be16::from_raw(checksum),
+            ..self
+        }
     }
 
     /// The 16-bit word that holds time to live and protocol, as in memory.

@@ -27,6 +27,12 @@ impl Be16 {
     pub const fn get(self) -> u16 {
         u16::from_be(self.0)
     }
+    /// From what lies in memory: a checksum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_raw(raw: u16) -> Self {
+        Self(raw)
+    }
     /// As it lies in memory, for checksums.
     #[inline(always)]
     #[must_use]

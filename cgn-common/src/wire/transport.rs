@@ -95,6 +95,30 @@ pub fn parse<F: Frame>(
     }
 }
 
+/// The same of the first fragment of a packet: the header must be in it whole
+/// (RFC 1858), while the length in a UDP header counts all fragments.
+///
+/// # Errors
+/// The reason why the fragment must be dropped.
+#[inline(always)]
+pub fn parse_first<F: Frame>(
+    frame: &F,
+    offset: usize,
+    length: u16,
+    protocol: u8,
+) -> Result<Transport, Reason> {
+    let parsed = if protocol == UDP && length >= UDP_HEADER {
+        let start: Start = frame.load(offset).ok_or(Reason::Truncated)?;
+        parse_udp(u16::MAX, start)
+    } else {
+        parse(frame, offset, length, protocol)
+    };
+    parsed.map_err(|reason| match reason {
+        Reason::BadTransportHeader => Reason::TinyFragment,
+        other => other,
+    })
+}
+
 #[inline(always)]
 fn parse_tcp<F: Frame>(
     frame: &F,

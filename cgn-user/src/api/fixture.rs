@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use cgn_common::counters::Counters;
@@ -11,6 +12,7 @@ use cgn_common::frame::Buffer;
 use cgn_common::layout::{NextHop, Side};
 use cgn_common::path::{self, Entry};
 use cgn_common::verdict::{Protocol, Reason, Verdict};
+use tokio::sync::watch;
 
 use super::view::View;
 use crate::config::Config;
@@ -151,6 +153,9 @@ impl Fixture {
             started_unix_ms: ALLOCATED_MS,
             fast_path_counters: Box::new(move || fast_path),
             is_test_clock,
+            config_path: PathBuf::new(),
+            reload: watch::Sender::new(None),
+            turns: AtomicU64::new(0),
         })
     }
 }

@@ -11,8 +11,9 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use super::query::{Keys, Query, QueryError};
-use super::rows::{ClockAnswer, ClockRequest, Failure, Page};
+use super::rows::{ClockAnswer, ClockRequest, Failure, Page, ReloadRequest};
 use super::view::{self, Part, Selection, View};
+use crate::reload;
 use crate::state::State;
 
 /// Furthest that one request may move the clock: 30 days.
@@ -31,6 +32,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/drops", get(drops))
         .route("/v1/status", get(status))
         .route("/v1/clock", post(advance_clock))
+        .route("/v1/reload", post(reload))
         .fallback(unknown)
         .with_state(state)
 }
@@ -100,11 +102,32 @@ async fn advance_clock(Shared(state): Daemon, body: String) -> Result<Response, 
     Ok(Json(ClockAnswer { clock_offset_secs }).into_response())
 }
 
+/// Has the daemon read its configuration again.
+async fn reload(Shared(state): Daemon, body: String) -> Result<Response, Refusal> {
+    let request: ReloadRequest = match body.trim() {
+        "" => ReloadRequest::default(),
+        body => serde_json::from_str(body).map_err(|error| {
+            Refusal::bad_request(format!(
+                "{error}; the body can be {{\"dry_run\": true, \"allow_disruption\": true}}"
+            ))
+        })?,
+    };
+    let answer = tokio::task::spawn_blocking(move || reload::reload(&state, request)).await;
+    match answer {
+        Ok(Ok(answer)) => Ok(Json(answer).into_response()),
+        Ok(Err(error)) => Err(Refusal::bad_request(format!("{error:#}"))),
+        Err(error) => Err(Refusal {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            error: error.to_string(),
+        }),
+    }
+}
+
 async fn unknown() -> Refusal {
     Refusal {
         status: StatusCode::NOT_FOUND,
         error: "no such endpoint; there are /v1/subscribers, /v1/blocks, /v1/mappings, /v1/pools, \
-                /v1/drops and /v1/status"
+                /v1/drops, /v1/status and /v1/reload"
             .into(),
     }
 }

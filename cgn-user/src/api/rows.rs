@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::difference::Effect;
+
 /// A part of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page<T> {
@@ -169,10 +171,21 @@ pub struct Status {
     pub log_errors: u64,
     /// The mapping log cannot be written, and no new blocks are given.
     pub log_refusing: bool,
+    /// Blocks that the daemon found at its start.
+    pub reconciliation: ReconciliationRow,
     /// Packets that wait for the link address of their next hop.
     pub waiting_packets: u64,
     /// By how much the clock was moved for a test.
     pub clock_offset_secs: u64,
+}
+
+/// Blocks that were there at the daemon's start, in [`Status`]. `docs/api.md` explains the kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReconciliationRow {
+    pub identical: u64,
+    pub repaired: u64,
+    pub orphaned: u64,
+    pub incomplete: u64,
 }
 
 /// An interface in [`Status`].
@@ -196,6 +209,39 @@ pub struct ClockRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockAnswer {
     pub clock_offset_secs: u64,
+}
+
+/// What `POST /v1/reload` takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// Only say what would change.
+    pub dry_run: bool,
+    /// Mappings may be lost, traffic may stop.
+    pub allow_disruption: bool,
+}
+
+/// What `POST /v1/reload` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadAnswer {
+    pub changes: Vec<ChangeRow>,
+    /// The most harmful of the changes.
+    pub effect: Effect,
+    /// The changes are being taken over: the daemon ends and starts anew.
+    pub applies: bool,
+}
+
+/// A key of the configuration that differs, in [`ReloadAnswer`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeRow {
+    pub key: String,
+    /// As TOML; `null`: the key was not there.
+    pub from: Option<String>,
+    /// As TOML; `null`: the key is not there any more.
+    pub to: Option<String>,
+    pub effect: Effect,
+    /// Subscribers with a block whom the change concerns.
+    pub subscribers: u64,
 }
 
 /// The body of every answer that is not 200.

@@ -4,11 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::http::request::Builder;
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -50,7 +52,7 @@ pub enum ClientError {
 
 /// A connection to the daemon.
 #[derive(Debug)]
-pub struct Client(SendRequest<Empty<Bytes>>);
+pub struct Client(SendRequest<Full<Bytes>>);
 
 impl Client {
     /// Needs a tokio runtime.
@@ -79,7 +81,28 @@ impl Client {
     /// # Errors
     /// The daemon's refusal, or no answer.
     pub async fn get<T: DeserializeOwned>(&mut self, target: &str) -> Result<T, ClientError> {
-        let answer = tokio::time::timeout(PATIENCE, self.exchange(target)).await;
+        self.ask(Request::get(target), Bytes::new()).await
+    }
+
+    /// The answer to `POST target` with `body` as JSON.
+    ///
+    /// # Errors
+    /// The daemon's refusal, or no answer.
+    pub async fn post<T: DeserializeOwned>(
+        &mut self,
+        target: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(ClientError::Nonsense)?;
+        self.ask(Request::post(target), body.into()).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &mut self,
+        request: Builder,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        let answer = tokio::time::timeout(PATIENCE, self.exchange(request, body)).await;
         let (is_ok, body) = answer.map_err(|_| ClientError::Slow)??;
         if is_ok {
             serde_json::from_slice(&body).map_err(ClientError::Nonsense)
@@ -91,10 +114,14 @@ impl Client {
         }
     }
 
-    async fn exchange(&mut self, target: &str) -> Result<(bool, Bytes), ClientError> {
-        let request = Request::get(target)
+    async fn exchange(
+        &mut self,
+        request: Builder,
+        body: Bytes,
+    ) -> Result<(bool, Bytes), ClientError> {
+        let request = request
             .header(header::HOST, "cgn")
-            .body(Empty::new())
+            .body(Full::new(body))
             .map_err(|error| ClientError::Refused(error.to_string()))?;
         self.0.ready().await.map_err(ClientError::HungUp)?;
         let answer = self

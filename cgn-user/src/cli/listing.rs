@@ -259,7 +259,7 @@ pub fn status(status: &Status) -> String {
         };
         lines.push((side, how));
     }
-    let mappings = status.mappings;
+    let (mappings, found) = (status.mappings, status.reconciliation);
     lines.extend([
         (
             "mappings",
@@ -292,6 +292,13 @@ pub fn status(status: &Status) -> String {
             format!(
                 "{}: {} records, {} errors",
                 status.log_path, status.log_records, status.log_errors
+            ),
+        ),
+        (
+            "at start",
+            format!(
+                "blocks of the last daemon: {} identical in tables and log, {} repaired, {} orphaned, {} incomplete",
+                found.identical, found.repaired, found.orphaned, found.incomplete
             ),
         ),
     ]);

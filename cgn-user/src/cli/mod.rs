@@ -4,14 +4,20 @@
 mod check;
 mod client;
 mod config_file;
+mod csv;
+mod detach;
 mod listing;
 mod log;
+mod lookup;
+mod reload;
 mod show;
+mod subscriber;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,8 +25,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
+pub use detach::detach;
 pub use log::{Log, log};
+pub use lookup::lookup;
+pub use reload::reload;
 pub use show::show;
+pub use subscriber::subscriber;
 
 use crate::config::Config;
 
@@ -49,12 +59,23 @@ pub struct Arguments {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Run the daemon in the foreground; needs root. Ctrl-C or SIGTERM stops it
+    /// Run the daemon in the foreground; needs root. Ctrl-C or SIGTERM stops it, and known
+    /// subscribers' traffic goes on: the next start takes over
     Run(Run),
+    /// End what a stopped daemon left running: XDP leaves the interfaces, all mappings end, all
+    /// blocks are released on record
+    Detach(Detach),
+    /// Have the running daemon read its configuration file again: says what changes and what that
+    /// does. Exit code 3: refused, because mappings would be lost
+    Reload(Reload),
     /// Check a configuration file: names every error, or says what it provides
     Check(Check),
     /// Show what the running daemon does
     Show(Show),
+    /// Show all about one subscriber: blocks, mappings, whether it can have more
+    Subscriber(OneSubscriber),
+    /// Show the mappings of an inside endpoint, or of an external one and who has it
+    Lookup(Lookup),
     /// Ask the mapping log who had which ports when, or prove that it is unchanged
     #[command(subcommand)]
     Log(Log),
@@ -71,10 +92,38 @@ pub struct Run {
     /// 100 lines per second and processor. Translated packets are never logged
     #[arg(long)]
     pub diagnose: bool,
+    /// Start with empty tables if those of the last daemon cannot be adopted (another version of
+    /// their layout, other pools or prefixes): all mappings are lost
+    #[arg(long)]
+    pub discard_tables: bool,
     /// For tests only: lets clients of the control socket move the clock
     /// (POST /v1/clock), so that idle mappings and holds end without waiting.
     #[arg(long, hide = true)]
     pub test_clock: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Detach {
+    /// The configuration file of the daemon
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Reload {
+    /// Only say what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also changes that lose mappings or stop traffic
+    #[arg(long)]
+    pub allow_disruption: bool,
+    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+    /// Take the control socket from this configuration file; the daemon reads the one that it was
+    /// started with
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -95,6 +144,9 @@ pub struct Show {
     /// Print JSON, all rows unless --limit says otherwise
     #[arg(long)]
     pub json: bool,
+    /// Print CSV with the fields of the JSON, all rows unless --limit says otherwise
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
     /// Control socket of the daemon [default: /run/cgn/cgn.sock]
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     pub socket: Option<PathBuf>,
@@ -106,6 +158,41 @@ pub struct Show {
     /// Show at most so many rows, 0 for all [default: 1000]
     #[arg(long, value_name = "ROWS")]
     pub limit: Option<usize>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct OneSubscriber {
+    /// Inside address of the subscriber
+    #[arg(value_name = "ADDRESS")]
+    pub address: Ipv4Addr,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+    /// Take the control socket from this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Lookup {
+    /// Inside or external address, with or without a port (ICMP: identifier)
+    #[arg(value_name = "ADDRESS[:PORT]")]
+    pub endpoint: String,
+    /// Only tcp, udp or icmp
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+    /// Take the control socket from this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Which rows to show.

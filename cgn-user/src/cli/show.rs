@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::check::counted;
 use super::client::{Client, ClientError, target};
 use super::config_file::{ConfigFileError, read_config};
+use super::csv::csv;
 use super::listing::{self, Listed};
 use super::table::Table;
 use super::{Filters, Show, What};
@@ -38,12 +39,17 @@ pub enum ShowError {
 /// Shows what the daemon does; an error goes to stderr, with exit code 1.
 #[must_use]
 pub fn show(arguments: &Show) -> ExitCode {
+    print(text(arguments))
+}
+
+/// Prints what an answer of the daemon is made into; an error goes to stderr, with exit code 1.
+pub(super) fn print(text: impl Future<Output = Result<String, ShowError>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(ShowError::Runtime);
     let shown = runtime.and_then(|runtime| {
-        let text = runtime.block_on(text(arguments))?;
+        let text = runtime.block_on(text)?;
         Ok(io::stdout().lock().write_all(text.as_bytes())?)
     });
     match shown {
@@ -62,7 +68,7 @@ pub fn show(arguments: &Show) -> ExitCode {
 
 /// What is to be printed.
 pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
-    let path = socket_path(arguments)?;
+    let path = socket_path(&arguments.socket, &arguments.config)?;
     let mut client = Client::connect(&path).await?;
     match arguments.what {
         What::Subscribers => rows::<SubscriberRow>(arguments, &mut client, "/v1/subscribers").await,
@@ -74,6 +80,8 @@ pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
             let status: Status = client.get("/v1/status").await?;
             if arguments.json {
                 json(&status)
+            } else if arguments.csv {
+                Ok(csv(&[status])?)
             } else {
                 Ok(listing::status(&status))
             }
@@ -81,8 +89,12 @@ pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
     }
 }
 
-fn socket_path(arguments: &Show) -> Result<PathBuf, ConfigFileError> {
-    match (&arguments.socket, &arguments.config) {
+/// Where the daemon listens, by what was typed.
+pub(super) fn socket_path(
+    socket: &Option<PathBuf>,
+    config: &Option<PathBuf>,
+) -> Result<PathBuf, ConfigFileError> {
+    match (socket, config) {
         (Some(socket), _) => Ok(socket.clone()),
         (None, Some(file)) => Ok(read_config(file)?.config.control.socket),
         (None, None) => Ok(Control::default().socket),
@@ -97,7 +109,7 @@ where
     let most = match arguments.limit {
         Some(0) => usize::MAX,
         Some(limit) => limit,
-        None if arguments.json => usize::MAX,
+        None if arguments.json || arguments.csv => usize::MAX,
         None => TABLE_ROWS,
     };
     let pairs = pairs(&arguments.filters);
@@ -108,13 +120,15 @@ where
     };
     if arguments.json {
         json(&page)
+    } else if arguments.csv {
+        Ok(csv(&page.rows)?)
     } else {
         Ok(table(&page, pairs.is_empty()))
     }
 }
 
 /// Asks for part after part, until there is no more or `most` rows are there.
-async fn parts<T: DeserializeOwned>(
+pub(super) async fn parts<T: DeserializeOwned>(
     client: &mut Client,
     path: &str,
     pairs: &[(&str, String)],
@@ -155,7 +169,7 @@ fn pairs(filters: &Filters) -> Vec<(&'static str, String)> {
     pairs
 }
 
-fn json(answer: &impl Serialize) -> Result<String, ShowError> {
+pub(super) fn json(answer: &impl Serialize) -> Result<String, ShowError> {
     Ok(serde_json::to_string_pretty(answer)? + "\n")
 }
 

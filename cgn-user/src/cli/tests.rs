@@ -5,7 +5,9 @@ use clap::{CommandFactory, Parser};
 
 use super::check::examine;
 use super::client::target;
+use super::lookup::found;
 use super::show::{table, text};
+use super::subscriber::about;
 use super::table::{Column, Table, numbers, words};
 use super::{Arguments, Command, Show};
 use crate::api::fixture::{Fixture, HOME, OFFICE, OTHER_HOME, Scratch};
@@ -152,6 +154,97 @@ async fn every_table_shows_what_the_daemon_has() {
         }
         println!("$ cgn show {what}\n{shown}");
     }
+}
+
+#[tokio::test]
+async fn all_about_one_subscriber() {
+    let daemon = Daemon::start("one", busy().state(false));
+    let socket = daemon.socket.to_str().unwrap();
+    let ask = |address: &str, json: bool| {
+        let mut line = vec!["cgn", "subscriber", address, "--socket", socket];
+        line.extend(json.then_some("--json"));
+        match Arguments::try_parse_from(line).unwrap().command {
+            Command::Subscriber(arguments) => arguments,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (home, other) = (HOME.to_string(), OTHER_HOME.to_string());
+    let shown = about(&ask(&home, false)).await.unwrap();
+    for words in ["1 subscriber.", "block", "mapping", &home] {
+        assert!(shown.contains(words), "no {words:?} in\n{shown}");
+    }
+    assert!(!shown.contains(&other), "another's rows in\n{shown}");
+    let shown = about(&ask(&home, true)).await.unwrap();
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["subscriber"]["inside"], home.as_str());
+    assert!(shown["blocks"][0]["first_port"].is_u64(), "{shown}");
+    let nobody = about(&ask("100.64.0.99", false)).await.unwrap();
+    assert!(nobody.starts_with("100.64.0.99 has no block"), "{nobody}");
+    let stranger = about(&ask("192.0.2.1", false)).await.unwrap_err();
+    assert!(stranger.to_string().contains("192.0.2.1"), "{stranger}");
+}
+
+#[tokio::test]
+async fn a_lookup_leads_out_and_back() {
+    let daemon = Daemon::start("lookup", busy().state(false));
+    let socket = daemon.socket.to_str().unwrap();
+    let ask = |endpoint: &str, json: bool| {
+        let mut line = vec!["cgn", "lookup", endpoint, "--socket", socket];
+        line.extend(json.then_some("--json"));
+        match Arguments::try_parse_from(line).unwrap().command {
+            Command::Lookup(arguments) => arguments,
+            other => panic!("{other:?}"),
+        }
+    };
+    let inside = format!("{OTHER_HOME}:50000");
+    let out = found(&ask(&inside, true)).await.unwrap();
+    let out: Page<MappingRow> = serde_json::from_str(&out).unwrap();
+    assert!(!out.rows.is_empty(), "{inside} has no mapping");
+    for row in &out.rows {
+        let external = format!("{}:{}", row.external, row.external_port);
+        let back = found(&ask(&external, true)).await.unwrap();
+        let back: Page<MappingRow> = serde_json::from_str(&back).unwrap();
+        assert!(back.rows.contains(row), "{external} does not lead back");
+    }
+    let row = &out.rows[0];
+    let port_of_nothing = (row.external_port / 64 * 64..=u16::MAX)
+        .find(|port| out.rows.iter().all(|row| row.external_port != *port))
+        .unwrap();
+    for (endpoint, words) in [
+        (format!("{OTHER_HOME}:1"), "no mapping matches".to_owned()),
+        (
+            format!("{}:{port_of_nothing}", row.external),
+            OTHER_HOME.to_string(),
+        ),
+        ("192.0.2.1".to_owned(), "192.0.2.1".to_owned()),
+        (format!("{OTHER_HOME}:x"), "no port".to_owned()),
+    ] {
+        let said = found(&ask(&endpoint, false)).await;
+        let said = said.unwrap_or_else(|error| error.to_string());
+        assert!(said.contains(&words), "{endpoint}: no {words:?} in {said}");
+    }
+}
+
+#[tokio::test]
+async fn csv_has_a_line_of_names_and_one_for_each_row() {
+    let daemon = Daemon::start("csv", busy().state(false));
+    let socket = daemon.socket.to_str().unwrap();
+    let shown = text(&show(&["blocks", "--csv", "--socket", socket]))
+        .await
+        .unwrap();
+    let lines: Vec<_> = shown.split("\r\n").collect();
+    assert_eq!(lines.len(), 5, "{shown}");
+    let names: Vec<_> = lines[0].split(',').collect();
+    assert!(
+        names.contains(&"external") && names.contains(&"ports_used.tcp"),
+        "{names:?}"
+    );
+    for line in &lines[1..4] {
+        assert_eq!(line.split(',').count(), names.len(), "{line}");
+    }
+    let odd = [serde_json::json!({"a": "x,y", "b": "say \"hi\"", "c": null, "d": {"e": 1}})];
+    let expected = "a,b,c,d.e\r\n\"x,y\",\"say \"\"hi\"\"\",,1\r\n";
+    assert_eq!(super::csv::csv(&odd).unwrap(), expected, "RFC 4180");
 }
 
 #[tokio::test]

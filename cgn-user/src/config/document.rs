@@ -10,8 +10,8 @@ use super::notation::{AddressSpan, Ipv4Prefix};
 use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
 use super::schema::{
-    Config, Control, Filtering, Hold, Log, Metrics, Midstream, Pool, Sessions, Side, Sink,
-    SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
+    Config, Control, Filtering, Fragments, Hold, Log, Metrics, Midstream, Pool, Sessions, Side,
+    Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 use super::value::{
     address, boolean, filtering, integer, midstream, path, sink_format, sink_transport,
@@ -84,6 +84,7 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
         ),
         tcp: file.section("tcp", "a section [tcp]", read_tcp),
         sessions: file.section("sessions", "a section [sessions]", read_sessions),
+        fragments: file.section("fragments", "a section [fragments]", read_fragments),
         timeouts: file.section("timeouts", "a section [timeouts]", read_timeouts),
         hold: file.section("hold", "a section [hold]", read_hold),
         log: file.section("log", "a section [log]", read_log),
@@ -163,6 +164,22 @@ fn read_sessions(sessions: &mut TableReader<'_>) -> Sessions {
     Sessions {
         max: sessions.optional("max", default.max, integer(&limit::SESSIONS)),
         time_tcp: sessions.optional("time_tcp", default.time_tcp, boolean),
+    }
+}
+
+fn read_fragments(fragments: &mut TableReader<'_>) -> Fragments {
+    let default = Fragments::default();
+    let mut number = |key, default, limit| fragments.optional(key, default, integer(limit));
+    Fragments {
+        max_datagrams: number("max_datagrams", default.max_datagrams, &limit::DATAGRAMS),
+        max_held: number("max_held", default.max_held, &limit::HELD_FRAGMENTS),
+        max_held_kib: number("max_held_kib", default.max_held_kib, &limit::HELD_KIB),
+        max_held_per_source: number(
+            "max_held_per_source",
+            default.max_held_per_source,
+            &limit::HELD_FRAGMENTS,
+        ),
+        timeout_secs: number("timeout_secs", default.timeout_secs, &limit::FRAGMENT_SECS),
     }
 }
 

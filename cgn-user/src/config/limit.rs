@@ -65,6 +65,14 @@ pub const TCP_TRANSITORY_SECS: Limit = Limit::new(1, WEEK_SECS, "seconds");
 pub const MSS_BYTES: Limit = Limit::new(536, 65_495, "bytes, or 0 for no limit");
 /// `sessions.max`: at most what a BPF hash map of this kind was tried with.
 pub const SESSIONS: Limit = Limit::new(1, 1 << 24, "sessions");
+/// `fragments.max_datagrams`: the kernel keeps a few elements of such a map apart for each processor.
+pub const DATAGRAMS: Limit = Limit::new(1024, 1 << 24, "datagrams");
+/// `fragments.max_held`, `fragments.max_held_per_source`
+pub const HELD_FRAGMENTS: Limit = Limit::new(1, 1 << 20, "fragments");
+/// `fragments.max_held_kib`
+pub const HELD_KIB: Limit = Limit::new(64, 1 << 22, "KiB");
+/// `fragments.timeout_secs`
+pub const FRAGMENT_SECS: Limit = Limit::new(2, 120, "seconds, RFC 6146 section 4");
 /// `timeouts.short_udp_ports`
 pub const WELL_KNOWN_PORT: Limit = Limit::new(1, 1023, "well-known ports, RFC 4787 REQ-5");
 /// `timeouts.short_udp_secs`

@@ -7,6 +7,7 @@
 //! | [`address`] | ranges and sets of IPv4 addresses |
 //! | [`notation`] | the ways in which addresses are written in the file |
 //! | [`capacity`] | what a configuration provides: addresses, blocks, slot memory |
+//! | [`difference`] | what a new configuration changes, and what that does |
 //! | [`fault`] | everything that can be wrong, in words, with the remedy |
 //! | `place` | key paths, and the lines on which keys stand |
 //! | `reader`, `value`, `document` | TOML text to [`Config`]; collects every fault instead of stopping |
@@ -18,6 +19,7 @@
 pub mod address;
 pub mod capacity;
 mod caution;
+pub mod difference;
 mod document;
 pub mod fault;
 pub mod limit;
@@ -39,8 +41,8 @@ pub use fault::{ConfigErrors, Fault, Problem};
 pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
 pub use place::KeyPath;
 pub use schema::{
-    Config, Control, Filtering, Hold, Log, Metrics, Midstream, Pool, Sessions, Side, Sink,
-    SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
+    Config, Control, Filtering, Fragments, Hold, Log, Metrics, Midstream, Pool, Sessions, Side,
+    Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 
 use fault::Findings;

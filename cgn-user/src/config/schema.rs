@@ -31,6 +31,9 @@ pub struct Config {
     /// `[sessions]`
     #[serde(default)]
     pub sessions: Sessions,
+    /// `[fragments]`
+    #[serde(default)]
+    pub fragments: Fragments,
     /// `[timeouts]`
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -208,6 +211,37 @@ impl Default for Sessions {
         Self {
             max: 65_536,
             time_tcp: false,
+        }
+    }
+}
+
+/// `[fragments]`: fragments of one datagram follow the first one, which has the ports. Those that come
+/// before it wait for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fragments {
+    /// Room for datagrams whose first fragment was translated, about 100 bytes each, taken at start.
+    /// When it is full, the oldest are forgotten. At least 1024. Default: 65536.
+    pub max_datagrams: u32,
+    /// How many fragments can wait for their first one. At least 1. Default: 4096.
+    pub max_held: u32,
+    /// KiB that they can take. At least 64. Default: 8192.
+    pub max_held_kib: u32,
+    /// How many can wait from one source address. At least 1. Default: 64.
+    pub max_held_per_source: u32,
+    /// For how many seconds a datagram is known, and a fragment waits. 2 to 120 (RFC 6146 section 4).
+    /// Default: 2.
+    pub timeout_secs: u32,
+}
+
+impl Default for Fragments {
+    fn default() -> Self {
+        Self {
+            max_datagrams: 65_536,
+            max_held: 4096,
+            max_held_kib: 8192,
+            max_held_per_source: 64,
+            timeout_secs: 2,
         }
     }
 }

@@ -294,7 +294,33 @@ fn check_tcp(config: &Config, findings: &mut Findings) {
 
 fn check_numbers(config: &Config, findings: &mut Findings) {
     let (timeouts, hold, log) = (&config.timeouts, &config.hold, &config.log);
+    let fragments = &config.fragments;
     for (path, value, limit) in [
+        (
+            "fragments.max_datagrams",
+            fragments.max_datagrams,
+            &limit::DATAGRAMS,
+        ),
+        (
+            "fragments.max_held",
+            fragments.max_held,
+            &limit::HELD_FRAGMENTS,
+        ),
+        (
+            "fragments.max_held_kib",
+            fragments.max_held_kib,
+            &limit::HELD_KIB,
+        ),
+        (
+            "fragments.max_held_per_source",
+            fragments.max_held_per_source,
+            &limit::HELD_FRAGMENTS,
+        ),
+        (
+            "fragments.timeout_secs",
+            fragments.timeout_secs,
+            &limit::FRAGMENT_SECS,
+        ),
         ("timeouts.udp_secs", timeouts.udp_secs, &limit::UDP_SECS),
         ("timeouts.icmp_secs", timeouts.icmp_secs, &limit::ICMP_SECS),
         (

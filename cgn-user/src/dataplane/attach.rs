@@ -4,15 +4,18 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::mem::size_of;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
-use cgn_common::layout::{self, Settings};
+use cgn_common::layout::{self, BlockEntry, MapSpec, Settings};
 
 use super::load::{Dataplane, Entry, LoadError};
 use super::memory::Table;
+use super::{bpf_fs, pinned_link};
 use crate::config::XdpMode;
 
 /// Why a program is not on an interface.
@@ -51,6 +54,8 @@ pub enum Mode {
 }
 
 impl Mode {
+    const ALL: [Self; 2] = [Self::Native, Self::Generic];
+
     /// Word in logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -61,14 +66,10 @@ impl Mode {
     }
 }
 
-const BPF_FS_MAGIC: libc::c_long = 0xcafe_4a11;
-
-/// Where the pins are; knows what it must tidy up.
+/// Where the pins are.
 #[derive(Debug)]
 pub struct Pins {
     directory: PathBuf,
-    /// A BPF file system that we mounted there ourselves.
-    mounted: bool,
 }
 
 impl Pins {
@@ -78,28 +79,21 @@ impl Pins {
     /// # Errors
     /// It cannot be made or mounted.
     pub fn open(directory: &Path) -> Result<Self, AttachError> {
-        let failed = |source| AttachError::Mount {
+        bpf_fs::make(directory).map_err(|source| AttachError::Mount {
             path: directory.to_owned(),
             source,
-        };
-        let standard = Path::new("/sys/fs/bpf");
-        let mut mounted = false;
-        if directory.starts_with(standard) && directory != standard {
-            if !is_bpf_fs(standard) {
-                mount_bpf_fs(standard).map_err(failed)?;
-            }
-            fs::create_dir_all(directory).map_err(failed)?;
-        } else {
-            fs::create_dir_all(directory).map_err(failed)?;
-            if !is_bpf_fs(directory) {
-                mount_bpf_fs(directory).map_err(failed)?;
-                mounted = true;
-            }
-        }
+        })?;
         Ok(Self {
             directory: directory.to_owned(),
-            mounted,
         })
+    }
+
+    /// The pins that a daemon left in `directory`; makes nothing.
+    #[must_use]
+    pub fn left_in(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+        }
     }
 
     #[must_use]
@@ -110,13 +104,30 @@ impl Pins {
     /// First settings word of the tables that are pinned here; None without.
     #[must_use]
     pub fn layout_word(&self) -> Option<u64> {
-        let path = self.directory.join(layout::SETTINGS.name);
-        let map = aya::maps::MapData::from_pin(path).ok()?;
-        let table: Table<Settings> = {
-            use std::os::fd::AsFd;
-            Table::mapped(map.fd().as_fd(), 1).ok()?
-        };
+        let table: Table<Settings> = self.table(&layout::SETTINGS, Some(1))?;
         Some(table.get(0)?.layout.load())
+    }
+
+    /// The subscriber of each block in the tables that are pinned here, whatever their layout.
+    #[must_use]
+    pub fn block_owners(&self) -> Vec<Ipv4Addr> {
+        let Some(blocks) = self.table::<BlockEntry>(&layout::BLOCKS, None) else {
+            return Vec::new();
+        };
+        let rows = (0..blocks.len() as u32).filter_map(|row| blocks.get(row));
+        let used = rows.map(BlockEntry::read).filter(|(line, _)| *line != 0);
+        used.map(|(_, inside)| Ipv4Addr::from_bits(inside))
+            .collect()
+    }
+
+    fn table<T>(&self, spec: &MapSpec, elements: Option<usize>) -> Option<Table<T>> {
+        let map = aya::maps::MapData::from_pin(self.directory.join(spec.name)).ok()?;
+        let info = map.info().ok()?;
+        if info.value_size() as usize != size_of::<T>() {
+            return None;
+        }
+        let elements = elements.unwrap_or(info.max_entries() as usize);
+        Table::mapped(map.fd().as_fd(), elements).ok()
     }
 
     fn link_path(&self, interface: &str) -> PathBuf {
@@ -140,14 +151,16 @@ impl Pins {
         let program = dataplane.program(entry)?;
         if let Ok(pinned) = PinnedLink::from_pin(&path) {
             let was = self.mode_of(interface);
-            if let Ok(link) = XdpLink::try_from(FdLink::from(pinned))
+            // An interface that was made anew, or got another's name, has another number.
+            if self.attached_to(interface) == Some(ifindex)
+                && let Ok(link) = XdpLink::try_from(FdLink::from(pinned))
                 && program.attach_to_link(link).is_ok()
                 && let Some(was) = was
             {
+                warn_of_other_mode(interface, was, mode);
                 return Ok(was);
             }
-            // A link of an interface that is gone.
-            let _ = fs::remove_file(&path);
+            self.detach(interface);
         }
         let attach_error = |source| AttachError::Attach {
             interface: interface.to_owned(),
@@ -205,81 +218,92 @@ impl Pins {
     /// BPF file systems hold no plain files: the mode of a pinned link is the
     /// name of an empty directory beside it.
     fn note_mode(&self, interface: &str, mode: Mode) {
-        let _ = fs::create_dir(
-            self.directory
-                .join(format!("mode-{interface}-{}", mode.name())),
-        );
+        let _ = fs::create_dir(self.mode_path(interface, mode));
     }
 
     fn mode_of(&self, interface: &str) -> Option<Mode> {
-        [Mode::Native, Mode::Generic].into_iter().find(|mode| {
-            self.directory
-                .join(format!("mode-{interface}-{}", mode.name()))
-                .is_dir()
-        })
+        let mut all = Mode::ALL.into_iter();
+        all.find(|mode| self.mode_path(interface, *mode).is_dir())
     }
 
-    /// Removes our pins: XDP leaves the interfaces and the tables are freed
-    /// when the daemon ends. Removes nothing that is not ours.
-    pub fn remove(&self) {
-        let Ok(entries) = fs::read_dir(&self.directory) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            if name.starts_with("link-") || layout::MAPS.iter().any(|map| map.name == name) {
-                let _ = fs::remove_file(entry.path());
-            } else if name.starts_with("mode-") {
-                let _ = fs::remove_dir(entry.path());
-            }
+    fn mode_path(&self, interface: &str, mode: Mode) -> PathBuf {
+        self.directory
+            .join(format!("mode-{interface}-{}", mode.name()))
+    }
+
+    fn attached_to(&self, interface: &str) -> Option<u32> {
+        let link = pinned_link::PinnedLink::open(&self.link_path(interface)).ok()?;
+        link.ifindex().ok().filter(|ifindex| *ifindex != 0)
+    }
+
+    /// Interfaces with a link that is pinned here.
+    #[must_use]
+    pub fn interfaces(&self) -> Vec<String> {
+        let names = self.names().into_iter();
+        let mut links: Vec<String> = names
+            .filter_map(|name| Some(name.strip_prefix("link-")?.to_owned()))
+            .collect();
+        links.sort();
+        links
+    }
+
+    /// Takes the program off an interface: no packet meets it any more on return.
+    pub fn detach(&self, interface: &str) {
+        let path = self.link_path(interface);
+        if let Ok(link) = pinned_link::PinnedLink::open(&path)
+            && let Err(error) = link.detach()
+        {
+            // The interface is gone: nothing left to be taken off.
+            tracing::debug!(
+                interface,
+                error = &error as &dyn std::error::Error,
+                "detach"
+            );
+        }
+        let _ = fs::remove_file(path);
+        for mode in Mode::ALL {
+            let _ = fs::remove_dir(self.mode_path(interface, mode));
         }
     }
 
-    /// Removes the pins, the directory, and the BPF file system if we mounted it.
+    /// Unpins the tables. Programs on interfaces keep theirs until others take their place.
+    pub fn remove_tables(&self) {
+        for map in layout::MAPS {
+            let _ = fs::remove_file(self.directory.join(map.name));
+        }
+    }
+
+    /// Takes the programs off all interfaces and removes all that is ours: the pins, the
+    /// directory, and the BPF file system if we mounted it. The tables are freed when the
+    /// daemon ends.
     pub fn close(self) {
-        self.remove();
-        if self.mounted {
-            unmount(&self.directory);
+        for interface in self.interfaces() {
+            self.detach(&interface);
         }
-        let _ = fs::remove_dir(&self.directory);
+        self.remove_tables();
+        bpf_fs::remove(&self.directory);
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten();
+        entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
     }
 }
 
-fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
-    std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
-}
-
-fn is_bpf_fs(path: &Path) -> bool {
-    let Ok(path) = c_path(path) else { return false };
-    // SAFETY: all bytes zero is a valid statfs.
-    let mut info: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: a valid C string and a statfs to write into.
-    let result = unsafe { libc::statfs(path.as_ptr(), &raw mut info) };
-    result == 0 && info.f_type as libc::c_long == BPF_FS_MAGIC
-}
-
-fn mount_bpf_fs(path: &Path) -> io::Result<()> {
-    let path = c_path(path)?;
-    // SAFETY: valid C strings; data may be null.
-    let result = unsafe {
-        libc::mount(
-            c"bpf".as_ptr(),
-            path.as_ptr(),
-            c"bpf".as_ptr(),
-            libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
-            std::ptr::null(),
-        )
+fn warn_of_other_mode(interface: &str, is: Mode, wanted: XdpMode) {
+    let differs = match wanted {
+        XdpMode::Auto => false,
+        XdpMode::Native => is != Mode::Native,
+        XdpMode::Generic => is != Mode::Generic,
     };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-fn unmount(path: &Path) {
-    if let Ok(path) = c_path(path) {
-        // SAFETY: a valid C string.
-        unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+    if differs {
+        tracing::warn!(
+            interface,
+            mode = is.name(),
+            "xdp.mode asks for another mode; this one stays until `cgn detach` and a new start"
+        );
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, page_of};
-use cgn_common::layout::{LAYOUT_VERSION, Page, Rows, SESSIONS, SubscriberHead, slab_lines};
+use cgn_common::layout::{
+    FRAGMENTS, LAYOUT_VERSION, Page, Rows, SESSIONS, SubscriberHead, slab_lines,
+};
 
 use super::memory::{Memory, Sizes};
 
@@ -73,6 +75,7 @@ impl Geometry {
                 blocks: rows.max(1),
                 slab_lines: lines,
                 sessions: SESSIONS.entries,
+                datagrams: FRAGMENTS.entries,
             },
             pools,
             subscribers,
@@ -107,6 +110,7 @@ impl Geometry {
             mix(u32::from(range.pool));
         }
         mix(self.sizes.sessions);
+        mix(self.sizes.datagrams);
         u64::from(LAYOUT_VERSION) | u64::from(hash) << 32
     }
 
@@ -190,6 +194,9 @@ impl Geometry {
                     entry.head.store(head.0);
                 }
             }
+        }
+        if let Some(settings) = memory.settings.get(0) {
+            settings.id_secret.store(secret());
         }
     }
 }

@@ -183,6 +183,31 @@ pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
     }
 }
 
+/// Brings what a subscriber's line and blocks were told of the configuration up to date:
+/// watermark, and whether the newest block may request a further one. A refusal of the moment
+/// ends.
+pub fn renew(memory: &Memory, geometry: &Geometry, subscriber: u32) {
+    let Some(entry) = memory.subscribers.get(subscriber) else {
+        return;
+    };
+    let head = SubscriberHead(entry.head.load());
+    let Some(shape) = geometry.pools.get(usize::from(head.pool())) else {
+        return;
+    };
+    if !head.has(SubscriberHead::VALID) {
+        return;
+    }
+    let count = head.block_count() as usize;
+    let is_last = count >= shape.blocks_per_subscriber as usize;
+    for block in &entry.blocks[..count.min(MAX_BLOCKS_PER_SUBSCRIBER)] {
+        if let Some(head) = memory.slabs.get(OwnedBlock(block.load()).slab_line()) {
+            head.0[header::WATERMARK].store(u64::from(shape.watermark_ports));
+            head.0[header::REQUESTED].store(u64::from(is_last));
+        }
+    }
+    refuse(memory, subscriber, is_last);
+}
+
 /// Says that the subscriber can (or cannot) have a further block at the
 /// moment, so that the fast path refuses without asking.
 pub fn refuse(memory: &Memory, subscriber: u32, refused: bool) {

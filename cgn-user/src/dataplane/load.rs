@@ -14,6 +14,7 @@ use cgn_common::counters::Counters;
 use cgn_common::layout::{self, Constants, Link, MapSpec, RareProgram, VlanKey, VlanRole};
 pub use cgn_common::path::Entry;
 
+use super::datagrams::Datagrams;
 use super::diagnostics::Diagnostics;
 use super::memory::{Memory, Sizes, Table};
 use super::sessions::Sessions;
@@ -277,6 +278,23 @@ impl Dataplane {
             .map_err(failed(&layout::VLANS))
     }
 
+    /// Forgets the VLANs that an earlier daemon had and we have not.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn forget_vlans_but(&mut self, ours: impl Fn(VlanKey) -> bool) -> Result<(), LoadError> {
+        let mut map: HashMap<&mut MapData, Element<VlanKey>, Element<VlanRole>> =
+            self.map_mut(&layout::VLANS)?;
+        let others: Vec<_> = map
+            .keys()
+            .filter(|key| key.as_ref().is_ok_and(|key| !ours(key.0)))
+            .collect();
+        others
+            .into_iter()
+            .try_for_each(|key| map.remove(&key?))
+            .map_err(failed(&layout::VLANS))
+    }
+
     /// Lets packets be redirected to `ifindex` as device number `device`.
     ///
     /// # Errors
@@ -389,6 +407,9 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         routes: table(ebpf, &layout::ROUTES, layout::ROUTES.entries)?,
         next_hops: table(ebpf, &layout::NEXT_HOPS, layout::NEXT_HOPS.entries)?,
         sessions: sessions(ebpf)?,
+        datagrams: datagrams(ebpf)?,
+        awaited: table(ebpf, &layout::AWAITED, layout::AWAITED.entries)?,
+        ids: table(ebpf, &layout::IDS, layout::IDS.entries)?,
         constants: *constants,
     })
 }
@@ -410,6 +431,23 @@ fn sessions(ebpf: &Ebpf) -> Result<Sessions, LoadError> {
     let map = MapData::from_fd(copy()?).map_err(failed(spec))?;
     let map = HashMap::try_from(Map::HashMap(map)).map_err(failed(spec))?;
     Ok(Sessions::mapped(map, copy()?))
+}
+
+/// The table of fragmented datagrams, through a descriptor of its own.
+fn datagrams(ebpf: &Ebpf) -> Result<Datagrams, LoadError> {
+    let spec = &layout::FRAGMENTS;
+    let Some(Map::LruHashMap(data)) = ebpf.map(spec.name) else {
+        return Err(LoadError::NoMap(spec.name));
+    };
+    let copy = data.fd().as_fd().try_clone_to_owned();
+    let copy = copy.map_err(|source| LoadError::Memory {
+        map: spec.name,
+        elements: 1,
+        source,
+    })?;
+    let map = MapData::from_fd(copy).map_err(failed(spec))?;
+    let map = HashMap::try_from(Map::LruHashMap(map)).map_err(failed(spec))?;
+    Ok(Datagrams::mapped(map))
 }
 
 fn table<T>(ebpf: &Ebpf, spec: &'static MapSpec, elements: u32) -> Result<Table<T>, LoadError> {

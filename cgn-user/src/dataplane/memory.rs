@@ -9,10 +9,12 @@ use std::ptr::NonNull;
 
 use bytemuck::Pod;
 use cgn_common::layout::{
-    BlockEntry, Constants, External, Line, NextHopEntry, PAGES, Page, RouteLine, Settings,
-    Subscriber,
+    BlockEntry, Constants, External, FragmentKey, Line, NextHopEntry, PAGES, Page, RouteLine,
+    Settings, Subscriber,
 };
+use cgn_common::word::Word;
 
+use super::datagrams::Datagrams;
 use super::sessions::Sessions;
 
 /// A table of `T` that others read and write at the same time.
@@ -141,6 +143,7 @@ impl Shared for External {}
 impl Shared for BlockEntry {}
 impl Shared for Line {}
 impl Shared for NextHopEntry {}
+impl Shared for Word {}
 
 /// Elements of the tables whose size the configuration decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,19 +153,21 @@ pub struct Sizes {
     pub blocks: u32,
     pub slab_lines: u32,
     pub sessions: u32,
+    pub datagrams: u32,
 }
 
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 5] {
-        use cgn_common::layout::{BLOCKS, EXTERNALS, SESSIONS, SLABS, SUBSCRIBERS};
+    pub fn by_name(&self) -> [(&'static str, u32); 6] {
+        use cgn_common::layout::{BLOCKS, EXTERNALS, FRAGMENTS, SESSIONS, SLABS, SUBSCRIBERS};
         [
             (SUBSCRIBERS.name, self.subscribers),
             (EXTERNALS.name, self.externals),
             (BLOCKS.name, self.blocks),
             (SLABS.name, self.slab_lines),
             (SESSIONS.name, self.sessions),
+            (FRAGMENTS.name, self.datagrams),
         ]
     }
 }
@@ -180,6 +185,12 @@ pub struct Memory {
     pub routes: Table<RouteLine>,
     pub next_hops: Table<NextHopEntry>,
     pub sessions: Sessions,
+    /// Fragmented datagrams on their way.
+    pub datagrams: Datagrams,
+    /// Ticks until which first fragments are awaited here.
+    pub awaited: Table<Word>,
+    /// Counters of identifications.
+    pub ids: Table<Word>,
     /// What the programs were loaded with.
     pub constants: Constants,
 }
@@ -190,7 +201,7 @@ impl Memory {
     /// # Errors
     /// Out of memory.
     pub fn private(sizes: Sizes) -> io::Result<Self> {
-        use cgn_common::layout::{NEXT_HOPS, ROUTES};
+        use cgn_common::layout::{AWAITED, IDS, NEXT_HOPS, ROUTES};
         Ok(Self {
             settings: Table::zeroed(1)?,
             inside_pages: Table::zeroed(PAGES as usize)?,
@@ -202,6 +213,9 @@ impl Memory {
             routes: Table::zeroed(ROUTES.entries as usize)?,
             next_hops: Table::zeroed(NEXT_HOPS.entries as usize)?,
             sessions: Sessions::private(sizes.sessions),
+            datagrams: Datagrams::private(),
+            awaited: Table::zeroed(AWAITED.entries as usize)?,
+            ids: Table::zeroed(IDS.entries as usize)?,
             constants: Constants::PLAIN,
         })
     }
@@ -210,6 +224,15 @@ impl Memory {
     #[must_use]
     pub fn clock_offset_ns(&self) -> u64 {
         self.settings.get(0).map_or(0, |s| s.clock_offset_ns.load())
+    }
+
+    /// Says that the first fragment of a datagram is awaited here until a tick.
+    pub fn await_first(&self, key: &FragmentKey, until: u32) {
+        if let Some(word) = self.awaited.get(key.awaited_at()) {
+            let old = word.load();
+            // A locked change. Lost to nobody: only the engine writes here.
+            let _ = word.replace(old, u64::from(until));
+        }
     }
 
     /// Sets the next-hop number of the /16 `network` (upper 16 bits of its addresses).

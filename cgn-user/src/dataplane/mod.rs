@@ -2,12 +2,15 @@
 
 pub mod attach;
 mod batch;
+mod bpf_fs;
+pub mod datagrams;
 pub mod diagnostics;
 pub mod geometry;
 pub mod install;
 pub mod interface;
 pub mod load;
 pub mod memory;
+mod pinned_link;
 mod rerun;
 pub mod routing;
 pub mod session_sweep;

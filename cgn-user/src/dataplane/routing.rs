@@ -8,6 +8,7 @@ use std::sync::Arc;
 use cgn_common::layout::{EXACT_LOCAL, EXACT_ROUTES, Link, NextHop, Side};
 
 use super::load::{Dataplane, LoadError};
+use super::memory::Memory;
 use super::tables::{Resolved, Routing};
 use crate::routes::{self, Exact, ExactTable, Fib, Prefix, Resolution};
 
@@ -35,6 +36,28 @@ pub struct Applied {
     unresolved: Cell<Option<(u32, Ipv4Addr)>>,
 }
 
+fn used_ids(memory: &Memory) -> impl Iterator<Item = u16> + '_ {
+    (1..=routes::MAX_HOP_ID).filter(|id| {
+        let entry = memory.next_hops.get(u32::from(*id));
+        entry.is_some_and(|entry| entry.read() != NextHop::default())
+    })
+}
+
+/// Where the largest range of next-hop ids begins that the tables do not use. A new daemon
+/// gives those, so that no packet goes astray while old and new routes are in the tables.
+#[must_use]
+pub fn free_ids(memory: &Memory) -> u16 {
+    let end = routes::MAX_HOP_ID + 1;
+    let (mut best, mut begin) = (0..0, 1);
+    for used in used_ids(memory).chain([end]) {
+        if used - begin > best.end - best.start {
+            best = begin..used;
+        }
+        begin = used + 1;
+    }
+    best.start.max(1)
+}
+
 impl Applied {
     /// No routes yet; `pool_networks` are addresses in /16s that hold pool addresses.
     #[must_use]
@@ -59,12 +82,22 @@ impl Applied {
 
     /// Takes over what an earlier daemon left in the tables, so that
     /// [`Applied::apply`] removes what is not true any more: an address that is
-    /// no longer the router's, for one.
+    /// no longer the router's, for one. What it had looked up for XDP stays as
+    /// long as the routes lead somewhere: nobody could be asked at the moment.
     ///
     /// # Errors
     /// The kernel's.
     pub fn adopt(&mut self, dataplane: &Dataplane) -> Result<(), LoadError> {
         self.exact = dataplane.exact_routes()?.into_iter().collect();
+        let looked_up = self
+            .exact
+            .iter()
+            .filter(|(_, value)| **value != EXACT_LOCAL);
+        self.learned = looked_up
+            .map(|(address, _)| *address)
+            .take(MOST_LEARNED)
+            .collect();
+        self.hops = used_ids(dataplane.memory()).collect();
         let links = dataplane.links()?.into_iter();
         self.links = links.map(|ifindex| (ifindex, Link::default())).collect();
         Ok(())

@@ -6,6 +6,7 @@ use cgn_common::layout::{
 };
 use cgn_common::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use cgn_common::nat::place::Place;
+use cgn_common::nat::walk;
 use cgn_common::verdict::Protocol;
 
 use super::memory::Memory;
@@ -205,12 +206,19 @@ impl Part<'_> {
         let place = Place::new(secret, self.protocol, key.inside_port());
         let home = place.bucket(self.shift);
         let mask = buckets(self.shift) - 1;
-        let mut passed = home;
-        while passed != bucket {
-            if let Some(line) = self.memory.slabs.get(self.first_line + passed) {
-                line.0[1].add(peer::ONE_OVERFLOW.wrapping_neg());
+        let slot = bucket * SLOTS_PER_BUCKET + at as u32;
+        let mut at = home;
+        while at != bucket {
+            if let Some(line) = self.memory.slabs.get(self.first_line + at) {
+                let is_noted = at == home && Detour::new(place.tag(), slot).take_from(line);
+                let count = if is_noted {
+                    peer::ONE_OVERFLOW
+                } else {
+                    walk::passed(at, home)
+                };
+                line.0[1].add(count.wrapping_neg());
             }
-            passed = (passed + place.stride()) & mask;
+            at = (at + place.stride()) & mask;
         }
         self.head.0[header::USED].add(Used::one(self.protocol).wrapping_neg());
     }
@@ -218,7 +226,8 @@ impl Part<'_> {
 
 impl Part<'_> {
     /// Takes out the detours that lead no longer to a mapping that wanted this
-    /// bucket. They do no harm, but keep the place of others.
+    /// bucket, as a sweep that was killed leaves them. They do no harm, but keep
+    /// the place of others.
     fn drop_stale_detours(&self, home: u32, line: &Line) {
         for at in 1..SLOTS_PER_BUCKET {
             let word = line.peer_at(at);

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, External, Features, Line, NextHopEntry, Page, Policy, ROUTES_PER_LINE, SessionKey,
-    Side, Subscriber, VlanKey,
+    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy,
+    ROUTES_PER_LINE, SessionKey, Settings, Side, Subscriber, VlanKey,
 };
 use cgn_common::tables::{Route, Tables};
 use cgn_common::word::Word;
@@ -53,6 +53,10 @@ pub struct UserTables<'a, R: Routing> {
     /// Source and destination of the last packet of which only the kernel knows
     /// the route.
     pub unknown: Cell<Option<(u32, u32)>>,
+    /// The fragmented datagram that was looked up last.
+    pub asked: Cell<Option<FragmentKey>>,
+    /// MTU that the last packet is too large for.
+    pub mtu: Cell<u16>,
     pub counters: RefCell<Counters>,
     /// Requests for further blocks, to be taken by the caller.
     pub requests: RefCell<Vec<Event>>,
@@ -72,9 +76,18 @@ impl<'a, R: Routing> UserTables<'a, R> {
             now: Cell::new(0),
             ingress: Cell::new(0),
             unknown: Cell::new(None),
+            asked: Cell::new(None),
+            mtu: Cell::new(0),
             counters: RefCell::new(Counters::ZERO),
             requests: RefCell::new(Vec::new()),
         }
+    }
+
+    fn setting(&self, read: impl FnOnce(&Settings) -> &Word) -> u64 {
+        self.memory
+            .settings
+            .get(0)
+            .map_or(0, |settings| read(settings).load())
     }
 }
 
@@ -153,6 +166,48 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     fn may_punt(&self, _key: u32) -> bool {
         // It has been punted; how many may wait is said there.
         true
+    }
+    fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
+        self.asked.set(Some(*key));
+        self.memory.datagrams.get(key)
+    }
+    /// Says that it is awaited before the last look, so that one of the two sees
+    /// the other: XDP enters a datagram before it asks.
+    fn datagram_or_wait(&self, key: &FragmentKey) -> Option<Datagram> {
+        let known = |datagram: &Datagram| datagram.is_alive(self.now.get());
+        if let Some(datagram) = self.datagram(key).filter(known) {
+            return Some(datagram);
+        }
+        let until = self.now.get().wrapping_add(self.fragment_ticks());
+        self.memory.await_first(key, until);
+        self.memory.datagrams.get(key)
+    }
+    fn enter_datagram(&self, key: &FragmentKey, datagram: &Datagram) -> bool {
+        self.memory.datagrams.enter(key, *datagram)
+    }
+    fn is_awaited(&self, _key: &FragmentKey) -> bool {
+        // Who waits here is asked by the caller.
+        false
+    }
+    fn fragment_ticks(&self) -> u32 {
+        self.setting(|settings| &settings.fragment_ticks) as u32
+    }
+    fn may_punt_fragment(&self, _source: u32) -> bool {
+        // It has been punted; how many may wait is said there.
+        true
+    }
+    fn may_begin_datagram(&self, _inside: u32) -> bool {
+        // What comes here was admitted by XDP.
+        true
+    }
+    fn needs_mtu(&self, mtu: u16) {
+        self.mtu.set(mtu);
+    }
+    fn id_counter(&self, index: u32) -> Option<&Word> {
+        self.memory.ids.get(index)
+    }
+    fn id_secret(&self) -> u64 {
+        self.setting(|settings| &settings.id_secret)
     }
     fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
         self.vlans.get(&(key.ifindex, key.vlans)).copied()

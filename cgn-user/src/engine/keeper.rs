@@ -238,12 +238,9 @@ impl Keeper {
         install::take(&self.state.memory, &self.state.geometry, &granted.grant)
     }
 
-    /// Takes all blocks back, at shutdown.
-    pub fn take_all(&mut self) {
-        for granted in std::mem::take(&mut self.granted) {
-            install::withdraw(&self.state.memory, &self.state.geometry, &granted.grant);
-            self.unlogged.push((granted, ReleaseReason::Shutdown));
-        }
+    /// Writes what is still to be logged, and that the daemon stops. Blocks stay with their
+    /// subscribers.
+    pub fn stop(&mut self) {
         self.log_releases();
         self.mark(Event::Stop);
     }

@@ -2,7 +2,10 @@
 //! that nothing of them is locked. It waits for punted packets and for
 //! requests of further blocks, and sweeps in between.
 
+mod adoption;
 pub mod clock;
+pub mod detach;
+mod fragments;
 pub mod keeper;
 pub mod sealing;
 pub mod start;
@@ -19,17 +22,17 @@ use std::time::{Duration, Instant};
 use aya::maps::{MapData, RingBuf};
 use cgn_common::event::Event as BlockRequest;
 use cgn_common::frame::Buffer;
-use cgn_common::layout::Side;
+use cgn_common::layout::{FragmentKey, Side};
 use cgn_common::verdict::Reason;
 use tokio::sync::watch;
 
-use crate::dataplane::attach::Pins;
 use crate::dataplane::diagnostics::Reader;
 use crate::dataplane::load::{Dataplane, Entry};
 use crate::dataplane::routing::Applied;
 use crate::dataplane::tables::UserTables;
 use crate::netlink::{Follower, Question};
 use crate::routes::Fib;
+use crate::slowpath::fragments::Store;
 use crate::slowpath::process::{self, Outcome};
 use crate::slowpath::rings::{QueueSocket, Received};
 use crate::slowpath::waiting::{Packet as Waiter, Waiting};
@@ -60,6 +63,53 @@ struct Punted {
     received: Received,
 }
 
+/// What one run of the translator left.
+struct Ran {
+    outcome: Outcome,
+    /// The frame afterwards.
+    bytes: Vec<u8>,
+    /// Requests of further blocks.
+    requests: Vec<BlockRequest>,
+    /// Source and destination of which only the kernel knows the route.
+    unknown: Option<(u32, u32)>,
+    /// The fragmented datagram that it asked for.
+    asked: Option<FragmentKey>,
+    /// MTU that the packet is too large for.
+    mtu: u16,
+}
+
+impl Ran {
+    fn is_sent(&self) -> bool {
+        matches!(self.outcome, Outcome::Send { .. })
+    }
+}
+
+/// Runs the translator on a frame, and adds up what it counted. With `last`, a
+/// packet that needs a block is dropped for that reason instead.
+fn run(
+    state: &State,
+    tables: UserTables<'_, Applied>,
+    (entry, ifindex): (Entry, u32),
+    frame: &mut Buffer<'_>,
+    last: Option<Reason>,
+) -> Ran {
+    tables.now.set(state.now_tick());
+    tables.ingress.set(ifindex);
+    let mut outcome = process::process(frame, &tables, entry);
+    if let (Outcome::NeedsBlock { .. }, Some(reason)) = (outcome, last) {
+        outcome = process::drop(&tables, reason);
+    }
+    state.stats().slow_path.merge(&tables.counters.take());
+    Ran {
+        outcome,
+        bytes: frame.bytes().to_vec(),
+        requests: tables.requests.take(),
+        unknown: tables.unknown.take(),
+        asked: tables.asked.take(),
+        mtu: tables.mtu.take(),
+    }
+}
+
 /// The engine. Field order is drop order: sockets before the maps they are in.
 pub struct Engine {
     state: Arc<State>,
@@ -68,43 +118,30 @@ pub struct Engine {
     keeper: Keeper,
     sweeper: Sweeper,
     waiting: Waiting,
+    fragments: Store,
     routing: Applied,
     fib: watch::Receiver<Arc<Fib>>,
     follower: Follower,
     vlans: HashMap<(u32, [u16; 2]), Side>,
     dataplane: Dataplane,
-    pins: Pins,
     _diagnostics: Option<Reader>,
     housekeeping: Instant,
 }
 
 impl Engine {
-    /// Runs until `stop`, then takes all blocks back, detaches XDP and ends.
+    /// Runs until `stop`. Programs, tables and blocks stay as they are for the next daemon:
+    /// known subscribers' traffic goes on meanwhile.
     pub fn run(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             self.wait();
             self.turn();
+            self.state.turns.fetch_add(1, Ordering::Relaxed);
         }
-        tracing::info!("stopping: XDP is detached, all blocks are released");
-        self.stop();
-    }
-
-    /// Detaches XDP, takes all blocks back and frees the tables.
-    fn stop(self) {
-        self.pins.remove();
-        // With the last pin gone, the programs leave the interfaces when their
-        // descriptors are closed: before that no block may be given away.
-        let Self {
-            ports,
-            dataplane,
-            pins,
-            mut keeper,
-            ..
-        } = self;
-        keeper.take_all();
-        drop(ports);
-        drop(dataplane);
-        pins.close();
+        tracing::info!(
+            "stopping: XDP stays on the interfaces and goes on with known subscribers; \
+             `cgn detach` would end that"
+        );
+        self.keeper.stop();
     }
 
     /// One turn: packets, requests, routes, sweep.
@@ -114,6 +151,7 @@ impl Engine {
         self.process(&punted);
         let now = self.state.now_tick();
         self.give_up_waiting(now);
+        self.give_up_fragments(now);
         self.sweeper.slice(&self.state, &mut self.keeper, now);
         if self.housekeeping.elapsed() >= HOUSEKEEPING {
             self.housekeeping = Instant::now();
@@ -223,37 +261,38 @@ impl Engine {
     /// packet is dropped for that reason instead.
     fn translate(&mut self, punted: Punted, last: Option<Reason>) -> Option<Ipv4Addr> {
         let port = &mut self.ports[punted.port];
-        let (entry, ifindex) = (port.entry, port.ifindex);
+        let received_by = (port.entry, port.ifindex);
         let (memory, start, end) = port.sockets[punted.queue].frame(punted.received);
         let mut frame = Buffer::new(memory, start, end)?;
         let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
-        tables.now.set(self.state.now_tick());
-        tables.ingress.set(ifindex);
-        let mut outcome = process::process(&mut frame, &tables, entry);
-        if let (Outcome::NeedsBlock { .. }, Some(reason)) = (outcome, last) {
-            outcome = process::drop(&tables, reason);
-        }
-        let bytes = frame.bytes().to_vec();
-        let counters = tables.counters.take();
-        let requests = tables.requests.take();
-        let unknown = tables.unknown.take();
-        self.state.stats().slow_path.merge(&counters);
-        if let (Outcome::NeedsRoute, Some((source, destination))) = (outcome, unknown) {
+        let ran = run(&self.state, tables, received_by, &mut frame, last);
+        if let (Outcome::NeedsRoute, Some((source, destination))) = (ran.outcome, ran.unknown) {
             self.follower.resolver().resolve_route(Question {
-                ifindex,
+                ifindex: received_by.1,
                 source: Ipv4Addr::from_bits(source),
                 destination: Ipv4Addr::from_bits(destination),
             });
         }
-        match outcome {
+        if ran.outcome == Outcome::NeedsRoute && last.is_some() {
             // It has its block now, and XDP knew its route.
-            Outcome::NeedsRoute if last.is_some() => self.run_again(punted, &bytes),
-            _ => self.finish(outcome, punted.port, punted.queue, &bytes),
+            self.run_again(punted, &ran.bytes);
+            return None;
         }
-        self.answer(&requests);
-        match outcome {
-            Outcome::NeedsBlock { inside } => Some(inside),
-            _ => None,
+        self.finish(ran, punted.port, punted.queue, last)
+    }
+
+    /// Runs the translator on a copy of a frame that `port` received.
+    fn run_copy(&mut self, port: usize, frame: &[u8], last: Option<Reason>) -> Ran {
+        // Head room for the tags of the way out.
+        const HEAD_ROOM: usize = 8;
+        let mut memory = vec![0; HEAD_ROOM];
+        memory.extend_from_slice(frame);
+        let end = memory.len();
+        let received_by = (self.ports[port].entry, self.ports[port].ifindex);
+        let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
+        match Buffer::new(&mut memory, HEAD_ROOM, end) {
+            Some(mut frame) => run(&self.state, tables, received_by, &mut frame, last),
+            None => unreachable!("the frame was appended to its head room"),
         }
     }
 
@@ -268,23 +307,39 @@ impl Engine {
         }
     }
 
-    fn finish(&mut self, outcome: Outcome, port: usize, queue: usize, bytes: &[u8]) {
-        match outcome {
-            Outcome::Send { ifindex } => self.send(ifindex, queue, bytes),
+    /// Does what the translator said. Returns the inside address if the packet
+    /// needs a block.
+    fn finish(
+        &mut self,
+        ran: Ran,
+        port: usize,
+        queue: usize,
+        last: Option<Reason>,
+    ) -> Option<Ipv4Addr> {
+        self.answer(&ran.requests);
+        match ran.outcome {
+            Outcome::Send { ifindex } => {
+                self.send(ifindex, queue, &ran.bytes);
+                self.release(ran.asked, queue);
+            }
             Outcome::NeedsNeighbour => {
                 let now = self.state.now_tick();
                 let hop = self.routing.take_unresolved();
                 if let Some((ifindex, address)) = hop {
                     self.follower.resolve_neighbour(ifindex, address);
                 }
-                let kept = hop.is_some_and(|hop| self.waiting.keep(bytes, port, hop, now));
+                let kept = hop.is_some_and(|hop| self.waiting.keep(&ran.bytes, port, hop, now));
                 if !kept {
                     self.count(Reason::NeighbourUnresolved);
                 }
             }
             Outcome::NeedsRoute => self.count(Reason::RouteUnresolved),
-            Outcome::NeedsBlock { .. } | Outcome::Dropped(_) => {}
+            Outcome::NeedsFirst => self.hold(port, ran.asked, ran.bytes),
+            Outcome::NeedsSplitting => return self.split(&ran, port, queue, last),
+            Outcome::NeedsBlock { inside } => return Some(inside),
+            Outcome::Dropped(_) => {}
         }
+        None
     }
 
     /// Gives a packet back to XDP; only a first one, so that none goes round.
@@ -361,33 +416,12 @@ impl Engine {
 
     /// Runs the translator on a packet that waited, as [`Self::translate`] does.
     fn try_again(&mut self, packet: &Waiter, last: Option<Reason>) -> Option<Ipv4Addr> {
-        // Head room for the tags of the way out.
-        const HEAD_ROOM: usize = 8;
-        let mut memory = vec![0; HEAD_ROOM];
-        memory.extend_from_slice(&packet.frame);
-        let end = memory.len();
-        let mut frame = Buffer::new(&mut memory, HEAD_ROOM, end)?;
-        let (entry, ifindex) = (
-            self.ports[packet.port].entry,
-            self.ports[packet.port].ifindex,
-        );
-        let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
-        tables.now.set(self.state.now_tick());
-        tables.ingress.set(ifindex);
-        let mut outcome = process::process(&mut frame, &tables, entry);
-        if let (Outcome::NeedsBlock { .. }, Some(reason)) = (outcome, last) {
-            outcome = process::drop(&tables, reason);
+        let ran = self.run_copy(packet.port, &packet.frame, last);
+        if ran.outcome == Outcome::NeedsNeighbour {
+            self.waiting.put_back(packet.clone());
+            return None;
         }
-        let bytes = frame.bytes().to_vec();
-        self.state.stats().slow_path.merge(&tables.counters.take());
-        match outcome {
-            Outcome::Send { ifindex } => self.send(ifindex, 0, &bytes),
-            Outcome::NeedsNeighbour => self.waiting.put_back(packet.clone()),
-            Outcome::NeedsRoute => self.count(Reason::RouteUnresolved),
-            Outcome::NeedsBlock { inside } => return Some(inside),
-            Outcome::Dropped(_) => {}
-        }
-        None
+        self.finish(ran, packet.port, 0, last)
     }
 
     fn give_up_waiting(&mut self, now: u32) {

@@ -1,35 +1,36 @@
 //! Starting: from the configuration to a running data plane, or from what a
 //! dead daemon left behind. Nothing touches a packet before the tables are right.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
-use cgn_common::block::{blocks_per_address, first_port};
+use anyhow::{Context as _, Result, bail};
 use cgn_common::diagnostics::LINES_PER_SECOND;
-use cgn_common::layout::{OwnedBlock, QUEUES_PER_DEVICE, Rows, Side, VlanKey, VlanRole};
+use cgn_common::layout::{QUEUES_PER_DEVICE, Side, VlanKey, VlanRole};
 use cgn_common::limits::ticks;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
+use tokio::sync::watch;
 
-use super::clock;
-use super::keeper::{Granted, Keeper, block};
+use super::keeper::Keeper;
 use super::sweeper::Sweeper;
 use super::{Engine, Port};
-use crate::alloc::Allocator;
+use super::{adoption, clock};
 use crate::config::{Checked, Side as SideConfig};
 use crate::dataplane::attach::Pins;
 use crate::dataplane::diagnostics;
-use crate::dataplane::install::{self, Grant};
 use crate::dataplane::interface;
 use crate::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
-use crate::dataplane::routing::Applied;
-use crate::maplog::{Entry as LogEntry, Event, Log, LogOptions, Recovery, ReleaseReason};
+use crate::dataplane::routing::{self, Applied};
+use crate::maplog::{Log, LogOptions, Recovery};
 use crate::netlink::{Follower, Options};
 use crate::policy::shape;
 use crate::routes;
+use crate::slowpath::fragments::Store;
 use crate::slowpath::rings::QueueSocket;
 use crate::slowpath::waiting::Waiting;
 use crate::state::{InterfaceStats, State, Stats};
@@ -53,6 +54,8 @@ pub struct Switches {
     pub is_test_clock: bool,
     /// Load the diagnostics object, and log what it says.
     pub diagnose: bool,
+    /// Tables that cannot be adopted may be given up, with all mappings.
+    pub discard_tables: bool,
 }
 
 /// Opens the mapping log. Its lock also keeps a second daemon out, so this
@@ -83,15 +86,18 @@ pub fn open_log(checked: &Checked) -> Result<(Log, Recovery)> {
 /// that was not there before.
 pub fn start(
     checked: Checked,
+    config_path: &Path,
     (log, recovery): (Log, Recovery),
     switches: Switches,
 ) -> Result<(Arc<State>, Engine)> {
     let plans = plan(&checked)?;
     let pins = Pins::open(&checked.config.control.pin_directory)?;
     let geometry = shape::geometry(&checked);
-    let adopt = pins.layout_word() == Some(geometry.layout_word());
+    let adopt = may_adopt(&pins, geometry.layout_word(), &recovery, switches)?;
+    let had_programs = !pins.interfaces().is_empty();
     if !adopt {
-        pins.remove();
+        // The programs of an earlier daemon go on with the old tables until ours take their place.
+        pins.remove_tables();
     }
     let object = match switches.diagnose {
         true => DIAGNOSTICS_OBJECT,
@@ -113,6 +119,9 @@ pub fn start(
                 started_unix_ms: clock::system_ms(),
                 fast_path_counters: Box::new(dataplane.counters_reader()?),
                 is_test_clock: switches.is_test_clock,
+                config_path: config_path.to_owned(),
+                reload: watch::Sender::new(None),
+                turns: AtomicU64::new(0),
                 geometry,
                 config: checked,
             });
@@ -120,12 +129,76 @@ pub fn start(
             Ok((parts, diagnostics))
         });
     match started {
-        Ok((parts, diagnostics)) => Ok((Arc::clone(&parts.state), parts.engine(pins, diagnostics))),
+        Ok((parts, diagnostics)) => Ok((Arc::clone(&parts.state), parts.engine(diagnostics))),
         Err(error) => {
-            if !adopt {
+            // A program that is on an interface stays there: without it, the kernel would forward.
+            if !had_programs {
                 pins.close();
             }
             Err(error)
+        }
+    }
+}
+
+/// True if the pinned tables fit; false if there are none, or if those that are there may go.
+///
+/// # Errors
+/// Tables of another layout hold blocks, and nobody said that they may be lost.
+fn may_adopt(pins: &Pins, word: u64, recovery: &Recovery, switches: Switches) -> Result<bool> {
+    let found = match pins.layout_word() {
+        // 0: their daemon died before it had made them.
+        None | Some(0) => return Ok(false),
+        Some(found) if found == word => return Ok(true),
+        Some(found) => found,
+    };
+    let lost = Loss::of(pins, recovery);
+    if lost.blocks == 0 {
+        return Ok(false);
+    }
+    let why = match (found as u32, word as u32) {
+        (theirs, ours) if theirs != ours => {
+            format!("they have layout version {theirs}, this program has {ours}")
+        }
+        _ => "the configuration has other pools, subscriber prefixes, block sizes or sessions.max \
+              than they were made for"
+            .to_owned(),
+    };
+    if switches.discard_tables {
+        tracing::warn!(
+            blocks = lost.blocks,
+            subscribers = lost.subscribers,
+            "the tables of the last daemon are discarded, with all mappings in them: {why}"
+        );
+        return Ok(false);
+    }
+    bail!(
+        "the tables of the last daemon cannot be adopted: {why}. {} blocks of {} subscribers and all \
+         their mappings would be lost: their connections break. Nothing was changed, and their \
+         traffic goes on. Start with the program and the configuration that made the tables, or, to \
+         lose them, with `cgn run --discard-tables` (or `cgn detach` first)",
+        lost.blocks,
+        lost.subscribers,
+    )
+}
+
+/// What goes with the tables.
+struct Loss {
+    blocks: usize,
+    subscribers: usize,
+}
+
+impl Loss {
+    /// By the tables, and by the log: one of them may be of another format, or gone.
+    fn of(pins: &Pins, recovery: &Recovery) -> Self {
+        let logged = recovery.live.values().map(|logged| logged.block.inside);
+        let count = |owners: Vec<Ipv4Addr>| Self {
+            blocks: owners.len(),
+            subscribers: owners.into_iter().collect::<BTreeSet<_>>().len(),
+        };
+        let (by_tables, by_log) = (count(pins.block_owners()), count(logged.collect()));
+        match by_tables.blocks >= by_log.blocks {
+            true => by_tables,
+            false => by_log,
         }
     }
 }
@@ -155,7 +228,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn engine(self, pins: Pins, diagnostics: Option<diagnostics::Reader>) -> Engine {
+    fn engine(self, diagnostics: Option<diagnostics::Reader>) -> Engine {
         let state = self.state;
         Engine {
             ports: self.ports,
@@ -163,12 +236,12 @@ impl Parts {
             keeper: self.keeper,
             sweeper: sweeper(&state),
             waiting: Waiting::default(),
+            fragments: Store::new(shape::fragment_limits(&state.config)),
             fib: self.follower.subscribe(),
             routing: self.routing,
             follower: self.follower,
             vlans: self.vlans,
             dataplane: self.dataplane,
-            pins,
             _diagnostics: diagnostics,
             housekeeping: Instant::now(),
             state,
@@ -204,7 +277,11 @@ fn build(
             settings.layout.store(state.geometry.layout_word());
         }
     }
-    let keeper = keeper(&state, log, recovery, adopt, random)?;
+    if let Some(settings) = state.memory.settings.get(0) {
+        let known = shape::fragment_limits(&state.config).ticks;
+        settings.fragment_ticks.store(u64::from(known));
+    }
+    let keeper = adoption::keeper(&state, log, recovery, adopt, random)?;
     let (vlans, follower, routing) = routes_of(&state, &mut dataplane, &plans)?;
     let events = dataplane.take_events()?;
     let ports = ports(&state, &mut dataplane, pins, plans)?;
@@ -267,183 +344,6 @@ fn plan(checked: &Checked) -> Result<Vec<Plan>> {
     ])
 }
 
-/// Allocator and log, with what the tables and the log say of earlier blocks.
-fn keeper(
-    state: &Arc<State>,
-    mut log: Log,
-    recovery: &Recovery,
-    adopt: bool,
-    random: StdRng,
-) -> Result<Keeper> {
-    let specs = shape::pool_specs(&state.geometry);
-    let mut allocator = Allocator::new(&specs, shape::hold_policy(&state.config), random)?;
-    let granted = if adopt { adopted(state) } else { Vec::new() };
-    for one in &granted {
-        let Grant {
-            pool,
-            external,
-            block,
-            slab,
-            ..
-        } = one.grant;
-        allocator.adopt(pool, one.subscriber, external.to_bits(), block, slab)?;
-    }
-    let missing = reconcile(state, &granted, recovery);
-    if !missing.is_empty() {
-        log.append(&missing)
-            .context("the mapping log cannot be brought up to date")?;
-    }
-    let orphans = hold(state, &mut allocator, &granted, recovery);
-    if !granted.is_empty() || orphans > 0 {
-        tracing::info!(
-            blocks = granted.len(),
-            orphans,
-            "adopted from the last daemon; orphaned blocks are held before they are given again"
-        );
-    }
-    let mut keeper = Keeper::new(Arc::clone(state), allocator, log, granted);
-    keeper.mark(Event::Start);
-    keeper.advance();
-    Ok(keeper)
-}
-
-/// Blocks that the tables hold whole. A block that its last daemon had only
-/// half given is taken out of them.
-fn adopted(state: &State) -> Vec<Granted> {
-    let (geometry, memory) = (&state.geometry, &state.memory);
-    let mut granted = Vec::new();
-    for (pool, shape) in geometry.pools.iter().enumerate() {
-        let pool = pool as u16;
-        for external in shape.each_address() {
-            let entry = geometry
-                .external_index(external)
-                .and_then(|i| memory.externals.get(i));
-            let Some(entry) = entry else { continue };
-            let first_row = Rows(entry.0.load()).first_row();
-            for block in 0..blocks_per_address(shape.block_shift) {
-                let Some(row) = memory.blocks.get(first_row + block) else {
-                    continue;
-                };
-                let (line, inside) = row.read();
-                let inside = Ipv4Addr::from_bits(inside);
-                let (Some(slab), Some(subscriber)) = (
-                    geometry.slab_of(pool, line),
-                    geometry.subscriber_index(inside),
-                ) else {
-                    if line != 0 {
-                        row.0.store(0);
-                    }
-                    continue;
-                };
-                let grant = Grant {
-                    inside,
-                    external,
-                    pool,
-                    block: block as u16,
-                    slab,
-                };
-                if has_block(state, subscriber, line) {
-                    granted.push(Granted {
-                        grant,
-                        subscriber,
-                        empty_since: None,
-                    });
-                } else {
-                    install::withdraw(memory, geometry, &grant);
-                }
-            }
-        }
-    }
-    granted
-}
-
-fn has_block(state: &State, subscriber: u32, line: u32) -> bool {
-    state
-        .memory
-        .subscribers
-        .get(subscriber)
-        .is_some_and(|entry| {
-            entry
-                .blocks
-                .iter()
-                .any(|block| OwnedBlock(block.load()).slab_line() == line)
-        })
-}
-
-type Key = (Ipv4Addr, u16);
-
-fn key(state: &State, grant: &Grant) -> Key {
-    let shift = state.geometry.pools[usize::from(grant.pool)].block_shift;
-    (grant.external, first_port(u32::from(grant.block), shift))
-}
-
-/// Log records that bring the log in line with the tables.
-fn reconcile(state: &State, granted: &[Granted], recovery: &Recovery) -> Vec<LogEntry> {
-    let unix_ms = clock::unix_ms(state);
-    let in_tables: BTreeMap<Key, &Granted> = granted
-        .iter()
-        .map(|one| (key(state, &one.grant), one))
-        .collect();
-    let is_same = |key: &Key, inside: Ipv4Addr| {
-        in_tables
-            .get(key)
-            .is_some_and(|one| one.grant.inside == inside)
-    };
-    let mut entries = Vec::new();
-    for (key, logged) in &recovery.live {
-        if !is_same(key, logged.block.inside) {
-            let event = Event::Release {
-                block: logged.block,
-                reason: ReleaseReason::Orphan,
-            };
-            entries.push(LogEntry { unix_ms, event });
-        }
-    }
-    for (key, one) in &in_tables {
-        let logged = recovery.live.get(key);
-        if logged.is_none_or(|logged| logged.block.inside != one.grant.inside) {
-            tracing::warn!(inside = %one.grant.inside, external = %key.0, port = key.1, "a block in use had no log record: logged again");
-            let event = Event::Allocate(block(state, &one.grant));
-            entries.push(LogEntry { unix_ms, event });
-        }
-    }
-    entries
-}
-
-/// Holds the blocks that were live or held before, and are nobody's now
-/// (RFC 6888 REQ-8, also after a crash). Returns the number of orphans.
-fn hold(
-    state: &State,
-    allocator: &mut Allocator<StdRng>,
-    granted: &[Granted],
-    recovery: &Recovery,
-) -> usize {
-    let hold_ms = u64::from(state.config.config.hold.block_secs) * 1000;
-    let (now_ms, unix_ms) = (clock::monotonic_ms(state), clock::unix_ms(state));
-    let owned: std::collections::BTreeSet<Key> =
-        granted.iter().map(|one| key(state, &one.grant)).collect();
-    let orphans = recovery.live.iter().filter(|(key, _)| !owned.contains(key));
-    let orphans: Vec<_> = orphans
-        .map(|(_, logged)| (logged.block, now_ms + hold_ms))
-        .collect();
-    let released = recovery.released.values().map(|logged| {
-        let since = unix_ms.saturating_sub(logged.unix_ms);
-        (logged.block, now_ms + hold_ms.saturating_sub(since))
-    });
-    for (block, until_ms) in orphans.iter().copied().chain(released) {
-        let ports = block.ports.first()..=block.ports.last();
-        let Some((pool, blocks)) = allocator.blocks_covering(block.external.to_bits(), ports)
-        else {
-            continue; // the configuration has it no more
-        };
-        for number in blocks {
-            // Fails for a block that has an owner again, which needs no hold.
-            let _ = allocator.hold_until(pool, block.external.to_bits(), number, until_ms);
-        }
-    }
-    orphans.len()
-}
-
 type Vlans = HashMap<(u32, [u16; 2]), Side>;
 
 /// Devices, VLANs and routes in the tables.
@@ -481,8 +381,12 @@ fn routes_of(
             });
         }
     }
-    let follower =
-        Follower::spawn(ports, Options::default()).context("the kernel's routes cannot be read")?;
+    dataplane.forget_vlans_but(|key| vlans.contains_key(&(key.ifindex, key.vlans)))?;
+    let options = Options {
+        first_hop_id: routing::free_ids(&state.memory),
+        ..Options::default()
+    };
+    let follower = Follower::spawn(ports, options).context("the kernel's routes cannot be read")?;
     let pools = state.geometry.pools.iter();
     let networks = pools.flat_map(|pool| {
         pool.addresses.iter().flat_map(|(first, last)| {
@@ -506,6 +410,7 @@ fn ports(
     plans: Vec<Plan>,
 ) -> Result<Vec<Port>> {
     let wanted = state.config.config.xdp.mode;
+    let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
     let mut ports = Vec::new();
     for plan in plans {
         let mode = pins.attach(dataplane, plan.entry, &plan.name, plan.ifindex, wanted)?;
@@ -535,6 +440,15 @@ fn ports(
             entry: plan.entry,
             sockets,
         });
+    }
+    for other in pins.interfaces() {
+        if !names.contains(&other) {
+            tracing::warn!(
+                interface = other,
+                "the configuration has this interface no more: XDP is detached from it"
+            );
+            pins.detach(&other);
+        }
     }
     Ok(ports)
 }

@@ -52,7 +52,7 @@ impl Behaviours {
             mapping: "eim",
             filtering,
             pooling: "paired",
-            fragments: "dropped",
+            fragments: "out_of_order",
             hairpinning: "external_endpoint",
         }
     }

@@ -175,6 +175,22 @@ pub const TABLE: &[Metric] = &[
         "Packets that wait for the link address of their next hop.",
         |s, out| out.put(&[], s.stats.punts.waiting_packets)),
 
+    gauge("cgn_fragments_held", NONE,
+        "Fragments that wait for the first one of their datagram.",
+        |s, out| out.put(&[], s.stats.fragments.held)),
+    gauge("cgn_fragments_held_bytes", NONE,
+        "Bytes of the frames of those fragments.",
+        |s, out| out.put(&[], s.stats.fragments.held_bytes)),
+    counter("cgn_fragments_early_total", NONE,
+        "Fragments that came before the first one of their datagram.",
+        |s, out| out.put(&[], s.stats.fragments.came_early)),
+    counter("cgn_fragments_released_total", NONE,
+        "Of those, how many went on when it came; cgn_drops_total has the others, by reason.",
+        |s, out| out.put(&[], s.stats.fragments.released)),
+    counter("cgn_packets_split_total", NONE,
+        "Packets that were fragmented because their next hop takes no larger ones.",
+        |s, out| out.put(&[], s.stats.fragments.split)),
+
     // ---- mapping log ----
     counter("cgn_log_records_total", &["kind"],
         "Records written to the mapping log; kind mark is a start or stop of the daemon.",
@@ -251,6 +267,19 @@ pub const TABLE: &[Metric] = &[
         }),
 
     // ---- the program ----
+    gauge("cgn_start_blocks", &["outcome"],
+        "Blocks of the last daemon that were found at start: identical in tables and log; repaired, in use without a record, and logged again; orphaned, in the log only, and released; incomplete, half given or taken back.",
+        |s, out| {
+            let found = &s.stats.reconciliation;
+            for (outcome, count) in [
+                ("identical", found.identical),
+                ("repaired", found.repaired),
+                ("orphaned", found.orphaned),
+                ("incomplete", found.incomplete),
+            ] {
+                out.put(&[outcome], count);
+            }
+        }),
     gauge("cgn_start_time_seconds", NONE,
         "When the daemon started, in seconds of Unix time; counters count from then on, or from when the tables were made.",
         |s, out| out.put_fraction(&[], s.started_unix_ms as f64 / 1000.0)),

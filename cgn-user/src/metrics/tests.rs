@@ -16,7 +16,8 @@ use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
 use crate::maplog::stream::SinkStats;
 use crate::state::{
-    InterfaceStats, LogStats, PoolStats, PuntStats, SessionStats, Stats, SweepStats,
+    FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, Reconciliation, SessionStats,
+    Stats, SweepStats,
 };
 
 /// Where every figure is zero, and one pool has no name yet.
@@ -113,6 +114,12 @@ fn busy() -> Snapshot {
                 seal_errors: next(),
                 unsealed_records: next(),
             },
+            reconciliation: Reconciliation {
+                identical: next(),
+                repaired: next(),
+                orphaned: next(),
+                incomplete: next(),
+            },
             sinks: vec![(
                 "collector".to_owned(),
                 SinkStats {
@@ -128,6 +135,13 @@ fn busy() -> Snapshot {
                 batches: next(),
                 packets: next(),
                 waiting_packets: next(),
+            },
+            fragments: FragmentStats {
+                held: next(),
+                held_bytes: next(),
+                came_early: next(),
+                released: next(),
+                split: next(),
             },
             interfaces: vec![InterfaceStats {
                 name: "eth0".into(),
@@ -380,6 +394,53 @@ async fn a_scrape_over_http_gives_the_text_and_the_root_points_to_it() {
     }
     stop.send(()).unwrap();
     server.await.unwrap().unwrap();
+}
+
+/// The alerts as shipped.
+const ALERTS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../deploy/prometheus/alerts.yml"
+);
+
+#[test]
+fn alerts_ask_for_metrics_that_there_are() {
+    let text = std::fs::read_to_string(ALERTS).unwrap();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let expressions = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    let asked: BTreeSet<&str> = expressions
+        .flat_map(|line| line.split(|c| !is_name(c)))
+        .filter(|word| word.starts_with("cgn_"))
+        .collect();
+    assert!(asked.len() > 8, "{asked:?}");
+    for name in asked {
+        let is_known = TABLE.iter().any(|metric| metric.name == name);
+        assert!(is_known, "alerts.yml asks for {name}, which there is not");
+    }
+}
+
+#[test]
+fn promtool_takes_the_alerts_and_they_fire() {
+    for (command, file) in [("check", "alerts.yml"), ("test", "alerts-test.yml")] {
+        let folder = std::path::Path::new(ALERTS).parent().unwrap();
+        let output = Command::new("promtool")
+            .args([command, "rules", file])
+            .current_dir(folder)
+            .output();
+        let output = match output {
+            Ok(output) => output,
+            Err(error) => {
+                return skip(
+                    "promtool_takes_the_alerts_and_they_fire",
+                    &format!("promtool: {error}; install Debian's prometheus"),
+                );
+            }
+        };
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success(), "promtool {command} rules: {said}");
+    }
 }
 
 /// Tells the test command that a test did not run.

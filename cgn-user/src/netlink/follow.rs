@@ -111,8 +111,10 @@ impl Follower {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = sync_mpsc::channel();
         let shared = Arc::new(Shared::default());
+        let mut tracker = Tracker::new(ports);
+        tracker.begin_ids_at(options.first_hop_id);
         let worker = Worker {
-            tracker: Tracker::new(ports),
+            tracker,
             options,
             fib: fib_sender,
             inbox: Inbox {

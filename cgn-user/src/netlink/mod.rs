@@ -85,6 +85,8 @@ pub struct Options {
     pub probes_per_sec: u32,
     /// Receive buffer for news, in bytes; the kernel caps it at net.core.rmem_max.
     pub receive_buffer_bytes: usize,
+    /// The next-hop id that is given out before all others.
+    pub first_hop_id: u16,
 }
 
 impl Default for Options {
@@ -94,6 +96,7 @@ impl Default for Options {
             resync: Duration::from_secs(600),
             probes_per_sec: 500,
             receive_buffer_bytes: 8 << 20,
+            first_hop_id: 1,
         }
     }
 }

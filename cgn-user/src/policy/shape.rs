@@ -9,6 +9,7 @@ use crate::alloc::{HoldPolicy, PoolSpec};
 use crate::config::{Checked, Config, Filtering, Midstream, Pool};
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::sweep::{PortSet, Timers};
+use crate::slowpath::fragments;
 
 /// Memory of a released block is not used again for so long: packets in
 /// flight may still look at it.
@@ -29,6 +30,7 @@ pub fn geometry(checked: &Checked) -> Geometry {
         .collect();
     let mut geometry = Geometry::new(pools, subscribers);
     geometry.sizes.sessions = checked.config.sessions.max;
+    geometry.sizes.datagrams = checked.config.fragments.max_datagrams;
     geometry
 }
 
@@ -115,6 +117,18 @@ pub fn hold_policy(checked: &Checked) -> HoldPolicy {
         block_hold_ms: u64::from(checked.config.hold.block_secs) * 1000,
         slab_quarantine_ms: SLAB_QUARANTINE_MS,
         ..HoldPolicy::default()
+    }
+}
+
+/// What may wait for first fragments, and how long.
+#[must_use]
+pub fn fragment_limits(checked: &Checked) -> fragments::Limits {
+    let config = &checked.config.fragments;
+    fragments::Limits {
+        fragments: config.max_held as usize,
+        bytes: config.max_held_kib as usize * 1024,
+        per_source: config.max_held_per_source as usize,
+        ticks: ticks(u64::from(config.timeout_secs)),
     }
 }
 

@@ -55,7 +55,9 @@ pub(super) struct HopIds {
     held: HashMap<HopKey, Held>,
     /// By the generation of retirement.
     retired: BTreeMap<(u64, u16), HopKey>,
-    /// How many ids were ever given out: they are 1 ..= this.
+    /// The first id to give out; after `limit` comes 1.
+    first: u16,
+    /// How many ids were ever given out.
     given: u16,
     /// The highest id to give out.
     limit: u16,
@@ -67,10 +69,17 @@ impl HopIds {
         HopIds {
             held: HashMap::new(),
             retired: BTreeMap::new(),
+            first: 1,
             given: 0,
             limit,
             released: 0,
         }
+    }
+
+    /// Gives out `first` before all others: those before it may mean something else in tables
+    /// that a daemon before us wrote, until they are cleared.
+    pub(super) fn begin_at(&mut self, first: u16) {
+        self.first = first.clamp(1, self.limit);
     }
 
     /// The data plane's tables are those of `generation` or a later one.
@@ -110,8 +119,9 @@ impl HopIds {
             return Some(held.id);
         }
         let id = if self.given < self.limit {
+            let after_first = u32::from(self.first - 1) + u32::from(self.given);
             self.given += 1;
-            self.given
+            (after_first % u32::from(self.limit)) as u16 + 1
         } else {
             let (&(since, id), &old) = self.retired.first_key_value()?;
             if since > self.released {
@@ -140,6 +150,15 @@ mod tests {
 
     fn keys(list: &[u8]) -> BTreeSet<HopKey> {
         list.iter().map(|&last| key(last)).collect()
+    }
+
+    #[test]
+    fn ids_begin_where_it_is_said_and_go_round() {
+        let mut ids = HopIds::new(4);
+        ids.begin_at(3);
+        let got = ids.assign(&keys(&[1, 2, 3, 4, 5]), 1);
+        let got: Vec<_> = (1..=5).map(|last| got[&key(last)]).collect();
+        assert_eq!(got, [3, 4, 1, 2, MIXED]);
     }
 
     #[test]

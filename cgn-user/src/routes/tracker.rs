@@ -45,6 +45,11 @@ impl Tracker {
         Self::with_hop_limit(ports, MAX_HOP_ID)
     }
 
+    /// Gives out the id `first` before all others; see [`crate::dataplane::routing::free_ids`].
+    pub fn begin_ids_at(&mut self, first: u16) {
+        self.ids.begin_at(first);
+    }
+
     /// Gives out the ids 1 to `limit` only.
     pub fn with_hop_limit(ports: Vec<Port>, limit: u16) -> Self {
         Tracker {

@@ -1,8 +1,11 @@
 //! The slow path: packets that XDP punted through AF_XDP.
 //!
 //! [`rings`] is the I/O; [`process`] says what happens to one packet;
-//! [`waiting`] keeps those whose next hop is not known yet.
+//! [`waiting`] keeps those whose next hop is not known yet, [`fragments`] those whose
+//! datagram is not known yet; [`split`] makes fragments.
 
+pub mod fragments;
 pub mod process;
 pub mod rings;
+pub mod split;
 pub mod waiting;

@@ -26,6 +26,10 @@ pub enum Outcome {
     NeedsNeighbour,
     /// Only the kernel knows its route.
     NeedsRoute,
+    /// It is a fragment whose datagram's first one must come first.
+    NeedsFirst,
+    /// It is to be fragmented first; then process the fragments.
+    NeedsSplitting,
     /// It ends here, and was counted.
     Dropped(Reason),
 }
@@ -48,6 +52,8 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> 
                     Some(inside) => Outcome::NeedsBlock { inside },
                     None => Outcome::NeedsRoute,
                 },
+                Reason::FragmentUnknown => Outcome::NeedsFirst,
+                Reason::Oversize => Outcome::NeedsSplitting,
                 _ => Outcome::NeedsNeighbour,
             }
         }

@@ -157,7 +157,8 @@ impl QueueSocket {
         let config = SocketConfig {
             rx_size: NonZeroU32::new(FRAMES),
             tx_size: NonZeroU32::new(FRAMES),
-            bind_flags: SocketConfig::XDP_BIND_NEED_WAKEUP,
+            // A zero-copy bind sets up the driver's queue anew: packets in it would be lost.
+            bind_flags: SocketConfig::XDP_BIND_NEED_WAKEUP | SocketConfig::XDP_BIND_COPY,
         };
         let user = umem.rx_tx(&socket, &config).map_err(errno("rings"))?;
         let rx = user.map_rx().map_err(errno("receive ring"))?;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use cgn_common::layout::{
-    OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, Used, bucket_line, buckets, header,
-    peer,
+    Detour, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, Used, bucket_line, buckets,
+    header, peer,
 };
 use cgn_common::nat::place::Place;
 use cgn_common::verdict::Protocol;
@@ -117,11 +117,24 @@ impl<'a> Part<'a> {
             .into_iter()
     }
 
+    /// The detours of a bucket that lead somewhere.
+    fn detours(&self, bucket: u32) -> Vec<Detour> {
+        let first = bucket_line(self.block.slab_line(), self.protocol, self.shift);
+        let Some(line) = self.memory.slabs.get(first + bucket) else {
+            return Vec::new();
+        };
+        (1..4)
+            .map(|at| Detour::of(line.peer_at(at).load()))
+            .filter(|detour| detour.is_some())
+            .collect()
+    }
+
     fn check(&self, live: &mut BTreeMap<u16, At>, found: &mut Vec<String>) {
         let line = self.block.slab_line();
         let what = format!("{:?} in slab {line}", self.protocol);
         let mut used = 0;
         let mut spilled = vec![0_u64; buckets(self.shift) as usize];
+        let mut astray = spilled.clone();
         for (slot, key) in self.keys().filter(|(_, key)| !key.is_free()) {
             used += 1;
             if key.state() == SlotState::Tentative as u64 {
@@ -135,6 +148,10 @@ impl<'a> Part<'a> {
             }
             let place = Place::new(self.secret, self.protocol, key.inside_port());
             let mut bucket = place.bucket(self.shift);
+            let detour = Detour::new(place.tag(), slot);
+            if bucket != slot / 4 && !self.detours(bucket).contains(&detour) {
+                astray[bucket as usize] += 1;
+            }
             while bucket != slot / 4 {
                 spilled[bucket as usize] += 1;
                 bucket = (bucket + place.stride()) % buckets(self.shift);
@@ -146,12 +163,13 @@ impl<'a> Part<'a> {
             found.push(format!("{what}: {used} in use, {stated:?} stated"));
         }
         let first = bucket_line(line, self.protocol, self.shift);
-        for (bucket, spilled) in (0..).zip(spilled) {
+        for (bucket, counted) in (0..).zip(spilled.into_iter().zip(astray)) {
             let line = self.memory.slabs.get(first + bucket).expect("a bucket");
-            let stated = peer::overflow(line.0[1].load());
-            if stated != spilled {
+            let word = line.0[1].load();
+            let stated = (peer::overflow(word), peer::astray(word));
+            if stated != counted {
                 found.push(format!(
-                    "{what}: {spilled} passed {bucket}, {stated} stated"
+                    "{what}: bucket {bucket}: (passed, astray) are {counted:?}, stated {stated:?}"
                 ));
             }
         }

@@ -118,7 +118,11 @@ fn run_slowly(memory: &Memory, world: &World, now: u32, entry: Entry, frame: &[u
             back: ifindex == INGRESS,
         },
         Outcome::Dropped(reason) => reason.into(),
-        Outcome::NeedsBlock { .. } | Outcome::NeedsNeighbour | Outcome::NeedsRoute => {
+        Outcome::NeedsBlock { .. }
+        | Outcome::NeedsNeighbour
+        | Outcome::NeedsRoute
+        | Outcome::NeedsFirst
+        | Outcome::NeedsSplitting => {
             assert_eq!(
                 counters,
                 Counters::ZERO,

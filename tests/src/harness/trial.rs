@@ -84,6 +84,11 @@ impl Trial {
                 install::withdraw(home.memory(), &self.world.geometry, grant);
             }
             self.world.install(home.memory());
+            let memory = home.memory();
+            memory.datagrams.clear().expect("it can be read");
+            for words in [&memory.ids, &memory.awaited] {
+                (0..words.len() as u32).for_each(|at| words.get(at).expect("one").store(0));
+            }
             let sessions = &home.memory().sessions;
             for (key, session) in sessions.all().expect("it can be read") {
                 assert!(sessions.end(&key, session));
@@ -230,6 +235,54 @@ impl Trial {
         self.sent(&run, came, wanted, &hop_of(hop), directions);
     }
 
+    /// Fragments of `came`, of so many bytes of data and in this order, are sent
+    /// to `hop` as those of `wanted`, but for link header, time to live and the
+    /// identification, which is the first one's for all.
+    ///
+    /// # Panics
+    /// It is otherwise.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of one sentence")]
+    pub fn fragments(
+        &mut self,
+        entry: Entry,
+        came: &Draft,
+        mut wanted: Draft,
+        hop: u16,
+        data: usize,
+        order: &[usize],
+        directions: &[usize],
+    ) {
+        let hop = hop_of(hop);
+        wanted.ttl -= 1;
+        (wanted.destination_mac, wanted.source_mac) = (hop.destination_mac, hop.source_mac);
+        wanted.tags = tags_for(&hop, came);
+        let fragments = came.fragments(data);
+        let mut is_first = true;
+        for at in order {
+            let run = self.run(entry, &fragments[*at]);
+            let what = format!("{}, fragment {at}\n{}", self.sentence, shown(&run));
+            assert!(matches!(run.ending, Ending::Sent { .. }), "{what}");
+            if is_first {
+                let left = id_of(&run.bytes, &wanted.tags);
+                if directions == [1] {
+                    assert_eq!(left, came.id, "nobody else's from there: {what}");
+                }
+                wanted.id = left;
+                is_first = false;
+            }
+            assert_eq!(hex(&run.bytes), hex(&wanted.fragments(data)[*at]), "{what}");
+            let mut counted = [0; 2];
+            directions
+                .iter()
+                .for_each(|direction| counted[*direction] = 1);
+            let packets = run
+                .counters
+                .packets
+                .map(|protocols| protocols.iter().sum::<u64>());
+            assert_eq!(packets, counted, "{what}");
+        }
+    }
+
     /// There and back again.
     pub fn round_trip(&mut self, draft: &Draft, hops: (u16, u16)) -> Endpoint {
         let external = self.outbound(Entry::Inside, draft, hops.0);
@@ -252,6 +305,10 @@ impl Trial {
         wanted.tags = tags_for(hop, came);
         let what = format!("{}\n{}", self.sentence, shown(run));
         assert!(matches!(run.ending, Ending::Sent { .. }), "{what}");
+        if directions.contains(&0) && !came.dont_fragment {
+            // One of its own; `cases::fragments` looks at it.
+            wanted.id = id_of(&run.bytes, &wanted.tags);
+        }
         let bytes = wanted.bytes();
         assert_eq!(hex(&run.bytes), hex(&bytes), "{what}");
         let protocol = protocol_of(came) as usize;
@@ -321,6 +378,12 @@ impl Trial {
         let mapping = self.mapping(inside, Protocol::Tcp).expect("a mapping");
         SlotState::from_bits(mapping.state as u8)
     }
+}
+
+/// Identification of the IPv4 packet behind so many tags.
+fn id_of(frame: &[u8], tags: &[(u16, u16)]) -> u16 {
+    let at = 14 + 4 * tags.len() + 4;
+    u16::from_be_bytes([frame[at], frame[at + 1]])
 }
 
 /// Tags that a packet must have on its way to `hop`: the VLANs of the hop with

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use cgn_common::layout::{
     Constants, EXACT_LOCAL, Link, NextHop, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, SESSIONS, Side,
 };
+use cgn_common::limits::ticks;
 use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
@@ -19,6 +20,9 @@ pub const INSIDE_IF: u32 = 11;
 pub const OUTSIDE_IF: u32 = 12;
 /// An interface that is not ours.
 pub const OTHER_IF: u32 = 13;
+
+/// Ticks that a fragmented datagram is known: 2 s.
+pub const FRAGMENT_TICKS: u32 = ticks(2);
 
 /// Interior of a VLAN tag for each role.
 pub const INSIDE_VLAN: u16 = 100;
@@ -175,6 +179,8 @@ impl World {
             secret = secret.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
             secret
         });
+        let settings = memory.settings.get(0).expect("the settings");
+        settings.fragment_ticks.store(u64::from(FRAGMENT_TICKS));
         for (number, hop) in hops() {
             if let Some(entry) = memory.next_hops.get(u32::from(number)) {
                 entry.write(&hop);

@@ -19,6 +19,8 @@
 //! | `janitor`, `signals`, `lock` | removal at every kind of end; one test laboratory at a time |
 //! | `process`, `daemon`, `http` | processes that end with their value; the CGN's daemon |
 //! | `tcp`, `udp`, `ping` | flows that tell which external address and port the server saw |
+//! | `raw` | packets as a test writes them |
+//! | `stream` | a stream of numbered datagrams, and which of them were lost |
 //! | `capture`, `xdp_pass` | what was on the wire |
 
 mod capture;
@@ -31,7 +33,9 @@ mod namespace;
 mod ping;
 mod process;
 mod program;
+mod raw;
 pub mod signals;
+mod stream;
 mod tcp;
 mod topology;
 mod udp;
@@ -45,6 +49,8 @@ pub use namespace::Namespace;
 pub use ping::{PingOutcome, PingWatch, ping};
 pub use process::{Process, run_to_end};
 pub use program::cgn_program;
+pub use raw::RawSocket;
+pub use stream::{Streamed, UdpStream};
 pub use tcp::{TcpServer, Transfer, connect, converse, transfer};
 pub use topology::{Lab, Plan, Trunk, address};
 pub use udp::{UdpEcho, echo_from, exchange};

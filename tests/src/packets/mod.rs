@@ -197,6 +197,30 @@ impl Draft {
         frame
     }
 
+    /// The frames of its fragments, with so many bytes of data in each but the
+    /// last. All have its options.
+    ///
+    /// # Panics
+    /// `data` is no multiple of 8.
+    #[must_use]
+    pub fn fragments(&self, data: usize) -> Vec<Vec<u8>> {
+        assert_eq!(data % 8, 0);
+        let whole = self.bytes();
+        let link = 14 + 4 * self.tags.len();
+        let header = 20 + self.options.len();
+        let payload = &whole[link + header..whole.len() - self.padding.len()];
+        let count = payload.chunks(data).count();
+        let fragments = payload.chunks(data).enumerate().map(|(at, piece)| {
+            let mut ip = self.ip_header();
+            ip.total_len = (header + piece.len()) as u16;
+            ip.more_fragments = at + 1 < count;
+            ip.fragment_offset = ((at * data / 8) as u16).try_into().expect("13 bits");
+            ip.header_checksum = ip.calc_header_checksum();
+            [&whole[..link], &ip.to_bytes(), piece].concat()
+        });
+        fragments.collect()
+    }
+
     fn ip_header(&self) -> Ipv4Header {
         let protocol = match self.transport {
             Transport::Tcp { .. } => IpNumber::TCP,

@@ -7,8 +7,8 @@ use std::thread;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, External, Features, Line, NextHopEntry, Page, Policy, SessionKey, Side, Subscriber,
-    VlanKey,
+    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy,
+    SessionKey, Side, Subscriber, VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
@@ -117,6 +117,30 @@ impl Tables for Hesitant<'_> {
     }
     fn may_punt(&self, key: u32) -> bool {
         self.tables.may_punt(key)
+    }
+    fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
+        self.tables.datagram(key)
+    }
+    fn enter_datagram(&self, key: &FragmentKey, datagram: &Datagram) -> bool {
+        self.tables.enter_datagram(key, datagram)
+    }
+    fn is_awaited(&self, key: &FragmentKey) -> bool {
+        self.tables.is_awaited(key)
+    }
+    fn fragment_ticks(&self) -> u32 {
+        self.tables.fragment_ticks()
+    }
+    fn may_punt_fragment(&self, source: u32) -> bool {
+        self.tables.may_punt_fragment(source)
+    }
+    fn may_begin_datagram(&self, inside: u32) -> bool {
+        self.tables.may_begin_datagram(inside)
+    }
+    fn id_counter(&self, index: u32) -> Option<&Word> {
+        self.tables.id_counter(index)
+    }
+    fn id_secret(&self) -> u64 {
+        self.tables.id_secret()
     }
     fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
         self.tables.vlan_side(key)

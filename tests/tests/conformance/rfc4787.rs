@@ -39,6 +39,10 @@ tests! {
         "REQ-10: no application layer gateway changes UDP payloads";
     behaviour_does_not_depend_on_load ["R4787-11"]
         "REQ-11: mapping and filtering are the same when the ports are nearly or all used";
+    what_is_too_large_is_to_be_fragmented ["R4787-13a"]
+        "REQ-13a: a packet without DF that its next hop does not take is fragmented";
+    fragments_in_order_and_out_of_order ["R4787-14"]
+        "REQ-14: fragments are translated in whatever order they come";
     no_icmp_message_ends_a_mapping ["R4787-12"]
         "REQ-12: receiving any ICMP message ends no UDP mapping";
 }
@@ -239,6 +243,25 @@ fn behaviour_does_not_depend_on_load(t: &mut Trial) {
         let stranger = Draft::udp((remote::QINQ, 7), external);
         t.inbound(Outside, &stranger, first.source, hop::INSIDE);
     }
+}
+
+/// To the slow path, which makes the fragments; see `e2e::fragments`.
+fn what_is_too_large_is_to_be_fragmented(t: &mut Trial) {
+    run_cases(t, &["too large for the next hop"]);
+}
+
+fn fragments_in_order_and_out_of_order(t: &mut Trial) {
+    run_cases(
+        t,
+        &[
+            "fragments in order go out and come in",
+            "a fragment before the first is punted",
+            "every order of three fragments",
+            "fragments from and to VLANs",
+            "fragments to another subscriber",
+            "UDP without a checksum stays without one",
+        ],
+    );
 }
 
 fn no_icmp_message_ends_a_mapping(t: &mut Trial) {

@@ -32,6 +32,8 @@ tests! {
         "Section 2: each session goes through the states of the figure";
     ports_are_not_preserved ["R7857-12", "R6056-4"]
         "Section 9, RFC 6056 section 4: every port is changed to one that is hard to guess";
+    identifications_do_not_collide ["R7857-13", "S-2"]
+        "Section 10, RFC 6864 section 5.3.1: hosts behind one address do not use one identification towards the same host";
 }
 
 const CLIENT: Endpoint = (subscriber::PLAIN, 5000);
@@ -216,4 +218,14 @@ fn ports_are_not_preserved(t: &mut Trial) {
         })
         .count();
     assert!(kept < 8, "{kept} of 63 ports were kept");
+}
+
+fn identifications_do_not_collide(t: &mut Trial) {
+    run_cases(
+        t,
+        &[
+            "datagrams of two subscribers with one identification",
+            "a whole packet that may be fragmented leaves with an identification of its own",
+        ],
+    );
 }

@@ -3,13 +3,16 @@
 //! | file | what |
 //! |---|---|
 //! | `flows` | kernel sockets: several subscribers, endpoint independence, the router's own traffic |
+//! | `fragments` | fragments in any order, a flood of them, packets that are to become some |
 //! | `programs` | ping, curl with a web server, iperf3 |
 //! | `discovery` | coturn's STUN client, nmap |
 //! | `wire` | tcpdump: nothing private, right checksums |
 //! | `blocks` | watermark, limit, release, hold |
 //! | `refusals` | spoofed, unsolicited, expired |
 //! | `routes` | no route, no neighbour, own networks |
-//! | `life` | start, stop, kill -9, disk full |
+//! | `life` | kill -9 amid a crowd, started twice, disk full |
+//! | `reload` | `cgn reload`, SIGHUP |
+//! | `restart` | what goes on without a daemon, and what the next one finds; `cgn detach` |
 //! | `check` | `cgn check` |
 //! | `diagnostics` | `cgn run --diagnose` |
 
@@ -18,10 +21,13 @@ mod check;
 mod diagnostics;
 mod discovery;
 mod flows;
+mod fragments;
 mod life;
 mod maplog;
 mod programs;
 mod refusals;
+mod reload;
+mod restart;
 mod routes;
 mod wire;
 

@@ -4,9 +4,9 @@ use cgn_common::counters::Counters;
 use cgn_common::verdict::{Effect, Reason};
 
 use super::Selection;
-use crate::api::rows::{DropRow, InterfaceRow, PoolRow, Refusals, Status};
+use crate::api::rows::{DropRow, InterfaceRow, PoolRow, ReconciliationRow, Refusals, Status};
 use crate::dataplane::geometry::{Geometry, PoolShape};
-use crate::state::{PoolStats, State, Stats};
+use crate::state::{PoolStats, Reconciliation, State, Stats};
 use crate::utc::Utc;
 
 /// The selected pools, in the order of the configuration.
@@ -111,7 +111,17 @@ pub fn status(state: &State) -> Status {
         log_records: log.allocate_records + log.release_records + log.mark_records,
         log_errors: log.append_errors,
         log_refusing: log.is_refusing,
+        reconciliation: found_at_start(&stats.reconciliation),
         waiting_packets: stats.punts.waiting_packets,
         clock_offset_secs: state.memory.clock_offset_ns() / 1_000_000_000,
+    }
+}
+
+fn found_at_start(found: &Reconciliation) -> ReconciliationRow {
+    ReconciliationRow {
+        identical: found.identical,
+        repaired: found.repaired,
+        orphaned: found.orphaned,
+        incomplete: found.incomplete,
     }
 }

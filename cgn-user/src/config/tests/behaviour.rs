@@ -11,7 +11,7 @@ use crate::policy::shape;
 
 #[test]
 fn values_that_are_refused() {
-    let cases: [(&str, String, &[Expected<'_>]); 12] = [
+    let cases: [(&str, String, &[Expected<'_>]); 13] = [
         (
             "A filtering that there is not.",
             base_with("512", "512\nfiltering = \"symmetric\""),
@@ -50,6 +50,19 @@ fn values_that_are_refused() {
             "Too much room for sessions.",
             base_and("[sessions]\nmax = 16777217\n"),
             &[(21, "sessions.max", &["is 16777217"])],
+        ),
+        (
+            "Fragments that wait too long, and room for too few.",
+            base_and(
+                "[fragments]\ntimeout_secs = 1\nmax_datagrams = 1023\nmax_held = 0\nmax_held_kib = 63\nmax_held_per_source = 0\n",
+            ),
+            &[
+                (21, "fragments.timeout_secs", &["is 1", "2 to 120"]),
+                (22, "fragments.max_datagrams", &["is 1023", "1024"]),
+                (23, "fragments.max_held", &["is 0"]),
+                (24, "fragments.max_held_kib", &["is 63"]),
+                (25, "fragments.max_held_per_source", &["is 0"]),
+            ],
         ),
         (
             "A timer of sessions in words.",

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::super::capacity::{DEFAULT_MAX_BLOCKS, PORTS_PER_ADDRESS};
-use super::super::{Config, Control, Hold, Log, Metrics, Pool, Sessions, Sink, Tcp, Timeouts, Xdp};
+use super::super::{
+    Config, Control, Fragments, Hold, Log, Metrics, Pool, Sessions, Sink, Tcp, Timeouts, Xdp,
+};
 use super::{BASE, base_with};
 
 #[test]
@@ -79,6 +81,7 @@ fn the_sample_shows_the_defaults() {
     assert_eq!(config.xdp, Xdp::default());
     assert_eq!(config.tcp, Tcp::default());
     assert_eq!(config.sessions, Sessions::default());
+    assert_eq!(config.fragments, Fragments::default());
     assert_eq!(config.timeouts, Timeouts::default());
     assert_eq!(config.hold, Hold::default());
     assert_eq!(config.log, Log::default());

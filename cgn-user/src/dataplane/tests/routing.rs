@@ -1,6 +1,7 @@
 use cgn_common::layout;
 
-use super::super::routing::{links_of, narrow};
+use super::super::memory::{Memory, Sizes};
+use super::super::routing::{free_ids, links_of, narrow};
 use crate::routes::{Fib, Link, Port, Side, Tracker};
 
 fn link(ifindex: u32, mtu: u32, vlan: Option<(u32, u16)>) -> Link {
@@ -75,4 +76,26 @@ fn a_link_that_is_wider_than_its_device_is_told() {
         [("if5".to_owned(), 1500, 1496)]
     );
     assert_eq!(links_of(&fib(1500, 1500))[&5].mtu, 1496);
+}
+
+#[test]
+fn new_ids_begin_where_the_tables_have_most_room() {
+    let cases: &[(&[u16], u16, &str)] = &[
+        (&[], 1, "empty tables"),
+        (&[1, 2, 3], 4, "a first daemon's"),
+        (&[40_000, 40_001], 1, "room before them"),
+        (&[10, 20_000, 60_000], 20_001, "room between them"),
+    ];
+    for (used, expected, what) in cases {
+        let memory = Memory::private(Sizes::default()).expect("memory");
+        for id in *used {
+            let hop = layout::NextHop {
+                side: layout::Side::Inside as u8,
+                ..layout::NextHop::default()
+            };
+            let entry = memory.next_hops.get(u32::from(*id)).expect("an entry");
+            entry.write(&hop);
+        }
+        assert_eq!(free_ids(&memory), *expected, "{what}");
+    }
 }

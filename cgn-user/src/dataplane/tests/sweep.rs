@@ -72,15 +72,19 @@ impl Slab {
         let bucket = self.after(protocol, key.inside_port(), further);
         let line = self.bucket(protocol, bucket);
         let free = (0..4).find(|at| line.0[2 * at].load() == 0).expect("room");
-        if further > 0 {
-            let detour = Detour::new(place.tag(), bucket * 4 + free as u32);
-            let word = &self.bucket(protocol, home).0[3];
-            word.store(detour.put_into(word.load()));
-        }
         for passed in 0..further {
             let passed = self.after(protocol, key.inside_port(), passed);
             let passed = self.bucket(protocol, passed);
             passed.0[1].add(peer::ONE_OVERFLOW);
+        }
+        if further > 0 {
+            let home = self.bucket(protocol, home);
+            let detour = Detour::new(place.tag(), bucket * 4 + free as u32);
+            let vacant = (1..4).find(|at| !Detour::of(home.peer_at(*at).load()).is_some());
+            match vacant.map(|at| home.peer_at(at)) {
+                Some(word) => word.store(detour.put_into(word.load())),
+                None => _ = home.0[1].add(peer::ONE_ASTRAY),
+            }
         }
         line.0[2 * free].store(key.0);
         line.0[2 * free + 1].add(peer::remote(0x0808_0808, 53));
@@ -178,7 +182,10 @@ fn a_freed_slot_takes_back_every_count_of_its_way() {
         );
         for bucket in 0..buckets(6) {
             let line = slab.bucket(Protocol::Tcp, bucket);
-            assert_eq!(peer::overflow(line.0[1].load()), 0, "bucket {bucket}");
+            let counts = line.0[1].load() & !peer::REMOTE;
+            assert_eq!(counts, 0, "bucket {bucket}");
+            let left = (1..4).find(|at| Detour::of(line.peer_at(*at).load()).is_some());
+            assert_eq!(left, None, "detours of bucket {bucket}");
         }
         let peer_word = slab.bucket(Protocol::Tcp, at.0).0[2 * at.1 + 1].load();
         assert_eq!(
@@ -208,10 +215,15 @@ fn a_freed_slot_leaves_the_counts_of_others_alone() {
     }
     assert!(slab.key(Protocol::Udp, stays).is_live());
     assert_eq!(slab.used().of(Protocol::Udp), 1);
-    let detour = || Detour::of(slab.bucket(Protocol::Udp, home).peer_at(1).load());
+    let detour = || Detour::of(slab.bucket(Protocol::Udp, home).peer_at(2).load());
     let to_the_other = detour();
     assert!(to_the_other.is_some(), "it was put last");
-    let word = slab.bucket(Protocol::Udp, home).peer_at(2);
+    let word = slab.bucket(Protocol::Udp, home).peer_at(1);
+    assert_eq!(
+        Detour::of(word.load()),
+        Detour::NONE,
+        "freed with its mapping"
+    );
     word.store(Detour::new(1, 63).put_into(word.load()));
     let _ = slab.sweep(500);
     assert_eq!(detour(), to_the_other, "still leads to its mapping");
@@ -242,4 +254,19 @@ fn an_empty_slab_and_one_that_does_not_exist_are_swept_in_no_time() {
     assert_eq!(slab.sweep(1_000_000), Swept::default());
     let beyond = sweep_slab(&slab.memory, u32::MAX, 0, &TIMERS);
     assert_eq!(beyond, Swept::default());
+}
+
+#[test]
+fn mappings_without_a_detour_are_astray_until_they_are_freed() {
+    let slab = Slab::new();
+    let home = slab.home(Protocol::Udp, 1);
+    let ports = (1..).filter(|port| slab.home(Protocol::Udp, *port) == home);
+    // Three detours have a place; the fourth and fifth mapping go astray.
+    for (port, seen) in ports.take(5).zip([0, 0, 1000, 0, 1000]) {
+        slab.put(Protocol::Udp, SlotKey::new(port, SlotState::Held, seen), 1);
+    }
+    let astray = || peer::astray(slab.bucket(Protocol::Udp, home).0[1].load());
+    assert_eq!(astray(), 2);
+    assert_eq!(slab.sweep(1000).freed, 3);
+    assert_eq!(astray(), 1, "one of the two is left");
 }

@@ -43,6 +43,22 @@ pub const UNREACHABLE: &[(Reason, &str)] = &[
         Reason::Hairpin,
         "needs a program that is missing; see `prog_run.rs`",
     ),
+    (
+        Reason::Fragment,
+        "needs a program that is missing; see `prog_run.rs`",
+    ),
+    (
+        Reason::FragmentAwaited,
+        "XDP alone asks for the slow path; see `prog_run.rs`",
+    ),
+    (
+        Reason::FragmentLimit,
+        "needs many packets in one tick; see `prog_run.rs`",
+    ),
+    (
+        Reason::FragmentExpired,
+        "the engine counts it, not the translator",
+    ),
     (Reason::Internal, "needs a table that contradicts itself"),
 ];
 
@@ -266,23 +282,6 @@ pub const CASES: &[Case] = &[
         }
     }),
     ("ICMP but echo from inside and its reply from outside", icmp),
-    ("fragments, the first, the middle and the last", |t| {
-        for (more, offset) in [
-            (true, 0),
-            (true, 185),
-            (false, 185),
-            (false, 1),
-            (false, 0x1fff),
-        ] {
-            let fragment = Draft::udp(CLIENT, SERVER).with(|d| {
-                d.more_fragments = more;
-                d.fragment_offset = offset;
-            });
-            t.stopped(Inside, &fragment.bytes(), Reason::Fragment);
-            let inbound = fragment.answer((POOL[0], 1024));
-            t.stopped(Outside, &inbound.bytes(), Reason::Fragment);
-        }
-    }),
     (
         "a subscriber without a block is punted, a refused one is not",
         |t| {

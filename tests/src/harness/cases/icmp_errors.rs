@@ -344,8 +344,11 @@ pub const CASES: &[Case] = &[
                 let late = error.clone().with(|d| d.ttl = ttl);
                 t.stopped(Outside, &late.bytes(), Reason::TtlExpired);
             }
-            let piece = error.with(|d| d.more_fragments = true);
-            t.stopped(Outside, &piece.bytes(), Reason::Fragment);
+            let piece = error.with(|d| {
+                d.more_fragments = true;
+                d.payload.truncate(32);
+            });
+            t.stopped(Outside, &piece.bytes(), Reason::UnsupportedIcmp);
             let small =
                 Draft::udp((subscriber::SMALL, 1), SERVER).with(|d| d.payload = vec![1; 600]);
             let there = Journey::new(t, small);

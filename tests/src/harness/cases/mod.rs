@@ -2,6 +2,7 @@
 
 mod filtering;
 pub mod filters;
+mod fragments;
 mod hairpin;
 mod icmp_errors;
 mod lengths;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Case> {
         mappings::CASES,
         hairpin::CASES,
         icmp_errors::CASES,
+        fragments::CASES,
     ]
     .concat()
 }

@@ -79,7 +79,7 @@ pub const SHARING: &[Row] = &[
         "S-1",
         "a forged packet too big, about no mapping's packet, is dropped",
     ),
-    not_met("S-2", "identifications of merged sources", "see R7857-13"),
+    met("S-2", "identifications of merged sources"),
     not_met(
         "S-3",
         "an infected host exhausts only its own ports",

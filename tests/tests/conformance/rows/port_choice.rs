@@ -140,7 +140,7 @@ pub const DISCOVERY: &[Row] = &[
     not_met(
         "R5780-5",
         "a STUN client finds that fragments pass",
-        "fragments are dropped yet",
+        "they do (R4787-14), but coturn's test of it is not run yet",
     ),
     met_by(
         "R5780-6",

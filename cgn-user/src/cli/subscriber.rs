@@ -1,0 +1,56 @@
+//! `cgn subscriber`: all about one.
+
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::client::Client;
+use super::show::{ShowError, json, parts, print, socket_path, table};
+use super::{OneSubscriber, listing::Listed};
+use crate::api::rows::{BlockRow, MappingRow, SubscriberRow};
+
+/// What the JSON has.
+#[derive(Debug, Serialize)]
+struct About {
+    inside: Ipv4Addr,
+    /// `null`: it has no block, and was refused none.
+    subscriber: Option<SubscriberRow>,
+    blocks: Vec<BlockRow>,
+    mappings: Vec<MappingRow>,
+}
+
+/// Shows all about one subscriber; an error goes to stderr, with exit code 1.
+#[must_use]
+pub fn subscriber(arguments: &OneSubscriber) -> ExitCode {
+    print(about(arguments))
+}
+
+/// What is to be printed.
+pub(super) async fn about(arguments: &OneSubscriber) -> Result<String, ShowError> {
+    let path = socket_path(&arguments.socket, &arguments.config)?;
+    let mut client = Client::connect(&path).await?;
+    let inside = arguments.address;
+    let pairs = [("subscriber", inside.to_string())];
+    let subscribers = parts::<SubscriberRow>(&mut client, "/v1/subscribers", &pairs, usize::MAX);
+    let subscribers = subscribers.await?;
+    let blocks = parts::<BlockRow>(&mut client, "/v1/blocks", &pairs, usize::MAX).await?;
+    let mappings = parts::<MappingRow>(&mut client, "/v1/mappings", &pairs, usize::MAX).await?;
+    if arguments.json {
+        return json(&About {
+            inside,
+            subscriber: subscribers.rows.into_iter().next(),
+            blocks: blocks.rows,
+            mappings: mappings.rows,
+        });
+    }
+    if subscribers.rows.is_empty() {
+        return Ok(format!("{inside} has no block; {}\n", BlockRow::NONE_YET));
+    }
+    Ok(format!(
+        "{}\n{}\n{}",
+        table(&subscribers, false),
+        table(&blocks, false),
+        table(&mappings, false)
+    ))
+}

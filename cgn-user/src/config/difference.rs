@@ -1,0 +1,255 @@
+//! What a new configuration changes, key by key, and what each change does to the running NAT.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use toml::Value;
+
+use super::Config;
+
+/// What it takes to bring a change about, from harmless to harmful.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Nothing happens before a `cgn detach` and a new start.
+    None,
+    /// A new daemon takes over tables and programs: established flows lose nothing, first packets
+    /// of new subscribers are lost for some seconds.
+    InPlace,
+    /// Mappings end, or traffic stops.
+    Disruptive,
+    /// Cannot be had without `cgn detach`.
+    NeedsDetach,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "no effect",
+            Self::InPlace => "in place",
+            Self::Disruptive => "disruptive",
+            Self::NeedsDetach => "needs detach",
+        })
+    }
+}
+
+/// A key that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// As in the file; tables of an array have their name or number in brackets.
+    pub key: String,
+    /// As TOML; `None`: the key was not there.
+    pub from: Option<String>,
+    /// As TOML; `None`: the key is not there any more.
+    pub to: Option<String>,
+    pub effect: Effect,
+    /// The pool whose subscribers it is about; `None`: all.
+    pub pool: Option<String>,
+}
+
+/// Every key that differs, in the order of their names. Defaults that were written out, comments
+/// and the order of keys make no difference; the order of pools does.
+#[must_use]
+pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
+    let (was, is) = (flat(old), flat(new));
+    let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let changed = keys
+        .into_iter()
+        .filter(|key| was.get(*key) != is.get(*key))
+        .map(|key| Difference {
+            effect: effect(key),
+            pool: pool_of(key),
+            from: was.get(key).cloned(),
+            to: is.get(key).cloned(),
+            key: key.clone(),
+        });
+    let mut all: Vec<Difference> = changed.collect();
+    let names = |config: &Config| -> Vec<String> {
+        config.pool.iter().map(|pool| pool.name.clone()).collect()
+    };
+    let (from, to) = (names(old), names(new));
+    if from != to {
+        all.push(Difference {
+            key: "order of pools".to_owned(),
+            from: Some(from.join(", ")),
+            to: Some(to.join(", ")),
+            effect: Effect::Disruptive,
+            pool: None,
+        });
+    }
+    all
+}
+
+/// Keys whose change is not in place, by their last parts.
+fn effect(key: &str) -> Effect {
+    let last = key.rsplit('.').next().unwrap_or_default();
+    let is_in = |table: &str| key.starts_with(table);
+    match key {
+        "control.pin_directory" => Effect::NeedsDetach,
+        "xdp.mode" => Effect::None,
+        // The new log would not know the releases of the old one's blocks.
+        "log.directory" | "sessions.max" => Effect::Disruptive,
+        _ if is_in("inside.") || is_in("outside.") || is_in("subscribers[") => Effect::Disruptive,
+        _ if is_in("pool[")
+            && ["addresses", "block_ports", "max_blocks", "name"].contains(&last) =>
+        {
+            Effect::Disruptive
+        }
+        _ => Effect::InPlace,
+    }
+}
+
+fn pool_of(key: &str) -> Option<String> {
+    let (name, _) = key.strip_prefix("pool[")?.split_once(']')?;
+    Some(name.to_owned())
+}
+
+/// Every key with its value as TOML.
+fn flat(config: &Config) -> BTreeMap<String, String> {
+    let mut keys = BTreeMap::new();
+    // Every value of a configuration can be written as TOML: it was read from there.
+    if let Ok(value) = Value::try_from(config) {
+        walk(String::new(), &value, &mut keys);
+    }
+    keys
+}
+
+fn walk(path: String, value: &Value, keys: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Table(table) => {
+            for (key, value) in table {
+                let path = match path.is_empty() {
+                    true => key.clone(),
+                    false => format!("{path}.{key}"),
+                };
+                walk(path, value, keys);
+            }
+        }
+        Value::Array(items) if items.iter().all(Value::is_table) && !items.is_empty() => {
+            for (number, item) in items.iter().enumerate() {
+                let name = item.get("name").and_then(Value::as_str);
+                let name = name.map_or_else(|| number.to_string(), str::to_owned);
+                walk(format!("{path}[{name}]"), item, keys);
+            }
+        }
+        value => {
+            keys.insert(path, value.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+        [inside]
+        interface = "eth0"
+        [outside]
+        interface = "eth1"
+        [[pool]]
+        name = "a"
+        addresses = ["203.0.113.0/28"]
+        [[pool]]
+        name = "b"
+        addresses = ["203.0.113.16/28"]
+        [[subscribers]]
+        prefixes = ["100.64.0.0/24"]
+        pool = "a"
+        [timeouts]
+        udp_secs = 300
+    "#;
+
+    fn config(text: &str) -> Config {
+        Config::parse(text).expect("a configuration").config
+    }
+
+    #[test]
+    fn each_change_has_its_key_and_effect() {
+        use Effect::{Disruptive, InPlace, NeedsDetach, None as Nothing};
+        type Case<'a> = (
+            &'a str,
+            &'a str,
+            &'a str,
+            &'a [(&'a str, Effect, Option<&'a str>)],
+        );
+        let cases: &[Case<'_>] = &[
+            ("nothing", "", "", &[]),
+            (
+                "a default written out",
+                "udp_secs = 300",
+                "udp_secs = 300\nicmp_secs = 60",
+                &[],
+            ),
+            (
+                "a timer",
+                "udp_secs = 300",
+                "udp_secs = 400",
+                &[("timeouts.udp_secs", InPlace, None)],
+            ),
+            (
+                "a filter of one pool",
+                "addresses = [\"203.0.113.16/28\"]",
+                "addresses = [\"203.0.113.16/28\"]\nfiltering = \"address-dependent\"",
+                &[("pool[b].filtering", InPlace, Some("b"))],
+            ),
+            (
+                "more addresses",
+                "203.0.113.16/28",
+                "203.0.113.16/27",
+                &[("pool[b].addresses", Disruptive, Some("b"))],
+            ),
+            (
+                "other subscribers",
+                "100.64.0.0/24",
+                "100.64.0.0/23",
+                &[("subscribers[0].prefixes", Disruptive, None)],
+            ),
+            (
+                "another interface",
+                "eth1",
+                "eth2",
+                &[("outside.interface", Disruptive, None)],
+            ),
+            (
+                "the mode of XDP",
+                "[timeouts]",
+                "[xdp]\nmode = \"generic\"\n[timeouts]",
+                &[("xdp.mode", Nothing, None)],
+            ),
+            (
+                "the place of the pins",
+                "[timeouts]",
+                "[control]\npin_directory = \"/sys/fs/bpf/other\"\n[timeouts]",
+                &[("control.pin_directory", NeedsDetach, None)],
+            ),
+        ];
+        for (what, from, to, expected) in cases {
+            // One prefix more would overlap the other pool's: they begin above it.
+            let old = SMALL.replace("203.0.113.16/28", "203.0.113.32/28");
+            let (from, to) = (
+                from.replace("113.16", "113.32"),
+                to.replace("113.16", "113.32"),
+            );
+            assert!(old.contains(&from), "{what}");
+            let new = old.replacen(&from, &to, 1);
+            let found = differences(&config(&old), &config(&new));
+            let found: Vec<_> = found
+                .iter()
+                .map(|one| (one.key.as_str(), one.effect, one.pool.as_deref()))
+                .collect();
+            assert_eq!(&found, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn pools_in_another_order_are_told() {
+        let mut new = config(SMALL);
+        new.pool.reverse();
+        let found = differences(&config(SMALL), &new);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].to.as_deref(), Some("b, a"));
+        assert_eq!(found[0].effect, Effect::Disruptive);
+    }
+}

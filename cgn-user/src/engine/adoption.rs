@@ -1,0 +1,248 @@
+//! What an earlier daemon left in the tables, held against what it left in the log: blocks that
+//! both know go on, and where they differ, both are repaired.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use cgn_common::block::{blocks_per_address, first_port};
+use cgn_common::layout::{OwnedBlock, Rows, Used, header};
+use rand::rngs::StdRng;
+
+use super::clock;
+use super::keeper::{Granted, Keeper, block};
+use crate::alloc::Allocator;
+use crate::dataplane::install::{self, Grant};
+use crate::maplog::{Entry as LogEntry, Event, Log, LoggedBlock, Recovery, ReleaseReason};
+use crate::policy::shape;
+use crate::state::{Reconciliation, State};
+
+/// Allocator and log, with what the tables (if they are adopted) and the log say of earlier
+/// blocks.
+///
+/// # Errors
+/// The tables contradict themselves, or the log cannot be written.
+pub fn keeper(
+    state: &Arc<State>,
+    mut log: Log,
+    recovery: &Recovery,
+    adopt: bool,
+    random: StdRng,
+) -> Result<Keeper> {
+    let specs = shape::pool_specs(&state.geometry);
+    let mut allocator = Allocator::new(&specs, shape::hold_policy(&state.config), random)?;
+    let mut report = Reconciliation::default();
+    let granted = match adopt {
+        true => adopted(state, &mut report),
+        false => Vec::new(),
+    };
+    for one in &granted {
+        let Grant {
+            pool,
+            external,
+            block,
+            slab,
+            ..
+        } = one.grant;
+        allocator
+            .adopt(pool, one.subscriber, external.to_bits(), block, slab)
+            .context("the tables contradict themselves; `cgn run --discard-tables` starts with empty ones")?;
+    }
+    for subscriber in 0..state.geometry.sizes.subscribers {
+        install::renew(&state.memory, &state.geometry, subscriber);
+    }
+    let missing = reconcile(state, &granted, recovery, &mut report);
+    if !missing.is_empty() {
+        log.append(&missing)
+            .context("the mapping log cannot be brought up to date")?;
+    }
+    hold(state, &mut allocator, &granted, recovery);
+    tell(&report);
+    state.stats().reconciliation = report;
+    let mut keeper = Keeper::new(Arc::clone(state), allocator, log, granted);
+    keeper.mark(Event::Start);
+    keeper.advance();
+    Ok(keeper)
+}
+
+fn tell(report: &Reconciliation) {
+    let Reconciliation {
+        identical,
+        repaired,
+        orphaned,
+        incomplete,
+    } = *report;
+    if *report == Reconciliation::default() {
+        return;
+    }
+    if repaired > 0 {
+        tracing::warn!(
+            repaired,
+            "blocks in use had no log record: who had them before now cannot be told from the log"
+        );
+    }
+    tracing::info!(
+        identical,
+        repaired,
+        orphaned,
+        incomplete,
+        "blocks of the last daemon: identical in tables and log; repaired, those in use without a \
+         record, logged again; orphaned, those in the log only, released on record and held; \
+         incomplete, those that were only half given, taken out of the tables"
+    );
+}
+
+/// Blocks that the tables hold whole. A block that its last daemon had only
+/// half given is taken out of them.
+fn adopted(state: &State, report: &mut Reconciliation) -> Vec<Granted> {
+    let (geometry, memory) = (&state.geometry, &state.memory);
+    let mut granted = Vec::new();
+    for (pool, shape) in geometry.pools.iter().enumerate() {
+        let pool = pool as u16;
+        for external in shape.each_address() {
+            let entry = geometry
+                .external_index(external)
+                .and_then(|i| memory.externals.get(i));
+            let Some(entry) = entry else { continue };
+            let first_row = Rows(entry.0.load()).first_row();
+            for block in 0..blocks_per_address(shape.block_shift) {
+                let Some(row) = memory.blocks.get(first_row + block) else {
+                    continue;
+                };
+                let (line, inside) = row.read();
+                let inside = Ipv4Addr::from_bits(inside);
+                let (Some(slab), Some(subscriber)) = (
+                    geometry.slab_of(pool, line),
+                    geometry.subscriber_index(inside),
+                ) else {
+                    if line != 0 {
+                        row.0.store(0);
+                        report.incomplete += 1;
+                    }
+                    continue;
+                };
+                let grant = Grant {
+                    inside,
+                    external,
+                    pool,
+                    block: block as u16,
+                    slab,
+                };
+                if has_block(state, subscriber, line) && !is_closed(state, line) {
+                    granted.push(Granted {
+                        grant,
+                        subscriber,
+                        empty_since: None,
+                    });
+                } else {
+                    install::withdraw(memory, geometry, &grant);
+                    report.incomplete += 1;
+                }
+            }
+        }
+    }
+    granted
+}
+
+fn has_block(state: &State, subscriber: u32, line: u32) -> bool {
+    state
+        .memory
+        .subscribers
+        .get(subscriber)
+        .is_some_and(|entry| {
+            entry
+                .blocks
+                .iter()
+                .any(|block| OwnedBlock(block.load()).slab_line() == line)
+        })
+}
+
+/// A block that was being taken back when the daemon died: no mapping can be opened in it.
+fn is_closed(state: &State, line: u32) -> bool {
+    let head = state.memory.slabs.get(line);
+    head.is_none_or(|head| head.0[header::USED].load() & Used::CLOSED != 0)
+}
+
+type Key = (Ipv4Addr, u16);
+
+fn key(state: &State, grant: &Grant) -> Key {
+    let shift = state.geometry.pools[usize::from(grant.pool)].block_shift;
+    (grant.external, first_port(u32::from(grant.block), shift))
+}
+
+/// Log records that bring the log in line with the tables.
+fn reconcile(
+    state: &State,
+    granted: &[Granted],
+    recovery: &Recovery,
+    report: &mut Reconciliation,
+) -> Vec<LogEntry> {
+    let unix_ms = clock::unix_ms(state);
+    let in_tables: BTreeMap<Key, &Granted> = granted
+        .iter()
+        .map(|one| (key(state, &one.grant), one))
+        .collect();
+    let is_same = |key: &Key, inside: Ipv4Addr| {
+        in_tables
+            .get(key)
+            .is_some_and(|one| one.grant.inside == inside)
+    };
+    let mut entries = Vec::new();
+    for (key, logged) in &recovery.live {
+        if !is_same(key, logged.block.inside) {
+            let event = Event::Release {
+                block: logged.block,
+                reason: ReleaseReason::Orphan,
+            };
+            entries.push(LogEntry { unix_ms, event });
+            report.orphaned += 1;
+        }
+    }
+    for (key, one) in &in_tables {
+        let logged = recovery.live.get(key);
+        if is_same_owner(logged, one) {
+            report.identical += 1;
+        } else {
+            report.repaired += 1;
+            tracing::debug!(inside = %one.grant.inside, external = %key.0, port = key.1, "a block in use had no log record");
+            let event = Event::Allocate(block(state, &one.grant));
+            entries.push(LogEntry { unix_ms, event });
+        }
+    }
+    entries
+}
+
+fn is_same_owner(logged: Option<&LoggedBlock>, one: &Granted) -> bool {
+    logged.is_some_and(|logged| logged.block.inside == one.grant.inside)
+}
+
+/// Holds the blocks that were live or held before, and are nobody's now
+/// (RFC 6888 REQ-8, also after a crash).
+fn hold(
+    state: &State,
+    allocator: &mut Allocator<StdRng>,
+    granted: &[Granted],
+    recovery: &Recovery,
+) {
+    let hold_ms = u64::from(state.config.config.hold.block_secs) * 1000;
+    let (now_ms, unix_ms) = (clock::monotonic_ms(state), clock::unix_ms(state));
+    let owned: BTreeSet<Key> = granted.iter().map(|one| key(state, &one.grant)).collect();
+    let orphans = recovery.live.iter().filter(|(key, _)| !owned.contains(key));
+    let orphans = orphans.map(|(_, logged)| (logged.block, now_ms + hold_ms));
+    let released = recovery.released.values().map(|logged| {
+        let since = unix_ms.saturating_sub(logged.unix_ms);
+        (logged.block, now_ms + hold_ms.saturating_sub(since))
+    });
+    for (block, until_ms) in orphans.chain(released) {
+        let ports = block.ports.first()..=block.ports.last();
+        let Some((pool, blocks)) = allocator.blocks_covering(block.external.to_bits(), ports)
+        else {
+            continue; // the configuration has it no more
+        };
+        for number in blocks {
+            // Fails for a block that has an owner again, which needs no hold.
+            let _ = allocator.hold_until(pool, block.external.to_bits(), number, until_ms);
+        }
+    }
+}

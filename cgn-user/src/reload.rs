@@ -1,0 +1,71 @@
+//! Reloading the configuration: what would change, and asking the supervisor for it.
+//!
+//! A reload is a restart in the same process (ADR 13): the daemon ends in order and executes itself
+//! again, which adopts tables and programs.
+
+use crate::api::rows::{ChangeRow, ReloadAnswer, ReloadRequest};
+use crate::config::difference::{Difference, Effect, differences};
+use crate::state::State;
+use crate::supervisor;
+
+/// What the supervisor is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Tables that cannot be adopted may go: an operator said so.
+    pub discard_tables: bool,
+}
+
+/// Reads the configuration file again, and says what is different. Unless it is a dry run, or
+/// more than was allowed, the daemon then takes the changes over: it ends and starts anew.
+///
+/// # Errors
+/// Every error of the file; nothing was changed.
+pub fn reload(state: &State, request: ReloadRequest) -> anyhow::Result<ReloadAnswer> {
+    let new = supervisor::configuration(&state.config_path)?;
+    let changes: Vec<ChangeRow> = differences(&state.config.config, &new.config)
+        .into_iter()
+        .map(|difference| row(state, difference))
+        .collect();
+    let effect = changes
+        .iter()
+        .map(|change| change.effect)
+        .max()
+        .unwrap_or(Effect::None);
+    let is_allowed = match effect {
+        Effect::None => false,
+        Effect::InPlace => true,
+        Effect::Disruptive => request.allow_disruption,
+        Effect::NeedsDetach => false,
+    };
+    let applies = is_allowed && !request.dry_run;
+    if applies {
+        let discard_tables = effect == Effect::Disruptive;
+        state.reload.send_replace(Some(Reload { discard_tables }));
+    }
+    Ok(ReloadAnswer {
+        changes,
+        effect,
+        applies,
+    })
+}
+
+/// A change, with the number of subscribers that have a block and whom it concerns.
+fn row(state: &State, difference: Difference) -> ChangeRow {
+    let stats = state.stats();
+    let pools = state.geometry.pools.iter().enumerate();
+    let concerned = pools.filter(|(_, pool)| {
+        let named = difference.pool.as_ref();
+        // A pool that is changed in layout changes the layout of all.
+        difference.effect >= Effect::Disruptive || named.is_none_or(|name| *name == pool.name)
+    });
+    let subscribers = concerned
+        .map(|(number, _)| u64::from(stats.pool(number).status.subscribers))
+        .sum();
+    ChangeRow {
+        key: difference.key,
+        from: difference.from,
+        to: difference.to,
+        effect: difference.effect,
+        subscribers,
+    }
+}

@@ -1,0 +1,67 @@
+//! IPv4 packets as a test writes them, fragments for one.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use anyhow::{Context as _, Result};
+
+use super::namespace::Namespace;
+
+/// A socket that sends whole IPv4 packets with their headers.
+#[derive(Debug)]
+pub struct RawSocket(OwnedFd);
+
+impl RawSocket {
+    /// Opens one in `namespace`.
+    ///
+    /// # Errors
+    /// No rights.
+    pub fn open(namespace: &Namespace) -> Result<Self> {
+        namespace.within(|| {
+            // SAFETY: a system call without pointers.
+            let fd = unsafe {
+                libc::socket(
+                    libc::AF_INET,
+                    libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+                    libc::IPPROTO_RAW,
+                )
+            };
+            if fd < 0 {
+                return Err(io::Error::last_os_error()).context("no raw socket");
+            }
+            // SAFETY: a new descriptor that nobody else has.
+            Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        })
+    }
+
+    /// Sends a packet to the destination in its header.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn send(&self, packet: &[u8]) -> Result<()> {
+        let to: [u8; 4] = packet
+            .get(16..20)
+            .and_then(|octets| octets.try_into().ok())
+            .context("no IPv4 packet")?;
+        // SAFETY: all bytes zero is a valid address of the kernel's plain C struct.
+        let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+        address.sin_family = libc::AF_INET as libc::sa_family_t;
+        address.sin_addr.s_addr = u32::from(Ipv4Addr::from(to)).to_be();
+        // SAFETY: packet and address are valid for the call, with their lengths.
+        let sent = unsafe {
+            libc::sendto(
+                self.0.as_raw_fd(),
+                packet.as_ptr().cast(),
+                packet.len(),
+                0,
+                (&raw const address).cast(),
+                size_of::<libc::sockaddr_in>() as libc::socklen_t,
+            )
+        };
+        if sent < 0 {
+            return Err(io::Error::last_os_error()).context("a packet was not sent");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! `cgn reload` and SIGHUP: what is told, what is applied, and that nothing is lost.
+
+use std::net::SocketAddrV4;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, Result, ensure};
+use cgn_tests::lab::{
+    self, Daemon, Lab, Plan, Settings, UdpEcho, UdpStream, address, cgn_program, wait_until,
+};
+
+use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program};
+
+const STREAM_SERVER: SocketAddrV4 = SocketAddrV4::new(address::SERVERS[1], 7001);
+/// Exit code of a refused reload.
+const REFUSED: i32 = 3;
+
+#[test]
+fn a_reload_in_place_loses_no_packet() {
+    in_lab(
+        "reload::a_reload_in_place_loses_no_packet",
+        &Plan::default(),
+        |lab| {
+            let mut daemon = Daemon::start(lab, &Settings::default())?;
+            let process = daemon.process().id();
+            let stream = UdpStream::start(
+                (&lab.subscribers[0], address::subscriber(1, 9)),
+                (&lab.internet, STREAM_SERVER),
+                10_000,
+            )?;
+            write(lab, &blocks_per_subscriber(2).toml(lab))?;
+            is_counted(&daemon)?;
+            let planned = reload(lab, &["--dry-run"])?;
+            tells(
+                &planned,
+                0,
+                &[
+                    "pool[lab].blocks_per_subscriber  4     2   in place            1",
+                    "a dry run",
+                ],
+            )?;
+            ensure!(
+                daemon.pools()?[0].blocks_per_subscriber == 4,
+                "a dry run changed something"
+            );
+            let done = reload(lab, &[])?;
+            tells(
+                &done,
+                0,
+                &[
+                    "1 change; a new daemon takes over",
+                    "ready with the new configuration",
+                ],
+            )?;
+            ensure!(
+                daemon.pools()?[0].blocks_per_subscriber == 2,
+                "the new configuration does not hold"
+            );
+            write(lab, &blocks_per_subscriber(3).toml(lab))?;
+            daemon.process().signal(libc::SIGHUP);
+            wait_until("a reload by SIGHUP", 60.0, || {
+                let pools = daemon.pools().unwrap_or_default();
+                Ok(pools
+                    .first()
+                    .is_some_and(|pool| pool.blocks_per_subscriber == 3)
+                    .then_some(()))
+            })?;
+            ensure!(
+                daemon.process().id() == process && daemon.process().ended()?.is_none(),
+                "it is another process"
+            );
+            let streamed = stream.finish()?;
+            ensure!(
+                streamed.lost.is_empty() && streamed.seen.len() == 1,
+                "{} of {} datagrams lost, seen {:?}",
+                streamed.lost.len(),
+                streamed.sent,
+                streamed.seen
+            );
+            let nothing = reload(lab, &[])?;
+            tells(&nothing, 0, &["no change"])
+        },
+    );
+}
+
+#[test]
+fn a_reload_does_no_harm_unless_it_is_told() {
+    in_lab(
+        "reload::a_reload_does_no_harm_unless_it_is_told",
+        &Plan::default(),
+        |lab| {
+            let mut daemon = Daemon::start(lab, &Settings::default())?;
+            let echo = UdpEcho::start(&lab.internet, SERVER)?;
+            let socket = lab::echo_from(&lab.subscribers[0], address::subscriber(1, 2))?;
+            let seen = lab::exchange(&socket, echo.address(), b"one", false, PATIENCE_SECS)?;
+            is_counted(&daemon)?;
+            let started = daemon.status()?.started;
+            write(lab, "nonsense")?;
+            tells(&reload(lab, &[])?, 1, &["cgn.toml:1", "not TOML"])?;
+            let larger = Settings {
+                block_ports: 128,
+                ..Settings::default()
+            };
+            write(lab, &larger.toml(lab))?;
+            let refused = reload(lab, &[])?;
+            tells(
+                &refused,
+                REFUSED,
+                &[
+                    "pool[lab].block_ports  64    128  disruptive            1",
+                    "--allow-disruption",
+                ],
+            )?;
+            daemon.process().signal(libc::SIGHUP);
+            let elsewhere = Settings::default().toml(lab).replace(
+                &lab.pins().display().to_string(),
+                &lab.pins().with_extension("other").display().to_string(),
+            );
+            let again = lab::exchange(&socket, echo.address(), b"two", false, PATIENCE_SECS)?;
+            ensure!(
+                again == seen && daemon.status()?.started == started,
+                "a refused reload did something"
+            );
+            tells(
+                &reload(lab, &["--allow-disruption"])?,
+                0,
+                &["ready with the new configuration"],
+            )?;
+            ensure!(
+                daemon.pools()?[0].block_ports == 128,
+                "the blocks are not larger"
+            );
+            lab::exchange(&socket, echo.address(), b"three", true, 10.0)
+                .context("a new mapping in the new tables")?;
+            write(
+                lab,
+                &elsewhere.replace("block_ports = 64", "block_ports = 128"),
+            )?;
+            tells(
+                &reload(lab, &["--allow-disruption"])?,
+                REFUSED,
+                &["control.pin_directory", "needs detach"],
+            )
+        },
+    );
+}
+
+/// Waits until the one subscriber is in the daemon's figures.
+fn is_counted(daemon: &Daemon) -> Result<()> {
+    wait_until("a subscriber in the figures", PATIENCE_SECS, || {
+        Ok((daemon.pools()?[0].subscribers == 1).then_some(()))
+    })
+}
+
+fn blocks_per_subscriber(blocks_per_subscriber: u8) -> Settings {
+    Settings {
+        blocks_per_subscriber,
+        ..Settings::default()
+    }
+}
+
+fn write(lab: &Lab, toml: &str) -> Result<()> {
+    std::fs::write(lab.folder().join("cgn.toml"), toml).context("cgn.toml")
+}
+
+fn reload(lab: &Lab, arguments: &[&str]) -> Result<Output> {
+    // The file may be broken, so the socket is named.
+    let mut command = Command::new(cgn_program()?);
+    command
+        .arg("reload")
+        .args(arguments)
+        .arg("--socket")
+        .arg(lab.folder().join("cgn.sock"));
+    command.output().context("cgn reload")
+}
+
+fn tells(output: &Output, code: i32, words: &[&str]) -> Result<()> {
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    let said = String::from_utf8_lossy(&said);
+    ensure!(
+        output.status.code() == Some(code),
+        "exit {:?} instead of {code}; it said {said}",
+        output.status.code()
+    );
+    for words in words {
+        ensure!(said.contains(words), "{words:?} is missing in {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_units_capabilities_are_enough() {
+    const TEST: &str = "reload::the_units_capabilities_are_enough";
+    if lacks_program(TEST, "setpriv") {
+        return;
+    }
+    in_lab(TEST, &Plan::default(), |lab| {
+        let unit = include_str!("../../../deploy/cgn.service");
+        let line = unit
+            .lines()
+            .find_map(|line| line.strip_prefix("CapabilityBoundingSet="))
+            .context("no capabilities in the unit")?;
+        let set: String = line
+            .split(' ')
+            .map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase()))
+            .collect();
+        // As the service manager starts it; the process stays the same.
+        let wrapper = lab.folder().join("as-in-the-unit");
+        let script = format!(
+            "#!/bin/sh\nexec setpriv --no-new-privs --bounding-set=-all{set} {} \"$@\"\n",
+            cgn_program()?.display()
+        );
+        std::fs::write(&wrapper, script)?;
+        std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755))?;
+        let toml = Settings::default().toml(lab);
+        let daemon = Daemon::start_with(lab, &toml, &wrapper, &["--test-clock"])?;
+        let echo = UdpEcho::start(&lab.internet, SERVER)?;
+        let socket = lab::echo_from(&lab.subscribers[0], address::subscriber(1, 2))?;
+        let seen = lab::exchange(&socket, echo.address(), b"one", false, PATIENCE_SECS)?;
+        write(lab, &blocks_per_subscriber(2).toml(lab))?;
+        tells(&reload(lab, &[])?, 0, &["ready with the new configuration"])?;
+        let again = lab::exchange(&socket, echo.address(), b"two", false, PATIENCE_SECS)?;
+        ensure!(again == seen, "{seen} became {again}");
+        // A new block, so also the log and the sockets work.
+        let fresh = lab::echo_from(&lab.subscribers[0], address::subscriber(1, 3))?;
+        lab::exchange(&fresh, echo.address(), b"new", true, 10.0)?;
+        drop(daemon);
+        Ok(())
+    });
+}
