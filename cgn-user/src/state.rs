@@ -177,6 +177,8 @@ pub struct LogStats {
     pub mark_records: u64,
     /// Groups of records that could not be written.
     pub append_errors: u64,
+    /// The last group could not be written: no new blocks until one can.
+    pub is_refusing: bool,
     /// Length of the current write-ahead segment in bytes.
     pub segment_bytes: u64,
     /// Bytes of all write-ahead segments.

@@ -169,6 +169,8 @@ pub struct Status {
     pub log_path: String,
     pub log_records: u64,
     pub log_errors: u64,
+    /// The mapping log cannot be written, and no new blocks are given.
+    pub log_refusing: bool,
     /// Blocks that the daemon found at its start.
     pub reconciliation: ReconciliationRow,
     /// Packets that wait for the link address of their next hop.

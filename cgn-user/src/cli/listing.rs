@@ -302,6 +302,12 @@ pub fn status(status: &Status) -> String {
             ),
         ),
     ]);
+    if status.log_refusing {
+        lines.push((
+            "refusing",
+            "new blocks, for the mapping log cannot be written".to_owned(),
+        ));
+    }
     if status.clock_offset_secs > 0 {
         lines.push((
             "test clock",

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use cgn_common::layout::header;
@@ -14,7 +15,9 @@ use rand::rngs::StdRng;
 use super::clock;
 use crate::alloc::{Allocation, Allocator, Refusal};
 use crate::dataplane::install::{self, Grant};
-use crate::maplog::{Block, Entry, Event, Log, PortRange, ProtocolScope, ReleaseReason};
+use crate::maplog::{
+    AppendError, Block, Entry, Event, Log, PortRange, ProtocolScope, ReleaseReason,
+};
 use crate::policy;
 use crate::state::State;
 
@@ -85,7 +88,7 @@ impl Keeper {
             .iter()
             .map(|p| self.entry(Event::Allocate(self.block(&p.grant))))
             .collect();
-        match self.log.append(&entries) {
+        match self.append(&entries) {
             Ok(sequences) => {
                 for (pending, sequence) in pending.into_iter().zip(sequences) {
                     if let Err(reason) = self.install(&pending, sequence) {
@@ -93,13 +96,7 @@ impl Keeper {
                     }
                 }
             }
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    blocks = pending.len(),
-                    "blocks are not given"
-                );
-                self.state.stats().log.append_errors += 1;
+            Err(_) => {
                 for pending in pending {
                     self.refuse_unlogged(&pending);
                     refusals.insert(pending.grant.inside, Reason::LogUnavailable);
@@ -264,12 +261,8 @@ impl Keeper {
                 })
             })
             .collect();
-        if let Err(error) = self.log.append(&entries) {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "releases stay to be logged"
-            );
-            self.state.stats().log.append_errors += 1;
+        if self.append(&entries).is_err() {
+            // They stay to be logged.
             return;
         }
         self.state.stats().log.release_records += entries.len() as u64;
@@ -293,13 +286,30 @@ impl Keeper {
     /// Logs the daemon's own start or stop.
     pub fn mark(&mut self, event: Event) {
         let entry = self.entry(event);
-        match self.log.append(&[entry]) {
-            Ok(_) => self.state.stats().log.mark_records += 1,
+        if self.append(&[entry]).is_ok() {
+            self.state.stats().log.mark_records += 1;
+        }
+    }
+
+    /// Appends a group. Failures are counted; the log of the daemon has a line when they begin
+    /// and one when they end, for on a full disk each new subscriber is another one.
+    fn append(&mut self, entries: &[Entry]) -> Result<Range<u64>, AppendError> {
+        let outcome = self.log.append(entries);
+        let log = &mut self.state.stats().log;
+        let was_refusing = std::mem::replace(&mut log.is_refusing, outcome.is_err());
+        match &outcome {
+            Ok(_) if was_refusing => {
+                tracing::info!("the mapping log is written again, and blocks are given");
+            }
+            Ok(_) => {}
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the mapping log");
-                self.state.stats().log.append_errors += 1;
+                log.append_errors += 1;
+                if !was_refusing {
+                    tracing::error!(error = error as &dyn std::error::Error, "the mapping log");
+                }
             }
         }
+        outcome
     }
 
     /// Ends holds that are due, and lets refused subscribers ask again.

@@ -210,6 +210,9 @@ pub const TABLE: &[Metric] = &[
     counter("cgn_log_errors_total", NONE,
         "Groups of log records that could not be written; their blocks were not given.",
         |s, out| out.put(&[], s.stats.log.append_errors)),
+    gauge("cgn_log_refusing", NONE,
+        "1 while the mapping log cannot be written, as on a full disk, and no new blocks are given; else 0.",
+        |s, out| out.put(&[], u64::from(s.stats.log.is_refusing))),
     gauge("cgn_log_bytes", &["part"],
         "Bytes of the mapping log on disk: the segment that is written, all write-ahead segments, sealed files.",
         |s, out| {

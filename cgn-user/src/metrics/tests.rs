@@ -107,6 +107,7 @@ fn busy() -> Snapshot {
                 release_records: next(),
                 mark_records: next(),
                 append_errors: next(),
+                is_refusing: true,
                 segment_bytes: next(),
                 spool_bytes: next(),
                 sealed_bytes: next(),

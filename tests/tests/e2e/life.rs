@@ -190,6 +190,10 @@ fn no_room_for_the_log() {
         let refused = refused.context("no new block was refused though the disk was full")?;
         daemon.wait_for_count("log_unavailable", before, 1)?;
         ensure!(
+            daemon.status()?.log_refusing,
+            "the status does not say that blocks are refused"
+        );
+        ensure!(
             block_owner(&daemon, address::crowd(refused))?.is_none(),
             "a block without log record was given"
         );
@@ -201,6 +205,10 @@ fn no_room_for_the_log() {
             .context("no block though there is room again")?;
         attributed(&daemon, address::crowd(refused), seen)?;
         block_of(&daemon, seen)?;
+        ensure!(
+            !daemon.status()?.log_refusing,
+            "blocks are given again, the status denies it"
+        );
         audit(&daemon.log_records()?, BLOCK_HOLD_MS).map(drop)
     });
 }

@@ -110,6 +110,7 @@ pub fn status(state: &State) -> Status {
         log_path: state.config.config.log.directory.display().to_string(),
         log_records: log.allocate_records + log.release_records + log.mark_records,
         log_errors: log.append_errors,
+        log_refusing: log.is_refusing,
         reconciliation: found_at_start(&stats.reconciliation),
         waiting_packets: stats.punts.waiting_packets,
         clock_offset_secs: state.memory.clock_offset_ns() / 1_000_000_000,
