@@ -92,7 +92,7 @@ pub const CASES: &[Case] = &[
             );
             for (entry, draft) in [(Inside, to_small), (Outside, answer)] {
                 let may = big(draft).with(|d| d.dont_fragment = false);
-                t.stopped(entry, &may.bytes(), Reason::TooBig);
+                t.stopped(entry, &may.bytes(), Reason::Oversize);
             }
         },
     ),
