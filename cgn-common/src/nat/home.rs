@@ -114,6 +114,12 @@ impl<'t> Home<'t> {
     pub const fn port_of(&self, slot: u32) -> u16 {
         self.block.first_port() + slot as u16
     }
+    /// True if no claim to the inside port is seen in this bucket or from it.
+    #[inline(always)]
+    fn is_free_of(&self, inside_port: u16) -> bool {
+        self.tells_all() && claims_in(self.line, inside_port) == 0
+    }
+
     /// Step 1: whether the mapping stands nowhere, and nobody is about to open it.
     #[inline(always)]
     pub fn is_clear<T: Tables + ?Sized>(&self, tables: &T, inside_port: u16) -> bool {
@@ -338,7 +344,9 @@ pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow, clear: bool) -> Opened {
             true if claim.go_live(tables) => Opened::made_live(claim.candidate),
             _ => Opened::claimed(claim.candidate),
         },
-        Claim::Full => Opened::FULL,
+        // A rival may have taken the last port for this very mapping.
+        Claim::Full if home.is_free_of(flow.inside_port) => Opened::FULL,
+        Claim::Full => Opened::LOST,
         Claim::Lost => Opened::LOST,
     }
 }

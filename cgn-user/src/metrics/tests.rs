@@ -330,7 +330,8 @@ fn the_number_of_series_does_not_depend_on_traffic() {
     quiet.stats.pools.clear();
     quiet.stats.slow_path = Counters::ZERO;
     assert_eq!(count(&quiet), count(&busy()));
-    assert!(count(&busy()) < 150);
+    // Reasons and kinds have a series each, whatever comes by.
+    assert!(count(&busy()) < 200);
 }
 
 #[test]
