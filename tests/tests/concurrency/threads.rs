@@ -111,7 +111,13 @@ fn race_without_sweep(inside: Ipv4Addr, ports: u16, blocks: u16) {
                             note(external_of, port, u32::from(external));
                             note(inside_of, external, u32::from(port) + 1);
                         }
-                        Err(Reason::NoPort | Reason::BlockFull) => assert!(ports > 64 * blocks),
+                        Err(Reason::NoPort | Reason::BlockFull) => {
+                            // The last port is counted a moment before its slot is claimed: who
+                            // asks for the same mapping in between sees a full block, and no
+                            // mapping yet. Its retry must find it.
+                            let found = || send(&tables, &template, port).is_ok();
+                            assert!(ports > 64 * blocks || (0..1_000).any(|_| found()));
+                        }
                         Err(Reason::Contended) => {}
                         Err(other) => panic!("{other:?}"),
                     }
