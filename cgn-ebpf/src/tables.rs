@@ -15,9 +15,9 @@ use cgn_common::layout::{
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, search, session, walk};
-use cgn_common::{answers, punts};
 use cgn_common::tables::{Route, Tables};
 use cgn_common::word::Word;
+use cgn_common::{answers, punts};
 
 use crate::maps;
 
@@ -43,7 +43,9 @@ impl XdpTables {
     #[inline(always)]
     pub fn handed(&self) -> Option<Handed> {
         // SAFETY: as above.
-        maps::HANDED.get_ptr(0).map(|place| Handed(unsafe { *place }))
+        maps::HANDED
+            .get_ptr(0)
+            .map(|place| Handed(unsafe { *place }))
     }
 }
 
@@ -535,7 +537,12 @@ extern "C" fn cgn_begin(key: u64, rest: u64, ends: u64) -> u64 {
 #[inline(never)]
 extern "C" fn cgn_fresh_id(ends: u64, protocol: u64) -> u64 {
     let (source, destination) = (ends as u32, (ends >> 32) as u32);
-    u64::from(fragment::fresh_id(&DETACHED, source, destination, protocol as u8))
+    u64::from(fragment::fresh_id(
+        &DETACHED,
+        source,
+        destination,
+        protocol as u8,
+    ))
 }
 
 const DETACHED: XdpTables = XdpTables {
