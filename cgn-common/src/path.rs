@@ -12,7 +12,7 @@
 //!
 //! What is not the common packet leaves this file between two of the steps, and
 //! goes on in [`crate::rare`]: a packet to a pool address from inside (hairpin),
-//! ICMP other than echo, fragments and what may become some. XDP has programs of
+//! ICMP other than echo, fragments and what is to become some. XDP has programs of
 //! their own for them, which begin at step 1 again; elsewhere [`whole`] calls them.
 //!
 //! Anything that cannot be translated leaves with a [`Reason`]; nothing leaves
@@ -187,13 +187,13 @@ fn outbound<F: Frame, T: Tables>(
         found => found?,
     };
     let hop = leave(tables, route_out, Side::Outside, destination)?;
-    check_atomic(&ip)?;
-    let packet = transport_of(frame, link, ip)?;
+    check_whole(&ip)?;
+    let mut packet = transport_of(frame, link, ip)?;
     let transport = packet.transport;
     if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REQUEST {
         return Err(Reason::UnsupportedIcmp);
     }
-    check_hop(&packet.ip, hop)?;
+    check_size(&packet.ip, hop)?;
     // 5 look up
     let port = external_port(tables, index, subscriber, &transport, destination)?;
     // A block may have been given since `head` was read.
@@ -201,6 +201,12 @@ fn outbound<F: Frame, T: Tables>(
     let external = head.external();
     depart(tables, &packet, head.pool(), (external, port))?;
     // 6 translate
+    packet.ip = ipv4::again(frame, packet.l3)?;
+    if !packet.ip.is_atomic() {
+        // A router behind us may fragment it, and shall not take it for another's.
+        let id = tables.fresh_id(external, destination, packet.ip.protocol);
+        packet.ip = rewrite::identify(frame, packet.l3, &packet.ip, id)?;
+    }
     rewrite::translate(frame, &packet, Direction::Outbound, external, port)?;
     clamp_mss(frame, tables, &packet, Direction::Outbound);
     // 7 emit
@@ -314,16 +320,6 @@ pub(crate) fn transport_of<F: Frame>(
 #[inline(always)]
 pub(crate) fn check_whole(ip: &Ipv4) -> Result<(), Reason> {
     if ip.is_fragment() {
-        return Err(Reason::Fragment);
-    }
-    check_alive(ip)
-}
-
-/// The same, where it leaves with an address of many: no router shall fragment it
-/// with the identification of another's.
-#[inline(always)]
-fn check_atomic(ip: &Ipv4) -> Result<(), Reason> {
-    if !ip.is_atomic() {
         return Err(Reason::Fragment);
     }
     check_alive(ip)

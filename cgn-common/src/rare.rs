@@ -75,7 +75,7 @@ pub fn refused<F: Frame, T: Tables>(frame: &F, tables: &T, side: Side, reason: R
     stop(tables, if is_told { Reason::Answered } else { reason })
 }
 
-/// Fragments from inside, and packets that may become some.
+/// Fragments from inside, and packets that are to become some.
 #[inline(always)]
 pub fn fragment_inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
     match fragments::from_inside(frame, tables) {

@@ -101,7 +101,7 @@ reasons! {
     3 BadIpLength Drop "bad_ip_length" "IPv4 total length is shorter than its header or longer than the frame";
     4 BadIpChecksum Drop "bad_ip_checksum" "the IPv4 header checksum is wrong (RFC 1812 section 5.2.2)";
     5 BadTransportHeader Drop "bad_transport_header" "TCP, UDP or ICMP header does not fit in the IPv4 packet, or its length field lies";
-    6 Fragment Drop "fragment" "a fragment, or a packet that may become one, and the program for them is missing; please report it";
+    6 Fragment Drop "fragment" "a fragment, and the program for them is missing; please report it";
     7 UnsupportedProtocol Drop "unsupported_protocol" "not TCP, UDP or ICMP";
     8 UnsupportedIcmp Drop "unsupported_icmp" "an ICMP message other than echo requests from inside, their replies, and the errors of RFC 5508 REQ-10a and 10b";
     9 TtlExpired Drop "ttl_expired" "the time to live ended here";

@@ -100,7 +100,7 @@ pub fn cgn_refused(ctx: XdpContext) -> u32 {
     })
 }
 
-/// For fragments from inside, and packets that may become some, whatever the interface.
+/// For fragments from inside, and packets that are to become some, whatever the interface.
 #[xdp]
 #[inline(always)]
 pub fn cgn_fragment_inside(ctx: XdpContext) -> u32 {

@@ -1,5 +1,5 @@
-//! Fragments (RFC 791 section 2.3, RFC 4787 REQ-14), and packets that a router
-//! behind us may still fragment, if they leave with an address of many.
+//! Fragments (RFC 791 section 2.3, RFC 4787 REQ-14), and packets that are to be
+//! fragmented since their way out is too narrow.
 //!
 //! The first fragment has the ports: it goes the way of any packet, and what
 //! becomes of it is noted for the others. A later one needs no more than that
@@ -13,7 +13,7 @@ use crate::nat::next_hop::{is_host_outside, leave, route, rows_of};
 use crate::nat::{lookup, rewrite};
 use crate::path::{
     Packet, arrive, check_alive, check_size, depart, external_port, network, subscriber_of,
-    transmit,
+    transmit, transport_of,
 };
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
@@ -201,14 +201,12 @@ pub(crate) fn identify<F: Frame, T: Tables>(
 /// Transport header of a whole packet, or of the first fragment of one.
 #[inline(always)]
 pub(crate) fn packet_of<F: Frame>(frame: &F, link: Ethernet, ip: Ipv4) -> Result<Packet, Reason> {
+    if !ip.is_fragment() {
+        return transport_of(frame, link, ip);
+    }
     let l3 = link.length;
     let l4 = l3 + ip.header_length();
-    let length = ip.payload_length();
-    let transport = if ip.is_fragment() {
-        transport::parse_first(frame, l4, length, ip.protocol)?
-    } else {
-        transport::parse(frame, l4, length, ip.protocol)?
-    };
+    let transport = transport::parse_first(frame, l4, ip.payload_length(), ip.protocol)?;
     Ok(Packet {
         link,
         l3,

@@ -159,6 +159,16 @@ pub fn parse<F: Frame>(frame: &F, offset: usize) -> Result<Ipv4, Reason> {
     Ok(header)
 }
 
+/// Reads the header of a packet that was parsed before once more: XDP has little
+/// stack to keep it on.
+///
+/// # Errors
+/// None, for such a packet.
+#[inline(always)]
+pub fn again<F: Frame>(frame: &F, offset: usize) -> Result<Ipv4, Reason> {
+    frame.load(offset).ok_or(Reason::Truncated)
+}
+
 /// Reads and checks the header at `offset` of a packet whose end may be missing.
 ///
 /// # Errors

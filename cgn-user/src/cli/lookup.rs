@@ -15,7 +15,7 @@ pub fn lookup(arguments: &Lookup) -> ExitCode {
 
 /// What is to be printed.
 pub(super) async fn found(arguments: &Lookup) -> Result<String, ShowError> {
-    let path = socket_path(&arguments.socket, &arguments.config)?;
+    let path = socket_path(&arguments.daemon)?;
     let mut client = Client::connect(&path).await?;
     let (address, port) = match arguments.endpoint.split_once(':') {
         Some((address, port)) => (address, Some(port)),

@@ -65,7 +65,7 @@ pub enum Command {
     /// End what a stopped daemon left running: XDP leaves the interfaces, all mappings end, all
     /// blocks are released on record
     Detach(Detach),
-    /// Have the running daemon read its configuration file again: says what changes and what that
+    /// Have the running daemon read the configuration file that it was started with again: says what changes and what that
     /// does. Exit code 3: refused, because mappings would be lost
     Reload(Reload),
     /// Check a configuration file: names every error, or says what it provides
@@ -117,11 +117,17 @@ pub struct Reload {
     /// Also changes that lose mappings or stop traffic
     #[arg(long)]
     pub allow_disruption: bool,
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
+}
+
+/// Which daemon to ask.
+#[derive(Clone, Debug, Args)]
+pub struct WhichDaemon {
     /// Control socket of the daemon [default: /run/cgn/cgn.sock]
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     pub socket: Option<PathBuf>,
-    /// Take the control socket from this configuration file; the daemon reads the one that it was
-    /// started with
+    /// Take the control socket from this configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -147,12 +153,8 @@ pub struct Show {
     /// Print CSV with the fields of the JSON, all rows unless --limit says otherwise
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
-    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
-    #[arg(long, value_name = "PATH", conflicts_with = "config")]
-    pub socket: Option<PathBuf>,
-    /// Take the control socket from this configuration file
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
     #[command(flatten)]
     pub filters: Filters,
     /// Show at most so many rows, 0 for all [default: 1000]
@@ -168,12 +170,8 @@ pub struct OneSubscriber {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
-    #[arg(long, value_name = "PATH", conflicts_with = "config")]
-    pub socket: Option<PathBuf>,
-    /// Take the control socket from this configuration file
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -187,12 +185,8 @@ pub struct Lookup {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Control socket of the daemon [default: /run/cgn/cgn.sock]
-    #[arg(long, value_name = "PATH", conflicts_with = "config")]
-    pub socket: Option<PathBuf>,
-    /// Take the control socket from this configuration file
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
 }
 
 /// Which rows to show.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Reload;
 use super::check::counted;
 use super::client::{Client, ClientError};
-use super::show::{ShowError, socket_path};
+use super::show::{ShowError, socket_path, wait_for};
 use super::table::{Column, Table, numbers, words};
 use crate::api::rows::{ChangeRow, ReloadAnswer, ReloadRequest, Status};
 use crate::config::difference::Effect;
@@ -30,11 +30,7 @@ const COLUMNS: &[Column] = &[
 /// cannot; 3: refused, because it would do harm.
 #[must_use]
 pub fn reload(arguments: &Reload) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(ShowError::Runtime);
-    match runtime.and_then(|runtime| runtime.block_on(ask(arguments))) {
+    match wait_for(ask(arguments)) {
         Ok(code) => code,
         Err(error) => {
             // Without stderr, the exit code is all that can be said.
@@ -45,7 +41,7 @@ pub fn reload(arguments: &Reload) -> ExitCode {
 }
 
 async fn ask(arguments: &Reload) -> Result<ExitCode, ShowError> {
-    let path = socket_path(&arguments.socket, &arguments.config)?;
+    let path = socket_path(&arguments.daemon)?;
     let mut client = Client::connect(&path).await?;
     let before: Status = client.get("/v1/status").await?;
     let request = ReloadRequest {

@@ -13,7 +13,7 @@ use super::config_file::{ConfigFileError, read_config};
 use super::csv::csv;
 use super::listing::{self, Listed};
 use super::table::Table;
-use super::{Filters, Show, What};
+use super::{Filters, Show, What, WhichDaemon};
 use crate::api::query::MAX_LIMIT;
 use crate::api::rows::{BlockRow, DropRow, MappingRow, Page, PoolRow, Status, SubscriberRow};
 use crate::config::Control;
@@ -42,15 +42,22 @@ pub fn show(arguments: &Show) -> ExitCode {
     print(text(arguments))
 }
 
-/// Prints what an answer of the daemon is made into; an error goes to stderr, with exit code 1.
-pub(super) fn print(text: impl Future<Output = Result<String, ShowError>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// Runs a client of the daemon to its end.
+pub(super) fn wait_for<T>(
+    client: impl Future<Output = Result<T, ShowError>>,
+) -> Result<T, ShowError> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(ShowError::Runtime);
-    let shown = runtime.and_then(|runtime| {
-        let text = runtime.block_on(text)?;
-        Ok(io::stdout().lock().write_all(text.as_bytes())?)
+        .map_err(ShowError::Runtime)?
+        .block_on(client)
+}
+
+/// Prints what an answer of the daemon is made into; an error goes to stderr, with exit code 1.
+pub(super) fn print(text: impl Future<Output = Result<String, ShowError>>) -> ExitCode {
+    let shown = wait_for(text).and_then(|text| {
+        io::stdout().lock().write_all(text.as_bytes())?;
+        Ok(())
     });
     match shown {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,7 +75,7 @@ pub(super) fn print(text: impl Future<Output = Result<String, ShowError>>) -> Ex
 
 /// What is to be printed.
 pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
-    let path = socket_path(&arguments.socket, &arguments.config)?;
+    let path = socket_path(&arguments.daemon)?;
     let mut client = Client::connect(&path).await?;
     match arguments.what {
         What::Subscribers => rows::<SubscriberRow>(arguments, &mut client, "/v1/subscribers").await,
@@ -90,11 +97,8 @@ pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
 }
 
 /// Where the daemon listens, by what was typed.
-pub(super) fn socket_path(
-    socket: &Option<PathBuf>,
-    config: &Option<PathBuf>,
-) -> Result<PathBuf, ConfigFileError> {
-    match (socket, config) {
+pub(super) fn socket_path(daemon: &WhichDaemon) -> Result<PathBuf, ConfigFileError> {
+    match (&daemon.socket, &daemon.config) {
         (Some(socket), _) => Ok(socket.clone()),
         (None, Some(file)) => Ok(read_config(file)?.config.control.socket),
         (None, None) => Ok(Control::default().socket),

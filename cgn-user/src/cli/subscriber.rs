@@ -28,7 +28,7 @@ pub fn subscriber(arguments: &OneSubscriber) -> ExitCode {
 
 /// What is to be printed.
 pub(super) async fn about(arguments: &OneSubscriber) -> Result<String, ShowError> {
-    let path = socket_path(&arguments.socket, &arguments.config)?;
+    let path = socket_path(&arguments.daemon)?;
     let mut client = Client::connect(&path).await?;
     let inside = arguments.address;
     let pairs = [("subscriber", inside.to_string())];

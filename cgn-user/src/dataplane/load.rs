@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{DevMap, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf, XskMap};
@@ -192,13 +192,7 @@ impl Dataplane {
         let Some(Map::PerCpuArray(data)) = self.ebpf.map(spec.name) else {
             return Err(LoadError::NoMap(spec.name));
         };
-        let copy = data.fd().as_fd().try_clone_to_owned();
-        let copy = copy.map_err(|source| LoadError::Memory {
-            map: spec.name,
-            elements: 1,
-            source,
-        })?;
-        let data = MapData::from_fd(copy).map_err(failed(spec))?;
+        let data = MapData::from_fd(copy_of(spec, data)?).map_err(failed(spec))?;
         let map: PerCpuArray<MapData, Element<Counters>> =
             PerCpuArray::try_from(Map::PerCpuArray(data)).map_err(failed(spec))?;
         Ok(move || sum(&map).unwrap_or_default())
@@ -415,23 +409,25 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
     })
 }
 
+/// A descriptor of its own for a map.
+fn copy_of(spec: &'static MapSpec, data: &MapData) -> Result<OwnedFd, LoadError> {
+    let copy = data.fd().as_fd().try_clone_to_owned();
+    copy.map_err(|source| LoadError::Memory {
+        map: spec.name,
+        elements: 1,
+        source,
+    })
+}
+
 /// The table of sessions, through descriptors of its own.
 fn sessions(ebpf: &Ebpf) -> Result<Sessions, LoadError> {
     let spec = &layout::SESSIONS;
     let Some(Map::HashMap(data)) = ebpf.map(spec.name) else {
         return Err(LoadError::NoMap(spec.name));
     };
-    let copy = || {
-        let copy = data.fd().as_fd().try_clone_to_owned();
-        copy.map_err(|source| LoadError::Memory {
-            map: spec.name,
-            elements: 1,
-            source,
-        })
-    };
-    let map = MapData::from_fd(copy()?).map_err(failed(spec))?;
+    let map = MapData::from_fd(copy_of(spec, data)?).map_err(failed(spec))?;
     let map = HashMap::try_from(Map::HashMap(map)).map_err(failed(spec))?;
-    Ok(Sessions::mapped(map, copy()?))
+    Ok(Sessions::mapped(map, copy_of(spec, data)?))
 }
 
 /// The table of fragmented datagrams, through a descriptor of its own.
@@ -440,13 +436,7 @@ fn datagrams(ebpf: &Ebpf) -> Result<Datagrams, LoadError> {
     let Some(Map::LruHashMap(data)) = ebpf.map(spec.name) else {
         return Err(LoadError::NoMap(spec.name));
     };
-    let copy = data.fd().as_fd().try_clone_to_owned();
-    let copy = copy.map_err(|source| LoadError::Memory {
-        map: spec.name,
-        elements: 1,
-        source,
-    })?;
-    let map = MapData::from_fd(copy).map_err(failed(spec))?;
+    let map = MapData::from_fd(copy_of(spec, data)?).map_err(failed(spec))?;
     let map = HashMap::try_from(Map::LruHashMap(map)).map_err(failed(spec))?;
     Ok(Datagrams::mapped(map))
 }

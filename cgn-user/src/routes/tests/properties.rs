@@ -431,7 +431,9 @@ proptest! {
                 Answer::Route(RouteKind::Unicast, ref paths, _) if paths.len() == 1 && paths[0].gateway.is_none()
             );
             if on_link && matches!(fib.resolve(*ip), Resolution::Hop(_)) {
-                prop_assert!(entries.contains_key(ip), "{} is missing", ip);
+                // A local route for half of all addresses fills the table; then it is counted.
+                let is_left_out = entries.len() == 1 << 20 && table.omitted_hops > 0;
+                prop_assert!(entries.contains_key(ip) || is_left_out, "{} is missing", ip);
             }
         }
     }
