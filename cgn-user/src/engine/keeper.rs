@@ -291,25 +291,30 @@ impl Keeper {
         }
     }
 
-    /// Appends a group. Failures are counted; the log of the daemon has a line when they begin
-    /// and one when they end, for on a full disk each new subscriber is another one.
+    /// Appends a group.
     fn append(&mut self, entries: &[Entry]) -> Result<Range<u64>, AppendError> {
         let outcome = self.log.append(entries);
+        self.note(outcome.as_ref().err());
+        outcome
+    }
+
+    /// Whether the log could be written. Failures are counted; the log of the daemon has a line when
+    /// they begin and one when they end, for on a full disk each new subscriber is another one.
+    fn note(&self, failure: Option<&AppendError>) {
         let log = &mut self.state.stats().log;
-        let was_refusing = std::mem::replace(&mut log.is_refusing, outcome.is_err());
-        match &outcome {
-            Ok(_) if was_refusing => {
+        let was_refusing = std::mem::replace(&mut log.is_refusing, failure.is_some());
+        match failure {
+            None if was_refusing => {
                 tracing::info!("the mapping log is written again, and blocks are given");
             }
-            Ok(_) => {}
-            Err(error) => {
+            None => {}
+            Some(error) => {
                 log.append_errors += 1;
                 if !was_refusing {
                     tracing::error!(error = error as &dyn std::error::Error, "the mapping log");
                 }
             }
         }
-        outcome
     }
 
     /// Ends holds that are due, and lets refused subscribers ask again.
@@ -330,9 +335,9 @@ impl Keeper {
 
     /// Lets the sealer have the segment of an hour that is over.
     fn end_hour(&mut self) {
+        // That nothing had to be done says nothing about the disk.
         if let Err(error) = self.log.end_hour(clock::unix_ms(&self.state)) {
-            tracing::error!(error = &error as &dyn std::error::Error, "the mapping log");
-            self.state.stats().log.append_errors += 1;
+            self.note(Some(&error));
         }
     }
 
