@@ -14,6 +14,7 @@ use crate::alloc::PoolStatus;
 use crate::config::Checked;
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
+use crate::maplog::notice::{Board, What};
 use crate::maplog::stream::SinkStats;
 use crate::reload::Reload;
 use crate::slowpath::answers::AnswerStats;
@@ -29,6 +30,8 @@ pub struct State {
     pub memory: Arc<Memory>,
     /// Take it through [`State::stats`].
     pub stats: Mutex<Stats>,
+    /// What sinks are told besides the log.
+    pub notices: Board,
     /// When the daemon started, in milliseconds of Unix time.
     pub started_unix_ms: u64,
     pub fast_path_counters: ReadCounters,
@@ -200,6 +203,8 @@ pub struct LogStats {
     pub seal_errors: u64,
     /// Records that are not sealed yet.
     pub unsealed_records: u64,
+    /// Notices for sinks, by [`What::number`].
+    pub notices: [u64; What::NAMES.len()],
 }
 
 /// Blocks that the daemon found at its start, by what tables and log said of them.

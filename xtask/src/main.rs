@@ -10,6 +10,7 @@ mod debian;
 mod demo;
 mod ebpf;
 mod ebpf_build;
+mod judges;
 mod leftovers;
 mod lint;
 mod object_record;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use crate::step::{note, step};
-use crate::{debian, workspace};
+use crate::{debian, judges, workspace};
 
 /// How to see that a package is there.
 enum Sign {
@@ -119,6 +119,12 @@ const RUN: &[Need] = &[
     need("nfdump", Sign::Program("nfcapd"), "judges NetFlow 9"),
     need("rsyslog", Sign::Program("rsyslogd"), "judges syslog"),
     need(
+        "python3-venv",
+        Sign::PythonModule("ensurepip"),
+        "keeps packages of PyPI that judge Parquet files apart",
+    ),
+    need("pmacct", Sign::Program("nfacctd"), "judges IPFIX, too"),
+    need(
         "bpftool",
         Sign::Program("bpftool"),
         "a foreign look at programs, maps and BTF",
@@ -196,7 +202,7 @@ pub fn ensure_run() -> Result<()> {
             Ok(())
         })?;
     }
-    Ok(())
+    judges::ensure()
 }
 
 /// Gets what the demonstration needs; returns the packages that are still missing.

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::judges;
 use crate::leftovers::Before;
 use crate::programs::{self, BuildSupport};
 use crate::step::{self, note, step};
@@ -78,6 +79,11 @@ fn on_host(filter: Option<&str>, report: &mut Report) -> Result<()> {
         .args(filter)
         .env("CGN_SKIPS", &skips.path)
         .env("PATH", path_with_promtool()?);
+    if let Some(python) =
+        judges::python().filter(|_| std::env::var_os("CGN_JUDGE_PYTHON").is_none())
+    {
+        command.env("CGN_JUDGE_PYTHON", python);
+    }
     if std::io::stdout().is_terminal() {
         command.args(["--color", "always"]);
     }

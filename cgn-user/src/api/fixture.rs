@@ -150,6 +150,7 @@ impl Fixture {
             geometry: self.geometry,
             memory: self.memory,
             stats: Mutex::new(stats),
+            notices: Default::default(),
             started_unix_ms: ALLOCATED_MS,
             fast_path_counters: Box::new(move || fast_path),
             is_test_clock,

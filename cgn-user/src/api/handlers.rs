@@ -10,9 +10,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
+use super::enquiry::{self, Asked as Asking, EnquiryError};
 use super::query::{Keys, Query, QueryError};
 use super::rows::{ClockAnswer, ClockRequest, Failure, Page, ReloadRequest};
 use super::view::{self, Part, Selection, View};
+use crate::engine::clock;
 use crate::reload;
 use crate::state::State;
 
@@ -31,6 +33,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/pools", get(pools))
         .route("/v1/drops", get(drops))
         .route("/v1/status", get(status))
+        .route("/v1/log/who", get(log_who))
         .route("/v1/clock", post(advance_clock))
         .route("/v1/reload", post(reload))
         .fallback(unknown)
@@ -74,6 +77,32 @@ async fn drops(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal>
 
 async fn status(Shared(state): Daemon) -> Result<Response, Refusal> {
     read(move || view::status(&state)).await
+}
+
+/// Who had a port when, by the mapping log.
+async fn log_who(
+    Shared(state): Daemon,
+    asked: Result<Ask<Asking>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Ask(asked) = asked?;
+    let answer = tokio::task::spawn_blocking(move || {
+        let now_ms = clock::unix_ms(&state);
+        enquiry::answer(&state.config.config.log.directory, &asked, now_ms)
+    });
+    match answer.await {
+        Ok(Ok(row)) => Ok(Json(row).into_response()),
+        Ok(Err(error @ EnquiryError::Malformed { .. })) => {
+            Err(Refusal::bad_request(error.to_string()))
+        }
+        Ok(Err(error)) => Err(Refusal {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            error: format!("{:#}", anyhow::Error::from(error)),
+        }),
+        Err(error) => Err(Refusal {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            error: error.to_string(),
+        }),
+    }
 }
 
 /// Moves the data plane's clock forward, for tests: idle mappings and holds
@@ -127,7 +156,7 @@ async fn unknown() -> Refusal {
     Refusal {
         status: StatusCode::NOT_FOUND,
         error: "no such endpoint; there are /v1/subscribers, /v1/blocks, /v1/mappings, /v1/pools, \
-                /v1/drops, /v1/status and /v1/reload"
+                /v1/drops, /v1/status, /v1/log/who and /v1/reload"
             .into(),
     }
 }

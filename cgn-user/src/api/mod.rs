@@ -8,6 +8,7 @@
 //! | `handlers` | requests to answers; they only translate | no |
 //! | `socket`, `serve` | the socket, and the server at it | yes |
 
+mod enquiry;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod handlers;

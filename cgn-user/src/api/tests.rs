@@ -249,3 +249,72 @@ async fn a_client_that_hangs_does_not_keep_the_daemon_from_stopping() {
         .unwrap()
         .unwrap();
 }
+
+#[tokio::test]
+async fn the_log_answers_over_the_socket_while_it_is_written() {
+    use crate::maplog::{Block, Entry, Event, Log, LogOptions, PortRange, ProtocolScope};
+    let scratch = Scratch::new("enquiries-log");
+    let options = LogOptions {
+        sync: false,
+        keep_released_ms: 0,
+        may_lack: false,
+    };
+    let (mut log, _) = Log::open(&scratch.0, options).unwrap();
+    let block = Block {
+        inside: HOME,
+        external: [203, 0, 113, 5].into(),
+        ports: PortRange::new(1024, 512).unwrap(),
+        pool: 0,
+        scope: ProtocolScope::All,
+    };
+    let given = Entry {
+        unix_ms: 1_772_546_587_123,
+        event: Event::Allocate(block),
+    };
+    let mut state = Fixture::new().state(false);
+    let config = &mut Arc::get_mut(&mut state).unwrap().config.config;
+    config.log.directory = scratch.0.clone();
+    let daemon = Daemon::start("enquiries", state);
+    let who = "/v1/log/who?external=203.0.113.5:1100&protocol=udp";
+    let (_, before) = ask(&daemon.socket, "GET", who, "").await;
+    assert!(before.contains(r#""outcome":"nobody""#), "{before}");
+    log.append(&[given]).unwrap();
+    let holding = r#"{"subscriber":"100.64.0.10","external":"203.0.113.5","first_port":1024,"last_port":1535,"pool":0,"since":"2026-03-03T14:03:07.123Z","until":"","release_reason":""}"#;
+    let cases = [
+        ("", 200, holding),
+        ("&at=2026-03-03T14:03:08Z", 200, r#""outcome":"one""#),
+        (
+            "&at=2026-03-03T14:03:07Z&skew=0",
+            200,
+            r#""outcome":"nobody""#,
+        ),
+        (
+            "&at=2026-03-03T14:03:07Z&skew=1",
+            200,
+            r#""skew_secs":1,"outcome":"one""#,
+        ),
+        ("&at=yesterday", 400, "2026-03-03T14:03:07Z"),
+        ("&skew=-1", 400, "a number of seconds"),
+        ("&colour=red", 400, "colour"),
+    ];
+    for (more, expected, words) in cases {
+        let (status, body) = ask(&daemon.socket, "GET", &format!("{who}{more}"), "").await;
+        assert_eq!(status, expected, "{more}: {body}");
+        assert!(body.contains(words), "{more}: {body}");
+    }
+    for (target, words) in [
+        (
+            "/v1/log/who?external=203.0.113.5&protocol=udp",
+            "address and port",
+        ),
+        (
+            "/v1/log/who?external=203.0.113.5:1&protocol=sctp",
+            "tcp, udp or icmp",
+        ),
+        ("/v1/log/who?external=203.0.113.5:1", "protocol"),
+    ] {
+        let (status, body) = ask(&daemon.socket, "GET", target, "").await;
+        assert_eq!(status, 400, "{target}: {body}");
+        assert!(body.contains(words), "{target}: {body}");
+    }
+}

@@ -44,7 +44,7 @@ fn push_line<'a>(text: &mut String, fields: impl Iterator<Item = &'a String>) {
 }
 
 /// In quotes where a reader would take it for more than one field.
-fn quoted(field: &str) -> String {
+pub(super) fn quoted(field: &str) -> String {
     match field.contains([',', '"', '\r', '\n']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),
         false => field.to_owned(),

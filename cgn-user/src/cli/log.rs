@@ -1,6 +1,8 @@
 //! `cgn log`: enquiries to the mapping log and its proof.
 
 mod print;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -16,10 +18,10 @@ use crate::config;
 use crate::maplog::ReadError;
 use crate::maplog::keys::{KeyError, VerifyingKey};
 use crate::maplog::query::access_log::{self, Defaults};
-use crate::maplog::query::{self, Enquiry, Outcome};
+use crate::maplog::query::{self, Enquiry, Outcome, Told};
 use crate::maplog::verify::verify;
 use crate::utc::{Day, Utc, offset_ms};
-use print::{Format, Told};
+use print::Format;
 
 /// Exit code when there is not exactly one subscriber, or the log is not as it was written.
 const NOT_CLEAR: u8 = 2;

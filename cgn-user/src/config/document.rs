@@ -127,6 +127,16 @@ fn read_pool(pool: &mut TableReader<'_>) -> Pool {
             Pool::default_blocks_per_subscriber(),
             integer(&limit::BLOCKS_PER_SUBSCRIBER),
         ),
+        high_percent: pool.optional(
+            "high_percent",
+            Pool::default_high_percent(),
+            integer(&limit::PERCENT),
+        ),
+        low_percent: pool.optional(
+            "low_percent",
+            Pool::default_low_percent(),
+            integer(&limit::PERCENT),
+        ),
         watermark_percent: pool.optional(
             "watermark_percent",
             Pool::default_watermark_percent(),
@@ -259,6 +269,11 @@ fn read_log(log: &mut TableReader<'_>) -> Log {
         directory: log.optional("directory", default.directory, path),
         sync: log.optional("sync", default.sync, log_sync),
         on_full: log.optional("on_full", default.on_full, on_full),
+        notice_secs: log.optional(
+            "notice_secs",
+            default.notice_secs,
+            integer(&limit::NOTICE_SECS),
+        ),
         group_ms: log.optional("group_ms", default.group_ms, integer(&limit::GROUP_MS)),
         keep_days: log.optional("keep_days", default.keep_days, integer(&limit::KEEP_DAYS)),
         keep_gib: log.optional("keep_gib", default.keep_gib, integer(&limit::KEEP_GIB)),
@@ -306,6 +321,7 @@ fn read_sink(sink: &mut TableReader<'_>) -> Sink {
             integer(&limit::DATAGRAM_BYTES),
         ),
         interim_secs: sink.optional("interim_secs", 0, integer(&limit::INTERIM_SECS)),
+        notices: sink.optional("notices", Sink::default_notices(), boolean),
     }
 }
 

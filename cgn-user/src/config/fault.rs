@@ -160,6 +160,8 @@ pub enum Fault {
         "a power failure can lose records of ports that were in use; write \"full\" unless the machine outlives every one"
     )]
     LogRelaxed,
+    #[error("is {low}, and the notice begins at {high}; write a lower percentage")]
+    LowNotBelowHigh { low: u8, high: u8 },
     #[error(
         "when the log cannot be written, blocks are given without records, and who had them cannot be told; write \"refuse\" if the law asks for every one"
     )]

@@ -97,6 +97,10 @@ pub const DATAGRAM_BYTES: Limit = Limit::new(128, 65_507, "bytes");
 pub const INTERIM_SECS: Limit = Limit::new(0, 86_400, "seconds, 0 never");
 /// `log.group_ms`: a first packet waits so long besides.
 pub const GROUP_MS: Limit = Limit::new(0, 20, "milliseconds, 0 not at all");
+/// `log.notice_secs`
+pub const NOTICE_SECS: Limit = Limit::new(1, 86_400, "seconds");
+/// `pool[..].high_percent`, `pool[..].low_percent`
+pub const PERCENT: Limit = Limit::new(0, 100, "percent, 0 never");
 /// `log.keep_days`: a century at most.
 pub const KEEP_DAYS: Limit = Limit::new(0, 36_500, "days, 0 for ever");
 /// `log.keep_gib`: an exbibyte at most.

@@ -114,6 +114,12 @@ pub struct Pool {
     /// need; 50 to 99. Default: 80.
     #[serde(default = "Pool::default_watermark_percent")]
     pub watermark_percent: u8,
+    /// Percent of the pool's blocks in use or in hold at which sinks are told so; 0 never. Default: 90.
+    #[serde(default = "Pool::default_high_percent")]
+    pub high_percent: u8,
+    /// Percent at which they are told that it is over, below `high_percent`. Default: 80.
+    #[serde(default = "Pool::default_low_percent")]
+    pub low_percent: u8,
     /// How many blocks of the pool can be allocated at once, 1 up to all that it has. This sets the
     /// slot memory: 64 + 48 x `block_ports` bytes for each. Default: all blocks of the pool, but at
     /// most 16384.
@@ -150,6 +156,16 @@ impl Pool {
     /// The default of `blocks_per_subscriber`.
     pub const fn default_blocks_per_subscriber() -> u8 {
         4
+    }
+
+    /// The default of `high_percent`.
+    pub const fn default_high_percent() -> u8 {
+        90
+    }
+
+    /// The default of `low_percent`.
+    pub const fn default_low_percent() -> u8 {
+        80
     }
 
     /// The default of `watermark_percent`.
@@ -387,6 +403,9 @@ pub struct Log {
     /// Milliseconds that the first record of a group waits for others, at most 20: fewer and larger
     /// writes, later first packets. 0: it is what came while the last group was written. Default: 0.
     pub group_ms: u32,
+    /// Seconds within which a sink is told of the same exhaustion, quota or threshold only once, 1 to
+    /// 86400. Default: 60.
+    pub notice_secs: u32,
     /// Days that the sealed files of a day are kept after it, at most 36500; 0 keeps them for ever.
     /// Default: 365.
     pub keep_days: u32,
@@ -408,6 +427,7 @@ impl Default for Log {
             sync: LogSync::Full,
             on_full: OnFull::Refuse,
             group_ms: 0,
+            notice_secs: 60,
             keep_days: 365,
             keep_gib: 0,
             spool_mib: 1024,
@@ -471,6 +491,9 @@ pub struct Sink {
     /// Seconds after which each held block is told again, at most 86400; 0 never. Default: 0.
     #[serde(default)]
     pub interim_secs: u32,
+    /// Whether it is told of exhaustion, quotas and thresholds, too. Default: true.
+    #[serde(default = "Sink::default_notices")]
+    pub notices: bool,
 }
 
 fn is_empty_path(path: &std::path::Path) -> bool {
@@ -486,6 +509,11 @@ impl Sink {
     /// The default of `template_secs`.
     pub const fn default_template_secs() -> u32 {
         60
+    }
+
+    /// The default of `notices`.
+    pub const fn default_notices() -> bool {
+        true
     }
 
     /// The default of `datagram_bytes`.

@@ -119,6 +119,14 @@ fn check_pool(section: &str, pool: &Pool, findings: &mut Findings) {
     ] {
         check_limit(key(name), value, limit, findings);
     }
+    let (high, low) = (pool.high_percent, pool.low_percent);
+    for (name, value) in [("high_percent", high), ("low_percent", low)] {
+        check_limit(key(name), value.into(), &limit::PERCENT, findings);
+    }
+    let is_sound = findings.sound(&key("low_percent")) && findings.sound(&key("high_percent"));
+    if is_sound && high > 0 && low >= high {
+        findings.add(key("low_percent"), Fault::LowNotBelowHigh { low, high });
+    }
     check_block_count(section, pool, findings);
 }
 
@@ -351,6 +359,7 @@ fn check_numbers(config: &Config, findings: &mut Findings) {
             &limit::BLOCK_IDLE_SECS,
         ),
         ("log.group_ms", log.group_ms, &limit::GROUP_MS),
+        ("log.notice_secs", log.notice_secs, &limit::NOTICE_SECS),
         ("log.keep_days", log.keep_days, &limit::KEEP_DAYS),
         ("log.keep_gib", log.keep_gib, &limit::KEEP_GIB),
         ("log.spool_mib", log.spool_mib, &limit::SPOOL_MIB),

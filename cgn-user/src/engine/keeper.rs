@@ -13,9 +13,11 @@ use cgn_common::verdict::Reason;
 use rand::rngs::StdRng;
 
 use super::clock;
+use super::notices::{Limits, Notices};
 use crate::alloc::{Allocation, Allocator, Refusal};
 use crate::config::OnFull;
 use crate::dataplane::install::{self, Grant};
+use crate::maplog::notice::{Notice, What};
 use crate::maplog::{
     AppendError, Block, Entry, Event, Log, PortRange, ProtocolScope, ReleaseReason,
 };
@@ -47,6 +49,7 @@ pub struct Keeper {
     refused: HashSet<u32>,
     /// Blocks that are out of the tables, but whose release could not be logged yet.
     unlogged: Vec<(Granted, ReleaseReason)>,
+    notices: Notices,
 }
 
 /// A block that the allocator gave and the log has not seen yet.
@@ -65,6 +68,7 @@ impl Keeper {
         granted: Vec<Granted>,
     ) -> Self {
         Self {
+            notices: Notices::new(state.config.config.log.notice_secs),
             state,
             allocator,
             log,
@@ -133,7 +137,7 @@ impl Keeper {
                 allocation,
             }),
             Err(refusal) => {
-                tracing::warn!(%inside, %refusal, "no block");
+                self.tell_refusal(pool, inside, refusal);
                 install::refuse(&self.state.memory, subscriber, true);
                 if !matches!(refusal, Refusal::SubscriberLimit { .. }) {
                     self.refused.insert(subscriber);
@@ -146,6 +150,36 @@ impl Keeper {
                 })
             }
         }
+    }
+
+    /// Tells daemon's log and sinks, the same once in a while.
+    fn tell_refusal(&mut self, pool: u16, inside: Ipv4Addr, refusal: Refusal) {
+        let limits = self.limits(pool);
+        let now_ms = clock::monotonic_ms(&self.state);
+        let told = self
+            .notices
+            .refused(now_ms, pool, inside, &refusal, &limits);
+        if told.is_empty() {
+            tracing::debug!(%inside, %refusal, "no block");
+            return;
+        }
+        tracing::warn!(%inside, %refusal, "no block");
+        told.into_iter().for_each(|what| self.post(what));
+    }
+
+    fn limits(&self, pool: u16) -> Limits {
+        let config = &self.state.config.config.pool[usize::from(pool)];
+        Limits {
+            block_ports: config.block_ports.into(),
+            high_percent: config.high_percent,
+            low_percent: config.low_percent,
+        }
+    }
+
+    fn post(&self, what: What) {
+        let unix_ms = clock::unix_ms(&self.state);
+        self.state.notices.post(Notice { unix_ms, what });
+        self.state.stats().log.notices[what.number()] += 1;
     }
 
     fn install(&mut self, pending: &Pending, sequence: u64) -> Result<(), Reason> {
@@ -398,12 +432,23 @@ impl Keeper {
         }
         self.catch_up();
         self.end_hour();
+        self.tell_use();
         let mut stats = self.state.stats();
         stats.log.segment_bytes = self.log.length_bytes();
         let pools = self.state.geometry.pools.len();
         stats.pools.resize(pools, Default::default());
         for (number, pool) in stats.pools.iter_mut().enumerate() {
             pool.status = self.allocator.status(number as u16).unwrap_or_default();
+        }
+    }
+
+    fn tell_use(&mut self) {
+        for pool in 0..self.state.geometry.pools.len() as u16 {
+            let status = self.allocator.status(pool).unwrap_or_default();
+            let limits = self.limits(pool);
+            if let Some(what) = self.notices.used(pool, &status, &limits) {
+                self.post(what);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ pub mod detach;
 mod fragments;
 mod gathering;
 pub mod keeper;
+pub mod notices;
 pub mod sealing;
 pub mod start;
 pub mod streaming;

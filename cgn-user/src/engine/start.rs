@@ -119,6 +119,7 @@ pub fn start(
             let state = Arc::new(State {
                 memory: Arc::clone(dataplane.memory()),
                 stats: Mutex::new(Stats::default()),
+                notices: Default::default(),
                 started_unix_ms: clock::system_ms(),
                 fast_path_counters: Box::new(dataplane.counters_reader()?),
                 is_test_clock: switches.is_test_clock,

@@ -58,7 +58,10 @@ impl Streaming {
 
 fn run(mut sink: Sink, number: usize, state: &State, stop: &AtomicBool) {
     let mut was_told = false;
+    let mut place = 0;
     while !stop.load(Ordering::Relaxed) {
+        let (notices, lost) = state.notices.read(&mut place, usize::MAX);
+        sink.notify(notices, lost);
         if !turn(&mut sink, number, state, &mut was_told) {
             std::thread::park_timeout(TURN);
         }
@@ -122,6 +125,7 @@ fn options(sink: &config::Sink, host: &str) -> Options {
         template_every: seconds(sink.template_secs),
         datagram_bytes: sink.datagram_bytes as usize,
         interim_every: (sink.interim_secs > 0).then(|| seconds(sink.interim_secs)),
+        has_notices: sink.notices,
         host: host.to_owned(),
     }
 }

@@ -23,6 +23,7 @@ mod file;
 mod gap;
 pub mod keys;
 mod log;
+pub mod notice;
 pub mod query;
 mod reader;
 mod record;

@@ -5,6 +5,7 @@ use cgn_common::counters::Counters;
 use cgn_common::verdict::{Effect, Protocol, Reason};
 
 use super::{Kind as MetricKind, Metric, Samples, Snapshot};
+use crate::maplog::notice::What;
 use crate::slowpath::answers::{Kind, Withheld};
 
 type Read = fn(&Snapshot, &mut Samples);
@@ -248,6 +249,17 @@ pub const TABLE: &[Metric] = &[
             out.put(&[name, "sent"], sink.sent);
             out.put(&[name, "lost"], sink.lost);
             out.put(&[name, "interim"], sink.interim);
+        }),
+    counter("cgn_notices_total", &["kind"],
+        "Exhaustion, quota and threshold notices for sinks; the same one once in log.notice_secs.",
+        |s, out| for (name, count) in What::NAMES.iter().zip(s.stats.log.notices) {
+            out.put(&[name], count);
+        }),
+    counter("cgn_sink_notices_total", &["sink", "fate"],
+        "Notices that a sink was sent, or that waited for it too long and were dropped (lost).",
+        |s, out| for (name, sink) in &s.stats.sinks {
+            out.put(&[name, "sent"], sink.notices);
+            out.put(&[name, "lost"], sink.lost_notices);
         }),
     gauge("cgn_sink_pending_records", &["sink"],
         "Records of the mapping log that a sink has not got yet.",

@@ -118,6 +118,7 @@ fn busy() -> Snapshot {
                 sealed_files: next(),
                 seal_errors: next(),
                 unsealed_records: next(),
+                notices: [0; 6].map(|_| next()),
             },
             reconciliation: Reconciliation {
                 identical: next(),
@@ -132,6 +133,8 @@ fn busy() -> Snapshot {
                     lost: next(),
                     pending: next(),
                     interim: next(),
+                    notices: next(),
+                    lost_notices: next(),
                     failures: next(),
                     is_connected: true,
                 },

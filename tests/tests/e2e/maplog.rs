@@ -108,6 +108,58 @@ fn what_happens_is_sent_sealed_signed_and_found_again() {
     });
 }
 
+#[test]
+fn a_collector_is_told_once_that_a_pool_is_used_up() {
+    let name = "maplog::a_collector_is_told_once_that_a_pool_is_used_up";
+    in_lab(name, &Plan::default(), |lab| {
+        let listener = lab.cgn.within(|| Ok(TcpListener::bind("127.0.0.1:0")?))?;
+        let collector = listener.local_addr()?;
+        let settings = Settings {
+            // 567 blocks, of which six can be had.
+            block_ports: 1024,
+            max_blocks: Some(6),
+            ..Settings::default()
+        };
+        let toml = settings.toml(lab).replace(
+            "[[pool]]\n",
+            "[[pool]]\nhigh_percent = 1\nlow_percent = 0\n",
+        ) + &format!(
+            "\n[[sink]]\nname = \"judge\"\nformat = \"jsonl\"\ntransport = \"tcp\"\naddress = \"{collector}\"\n"
+        );
+        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
+        let echo = UdpEcho::start(&lab.internet, SERVER)?;
+        let host = &lab.subscribers[0];
+        for index in 0..10 {
+            let socket = lab::echo_from(host, address::crowd(index))?;
+            let met = lab::exchange(&socket, echo.address(), b"hello", false, 0.7);
+            ensure!(met.is_ok() == (index < 6), "subscriber {index}: {met:?}");
+        }
+        let (stream, _) = listener.accept()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        wait_until("a second turn of the housekeeping", 10.0, || {
+            let metrics = daemon.metrics()?;
+            let high = "cgn_notices_total{kind=\"pool_high\"} 1";
+            Ok(metrics.contains(high).then_some(()))
+        })?;
+        ensure!(daemon.stop()?.success(), "the daemon ended badly");
+        let mut notices = Vec::new();
+        for line in BufReader::new(stream).lines() {
+            let line: Value = serde_json::from_str(&line?)?;
+            if line.get("sequence").is_none() {
+                notices.push(format!(
+                    "{} {} {}",
+                    line["kind"], line["most"], line["addresses"]
+                ));
+            }
+        }
+        notices.sort();
+        // Four were refused, within a minute; of nine addresses one is a hundredth, rounded up.
+        let expected = ["\"mappings_exceeded\" 6144 null", "\"pool_high\" null 1"];
+        ensure!(notices == expected, "{notices:?}");
+        Ok(())
+    });
+}
+
 fn openssl(arguments: &[&str]) -> Result<()> {
     // Nobody else may read a key, or the daemon refuses it.
     let line = format!("umask 077; exec openssl {}", arguments.join(" "));

@@ -6,10 +6,10 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::cli::check::counted;
+use crate::cli::csv::quoted;
 use crate::cli::table::{Column, Table, numbers, words};
-use crate::maplog::query::{Answer, Enquiry, Holding, Outcome, Owned};
+use crate::maplog::query::{HoldingRow, Owned, Told};
 use crate::maplog::verify::Verdict;
-use crate::utc::Utc;
 
 /// How answers are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,104 +19,32 @@ pub enum Format {
     Csv,
 }
 
-/// An answer with its question.
-#[derive(Debug)]
-pub struct Told {
-    pub enquiry: Enquiry,
-    pub protocol: &'static str,
-    pub answer: Answer,
-}
-
-/// A row of JSON and CSV; the names of the fields are part of the interface.
-#[derive(Debug, Serialize)]
-struct HoldingRow {
-    subscriber: String,
-    external: String,
-    first_port: u16,
-    last_port: u16,
-    pool: u16,
-    /// Empty when the record of it is not in the log any more.
-    since: String,
-    /// Empty while it is held.
-    until: String,
-    release_reason: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-struct AnswerRow<'a> {
-    external: String,
-    port: u16,
-    protocol: &'a str,
-    at: String,
-    skew_secs: u64,
-    outcome: &'static str,
-    holdings: Vec<HoldingRow>,
-    remarks: &'a [String],
-}
-
-fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::One => "one",
-        Outcome::Nobody => "nobody",
-        Outcome::Several => "several",
-        Outcome::Unknown => "unknown",
-    }
-}
-
-fn row(holding: &Holding) -> HoldingRow {
-    let block = holding.block;
-    let time = |ms: Option<u64>| ms.map(|ms| Utc(ms).to_string()).unwrap_or_default();
-    HoldingRow {
-        subscriber: block.inside.to_string(),
-        external: block.external.to_string(),
-        first_port: block.ports.first(),
-        last_port: block.ports.last(),
-        pool: block.pool,
-        since: time(holding.since_ms),
-        until: time(holding.until.map(|until| until.0)),
-        release_reason: holding.until.map_or("", |until| until.1.name()),
-    }
-}
-
-fn answer_row(told: &Told) -> AnswerRow<'_> {
-    let enquiry = &told.enquiry;
-    AnswerRow {
-        external: enquiry.external.to_string(),
-        port: enquiry.port,
-        protocol: told.protocol,
-        at: Utc(enquiry.at_ms).to_string(),
-        skew_secs: enquiry.skew_ms / 1000,
-        outcome: outcome(told.answer.outcome),
-        holdings: told.answer.holdings.iter().map(row).collect(),
-        remarks: &told.answer.remarks,
-    }
-}
-
 /// Prints answers of `cgn log who`.
 pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Json => {
-            let rows: Vec<_> = told.iter().map(answer_row).collect();
+            let rows: Vec<_> = told.iter().map(Told::row).collect();
             json(&rows, out)
         }
         Format::Csv => {
             writeln!(
                 out,
-                "external,port,protocol,at,outcome,subscriber,first_port,last_port,pool,since,until,release_reason"
+                "external,port,protocol,at,outcome,subscriber,first_port,last_port,pool,since,until,release_reason,remarks"
             )?;
             for told in told {
-                let answer = answer_row(told);
+                let answer = told.row();
                 let head = format!(
                     "{},{},{},{},{}",
                     answer.external, answer.port, answer.protocol, answer.at, answer.outcome
                 );
+                let remarks = quoted(&answer.remarks.join("; "));
                 if answer.holdings.is_empty() {
-                    writeln!(out, "{head},,,,,,,")?;
+                    writeln!(out, "{head},,,,,,,,{remarks}")?;
                 }
                 for held in &answer.holdings {
                     writeln!(
                         out,
-                        "{head},{},{},{},{},{},{},{}",
+                        "{head},{},{},{},{},{},{},{},{remarks}",
                         held.subscriber,
                         held.first_port,
                         held.last_port,
@@ -144,7 +72,7 @@ fn answers_table(told: &[Told], out: &mut dyn Write) -> io::Result<()> {
     ];
     let mut cells = Vec::new();
     for told in told {
-        let answer = answer_row(told);
+        let answer = told.row();
         let head = [
             answer.at,
             format!("{}:{}", answer.external, answer.port),
@@ -197,7 +125,7 @@ pub fn owned(format: Format, owned: &Owned, out: &mut dyn Write) -> io::Result<(
         words("UNTIL"),
         words("RELEASED"),
     ];
-    let rows: Vec<_> = owned.holdings.iter().map(row).collect();
+    let rows: Vec<_> = owned.holdings.iter().map(HoldingRow::from).collect();
     if format == Format::Json {
         let remarks = &owned.remarks;
         return json(

@@ -93,6 +93,8 @@ fn the_sample_shows_the_defaults() {
         block_ports: Pool::default_block_ports(),
         blocks_per_subscriber: Pool::default_blocks_per_subscriber(),
         watermark_percent: Pool::default_watermark_percent(),
+        high_percent: Pool::default_high_percent(),
+        low_percent: Pool::default_low_percent(),
         max_blocks: None,
         ..shown.clone()
     };

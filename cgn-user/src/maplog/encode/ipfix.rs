@@ -1,8 +1,10 @@
-//! IPFIX (RFC 7011) with the events of RFC 8158: port blocks (natEvent 16 and 17, section 4.6.10).
+//! IPFIX (RFC 7011) with the events of RFC 8158: port blocks (natEvent 16 and 17, section 4.6.10), and
+//! notices.
 //!
 //! All numbers are big endian.
 
-use super::{Fields, Item};
+use super::{Fields, Item, notice};
+use crate::maplog::notice::Notice;
 
 /// Bytes of a message header: version, length, export time, sequence, domain (RFC 7011 section 3.1).
 pub const HEADER_BYTES: usize = 16;
@@ -60,6 +62,30 @@ impl Exporter {
             fields.u16(length);
         }
         finish(fields)
+    }
+
+    /// The messages that explain notices, of at most `most_bytes` each.
+    #[must_use]
+    pub fn notice_templates(&self, now: u32, most_bytes: usize) -> Vec<Vec<u8>> {
+        let sets = notice::template_sets(TEMPLATE_SET, most_bytes.saturating_sub(HEADER_BYTES));
+        let messages = sets.into_iter().map(|(set, _)| {
+            let mut fields = self.header(now);
+            fields.0.extend_from_slice(&set);
+            finish(fields)
+        });
+        messages.collect()
+    }
+
+    /// All notices, in as few messages of at most `most_bytes` as they take.
+    pub fn notices(&mut self, now: u32, notices: &[Notice], most_bytes: usize) -> Vec<Vec<u8>> {
+        let sets = notice::data_sets(notices, most_bytes.saturating_sub(HEADER_BYTES), 1);
+        let messages = sets.into_iter().map(|(sets, count)| {
+            let mut fields = self.header(now);
+            fields.0.extend_from_slice(&sets);
+            self.sequence = self.sequence.wrapping_add(count.into());
+            finish(fields)
+        });
+        messages.collect()
     }
 
     /// A message of block events of at most `most_bytes`, and how many of `items` it covers. Starts

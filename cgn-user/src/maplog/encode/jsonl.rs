@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Item;
 use crate::maplog::event::{Block, Record};
+use crate::maplog::notice::Notice;
 use crate::utc::Utc;
 
 #[derive(Serialize)]
@@ -12,6 +13,13 @@ struct RecordLine<'a> {
     time: String,
     #[serde(flatten)]
     record: &'a Record,
+}
+
+#[derive(Serialize)]
+struct NoticeLine<'a> {
+    time: String,
+    #[serde(flatten)]
+    notice: &'a Notice,
 }
 
 #[derive(Serialize)]
@@ -29,6 +37,7 @@ pub fn line(item: &Item) -> Vec<u8> {
     let time = Utc(item.unix_ms()).to_string();
     let mut line = match item {
         Item::Record(record) => serde_json::to_vec(&RecordLine { time, record }),
+        Item::Notice(notice) => serde_json::to_vec(&NoticeLine { time, notice }),
         Item::Interim { block, since_ms } => serde_json::to_vec(&InterimLine {
             time,
             unix_ms: *since_ms,

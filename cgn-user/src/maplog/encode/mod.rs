@@ -4,11 +4,13 @@
 pub mod ipfix;
 pub mod jsonl;
 pub mod netflow9;
+mod notice;
 pub mod syslog;
 #[cfg(test)]
 mod tests;
 
 use super::event::{Block, Event, Record};
+use super::notice::Notice;
 
 /// What is told of a block, start or stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum Item {
     /// The block is held since `unix_ms`: told again and again, so that a collector that missed its
     /// allocation can still answer (interim record).
     Interim { block: Block, since_ms: u64 },
+    /// Something ran out, or is about to.
+    Notice(Notice),
 }
 
 impl Item {
@@ -27,6 +31,7 @@ impl Item {
         match self {
             Self::Record(record) => record.entry.event.block(),
             Self::Interim { block, .. } => Some(*block),
+            Self::Notice(_) => None,
         }
     }
 
@@ -36,6 +41,7 @@ impl Item {
         match self {
             Self::Record(record) => record.entry.unix_ms,
             Self::Interim { since_ms, .. } => *since_ms,
+            Self::Notice(notice) => notice.unix_ms,
         }
     }
 
@@ -44,6 +50,7 @@ impl Item {
         match self {
             Self::Record(record) => matches!(record.entry.event, Event::Allocate(_)),
             Self::Interim { .. } => true,
+            Self::Notice(_) => false,
         }
     }
 }

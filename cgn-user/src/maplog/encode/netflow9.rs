@@ -1,7 +1,8 @@
 //! NetFlow version 9 (RFC 3954) with Cisco's NAT event logging (NEL), for collectors that read port
 //! ranges there and not in IPFIX (nfdump 1.7.1). All numbers are big endian.
 
-use super::{Fields, Item};
+use super::{Fields, Item, notice};
+use crate::maplog::notice::Notice;
 
 /// Bytes of a packet header: version, count, uptime, time, sequence, source (RFC 3954 section 5.1).
 pub const HEADER_BYTES: usize = 20;
@@ -58,6 +59,38 @@ impl Exporter {
             fields.u16(length);
         }
         fields.0
+    }
+
+    /// The packets that explain notices, of at most `most_bytes` each.
+    pub fn notice_templates(
+        &mut self,
+        now: u32,
+        uptime_ms: u32,
+        most_bytes: usize,
+    ) -> Vec<Vec<u8>> {
+        let sets = notice::template_sets(TEMPLATE_SET, most_bytes.saturating_sub(HEADER_BYTES));
+        self.packets(now, uptime_ms, sets)
+    }
+
+    /// All notices, in as few packets of at most `most_bytes` as they take.
+    pub fn notices(
+        &mut self,
+        now: u32,
+        uptime_ms: u32,
+        notices: &[Notice],
+        most_bytes: usize,
+    ) -> Vec<Vec<u8>> {
+        let room = most_bytes.saturating_sub(HEADER_BYTES);
+        self.packets(now, uptime_ms, notice::data_sets(notices, room, 4))
+    }
+
+    fn packets(&mut self, now: u32, uptime_ms: u32, sets: Vec<(Vec<u8>, u16)>) -> Vec<Vec<u8>> {
+        let packets = sets.into_iter().map(|(sets, count)| {
+            let mut fields = self.header(now, uptime_ms, count);
+            fields.0.extend_from_slice(&sets);
+            fields.0
+        });
+        packets.collect()
     }
 
     /// A packet of block events of at most `most_bytes`, and how many of `items` it covers. Starts

@@ -6,17 +6,20 @@
 //! ```
 //!
 //! MSGID is `allocate`, `release` (with `reason`), `start`, `stop`, `gap`, `resume` or `interim` (without `sequence`; the
-//! message's time is that of the allocation). 32473 is the enterprise number for documentation
+//! message's time is that of the allocation), or the name of a notice. 32473 is the enterprise number for documentation
 //! (RFC 5612): the project has none of its own.
 
 use std::fmt::Write;
 
 use super::Item;
 use crate::maplog::event::Event;
+use crate::maplog::notice::What;
 use crate::utc::Utc;
 
 /// Facility local0 (16), severity informational (6): 16 * 8 + 6.
 const PRIORITY: u8 = 134;
+/// The same of severity warning (4), for notices.
+const WARNING: u8 = 132;
 /// Longest HOSTNAME (RFC 5424 section 6).
 const HOSTNAME_BYTES: usize = 255;
 
@@ -24,6 +27,7 @@ const HOSTNAME_BYTES: usize = 255;
 #[must_use]
 pub fn message(item: &Item, host: &str) -> String {
     let (name, sequence, reason) = match item {
+        Item::Notice(notice) => (notice.what.name(), None, None),
         Item::Interim { .. } => ("interim", None, None),
         Item::Record(record) => {
             let (name, reason) = match record.entry.event {
@@ -38,7 +42,11 @@ pub fn message(item: &Item, host: &str) -> String {
         }
     };
     let mut text = format!(
-        "<{PRIORITY}>1 {} {} cgn - {name} [cgn@32473",
+        "<{}>1 {} {} cgn - {name} [cgn@32473",
+        match item {
+            Item::Notice(_) => WARNING,
+            _ => PRIORITY,
+        },
         Utc(item.unix_ms()),
         hostname(host)
     );
@@ -57,11 +65,37 @@ pub fn message(item: &Item, host: &str) -> String {
             block.pool
         );
     }
+    if let Item::Notice(notice) = item {
+        put_notice(&notice.what, &mut text);
+    }
     if let Some(reason) = reason {
         let _ = write!(text, " reason=\"{reason}\"");
     }
     text.push(']');
     text
+}
+
+fn put_notice(what: &What, text: &mut String) {
+    let _ = match what {
+        What::AddressesExhausted { pool } => write!(text, " pool=\"{pool}\""),
+        What::PortsExhausted {
+            pool,
+            external,
+            protocol,
+        } => write!(
+            text,
+            " pool=\"{pool}\" external=\"{external}\" protocol=\"{protocol}\""
+        ),
+        What::MappingsExceeded { pool, most } => {
+            write!(text, " pool=\"{pool}\" most=\"{most}\"")
+        }
+        What::SubscriberExceeded { pool, inside, most } => {
+            write!(text, " pool=\"{pool}\" inside=\"{inside}\" most=\"{most}\"")
+        }
+        What::PoolHigh { pool, addresses } | What::PoolLow { pool, addresses } => {
+            write!(text, " pool=\"{pool}\" addresses=\"{addresses}\"")
+        }
+    };
 }
 
 /// A frame of a stream: its length in bytes, a blank, the message (RFC 6587 section 3.4.1,

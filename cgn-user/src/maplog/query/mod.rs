@@ -3,8 +3,10 @@
 //!
 //! * `walk`: the log's files backwards from a time. * `who`: an address and port at a time.
 //! * `subscriber`: all that one subscriber had. * `access_log`: lines of servers' logs. Pure.
+//! * `rows`: answers as they are told.
 
 pub mod access_log;
+mod rows;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -14,6 +16,7 @@ mod who;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+pub use rows::{AnswerRow, HoldingRow, Told};
 pub use subscriber::{Owned, subscriber};
 pub use who::{Answer, Enquiry, Outcome, who};
 

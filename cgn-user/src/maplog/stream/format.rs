@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::Options;
 use super::link::Transport;
 use crate::maplog::encode::{Item, ipfix, jsonl, netflow9, syslog};
+use crate::maplog::notice::Notice;
 
 /// Most bytes of an IPFIX message over a stream: its length has 16 bits.
 const STREAM_MESSAGE_BYTES: usize = 16 * 1024;
@@ -28,8 +29,19 @@ pub(super) struct Message {
     pub next_sequence: Option<u64>,
 }
 
+impl Message {
+    /// Nothing of the log has arrived with it.
+    fn beside_the_log(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            next_sequence: None,
+        }
+    }
+}
+
 pub(super) struct Encoder {
     format: Format,
+    has_notices: bool,
     is_stream: bool,
     most_bytes: usize,
     host: String,
@@ -46,6 +58,7 @@ impl Encoder {
         let is_stream = !matches!(options.transport, Transport::Udp);
         Self {
             format: options.format,
+            has_notices: options.has_notices,
             is_stream,
             most_bytes: match is_stream {
                 true => STREAM_MESSAGE_BYTES,
@@ -89,12 +102,36 @@ impl Encoder {
                 Format::Netflow9 => self.netflow9.templates(unix_secs, uptime_ms),
                 Format::Syslog | Format::JsonLines => break,
             };
-            messages.push(Message {
-                bytes,
-                next_sequence: None,
-            });
+            messages.push(bytes);
+            if self.has_notices {
+                let most = self.most_bytes;
+                messages.extend(match self.format {
+                    Format::Ipfix => self.ipfix.notice_templates(unix_secs, most),
+                    Format::Netflow9 => self.netflow9.notice_templates(unix_secs, uptime_ms, most),
+                    Format::Syslog | Format::JsonLines => Vec::new(),
+                });
+            }
         }
-        messages
+        messages.into_iter().map(Message::beside_the_log).collect()
+    }
+
+    /// All notices, in as few messages as the format allows.
+    pub(super) fn notices(
+        &mut self,
+        now: Instant,
+        unix_secs: u32,
+        notices: &[Notice],
+    ) -> Vec<Message> {
+        let (most, uptime_ms) = (self.most_bytes, self.uptime_ms(now));
+        let messages = match self.format {
+            Format::Ipfix => self.ipfix.notices(unix_secs, notices, most),
+            Format::Netflow9 => self.netflow9.notices(unix_secs, uptime_ms, notices, most),
+            Format::Syslog | Format::JsonLines => {
+                let items: Vec<Item> = notices.iter().copied().map(Item::Notice).collect();
+                return self.messages(now, unix_secs, &items);
+            }
+        };
+        messages.into_iter().map(Message::beside_the_log).collect()
     }
 
     /// All items, in as few messages as the format allows.
@@ -149,7 +186,7 @@ impl Encoder {
 fn next_of(item: &Item) -> Option<u64> {
     match item {
         Item::Record(record) => Some(record.sequence + 1),
-        Item::Interim { .. } => None,
+        Item::Interim { .. } | Item::Notice(_) => None,
     }
 }
 

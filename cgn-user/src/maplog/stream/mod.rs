@@ -14,7 +14,7 @@ mod link;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -29,6 +29,7 @@ use super::encode::Item;
 use super::error::ReadError;
 use super::event::{Block, Event, Record};
 use super::log::Committed;
+use super::notice::{MOST_KEPT, Notice};
 use super::reader::{Reader, read_from};
 use super::recovery::Recovery;
 use super::replay::replay_sealed;
@@ -60,6 +61,8 @@ pub struct Options {
     pub datagram_bytes: usize,
     /// How often each held block is told again; None never.
     pub interim_every: Option<Duration>,
+    /// Whether it is sent notices, too.
+    pub has_notices: bool,
     /// HOSTNAME of syslog messages.
     pub host: String,
 }
@@ -75,6 +78,9 @@ pub struct SinkStats {
     pub pending: u64,
     /// Interim records sent.
     pub interim: u64,
+    /// Notices sent, and those that waited for the collector too long.
+    pub notices: u64,
+    pub lost_notices: u64,
     /// Connections that failed or ended.
     pub failures: u64,
     pub is_connected: bool,
@@ -118,6 +124,8 @@ pub struct Sink {
     held: Held,
     retry_at: Instant,
     interim_at: Instant,
+    /// Notices that were not sent yet.
+    notices: VecDeque<Notice>,
     stats: SinkStats,
 }
 
@@ -154,6 +162,7 @@ impl Sink {
             held: HashMap::new(),
             retry_at: now,
             interim_at: now,
+            notices: VecDeque::new(),
             stats: SinkStats::default(),
             options,
         };
@@ -199,6 +208,19 @@ impl Sink {
             is_connected: self.link.is_some(),
             ..self.stats.clone()
         }
+    }
+
+    /// Notices to send in the next turns, after `lost` that are gone already. They are in memory only:
+    /// of those that a collector misses, the oldest are dropped and counted.
+    pub fn notify(&mut self, notices: Vec<Notice>, lost: u64) {
+        if !self.options.has_notices {
+            return;
+        }
+        self.stats.lost_notices += lost;
+        self.notices.extend(notices);
+        let excess = self.notices.len().saturating_sub(MOST_KEPT);
+        self.notices.drain(..excess);
+        self.stats.lost_notices += excess as u64;
     }
 
     /// Sends what there is, a batch at most; true if there is more. `unix_secs` is the time that
@@ -257,6 +279,7 @@ impl Sink {
             self.send(&message, now)?;
         }
         self.tell_held(now, unix_secs)?;
+        self.tell_notices(now, unix_secs)?;
         let records = self.read()?;
         let items: Vec<Item> = records.iter().copied().map(Item::Record).collect();
         for message in self.encoder.messages(now, unix_secs, &items) {
@@ -296,6 +319,19 @@ impl Sink {
             self.send(&message, now)?;
         }
         self.stats.interim += items.len() as u64;
+        Ok(())
+    }
+
+    fn tell_notices(&mut self, now: Instant, unix_secs: u32) -> Result<(), Trouble> {
+        if self.notices.is_empty() {
+            return Ok(());
+        }
+        let notices: Vec<Notice> = self.notices.iter().copied().collect();
+        for message in self.encoder.notices(now, unix_secs, &notices) {
+            self.send(&message, now)?;
+        }
+        self.stats.notices += notices.len() as u64;
+        self.notices.clear();
         Ok(())
     }
 

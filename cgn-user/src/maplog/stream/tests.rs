@@ -82,11 +82,59 @@ impl Place {
             template_every: Duration::from_secs(60),
             datagram_bytes: 484,
             interim_every: None,
+            has_notices: false,
             host: "edge1".to_owned(),
         };
         change(&mut options);
         Sink::open(&self.root, options, self.log.committed()).unwrap()
     }
+}
+
+#[test]
+fn notices_wait_for_a_collector_and_the_oldest_go_when_there_are_too_many() {
+    use super::super::notice::What;
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let notice = |unix_ms| Notice {
+        unix_ms,
+        what: What::AddressesExhausted { pool: 0 },
+    };
+    let mut sink = place.sink_with(|options| {
+        (options.address, options.has_notices) = (address, true);
+    });
+    sink.notify(vec![notice(1), notice(2)], 3);
+    assert!(sink.turn(Instant::now(), 0).is_err(), "nobody listens");
+    sink.notify((3..=MOST_KEPT as u64 + 1).map(notice).collect(), 0);
+    assert_eq!(sink.stats().lost_notices, 3 + 1);
+
+    let listener = TcpListener::bind(address).unwrap();
+    sink.turn(Instant::now() + RETRY, 0).unwrap();
+    assert_eq!(sink.stats().notices, MOST_KEPT as u64);
+    drop(sink);
+    let mut text = String::new();
+    listener
+        .accept()
+        .unwrap()
+        .0
+        .read_to_string(&mut text)
+        .unwrap();
+    let times: Vec<u64> = text
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["unix_ms"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
+    let expected: Vec<u64> = (2..=MOST_KEPT as u64 + 1).collect();
+    assert_eq!(times, expected);
+
+    // A sink that wants none gets none.
+    let mut sink = place.sink_with(|options| options.has_notices = false);
+    sink.notify(vec![notice(1)], 3);
+    assert_eq!(sink.stats().lost_notices, 0);
 }
 
 /// Turns until nothing is pending.

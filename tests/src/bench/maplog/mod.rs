@@ -9,6 +9,7 @@ mod population;
 mod report;
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -45,10 +46,23 @@ const RFC_BLOCK_BYTES: f64 = 40.6e9;
 pub struct Options {
     pub subscribers: u32,
     pub days: u32,
+    /// Longest time that the year is written; then it has fewer days.
+    pub most_time: Duration,
     /// Enquiries; each is asked twice, and the second one counts.
     pub enquiries: usize,
     /// Where the log is written, and removed again.
     pub folder: PathBuf,
+}
+
+/// Events that a subscriber of [`Population`] makes a day, about.
+const EVENTS_A_DAY: f64 = 2.8;
+/// Bytes of disk that an event may take while the year is written: sealed, and the hour's segment.
+const MOST_EVENT_BYTES: f64 = 12.0;
+
+/// How many subscribers make about so many events in so many days.
+#[must_use]
+pub fn subscribers_for(events: u64, days: u32) -> u32 {
+    (events as f64 / (f64::from(days) * EVENTS_A_DAY)).ceil() as u32
 }
 
 /// What came out.
@@ -110,12 +124,13 @@ pub fn measure(options: &Options, say: impl Fn(&str)) -> Result<Figures> {
     bare_sync_ms.extend(bare_syncs(&folder.0.join("bare"))?);
     say("year: written, sealed hour by hour (without waiting for the disk, as no packet waits)");
     let root = folder.0.join("year");
+    check_room(&folder.0, options)?;
     let year = write_year(&root, options, &say)?;
     say("who: random holders at random times, each asked twice");
     let who_ms = ask(&root, &year.probes)?;
     Ok(Figures {
         subscribers: options.subscribers,
-        days: options.days,
+        days: year.days,
         events: year.events,
         sealed_bytes: sealed_bytes(&root)?,
         sealed_per_second: year.events as f64 / year.seconds,
@@ -191,8 +206,29 @@ fn bare_syncs(path: &Path) -> Result<Vec<f64>> {
     Ok(times)
 }
 
+/// Whether the year fits on the disk: better now than in an hour.
+fn check_room(folder: &Path, options: &Options) -> Result<()> {
+    let events = f64::from(options.subscribers) * f64::from(options.days) * EVENTS_A_DAY;
+    let needed = (events * MOST_EVENT_BYTES) as u64;
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
+    // SAFETY: all its fields are numbers, for which 0 is a value.
+    let mut room: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a path that ends in 0 and a place for the answer, both ours.
+    let outcome = unsafe { libc::statvfs(path.as_ptr(), &mut room) };
+    ensure!(outcome == 0, "{}", std::io::Error::last_os_error());
+    let free = room.f_bavail * room.f_frsize;
+    ensure!(
+        free >= needed,
+        "{} has {free} bytes free, the year may take {needed}: name another --folder, or fewer --events",
+        folder.display()
+    );
+    Ok(())
+}
+
 struct Year {
     events: u64,
+    /// That were written in the time.
+    days: u32,
     seconds: f64,
     probes: Vec<Probe>,
     line_bytes: f64,
@@ -210,12 +246,22 @@ fn write_year(root: &Path, options: &Options, say: &impl Fn(&str)) -> Result<Yea
     let mut population = Population::new(options.subscribers, options.subscribers as usize * 2);
     let mut year = Year {
         events: 0,
+        days: options.days,
         seconds: 0.0,
         probes: Vec::new(),
         line_bytes: 0.0,
     };
     let mut sample = Vec::new();
+    let begun = Instant::now();
     for hour in 0..hours {
+        if begun.elapsed() > options.most_time {
+            year.days = (hour / 24) as u32;
+            say(&format!(
+                "    the time is up: a year of {} days and {} events",
+                year.days, year.events
+            ));
+            break;
+        }
         let wanted = options.enquiries as u64;
         let probes = (wanted * (hour + 1) / hours - wanted * hour / hours) as usize;
         let (entries, asked) = population.hour(START_MS, hour, probes);
@@ -231,9 +277,10 @@ fn write_year(root: &Path, options: &Options, say: &impl Fn(&str)) -> Result<Yea
         sample.extend(entries.iter().step_by(997));
         if hour % (24 * 30) == 0 {
             say(&format!(
-                "    day {}: {} events so far",
+                "    day {}: {} events so far, {:.0} s",
                 hour / 24,
-                year.events
+                year.events,
+                begun.elapsed().as_secs_f64()
             ));
         }
     }

@@ -1,5 +1,10 @@
-//! Foreign programs judge what the mapping log sends and stores: tshark (IPFIX), nfcapd and
-//! nfdump (NetFlow 9), rsyslogd (syslog), DuckDB or pyarrow (Parquet). None of them needs root.
+//! Foreign programs judge what the mapping log sends and stores: tshark, nfacctd and the crate
+//! `netflow_parser` (IPFIX), nfcapd and nfdump (NetFlow 9), rsyslogd (syslog), DuckDB, pyarrow and
+//! ClickHouse (Parquet). None of them needs root.
+
+mod notices;
+mod parsers;
+mod tables;
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -8,7 +13,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cgn_tests::skip;
-use cgn_user::maplog::sealer::{Retention, Sealer};
 use cgn_user::maplog::stream::{Format, Options, Sink, Transport};
 use cgn_user::maplog::{
     Block, Entry, Event, Log, LogOptions, PortRange, ProtocolScope, ReleaseReason,
@@ -16,7 +20,6 @@ use cgn_user::maplog::{
 
 /// 2026-03-03T00:00Z.
 const START: u64 = 1_772_496_000_000;
-const HOUR_MS: u64 = 3_600_000;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A folder of a test with a log in it, removed with everything.
@@ -68,9 +71,8 @@ fn story() -> [Entry; 2] {
     ]
 }
 
-/// Sends the story to `address` and returns when all of it has arrived.
-fn send(place: &Place, format: Format, transport: Transport, address: SocketAddr) {
-    let mut log = place.log();
+/// A sink of the log to `address`.
+fn sink(log: &Log, format: Format, transport: Transport, address: SocketAddr) -> Sink {
     let options = Options {
         name: "judge".to_owned(),
         format,
@@ -80,9 +82,16 @@ fn send(place: &Place, format: Format, transport: Transport, address: SocketAddr
         template_every: Duration::from_secs(60),
         datagram_bytes: 484,
         interim_every: None,
+        has_notices: true,
         host: "edge1".to_owned(),
     };
-    let mut sink = Sink::open(log.root(), options, log.committed()).expect("a sink");
+    Sink::open(log.root(), options, log.committed()).expect("a sink")
+}
+
+/// Sends the story to `address` and returns when all of it has arrived.
+fn send(place: &Place, format: Format, transport: Transport, address: SocketAddr) {
+    let mut log = place.log();
+    let mut sink = sink(&log, format, transport, address);
     log.append(&story()).expect("records");
     let until = Instant::now() + PATIENCE;
     while sink.stats().pending > 0 {
@@ -90,6 +99,27 @@ fn send(place: &Place, format: Format, transport: Transport, address: SocketAddr
         assert!(Instant::now() < until, "{outcome:?} {:?}", sink.stats());
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The story and a notice of each kind as datagrams, in the order in which they are sent.
+fn datagrams(place: &Place, format: Format) -> Vec<Vec<u8>> {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let address = socket.local_addr().expect("an address");
+    let mut log = place.log();
+    let mut sink = sink(&log, format, Transport::Udp, address);
+    log.append(&story()).expect("records");
+    sink.notify(notices::all(), 0);
+    sink.turn(Instant::now(), (START / 1000) as u32 + 2)
+        .expect("sent");
+    drop(sink);
+    let mut buffer = [0; 2048];
+    // Templates of blocks and of notices twice, then the notices, then the blocks.
+    let datagrams = (0..6).map(|_| {
+        let length = socket.recv(&mut buffer).expect("a datagram");
+        buffer[..length].to_vec()
+    });
+    datagrams.collect()
 }
 
 fn lacks(test: &str, program: &str) -> bool {
@@ -135,6 +165,18 @@ fn capture(datagrams: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
+/// The fields of each packet of a capture file, a line each, with tabs between.
+fn tshark(file: &Path, fields: &[&str]) -> String {
+    let mut command = Command::new("tshark");
+    command.env("TZ", "UTC").args(["-n", "-r"]).arg(file);
+    command.args(["-d", "udp.port==4739,cflow", "-T", "fields"]);
+    command.args(["-E", "occurrence=a"]);
+    for field in fields {
+        command.args(["-e", field]);
+    }
+    said(&mut command)
+}
+
 #[test]
 fn tshark_reads_the_block_events_of_ipfix() {
     const TEST: &str = "tshark_reads_the_block_events_of_ipfix";
@@ -142,51 +184,26 @@ fn tshark_reads_the_block_events_of_ipfix() {
         return;
     }
     let place = Place::new("ipfix");
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    send(
-        &place,
-        Format::Ipfix,
-        Transport::Udp,
-        socket.local_addr().expect("an address"),
-    );
-    let mut buffer = [0; 2048];
-    // Templates twice, then one message of both records.
-    let datagrams: Vec<Vec<u8>> = (0..3)
-        .map(|_| {
-            let length = socket.recv(&mut buffer).expect("a datagram");
-            buffer[..length].to_vec()
-        })
-        .collect();
+    let datagrams = datagrams(&place, Format::Ipfix);
     let file = place.0.join("ipfix.pcap");
     fs::write(&file, capture(&datagrams)).expect("a capture");
-    let mut command = Command::new("tshark");
-    command.env("TZ", "UTC").args(["-n", "-r"]).arg(&file);
-    command.args([
-        "-d",
-        "udp.port==4739,cflow",
-        "-T",
-        "fields",
-        "-E",
-        "occurrence=a",
-    ]);
-    for field in [
-        "cflow.version",
-        "cflow.od_id",
-        "cflow.nat_event",
-        "cflow.srcaddr",
-        "cflow.post_natsource_ipv4_address",
-        "cflow.port_range_start",
-        "cflow.port_range_end",
-        "_ws.malformed",
-    ] {
-        command.args(["-e", field]);
-    }
-    let text = said(&mut command);
+    let text = tshark(
+        &file,
+        &[
+            "cflow.version",
+            "cflow.od_id",
+            "cflow.nat_event",
+            "cflow.srcaddr",
+            "cflow.post_natsource_ipv4_address",
+            "cflow.port_range_start",
+            "cflow.port_range_end",
+            "_ws.malformed",
+        ],
+    );
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines.len(), 6, "{text}");
     assert_eq!(
-        lines[2].trim_end(),
+        lines[5].trim_end(),
         "10\t7\t16,17\t100.64.0.9,100.64.0.9\t203.0.113.5,203.0.113.5\t1024,1024\t1535,1535",
         "{text}"
     );
@@ -299,82 +316,4 @@ fn rsyslogd_parses_the_structured_data_of_syslog() {
         ),
     ];
     assert_eq!(lines, expected);
-}
-
-/// Prints the rows of all files with DuckDB, or else pyarrow.
-const READ: &str = r#"
-import sys, glob
-files = sorted(glob.glob(sys.argv[1] + '/*/*.parquet'))
-try:
-    import duckdb
-    rows = duckdb.sql("SELECT epoch_ms(time), event, reason, external, first_port, port_count, inside, pool FROM read_parquet(%r) ORDER BY 1, 2" % files).fetchall()
-except ImportError:
-    import pyarrow.parquet as pq, pyarrow.compute as pc
-    rows = []
-    for f in files:
-        t = pq.read_table(f)
-        t = t.set_column(0, 'time', t['time'].cast('int64'))
-        rows += [tuple(r.values()) for r in t.to_pylist()]
-    rows.sort()
-for row in rows:
-    print(*(x if x != '' else '-' for x in row))
-"#;
-
-#[test]
-fn other_programs_read_the_sealed_files() {
-    const TEST: &str = "other_programs_read_the_sealed_files";
-    let named = std::env::var_os("CGN_JUDGE_PYTHON").map(PathBuf::from);
-    let pythons = named
-        .into_iter()
-        .chain([PathBuf::from("/usr/bin/python3"), "python3".into()]);
-    let can_read = |python: &PathBuf| {
-        let import = "try:\n import duckdb\nexcept ImportError:\n import pyarrow.parquet";
-        let mut command = Command::new(python);
-        command.args(["-c", import]).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    let Some(python) = pythons.into_iter().find(can_read) else {
-        return skip::skip(
-            TEST,
-            "no Python has duckdb or pyarrow: pip install pyarrow in a venv, and name its python in CGN_JUDGE_PYTHON",
-        );
-    };
-    let place = Place::new("parquet");
-    let mut log = place.log();
-    let mut entries = story().to_vec();
-    let later = Event::Allocate(entries[0].event.block().expect("a block"));
-    entries.push(Entry {
-        unix_ms: START + HOUR_MS + 5,
-        event: later,
-    });
-    entries.push(Entry {
-        unix_ms: START + 24 * HOUR_MS + 5,
-        event: Event::Stop,
-    });
-    for entry in &entries {
-        log.append(&[*entry]).expect("a record");
-    }
-    log.end_hour(START + 48 * HOUR_MS).expect("a segment");
-    seal(log.root());
-    let text = said(Command::new(python).args(["-c", READ]).arg(log.root()));
-    let block = "3405803781 1024 512 1681915913 0";
-    let expected = format!(
-        "{} allocate - {block}\n{} release idle {block}\n{} held - {block}\n{} allocate - {block}\n{} stop - 0 0 0 0 0\n",
-        START + 123,
-        START + 1_123,
-        START + HOUR_MS,
-        START + HOUR_MS + 5,
-        START + 24 * HOUR_MS + 5,
-    );
-    assert_eq!(text, expected);
-}
-
-fn seal(root: &Path) {
-    let keep = Retention {
-        days: None,
-        sealed_bytes: None,
-        spool_bytes: 0,
-    };
-    let mut sealer = Sealer::open(root, keep, None).expect("a sealer");
-    sealer.turn(START).expect("sealed files");
 }

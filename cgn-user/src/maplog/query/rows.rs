@@ -1,0 +1,89 @@
+//! Answers as `cgn log` and the API tell them; the names of the fields are part of the interface.
+
+use serde::Serialize;
+
+use super::{Answer, Enquiry, Holding, Outcome};
+use crate::utc::Utc;
+
+/// An answer with its question.
+#[derive(Debug)]
+pub struct Told {
+    pub enquiry: Enquiry,
+    pub protocol: &'static str,
+    pub answer: Answer,
+}
+
+/// A block in the hands of one subscriber.
+#[derive(Debug, Serialize)]
+pub struct HoldingRow {
+    pub subscriber: String,
+    pub external: String,
+    pub first_port: u16,
+    pub last_port: u16,
+    pub pool: u16,
+    /// Empty when the record of it is not in the log any more.
+    pub since: String,
+    /// Empty while it is held.
+    pub until: String,
+    pub release_reason: &'static str,
+}
+
+/// An answer of `cgn log who`.
+#[derive(Debug, Serialize)]
+pub struct AnswerRow {
+    pub external: String,
+    pub port: u16,
+    pub protocol: &'static str,
+    pub at: String,
+    pub skew_secs: u64,
+    pub outcome: &'static str,
+    pub holdings: Vec<HoldingRow>,
+    pub remarks: Vec<String>,
+}
+
+impl Outcome {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Nobody => "nobody",
+            Self::Several => "several",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<&Holding> for HoldingRow {
+    fn from(holding: &Holding) -> Self {
+        let block = holding.block;
+        let time = |ms: Option<u64>| ms.map(|ms| Utc(ms).to_string()).unwrap_or_default();
+        Self {
+            subscriber: block.inside.to_string(),
+            external: block.external.to_string(),
+            first_port: block.ports.first(),
+            last_port: block.ports.last(),
+            pool: block.pool,
+            since: time(holding.since_ms),
+            until: time(holding.until.map(|until| until.0)),
+            release_reason: holding.until.map_or("", |until| until.1.name()),
+        }
+    }
+}
+
+impl Told {
+    #[must_use]
+    pub fn row(&self) -> AnswerRow {
+        let enquiry = &self.enquiry;
+        AnswerRow {
+            external: enquiry.external.to_string(),
+            port: enquiry.port,
+            protocol: self.protocol,
+            at: Utc(enquiry.at_ms).to_string(),
+            skew_secs: enquiry.skew_ms / 1000,
+            outcome: self.answer.outcome.name(),
+            holdings: self.answer.holdings.iter().map(HoldingRow::from).collect(),
+            remarks: self.answer.remarks.clone(),
+        }
+    }
+}
