@@ -6,6 +6,7 @@ mod adoption;
 pub mod clock;
 pub mod detach;
 mod fragments;
+mod gathering;
 pub mod keeper;
 pub mod sealing;
 pub mod start;
@@ -38,6 +39,7 @@ use crate::slowpath::process::{self, Outcome};
 use crate::slowpath::rings::{QueueSocket, Received};
 use crate::slowpath::waiting::{Packet as Waiter, Waiting};
 use crate::state::State;
+use gathering::Gathering;
 use keeper::Keeper;
 use sweeper::Sweeper;
 
@@ -126,6 +128,7 @@ pub struct Engine {
     events: RingBuf<MapData>,
     keeper: Keeper,
     sweeper: Sweeper,
+    gathering: Gathering,
     waiting: Waiting,
     answers: Answers,
     fragments: Store,
@@ -147,6 +150,8 @@ impl Engine {
             self.turn();
             self.state.turns.fetch_add(1, Ordering::Relaxed);
         }
+        self.grant_gathered();
+        self.flush();
         tracing::info!(
             "stopping: XDP stays on the interfaces and goes on with known subscribers; \
              `cgn detach` would end that"
@@ -185,8 +190,9 @@ impl Engine {
             .map(AsRawFd::as_raw_fd)
             .chain([self.events.as_raw_fd()]);
         let mut fds: Vec<libc::pollfd> = fds.map(poll_in).collect();
+        let wait_ms = self.gathering.wait_ms().unwrap_or(WAIT_MS);
         // SAFETY: an array of pollfd with its length.
-        let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, WAIT_MS) };
+        let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, wait_ms) };
         let broken = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         if ready < 0 || fds.iter().any(|fd| fd.revents & broken != 0) {
             // An interface that went down, for one: do not spin until it is back.
@@ -215,32 +221,36 @@ impl Engine {
         punted
     }
 
-    /// Translates what can be translated; gives blocks to those who need one,
-    /// all in one group; translates the rest.
+    /// Translates what can be translated; those who need a block get one, all in one group, when
+    /// it is due; then the rest is translated.
     fn process(&mut self, punted: &[Punted]) {
-        let mut wanted: HashSet<Ipv4Addr> = self.requests();
-        let mut needy = Vec::new();
+        let requests = self.requests();
+        self.gathering.ask(requests);
         for punted in punted {
             match self.translate(*punted, None) {
-                Some(inside) => {
-                    wanted.insert(inside);
-                    needy.push((*punted, inside));
-                }
+                Some(inside) => self.gathering.keep(*punted, inside),
                 None => self.done(*punted),
             }
         }
         self.learn_routes();
-        if !wanted.is_empty() {
-            let refusals = self.keeper.grant(&wanted);
-            for (punted, inside) in needy {
-                let refusal = refusals.get(&inside).copied();
-                // A race: the block may be full again already.
-                let refusal = refusal.unwrap_or(Reason::NoPort);
-                let _ = self.translate(punted, Some(refusal));
-                self.done(punted);
-            }
+        if self.gathering.is_due() {
+            self.grant_gathered();
         }
         self.flush();
+    }
+
+    /// Gives blocks to all that were gathered, in one group of records, and goes on with their
+    /// packets.
+    fn grant_gathered(&mut self) {
+        let (wanted, needy) = self.gathering.take();
+        let refusals = self.keeper.grant(&wanted);
+        for (punted, inside) in needy {
+            let refusal = refusals.get(&inside).copied();
+            // A race: the block may be full again already.
+            let refusal = refusal.unwrap_or(Reason::NoPort);
+            let _ = self.translate(punted, Some(refusal));
+            self.done(punted);
+        }
     }
 
     fn flush(&mut self) {
