@@ -11,6 +11,8 @@ pub mod sealing;
 pub mod start;
 pub mod streaming;
 mod sweeper;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -30,6 +32,7 @@ use crate::dataplane::diagnostics::Reader;
 use crate::dataplane::load::{Dataplane, Entry};
 use crate::dataplane::routing::Applied;
 use crate::dataplane::tables::UserTables;
+use crate::histogram::Histogram;
 use crate::netlink::{Follower, Question};
 use crate::routes::Fib;
 use crate::slowpath::answers::{Answer, Answers};
@@ -37,7 +40,7 @@ use crate::slowpath::fragments::Store;
 use crate::slowpath::process::{self, Outcome};
 use crate::slowpath::rings::{QueueSocket, Received};
 use crate::slowpath::waiting::{Packet as Waiter, Waiting};
-use crate::state::State;
+use crate::state::{Retry, State};
 use keeper::Keeper;
 use sweeper::Sweeper;
 
@@ -47,6 +50,8 @@ const BATCH: u32 = 2048;
 const WAIT_MS: i32 = 20;
 /// Holds, refusals and figures are brought up to date so often.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// A wait that was shorter found packets that were there already.
+const ASLEEP: Duration = Duration::from_micros(20);
 
 /// An interface with its sockets.
 pub struct Port {
@@ -136,6 +141,11 @@ pub struct Engine {
     dataplane: Dataplane,
     _diagnostics: Option<Reader>,
     housekeeping: Instant,
+    /// When the sockets were looked at last.
+    looked: Instant,
+    /// The packets at hand came after this.
+    came: Instant,
+    latency: Histogram,
 }
 
 impl Engine {
@@ -185,8 +195,13 @@ impl Engine {
             .map(AsRawFd::as_raw_fd)
             .chain([self.events.as_raw_fd()]);
         let mut fds: Vec<libc::pollfd> = fds.map(poll_in).collect();
+        let began = Instant::now();
         // SAFETY: an array of pollfd with its length.
         let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, WAIT_MS) };
+        self.came = match began.elapsed() {
+            waited if waited >= ASLEEP => began + waited,
+            _ => self.looked,
+        };
         let broken = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         if ready < 0 || fds.iter().any(|fd| fd.revents & broken != 0) {
             // An interface that went down, for one: do not spin until it is back.
@@ -195,6 +210,7 @@ impl Engine {
     }
 
     fn receive(&mut self) -> Vec<Punted> {
+        self.looked = Instant::now();
         let mut punted = Vec::new();
         let mut received = Vec::new();
         for (number, port) in self.ports.iter_mut().enumerate() {
@@ -236,11 +252,19 @@ impl Engine {
                 let refusal = refusals.get(&inside).copied();
                 // A race: the block may be full again already.
                 let refusal = refusal.unwrap_or(Reason::NoPort);
+                self.count_retry(Retry::Block);
                 let _ = self.translate(punted, Some(refusal));
                 self.done(punted);
             }
         }
         self.flush();
+        if !punted.is_empty() {
+            self.state.stats().punts.latency = self.latency;
+        }
+    }
+
+    fn count_retry(&self, retry: Retry) {
+        self.state.stats().punts.retries[retry as usize] += 1;
     }
 
     fn flush(&mut self) {
@@ -252,6 +276,7 @@ impl Engine {
     }
 
     fn done(&mut self, punted: Punted) {
+        self.latency.observe(self.came.elapsed().as_secs_f64());
         self.ports[punted.port].sockets[punted.queue].done(punted.received);
     }
 
@@ -364,6 +389,7 @@ impl Engine {
 
     /// Gives a packet back to XDP; only a first one, so that none goes round.
     fn run_again(&mut self, punted: Punted, bytes: &[u8]) {
+        self.count_retry(Retry::Xdp);
         let port = &self.ports[punted.port];
         let received_by = (port.ifindex, punted.queue as u32);
         if let Err(error) = self.dataplane.run_again(port.entry, received_by, bytes) {
@@ -441,6 +467,7 @@ impl Engine {
             self.waiting.put_back(packet.clone());
             return None;
         }
+        self.count_retry(Retry::Neighbour);
         self.finish(ran, packet.port, 0, last)
     }
 

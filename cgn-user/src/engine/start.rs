@@ -26,6 +26,7 @@ use crate::dataplane::diagnostics;
 use crate::dataplane::interface;
 use crate::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use crate::dataplane::routing::{self, Applied};
+use crate::histogram::{self, Histogram};
 use crate::maplog::{Log, LogOptions, Recovery};
 use crate::netlink::{Follower, Options};
 use crate::policy::shape;
@@ -249,12 +250,15 @@ impl Parts {
             dataplane: self.dataplane,
             _diagnostics: diagnostics,
             housekeeping: Instant::now(),
+            looked: Instant::now(),
+            came: Instant::now(),
+            latency: Histogram::new(histogram::SECONDS),
             state,
         }
     }
 }
 
-fn sweeper(state: &State) -> Sweeper {
+pub(super) fn sweeper(state: &State) -> Sweeper {
     let hold = &state.config.config.hold;
     let most_held = match hold.max_ports {
         0 => u32::MAX,
