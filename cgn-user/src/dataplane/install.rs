@@ -240,6 +240,29 @@ pub fn ports_used(memory: &Memory, subscriber: u32) -> Vec<(u32, [u32; 3])> {
         .collect()
 }
 
+/// Ports of the subscriber's blocks that are in use or in hold, by protocol, if its first block is
+/// the one at `slab_line`: so a walk over all blocks meets each subscriber once.
+#[must_use]
+pub fn ports_of_first_block_owner(
+    memory: &Memory,
+    subscriber: u32,
+    slab_line: u32,
+) -> Option<[u32; 3]> {
+    let entry = memory.subscribers.get(subscriber)?;
+    let count = SubscriberHead(entry.head.load()).block_count() as usize;
+    let lines = entry.blocks.iter().take(count);
+    let mut lines = lines.map(|block| OwnedBlock(block.load()).slab_line());
+    let first = lines.next().filter(|first| *first == slab_line)?;
+    let mut sum = [0; 3];
+    for line in std::iter::once(first).chain(lines) {
+        let used = Used(memory.slabs.get(line)?.0[header::USED].load());
+        for protocol in Protocol::ALL {
+            sum[protocol as usize] += used.of(protocol);
+        }
+    }
+    Some(sum)
+}
+
 /// Row in `BLOCKS` of a block.
 fn row_of(memory: &Memory, geometry: &Geometry, grant: &Grant) -> Option<u32> {
     let rows = Rows(
