@@ -81,6 +81,7 @@ impl Keeper {
     /// Gives each subscriber one more block: one group of log records, one
     /// wait for the disk. Returns why those that got none got none.
     pub fn grant(&mut self, wanted: &HashSet<Ipv4Addr>) -> HashMap<Ipv4Addr, Reason> {
+        let began = Instant::now();
         let mut refusals = HashMap::new();
         let pending: Vec<Pending> = wanted
             .iter()
@@ -113,6 +114,8 @@ impl Keeper {
                 }
             }
         }
+        let grants = &mut self.state.stats().punts.grants;
+        grants.observe(began.elapsed().as_secs_f64());
         refusals
     }
 

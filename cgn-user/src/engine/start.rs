@@ -27,6 +27,7 @@ use crate::dataplane::diagnostics;
 use crate::dataplane::interface;
 use crate::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use crate::dataplane::routing::{self, Applied};
+use crate::histogram::{self, Histogram};
 use crate::maplog::{Log, LogOptions, Recovery};
 use crate::netlink::{Follower, Options};
 use crate::policy::shape;
@@ -253,6 +254,9 @@ impl Parts {
             dataplane: self.dataplane,
             _diagnostics: diagnostics,
             housekeeping: Instant::now(),
+            looked: Instant::now(),
+            came: Instant::now(),
+            latency: Histogram::new(histogram::SECONDS),
             state,
         }
     }
@@ -263,7 +267,7 @@ fn gathering(state: &State) -> Gathering {
     Gathering::new(Duration::from_millis(group_ms.into()))
 }
 
-fn sweeper(state: &State) -> Sweeper {
+pub(super) fn sweeper(state: &State) -> Sweeper {
     let hold = &state.config.config.hold;
     let most_held = match hold.max_ports {
         0 => u32::MAX,
