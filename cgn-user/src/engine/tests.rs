@@ -37,6 +37,7 @@ fn state() -> Arc<State> {
     Arc::new(State {
         memory: Arc::new(memory),
         stats: Mutex::new(Stats::default()),
+        notices: Default::default(),
         started_unix_ms: 1,
         fast_path_counters: Box::new(|| Counters::ZERO),
         is_test_clock: false,

@@ -50,6 +50,8 @@ pub(super) struct Encoder {
     netflow9: netflow9::Exporter,
     template_every: Duration,
     templates_at: Option<Instant>,
+    /// The connection is new, and nobody there has the templates.
+    is_new: bool,
     started: Instant,
 }
 
@@ -70,6 +72,7 @@ impl Encoder {
             netflow9: netflow9::Exporter::new(options.domain, 0),
             template_every: options.template_every,
             templates_at: None,
+            is_new: false,
             started: Instant::now(),
         }
     }
@@ -77,6 +80,7 @@ impl Encoder {
     /// A new connection: templates come first, and a stream counts from 0 again.
     pub(super) fn begin(&mut self, now: Instant) {
         self.templates_at = Some(now);
+        self.is_new = true;
         if self.is_stream {
             self.ipfix = ipfix::Exporter::new(self.domain, 0);
         }
@@ -84,15 +88,14 @@ impl Encoder {
 
     /// The templates, if they are due.
     pub(super) fn templates(&mut self, now: Instant, unix_secs: u32) -> Vec<Message> {
-        let Some(due) = self.templates_at.filter(|due| *due <= now) else {
+        if self.templates_at.is_none_or(|due| now < due) {
             return Vec::new();
-        };
+        }
         // Due at `begin`, and then never again on a stream.
-        let is_first = now.saturating_duration_since(due) < self.template_every;
         self.templates_at = (!self.is_stream).then(|| now + self.template_every);
         let uptime_ms = self.uptime_ms(now);
-        let copies = match self.is_stream {
-            false if is_first => FIRST_TEMPLATES,
+        let copies = match std::mem::take(&mut self.is_new) {
+            true if !self.is_stream => FIRST_TEMPLATES,
             _ => 1,
         };
         let mut messages = Vec::new();
