@@ -35,6 +35,9 @@ pub(super) fn examine(config: &Config, cautions: &mut Findings) {
     if !config.log.sync {
         cautions.add("log.sync".into(), Fault::LogNotSynced);
     }
+    if config.debug.force_slow_path {
+        cautions.add("debug.force_slow_path".into(), Fault::ForcedSlowPath);
+    }
 }
 
 fn examine_size(path: &KeyPath, pool: &Pool, subscribers: u64, cautions: &mut Findings) {

@@ -160,6 +160,10 @@ pub enum Fault {
         "a power failure can lose records of ports that were in use; write true unless the disk keeps every write"
     )]
     LogNotSynced,
+    #[error(
+        "every packet goes by the slow path, many times slower, and none while the daemon is away; write false but for tests"
+    )]
+    ForcedSlowPath,
 }
 
 /// The remedy for a name that is not known. Escaped, because names of pools are text from the file.

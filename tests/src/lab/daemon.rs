@@ -39,6 +39,8 @@ pub struct Settings {
     pub log_sync: bool,
     pub block_idle_secs: u32,
     pub max_blocks: Option<u32>,
+    /// Everything goes by the slow path.
+    pub force_slow_path: bool,
 }
 
 impl Default for Settings {
@@ -53,6 +55,7 @@ impl Default for Settings {
             log_sync: true,
             block_idle_secs: 60,
             max_blocks: None,
+            force_slow_path: false,
         }
     }
 }
@@ -78,7 +81,8 @@ impl Settings {
              [[subscribers]]\nprefixes = [\"100.64.0.0/16\"]\npool = \"lab\"\n\
              [hold]\nblock_idle_secs = {}\n\
              [log]\ndirectory = \"{}/mapping-log\"\nsync = {}\n\
-             [control]\nsocket = \"{folder}/cgn.sock\"\npin_directory = \"{}\"",
+             [control]\nsocket = \"{folder}/cgn.sock\"\npin_directory = \"{}\"\n\
+             [debug]\nforce_slow_path = {}",
             self.xdp_mode,
             self.addresses,
             self.block_ports,
@@ -90,6 +94,7 @@ impl Settings {
             self.log_folder.as_deref().unwrap_or(lab.folder()).display(),
             self.log_sync,
             lab.pins().display(),
+            self.force_slow_path,
         );
         text
     }
