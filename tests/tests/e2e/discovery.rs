@@ -136,7 +136,7 @@ fn coturn_finds_that_fragments_pass_both_ways() {
         let _server = stun_server(lab)?;
         let file = lab.folder().join("padding.pcap");
         let capture = Capture::start(&lab.internet, "uplink", &["udp"], &file)?;
-        let said = run_to_end(&mut stun_client(lab, &["-P"]), PROGRAM_SECS)?;
+        let said = run_to_end(&mut stun_client(lab, &["-m", "-P"]), PROGRAM_SECS)?;
         ensure!(
             said.contains("UDP reflexive addr") && !said.contains("timeout"),
             "{said}"
