@@ -25,6 +25,7 @@ pub mod counters;
 pub mod csum;
 pub mod diagnostics;
 pub mod event;
+pub mod forced;
 pub mod frame;
 pub mod layout;
 pub mod limits;

@@ -134,6 +134,20 @@ pub fn vlan<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
     }
 }
 
+/// Side and link header of a frame that came in by `entry`.
+#[inline(always)]
+pub(crate) fn link_and_side<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    entry: Entry,
+) -> Result<(Side, Ethernet), Reason> {
+    match entry {
+        Entry::Inside => untagged(frame).map(|link| (Side::Inside, link)),
+        Entry::Outside => untagged(frame).map(|link| (Side::Outside, link)),
+        Entry::Vlan => vlan_side(frame, tables),
+    }
+}
+
 /// Tells the packets that are rare from those that end here.
 #[inline(always)]
 fn finish<T: Tables>(tables: &T, side: Side, way: Result<Verdict, Reason>) -> Next {

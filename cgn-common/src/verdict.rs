@@ -150,6 +150,7 @@ reasons! {
     36 FragmentUnknown Punt "fragment_unknown" "a fragment that came before the first of its datagram: it waits for it";
     37 FragmentAwaited Punt "fragment_awaited" "the first fragment of a datagram whose others wait for it";
     38 Oversize Punt "oversize" "the packet is larger than the MTU of the next hop, and may be fragmented";
+    47 Forced Punt "forced" "every packet that is not the kernel's goes by the slow path (debug.force_slow_path)";
 
     48 Local Pass "local" "to an address of the router itself";
     49 Multicast Pass "multicast" "to a multicast or broadcast address";

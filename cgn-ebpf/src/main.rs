@@ -16,8 +16,9 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use cgn_common::answers;
+use cgn_common::forced;
 use cgn_common::layout::{Handed, QUEUES_PER_DEVICE, RareProgram, Side, VlanKey};
-use cgn_common::path::{self, Next};
+use cgn_common::path::{self, Entry, Next};
 use cgn_common::rare;
 use cgn_common::tables::Tables;
 use cgn_common::verdict::{Reason, Verdict};
@@ -57,6 +58,33 @@ pub fn cgn_vlan(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
     let next = path::vlan(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |tables| socket_base(tables, 0))
+}
+
+/// In the place of `cgn_inside` where everything goes by the slow path.
+#[xdp]
+#[inline(always)]
+pub fn cgn_forced_inside(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let verdict = forced::verdict(&XdpFrame::new(ctx.ctx), &tables, Entry::Inside);
+    act(&tables, verdict, |_| INSIDE_SOCKETS)
+}
+
+/// In the place of `cgn_outside`, likewise.
+#[xdp]
+#[inline(always)]
+pub fn cgn_forced_outside(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let verdict = forced::verdict(&XdpFrame::new(ctx.ctx), &tables, Entry::Outside);
+    act(&tables, verdict, |_| OUTSIDE_SOCKETS)
+}
+
+/// In the place of `cgn_vlan`, likewise.
+#[xdp]
+#[inline(always)]
+pub fn cgn_forced_vlan(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let verdict = forced::verdict(&XdpFrame::new(ctx.ctx), &tables, Entry::Vlan);
+    act(&tables, verdict, |tables| socket_base(tables, 0))
 }
 
 /// For rare packets from inside, whatever the interface.

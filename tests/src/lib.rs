@@ -1,6 +1,7 @@
 //! What the tests, the demo and the bench share.
 
 pub mod demo;
+pub mod fuzz;
 pub mod lab;
 pub mod skip;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cgn_common::layout::{self, MAPS, RareProgram};
+use cgn_common::layout::{self, Features, MAPS, RareProgram};
 use cgn_tests::skip;
 use cgn_user::dataplane::load::{Entry, OBJECT, program_name};
 use libbpf_rs::btf::types::Struct;
@@ -75,9 +75,12 @@ fn libbpf_loads_the_programs_and_makes_the_maps() {
         .open_memory(OBJECT)
         .expect("libbpf opens the object");
     let object = open.load().expect("the kernel takes it from libbpf, too");
-    let entries = [Entry::Inside, Entry::Outside, Entry::Vlan].map(program_name);
+    let entries = [Features::NONE, Features(Features::FORCE_SLOW_PATH)].map(|features| {
+        [Entry::Inside, Entry::Outside, Entry::Vlan].map(|entry| program_name(entry, features))
+    });
     for name in entries
         .into_iter()
+        .flatten()
         .chain(RareProgram::ALL.map(RareProgram::name))
     {
         let program = object

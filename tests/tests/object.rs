@@ -3,7 +3,7 @@
 
 use aya_obj::{Object, ProgramSection};
 use cgn_common::diagnostics::TALLIES;
-use cgn_common::layout::{MAPS, MapSpec, RareProgram};
+use cgn_common::layout::{Features, MAPS, MapSpec, RareProgram};
 use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Entry, OBJECT, program_name};
 
 /// The static `CONSTANTS`, in the section that the compiler names.
@@ -73,9 +73,11 @@ fn every_program_of_the_loader_is_there_and_is_xdp() {
 }
 
 fn program_names() -> impl Iterator<Item = &'static str> {
-    let entries = [Entry::Inside, Entry::Outside, Entry::Vlan].map(program_name);
+    let entries = [Features::NONE, Features(Features::FORCE_SLOW_PATH)].map(|features| {
+        [Entry::Inside, Entry::Outside, Entry::Vlan].map(|entry| program_name(entry, features))
+    });
     let rare = RareProgram::ALL.map(RareProgram::name);
-    entries.into_iter().chain(rare)
+    entries.into_iter().flatten().chain(rare)
 }
 
 fn programs_are_there(object: &Object) {

@@ -11,6 +11,7 @@ mod demo;
 mod ebpf;
 mod ebpf_build;
 mod judges;
+mod fuzz;
 mod leftovers;
 mod lint;
 mod object_record;
@@ -50,6 +51,8 @@ enum Command {
     CheckDeps,
     /// Run every test; with --kernel 6.1 those that load the object, in a guest
     Test(test::Args),
+    /// Run libFuzzer on the targets in fuzz/; what breaks them stays in fuzz/crashes
+    Fuzz(fuzz::Args),
     /// Write docs/rfc.md from the conformance tests, or check it with --check
     Rfc(rfc::Args),
     /// Print what the verifier says of each program; fails over the budget. Needs root
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Lint => lint::run(),
         Command::CheckDeps => check_deps::run(),
         Command::Test(args) => test::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Rfc(args) => rfc::run(&args),
         Command::Verifier(args) => verifier::run(&args),
     };

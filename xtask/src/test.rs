@@ -31,6 +31,9 @@ pub struct Args {
         requires = "kernel"
     )]
     timeout_secs: u64,
+    /// Only the run of the daemon's timers by the clock on the wall: about three minutes
+    #[arg(long, conflicts_with = "kernel")]
+    real_time: bool,
     /// Only tests whose name holds this text
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
@@ -40,6 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
     let on_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
     let mut report = Report::default();
     match &args.kernel {
+        None if args.real_time => real_time(&mut report)?,
         None => on_host(args.filter.as_deref(), &mut report)?,
         Some(series) => {
             let request = vm::Request {
@@ -60,6 +64,22 @@ pub fn run(args: &Args) -> Result<()> {
         std::process::exit(1);
     }
     Ok(())
+}
+
+/// The normal tests move the clock instead.
+fn real_time(report: &mut Report) -> Result<()> {
+    programs::ensure_build()?;
+    programs::ensure_run()?;
+    let mut command = workspace::cargo();
+    command.args(["test", "--package", "cgn-tests", "--test", "real_time"]);
+    command.args(["--", "--nocapture"]);
+    let name = step::shown(&command);
+    step(&name, || {
+        if !stream(&mut command, report)? {
+            report.close_failed_run(&name);
+        }
+        Ok(())
+    })
 }
 
 fn on_host(filter: Option<&str>, report: &mut Report) -> Result<()> {

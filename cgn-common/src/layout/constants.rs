@@ -47,6 +47,8 @@ impl Features {
     pub const INBOUND_REFRESH: u64 = 1 << 34;
     /// Some destination ports have short timers.
     pub const SHORT_TIMERS: u64 = 1 << 35;
+    /// The programs punt whatever is not the kernel's: see [`crate::forced`].
+    pub const FORCE_SLOW_PATH: u64 = 1 << 63;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.

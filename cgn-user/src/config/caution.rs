@@ -38,6 +38,9 @@ pub(super) fn examine(config: &Config, cautions: &mut Findings) {
     if config.log.on_full == OnFull::Continue {
         cautions.add("log.on_full".into(), Fault::LogMayLack);
     }
+    if config.debug.force_slow_path {
+        cautions.add("debug.force_slow_path".into(), Fault::ForcedSlowPath);
+    }
 }
 
 fn examine_size(path: &KeyPath, pool: &Pool, subscribers: u64, cautions: &mut Findings) {

@@ -10,8 +10,8 @@ use super::notation::{AddressSpan, Ipv4Prefix};
 use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
 use super::schema::{
-    Config, Control, Filtering, Fragments, Hold, Icmp, Log, Metrics, Midstream, Pool, Sessions,
-    Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
+    Config, Control, Debug, Filtering, Fragments, Hold, Icmp, Log, Metrics, Midstream, Pool,
+    Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 use super::value::{
     address, boolean, exhausted, filtering, integer, log_sync, midstream, on_full, path,
@@ -92,6 +92,7 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
         sink: file.sections("sink", "a section [[sink]], with two brackets", read_sink),
         metrics: file.section("metrics", "a section [metrics]", read_metrics),
         control: file.section("control", "a section [control]", read_control),
+        debug: file.section("debug", "a section [debug]", read_debug),
     }
 }
 
@@ -337,5 +338,11 @@ fn read_control(control: &mut TableReader<'_>) -> Control {
     Control {
         socket: control.optional("socket", default.socket, path),
         pin_directory: control.optional("pin_directory", default.pin_directory, path),
+    }
+}
+
+fn read_debug(debug: &mut TableReader<'_>) -> Debug {
+    Debug {
+        force_slow_path: debug.optional("force_slow_path", false, boolean),
     }
 }

@@ -166,6 +166,10 @@ pub enum Fault {
         "when the log cannot be written, blocks are given without records, and who had them cannot be told; write \"refuse\" if the law asks for every one"
     )]
     LogMayLack,
+    #[error(
+        "every packet goes by the slow path, many times slower, and none while the daemon is away; write false but for tests"
+    )]
+    ForcedSlowPath,
 }
 
 /// The remedy for a name that is not known. Escaped, because names of pools are text from the file.

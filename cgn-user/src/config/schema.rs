@@ -55,6 +55,9 @@ pub struct Config {
     /// `[control]`
     #[serde(default)]
     pub control: Control,
+    /// `[debug]`
+    #[serde(default)]
+    pub debug: Debug,
 }
 
 /// `[inside]` and `[outside]`: where packets of one side come from and go to.
@@ -577,4 +580,13 @@ impl Default for Control {
             pin_directory: PathBuf::from("/sys/fs/bpf/cgn"),
         }
     }
+}
+
+/// `[debug]`: for tests and for the search of faults, not for traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Debug {
+    /// XDP hands every packet that is not the kernel's to the slow path, which translates it by the
+    /// same rules, many times slower, and not while the daemon is away. `true` warns. Default: false.
+    pub force_slow_path: bool,
 }

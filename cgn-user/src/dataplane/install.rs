@@ -250,7 +250,7 @@ pub fn ports_of_first_block_owner(
 ) -> Option<[u32; 3]> {
     let entry = memory.subscribers.get(subscriber)?;
     let count = SubscriberHead(entry.head.load()).block_count() as usize;
-    let lines = entry.blocks.iter().take(count);
+    let lines = memory.owned_blocks(subscriber).take(count);
     let mut lines = lines.map(|block| OwnedBlock(block.load()).slab_line());
     let first = lines.next().filter(|first| *first == slab_line)?;
     let mut sum = [0; 3];

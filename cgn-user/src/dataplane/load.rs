@@ -11,7 +11,9 @@ use aya::maps::{DevMap, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBu
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use cgn_common::counters::Counters;
-use cgn_common::layout::{self, Constants, Link, MapSpec, RareProgram, VlanKey, VlanRole};
+use cgn_common::layout::{
+    self, Constants, Features, Link, MapSpec, RareProgram, VlanKey, VlanRole,
+};
 pub use cgn_common::path::Entry;
 
 use super::datagrams::Datagrams;
@@ -77,13 +79,16 @@ pub enum LoadError {
     },
 }
 
-/// Name in the object of the program that begins the way of a frame.
+/// Name in the object of the program that begins the way of a frame, where these features are on.
 #[must_use]
-pub const fn program_name(entry: Entry) -> &'static str {
-    match entry {
-        Entry::Inside => "cgn_inside",
-        Entry::Outside => "cgn_outside",
-        Entry::Vlan => "cgn_vlan",
+pub const fn program_name(entry: Entry, features: Features) -> &'static str {
+    match (entry, features.has(Features::FORCE_SLOW_PATH)) {
+        (Entry::Inside, false) => "cgn_inside",
+        (Entry::Outside, false) => "cgn_outside",
+        (Entry::Vlan, false) => "cgn_vlan",
+        (Entry::Inside, true) => "cgn_forced_inside",
+        (Entry::Outside, true) => "cgn_forced_outside",
+        (Entry::Vlan, true) => "cgn_forced_vlan",
     }
 }
 
@@ -159,7 +164,13 @@ impl Dataplane {
             }
             self.rare_programs_are_set = true;
         }
-        loaded(&mut self.ebpf, program_name(entry))
+        let name = self.program_name(entry);
+        loaded(&mut self.ebpf, name)
+    }
+
+    /// Name of the program for `entry`.
+    pub(super) fn program_name(&self, entry: Entry) -> &'static str {
+        program_name(entry, self.memory.constants.features)
     }
 
     fn set_rare_program(&mut self, rare: RareProgram) -> Result<(), LoadError> {

@@ -3,7 +3,7 @@
 
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions};
 
-use super::load::{Dataplane, Entry, LoadError, program_name};
+use super::load::{Dataplane, Entry, LoadError};
 
 /// `struct xdp_md` of linux/bpf.h: data, data_end, data_meta, ingress_ifindex,
 /// rx_queue_index, egress_ifindex.
@@ -22,7 +22,7 @@ impl Dataplane {
         (ifindex, queue): (u32, u32),
         frame: &[u8],
     ) -> Result<(), LoadError> {
-        let name = program_name(entry);
+        let name = self.program_name(entry);
         let context: Context = [0, frame.len() as u32, 0, ifindex, queue, 0];
         let bytes: Vec<u8> = context.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let options = TestRunOptions {

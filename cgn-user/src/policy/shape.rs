@@ -51,6 +51,7 @@ pub fn constants(config: &Config) -> Constants {
         (tcp.midstream == Midstream::Drop, Features::DROP_MIDSTREAM),
         (timeouts.inbound_refresh, Features::INBOUND_REFRESH),
         (!timeouts.short_udp_ports.is_empty(), Features::SHORT_TIMERS),
+        (config.debug.force_slow_path, Features::FORCE_SLOW_PATH),
     ];
     let switches = switches.into_iter().chain(told(&config.icmp));
     let on = switches.filter(|(on, _)| *on);

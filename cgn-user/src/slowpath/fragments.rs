@@ -44,6 +44,8 @@ struct Datagram {
     fragments: Vec<Fragment>,
     /// Tick until which they wait, from the first that came.
     until: u32,
+    /// Its place in the order: another datagram with the same key has another.
+    serial: u64,
 }
 
 /// The fragments, by datagram.
@@ -52,7 +54,8 @@ pub struct Store {
     limits: Limits,
     datagrams: HashMap<FragmentKey, Datagram>,
     /// Datagrams in the order in which they came; some may be gone.
-    order: std::collections::VecDeque<(u32, FragmentKey)>,
+    order: std::collections::VecDeque<(u64, FragmentKey)>,
+    next_serial: u64,
     per_source: BTreeMap<Source, usize>,
     fragments: usize,
     bytes: usize,
@@ -86,6 +89,7 @@ impl Store {
             limits,
             datagrams: HashMap::new(),
             order: std::collections::VecDeque::new(),
+            next_serial: 0,
             per_source: BTreeMap::new(),
             fragments: 0,
             bytes: 0,
@@ -141,12 +145,14 @@ impl Store {
         self.fragments += 1;
         self.bytes += fragment.frame.len();
         let until = now.wrapping_add(self.limits.ticks);
-        let order = &mut self.order;
+        let (order, serial) = (&mut self.order, &mut self.next_serial);
         let datagram = self.datagrams.entry(key).or_insert_with(|| {
-            order.push_back((until, key));
+            *serial += 1;
+            order.push_back((*serial, key));
             Datagram {
                 fragments: Vec::new(),
                 until,
+                serial: *serial,
             }
         });
         datagram.fragments.push(fragment);
@@ -165,20 +171,15 @@ impl Store {
     /// Ends the datagrams that waited too long.
     pub fn expire(&mut self, now: u32) -> Ended {
         let mut ended = 0;
-        while let Some(&(until, key)) = self.order.front() {
-            if is_ahead(until, now) {
+        while let Some(place) = self.order.front().copied() {
+            let held = self.held_at(&place).map(|held| held.until);
+            if held.is_some_and(|until| is_ahead(until, now)) {
                 break;
             }
             self.order.pop_front();
-            // Another datagram with this key may have come later.
-            if self
-                .datagrams
-                .get(&key)
-                .is_some_and(|held| held.until == until)
-            {
-                ended += self
-                    .take(&key)
-                    .map_or(0, |datagram| datagram.fragments.len());
+            if held.is_some() {
+                let datagram = self.take(&place.1);
+                ended += datagram.map_or(0, |datagram| datagram.fragments.len());
             }
         }
         match ended {
@@ -208,13 +209,20 @@ impl Store {
             || self.bytes + fragment.frame.len() > self.limits.bytes
     }
 
+    /// The datagram at this place in the order, if it is not gone.
+    fn held_at(&self, (serial, key): &(u64, FragmentKey)) -> Option<&Datagram> {
+        let held = self.datagrams.get(key);
+        held.filter(|held| held.serial == *serial)
+    }
+
     /// Ends the oldest datagram of a source; the number of its fragments.
     fn end_oldest_of(&mut self, source: Source) -> usize {
-        let is_of = |(until, key): &&(u32, FragmentKey)| {
-            let held = self.datagrams.get(key);
-            source_of(key) == source && held.is_some_and(|held| held.until == *until)
-        };
-        let oldest = self.order.iter().find(is_of).map(|(_, key)| *key);
+        let mut theirs = self
+            .order
+            .iter()
+            .filter(|(_, key)| source_of(key) == source);
+        let oldest = theirs.find(|place| self.held_at(place).is_some());
+        let oldest = oldest.map(|(_, key)| *key);
         oldest
             .and_then(|key| self.take(&key))
             .map_or(0, |datagram| datagram.fragments.len())
@@ -243,8 +251,11 @@ impl Store {
     fn shorten(&mut self) {
         if self.order.len() > 64 && self.order.len() > 2 * self.datagrams.len() {
             let datagrams = &self.datagrams;
-            self.order
-                .retain(|(until, key)| datagrams.get(key).is_some_and(|held| held.until == *until));
+            self.order.retain(|(serial, key)| {
+                datagrams
+                    .get(key)
+                    .is_some_and(|held| held.serial == *serial)
+            });
         }
     }
 }

@@ -9,6 +9,9 @@ use cgn_common::wire::{ethernet, ipv4};
 const TOTAL_LENGTH: usize = 2;
 const CHECKSUM: usize = 10;
 
+/// A datagram cannot have more: its offsets have 13 bits, in units of 8 bytes.
+const MOST_BYTES: usize = 65_535;
+
 /// More fragments follow.
 const MORE: u16 = 0x2000;
 /// End of options; no operation.
@@ -19,7 +22,8 @@ const COPIED: u8 = 0x80;
 
 /// Frames with the fragments of the packet in `frame`, of at most `mtu` bytes
 /// each without the link header. A fragment is fragmented further. None if it is
-/// no IPv4 packet, or `mtu` leaves no room for 8 bytes of data.
+/// no IPv4 packet, a fragment that goes beyond the end of the largest one, or if `mtu` leaves no
+/// room for 8 bytes of data.
 #[must_use]
 pub fn split(frame: &[u8], mtu: u16) -> Option<Vec<Vec<u8>>> {
     let mut copy = frame.to_vec();
@@ -31,6 +35,9 @@ pub fn split(frame: &[u8], mtu: u16) -> Option<Vec<Vec<u8>>> {
     let data = frame.get(link + header.len()..link + usize::from(ip.total_length()))?;
     let room = usize::from(mtu).checked_sub(header.len())? & !7;
     if room == 0 {
+        return None;
+    }
+    if usize::from(ip.fragment_offset()) * 8 + data.len() > MOST_BYTES {
         return None;
     }
     let pieces = data.chunks(room).count();

@@ -4,15 +4,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use cgn_common::layout::{VlanKey, VlanRole};
+use cgn_common::counters::Counters;
+use cgn_common::layout::{Features, VlanKey, VlanRole};
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::verdict::{Effect, Reason};
 use cgn_user::dataplane::diagnostics::Diagnostics;
 use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use cgn_user::dataplane::memory::Memory;
 
+use super::host::run_slowly;
 use super::world::{INGRESS, INSIDE_IF, OUTSIDE_IF, World, exact_routes, kernel_link};
-use super::{Ending, Home, Run, difference};
+use super::{Ending, Home, Run, difference, shown};
 
 /// What the kernel's test run takes: its own headers need the rest of a page.
 pub const FRAME_BYTES: std::ops::RangeInclusive<usize> = 14..=3300;
@@ -32,6 +34,7 @@ pub struct Bpf {
     diagnostics: Option<Diagnostics<Tell>>,
     dataplane: Dataplane,
     memory: Arc<Memory>,
+    world: Rc<World>,
 }
 
 impl Bpf {
@@ -63,11 +66,24 @@ impl Bpf {
         Self::filled("BPF with diagnostics", dataplane, Some(diagnostics), world)
     }
 
+    /// The programs that punt everything, and the slow path over their tables.
+    ///
+    /// # Panics
+    /// The kernel refuses something.
+    #[must_use]
+    pub fn forced(world: &Rc<World>) -> Self {
+        let mut constants = world.constants;
+        constants.features.0 |= Features::FORCE_SLOW_PATH;
+        let dataplane = Dataplane::load(OBJECT, world.geometry.sizes, &constants, None)
+            .expect("the object loads");
+        Self::filled("BPF forced to the slow path", dataplane, None, world)
+    }
+
     fn filled(
         name: &'static str,
         mut dataplane: Dataplane,
         diagnostics: Option<Diagnostics<Tell>>,
-        world: &World,
+        world: &Rc<World>,
     ) -> Self {
         let memory = dataplane.memory().clone();
         world.install(&memory);
@@ -103,6 +119,7 @@ impl Bpf {
             diagnostics,
             dataplane,
             memory,
+            world: Rc::clone(world),
         }
     }
 
@@ -165,10 +182,36 @@ impl Home for Bpf {
         let settings = self.memory.settings.get(0).expect("the settings");
         settings.clock_offset_ns.add(u64::from(ticks) << TICK_SHIFT);
     }
+    /// What was punted only because everything is goes on in the slow path, over the same tables.
     fn run(&mut self, entry: Entry, frame: &[u8]) -> Option<Run> {
         if !FRAME_BYTES.contains(&frame.len()) {
             return None;
         }
+        let run = self.run_program(entry, frame);
+        if run.ending != Ending::Punted(Reason::Forced) {
+            let is_forced = self
+                .memory
+                .constants
+                .features
+                .has(Features::FORCE_SLOW_PATH);
+            let is_kernels = matches!(run.ending, Ending::Passed(_));
+            assert!(is_kernels || !is_forced, "not forced: {}", shown(&run));
+            return Some(run);
+        }
+        let mut counters = Counters::ZERO;
+        counters.stopped(Reason::Forced);
+        assert_eq!(
+            (run.counters, &*run.bytes),
+            (counters, frame),
+            "punted as it came"
+        );
+        let now = self.tick();
+        Some(run_slowly(&self.memory, &self.world, now, entry, frame))
+    }
+}
+
+impl Bpf {
+    fn run_program(&mut self, entry: Entry, frame: &[u8]) -> Run {
         let before = self.dataplane.counters().expect("counters");
         let program = self.dataplane.program(entry).expect("loaded");
         let (action, bytes) = test_run(program, frame);
@@ -194,10 +237,10 @@ impl Home for Bpf {
             (ABORTED, _) => panic!("the program was aborted"),
             other => panic!("action and reason contradict: {other:?}, punted {punted}"),
         };
-        Some(Run {
+        Run {
             ending,
             bytes,
             counters,
-        })
+        }
     }
 }

@@ -97,7 +97,13 @@ pub fn run_over(
 
 /// One run as the slow path makes it. It tells endings in its own words and
 /// leaves out what XDP has counted; both are put back to compare.
-fn run_slowly(memory: &Memory, world: &World, now: u32, entry: Entry, frame: &[u8]) -> Run {
+pub(super) fn run_slowly(
+    memory: &Memory,
+    world: &World,
+    now: u32,
+    entry: Entry,
+    frame: &[u8],
+) -> Run {
     let tables = UserTables::new(memory, &world.routes, &world.vlans);
     tables.now.set(now);
     tables.ingress.set(INGRESS);

@@ -70,8 +70,8 @@ pub fn try_frame(
 }
 
 /// One input of a fuzzer: a byte that names the program, one for the head room,
-/// one for the clock, then the frame.
-pub fn fuzz_one(input: &[u8]) {
+/// one for the clock, then the frame. Whether it was translated.
+pub fn fuzz_one(input: &[u8]) -> bool {
     thread_local! {
         static STAGE: (World, Memory) = {
             let world = World::new();
@@ -81,19 +81,14 @@ pub fn fuzz_one(input: &[u8]) {
         };
     }
     let [entry, room, now, frame @ ..] = input else {
-        return;
+        return false;
     };
     STAGE.with(|(world, memory)| {
         let entry = ENTRIES[usize::from(*entry) % ENTRIES.len()];
-        try_frame(
-            memory,
-            world,
-            u32::from(*now),
-            usize::from(*room),
-            entry,
-            frame,
-        );
-    });
+        let (now, room) = (u32::from(*now), usize::from(*room));
+        let run = try_frame(memory, world, now, room, entry, frame);
+        matches!(run.ending, Ending::Sent { .. })
+    })
 }
 
 /// Gives and takes all blocks again: the next frames find empty ones, but for

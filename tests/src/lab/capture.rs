@@ -12,6 +12,10 @@ use super::process::Process;
 /// Time for packets on their way into tcpdump's buffers.
 const SETTLE: std::time::Duration = std::time::Duration::from_millis(300);
 
+/// Bytes of the headers of a pcap file, and of a packet in it.
+const FILE_HEADER: usize = 24;
+const PACKET_HEADER: usize = 16;
+
 /// tcpdump at work.
 #[derive(Debug)]
 pub struct Capture {
@@ -43,6 +47,28 @@ impl Capture {
             process,
             file: file.to_owned(),
         })
+    }
+
+    /// What it has written so far.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn so_far(&self) -> Result<Vec<CapturedPacket>> {
+        let bytes = std::fs::read(&self.file)
+            .with_context(|| format!("cannot read {}", self.file.display()))?;
+        // The last packet may be half written.
+        let mut whole = bytes.len().min(FILE_HEADER);
+        while let Some(length) = bytes.get(whole + 8..whole + 12) {
+            let length = u32::from_ne_bytes(length.try_into()?) as usize;
+            match whole + PACKET_HEADER + length {
+                end if end <= bytes.len() => whole = end,
+                _ => break,
+            }
+        }
+        match whole {
+            FILE_HEADER.. => parse_pcap(&bytes[..whole]),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Ends tcpdump and reads all that it saw.
@@ -101,16 +127,16 @@ fn parse_pcap(bytes: &[u8]) -> Result<Vec<CapturedPacket>> {
         number(20)?
     );
     let mut packets = Vec::new();
-    let mut at = 24;
+    let mut at = FILE_HEADER;
     while at < bytes.len() {
         let length = number(at + 8)? as usize;
         let frame = bytes
-            .get(at + 16..at + 16 + length)
+            .get(at + PACKET_HEADER..at + PACKET_HEADER + length)
             .context("the last packet is cut")?;
         packets.push(CapturedPacket {
             frame: frame.to_vec(),
         });
-        at += 16 + length;
+        at += PACKET_HEADER + length;
     }
     Ok(packets)
 }

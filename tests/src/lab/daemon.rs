@@ -41,6 +41,8 @@ pub struct Settings {
     pub log_on_full: &'static str,
     pub block_idle_secs: u32,
     pub max_blocks: Option<u32>,
+    /// Everything goes by the slow path.
+    pub force_slow_path: bool,
 }
 
 impl Default for Settings {
@@ -56,6 +58,7 @@ impl Default for Settings {
             log_on_full: "refuse",
             block_idle_secs: 60,
             max_blocks: None,
+            force_slow_path: false,
         }
     }
 }
@@ -81,7 +84,8 @@ impl Settings {
              [[subscribers]]\nprefixes = [\"100.64.0.0/16\"]\npool = \"lab\"\n\
              [hold]\nblock_idle_secs = {}\n\
              [log]\ndirectory = \"{}/mapping-log\"\nsync = \"{}\"\non_full = \"{}\"\n\
-             [control]\nsocket = \"{folder}/cgn.sock\"\npin_directory = \"{}\"",
+             [control]\nsocket = \"{folder}/cgn.sock\"\npin_directory = \"{}\"\n\
+             [debug]\nforce_slow_path = {}",
             self.xdp_mode,
             self.addresses,
             self.block_ports,
@@ -94,6 +98,7 @@ impl Settings {
             if self.log_sync { "full" } else { "relaxed" },
             self.log_on_full,
             lab.pins().display(),
+            self.force_slow_path,
         );
         text
     }

@@ -1,6 +1,7 @@
 //! Frames, built and checked by a foreign implementation (`etherparse`), so
 //! that our own arithmetic never judges itself.
 
+pub mod alike;
 pub mod check;
 pub mod corpus;
 pub mod mutate;

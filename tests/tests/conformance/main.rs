@@ -1,7 +1,7 @@
 //! Conformance: one test per demand of an RFC, and the table of them all.
 //!
-//! Every test runs in all homes of the translator at once (host, slow path, both BPF objects), which
-//! must agree byte for byte; without rights the BPF objects are left out, and that is said. One
+//! Every test runs in all homes of the translator at once (host, slow path, both BPF objects, everything
+//! forced to the slow path), which must agree byte for byte; without rights the BPF objects are left out, and that is said. One
 //! laboratory serves all tests, so that a hundred of them take seconds: hence a harness of its own.
 //!
 //! | file | what |

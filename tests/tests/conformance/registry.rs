@@ -203,8 +203,8 @@ which could not run for want of a program or of rights. *Refused*: an RFC allows
 *Not met*: all of it or a part is missing.
 
 Each test `conformance::...` runs the same frames on the host, through the slow path, and in the kernel through both
-BPF objects, and all frames that come out must be equal byte for byte. Expected bytes and checksums are those of a
-foreign crate (`etherparse`).
+BPF objects, and once more with everything forced to the slow path (`debug.force_slow_path`); all frames that come out
+must be equal byte for byte. Expected bytes and checksums are those of a foreign crate (`etherparse`).
 
 ";
 

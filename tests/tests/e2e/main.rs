@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `flows` | kernel sockets: several subscribers, endpoint independence, the router's own traffic |
+//! | `both_ways` | one script through XDP and through the slow path: the same bytes on the wires |
 //! | `fragments` | fragments in any order, a flood of them, packets that are to become some |
 //! | `programs` | ping, curl with a web server, iperf3 |
 //! | `discovery` | coturn's STUN client, nmap |
@@ -18,6 +19,7 @@
 //! | `diagnostics` | `cgn run --diagnose` |
 
 mod blocks;
+mod both_ways;
 mod check;
 mod diagnostics;
 mod discovery;

@@ -83,6 +83,37 @@ fn a_reload_in_place_loses_no_packet() {
     );
 }
 
+/// RFC 4787 REQ-5b: what was an idle mapping of 300 s ends after 120 s once that is said.
+#[test]
+fn a_timer_changes_while_it_runs() {
+    in_lab(
+        "reload::a_timer_changes_while_it_runs",
+        &Plan::default(),
+        |lab| {
+            let daemon = Daemon::start(lab, &Settings::default())?;
+            let echo = UdpEcho::start(&lab.internet, SERVER)?;
+            let socket = lab::echo_from(&lab.subscribers[0], address::subscriber(1, 2))?;
+            let seen = lab::exchange(&socket, echo.address(), b"one", false, PATIENCE_SECS)?;
+            daemon.advance_clock(200)?;
+            std::thread::sleep(std::time::Duration::from_secs(2));
+            let again = lab::exchange(&socket, echo.address(), b"two", false, PATIENCE_SECS)?;
+            ensure!(
+                daemon.mappings()?.len() == 1 && again == seen,
+                "it ended too soon"
+            );
+            let toml = Settings::default().toml(lab) + "\n[timeouts]\nudp_secs = 120\n";
+            write(lab, &toml)?;
+            let done = reload(lab, &[])?;
+            tells(&done, 0, &["timeouts.udp_secs", "in place", "ready"])?;
+            ensure!(daemon.mappings()?.len() == 1, "the reload ended it");
+            daemon.advance_clock(130)?;
+            wait_until("the mapping ends by the new timer", 20.0, || {
+                Ok(daemon.mappings()?.is_empty().then_some(()))
+            })
+        },
+    );
+}
+
 #[test]
 fn a_reload_does_no_harm_unless_it_is_told() {
     in_lab(

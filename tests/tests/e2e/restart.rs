@@ -198,7 +198,7 @@ fn detach_ends_what_a_stop_leaves() {
     );
 }
 
-fn detach(lab: &Lab) -> Result<String> {
+pub(crate) fn detach(lab: &Lab) -> Result<String> {
     let mut command = Command::new(cgn_program()?);
     command
         .args(["detach", "--config"])

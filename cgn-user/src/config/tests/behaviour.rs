@@ -151,6 +151,10 @@ fn each_key_switches_on_what_it_says() {
             Features::TELL_EXHAUSTED,
         ),
         ("exhausted = \"prohibited\"\n", Features::TELL_EXHAUSTED),
+        (
+            "[debug]\nforce_slow_path = true\n",
+            Features::FORCE_SLOW_PATH,
+        ),
         ("port_unreachable = true\n", Features::TELL_NO_MAPPING),
     ] {
         assert_eq!(

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use super::super::capacity::{DEFAULT_MAX_BLOCKS, PORTS_PER_ADDRESS};
 use super::super::{
-    Config, Control, Fragments, Hold, Icmp, Log, Metrics, Pool, Sessions, Sink, Tcp, Timeouts, Xdp,
+    Config, Control, Debug, Fragments, Hold, Icmp, Log, Metrics, Pool, Sessions, Sink, Tcp,
+    Timeouts, Xdp,
 };
 use super::{BASE, base_with};
 
@@ -88,6 +89,7 @@ fn the_sample_shows_the_defaults() {
     assert_eq!(config.log, Log::default());
     assert_eq!(config.metrics, Metrics::default());
     assert_eq!(config.control, Control::default());
+    assert_eq!(config.debug, Debug::default());
     let shown = config.pool[0].clone();
     let without = Pool {
         block_ports: Pool::default_block_ports(),

@@ -8,7 +8,7 @@ type Expected<'a> = (usize, &'a str, &'a str);
 
 #[test]
 fn warnings() {
-    let cases: [(&str, String, &[Expected<'_>]); 8] = [
+    let cases: [(&str, String, &[Expected<'_>]); 9] = [
         (
             "Short transitory timers are allowed (RFC 7857 section 2.1).",
             base_and("[timeouts]\ntcp_opening_secs = 239\ntcp_closing_secs = 1\n"),
@@ -59,6 +59,11 @@ fn warnings() {
             "A log that does not wait for the disk.",
             base_and("[log]\nsync = \"relaxed\"\n"),
             &[(21, "log.sync", "power failure")],
+        ),
+        (
+            "A switch for tests.",
+            base_and("[debug]\nforce_slow_path = true\n"),
+            &[(21, "debug.force_slow_path", "many times slower")],
         ),
     ];
     for (sentence, text, expected) in cases {
