@@ -138,9 +138,10 @@ fn busy() -> Snapshot {
                 waiting_packets: next(),
             },
             answers: AnswerStats {
-                sent: [next(), next(), next(), next(), next()],
-                withheld: [next(), next(), next(), next()],
+                sent: [next(), next(), next(), next(), next(), next()],
+                withheld: [next(), next(), next(), next(), next(), next()],
             },
+            syns_held: next(),
             fragments: FragmentStats {
                 held: next(),
                 held_bytes: next(),
