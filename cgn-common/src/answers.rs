@@ -5,7 +5,7 @@
 //! So that neither a flood of expired packets nor a subscriber who scans takes
 //! the slow path's time, every sender has a slot of `ANSWERS` by the hash of its
 //! address, and may cause so many punts in a window of 2^30 ns; all senders of
-//! one side together may cause so many (RFC 1812 section 4.3.2.8). What is over
+//! one [`Quota`] together may cause so many (RFC 1812 section 4.3.2.8). What is over
 //! a limit is dropped where it came in, and counted for its own reason.
 
 use crate::frame::Frame;
@@ -13,6 +13,7 @@ use crate::layout::{Features, Punts, Side};
 use crate::nat::next_hop::{is_host, is_multicast};
 use crate::punts;
 use crate::verdict::Reason;
+use crate::wire::transport::flag;
 use crate::wire::{ethernet, icmp, ipv4, transport};
 
 /// Slots, those of all senders included.
@@ -30,9 +31,44 @@ pub const fn kinds(reason: Reason) -> u64 {
         Reason::TooBig => Features::TELL_TOO_BIG,
         Reason::NoRoute => Features::TELL_UNREACHABLE,
         Reason::NoPort | Reason::NoBlock | Reason::SessionsFull => Features::TELL_EXHAUSTED,
-        Reason::NoMapping => Features::TELL_NO_MAPPING,
+        Reason::NoMapping => Features::TELL_NO_MAPPING | Features::TELL_SYN,
+        Reason::Filtered => Features::TELL_SYN,
         _ => 0,
     }
+}
+
+/// Of these errors, the one that this packet from `side` may cause. A SYN that
+/// nobody waits for is never answered at once (RFC 5382 REQ-4), and from inside
+/// never at all; what else a filter refuses is not told.
+#[inline(always)]
+#[must_use]
+pub fn kind<F: Frame>(frame: &F, side: Side, reason: Reason) -> u64 {
+    match reason {
+        Reason::NoMapping | Reason::Filtered if opens_connection(frame) => match side {
+            Side::Outside => Features::TELL_SYN,
+            Side::Inside => 0,
+        },
+        Reason::NoMapping => Features::TELL_NO_MAPPING,
+        Reason::Filtered => 0,
+        _ => kinds(reason),
+    }
+}
+
+/// True for a TCP segment that asks for a connection.
+#[inline(always)]
+#[must_use]
+pub fn opens_connection<F: Frame>(frame: &F) -> bool {
+    let parsed = ethernet::parse(frame)
+        .and_then(|link| ipv4::parse(frame, link.length).map(|ip| (link.length, ip)));
+    let Ok((l3, ip)) = parsed else {
+        return false;
+    };
+    if ip.protocol != transport::TCP || ip.is_later_fragment() {
+        return false;
+    }
+    let flags: Option<u8> = frame.load(l3 + ip.header_length() + transport::field::TCP_FLAGS);
+    let of_opening = flag::SYN | flag::ACK | flag::RST;
+    flags.is_some_and(|flags| flags & of_opening == flag::SYN)
 }
 
 /// The reason with this number, if [`kinds`] has something for it.
@@ -47,6 +83,7 @@ pub const fn reason(number: u8) -> Reason {
         n if n == Reason::NoBlock as u8 => Reason::NoBlock,
         n if n == Reason::SessionsFull as u8 => Reason::SessionsFull,
         n if n == Reason::NoMapping as u8 => Reason::NoMapping,
+        n if n == Reason::Filtered as u8 => Reason::Filtered,
         _ => Reason::Internal,
     }
 }
@@ -86,24 +123,40 @@ pub fn recipient<F: Frame>(frame: &F, reason: Reason) -> Option<u32> {
 pub const fn slot_of(source: u32) -> u32 {
     // As in `punts`; the first slots are those of all.
     let hash = source.wrapping_mul(0x9e37_79b9) >> 22;
-    if hash <= all_of(Side::Outside) {
-        hash + 1 + all_of(Side::Outside)
+    if hash < Quota::COUNT {
+        hash + Quota::COUNT
     } else {
         hash
     }
 }
 
-/// The slot of all senders of one side.
-#[inline(always)]
-#[must_use]
-pub const fn all_of(side: Side) -> u32 {
-    match side {
-        Side::Inside => 0,
-        Side::Outside => 1,
+/// What all senders of one kind have together; the number is that of its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Quota {
+    Inside = 0,
+    Outside = 1,
+    /// SYNs from outside that nobody waits for: a flood of them, which is common,
+    /// takes nobody else's word.
+    Syn = 2,
+}
+
+impl Quota {
+    const COUNT: u32 = 3;
+
+    /// Of which a packet from `side` takes, if it causes an error of this [`kind`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(side: Side, kind: u64) -> Self {
+        match side {
+            _ if kind == Features::TELL_SYN => Self::Syn,
+            Side::Inside => Self::Inside,
+            Side::Outside => Self::Outside,
+        }
     }
 }
 
-/// How many packets of one sender, and of all of one side, may be answered in a
+/// How many packets of one sender, and of one [`Quota`], may be answered in a
 /// window: bits 0-31 and 32-63.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates(pub u64);
@@ -131,7 +184,7 @@ mod tests {
     #[test]
     fn what_is_handed_over_by_number_comes_back() {
         let told: Vec<_> = Reason::ALL.iter().filter(|r| kinds(**r) != 0).collect();
-        assert_eq!(told.len(), 7);
+        assert_eq!(told.len(), 8);
         for told in told {
             assert_eq!(reason(*told as u8), *told);
         }
@@ -144,9 +197,7 @@ mod tests {
         for host in 0..SLOTS * 16 {
             used[slot_of(0x6440_0000 + host) as usize] += 1;
         }
-        let [inside, outside] =
-            [Side::Inside, Side::Outside].map(|side| used[all_of(side) as usize]);
-        assert_eq!((inside, outside), (0, 0));
+        assert_eq!(used[..Quota::COUNT as usize], [0; 3]);
         let most = used.iter().max().copied().unwrap_or(0);
         assert!(most <= 40, "{most} of 16 on average share a slot");
     }

@@ -312,11 +312,7 @@ pub(crate) fn network<F: Frame>(frame: &F, link: &Ethernet) -> Result<Ipv4, Reas
 
 /// Transport header of a whole packet.
 #[inline(always)]
-pub(crate) fn transport_of<F: Frame>(
-    frame: &F,
-    link: Ethernet,
-    ip: Ipv4,
-) -> Result<Packet, Reason> {
+pub fn transport_of<F: Frame>(frame: &F, link: Ethernet, ip: Ipv4) -> Result<Packet, Reason> {
     let l3 = link.length;
     let l4 = l3 + ip.header_length();
     let length = ip.payload_length();

@@ -11,7 +11,7 @@ mod errors;
 mod fragments;
 mod hairpin;
 
-use crate::answers;
+use crate::answers::{self, Quota};
 use crate::frame::Frame;
 use crate::layout::{RareProgram, Side};
 use crate::nat::next_hop::rows_of;
@@ -70,8 +70,10 @@ pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
 /// sender is to be told.
 #[inline(always)]
 pub fn refused<F: Frame, T: Tables>(frame: &F, tables: &T, side: Side, reason: Reason) -> Verdict {
-    let is_told =
-        answers::recipient(frame, reason).is_some_and(|source| tables.may_answer(source, side));
+    let kind = answers::kind(frame, side, reason);
+    let is_told = tables.features().has(kind)
+        && answers::recipient(frame, reason)
+            .is_some_and(|source| tables.may_answer(source, Quota::of(side, kind)));
     stop(tables, if is_told { Reason::Answered } else { reason })
 }
 

@@ -1,5 +1,6 @@
 //! What the packet's way may ask of the tables, whoever holds them.
 
+use crate::answers::Quota;
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::layout::{
@@ -96,9 +97,9 @@ pub trait Tables {
     /// there were enough lately. See [`crate::punts`].
     fn may_punt(&self, key: u32) -> bool;
 
-    /// Takes one of the answers for `source`, a sender on `side`; false if there
-    /// were enough lately. See [`crate::answers`].
-    fn may_answer(&self, source: u32, side: Side) -> bool;
+    /// Takes one of the answers for the sender `source`, and of `quota`; false if
+    /// there were enough lately. See [`crate::answers`].
+    fn may_answer(&self, source: u32, quota: Quota) -> bool;
     /// What becomes of the fragments of a datagram, if its first one came.
     fn datagram(&self, key: &FragmentKey) -> Option<Datagram>;
     /// The same for a fragment that will wait if it is not known.

@@ -7,6 +7,7 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use bytemuck::Pod;
+use cgn_common::answers::{self, Quota};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
@@ -15,9 +16,9 @@ use cgn_common::layout::{
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, search, session, walk};
+use cgn_common::punts;
 use cgn_common::tables::{Route, Tables};
 use cgn_common::word::Word;
-use cgn_common::{answers, punts};
 
 use crate::maps;
 
@@ -253,10 +254,10 @@ impl Tables for XdpTables {
     }
 
     #[inline(never)]
-    fn may_answer(&self, source: u32, side: Side) -> bool {
+    fn may_answer(&self, source: u32, quota: Quota) -> bool {
         let slots = maps::ANSWERS
             .get(answers::slot_of(source))
-            .zip(maps::ANSWERS.get(answers::all_of(side)));
+            .zip(maps::ANSWERS.get(quota as u32));
         let Some(((own, all), settings)) = slots.zip(maps::SETTINGS.get(0)) else {
             return false;
         };

@@ -105,6 +105,8 @@ pub struct Stats {
     pub sinks: Vec<(String, SinkStats)>,
     pub punts: PuntStats,
     pub answers: AnswerStats,
+    /// SYNs whose senders are not told yet.
+    pub syns_held: u64,
     pub fragments: FragmentStats,
     /// One for each interface and side.
     pub interfaces: Vec<InterfaceStats>,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use cgn_common::answers::Rates;
 use cgn_common::frame::Buffer;
-use cgn_common::layout::{Constants, Features};
+use cgn_common::layout::{Constants, Features, Filtering, Policy};
 use cgn_common::verdict::Reason;
 use cgn_tests::harness::hex;
 use cgn_tests::harness::world::{
@@ -19,6 +19,7 @@ use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::tables::UserTables;
 use cgn_user::slowpath::answers::{Answer, AnswerStats, Answers, Kind, Withheld};
 use cgn_user::slowpath::process::{Outcome, process};
+use cgn_user::slowpath::unsolicited;
 
 const CLIENT: (Ipv4Addr, u16) = (subscriber::PLAIN, 5000);
 const SERVER: (Ipv4Addr, u16) = (remote::PLAIN, 443);
@@ -47,7 +48,8 @@ impl SlowPath {
                 | Features::TELL_TOO_BIG
                 | Features::TELL_UNREACHABLE
                 | Features::TELL_EXHAUSTED
-                | Features::TELL_NO_MAPPING,
+                | Features::TELL_NO_MAPPING
+                | Features::TELL_SYN,
         );
         let mut world = World::with(constants, 8);
         change(&mut world);
@@ -363,7 +365,7 @@ fn exhausted_and_unmapped() {
     slow.told("no port", Inside, &full, Reason::NoPort, &prohibited);
     let stray = (POOL[0], 5000);
     let [segment, datagram] = [
-        Draft::tcp(flag::SYN, SERVER, stray),
+        Draft::tcp(flag::ACK, SERVER, stray),
         Draft::udp(SERVER, stray),
     ];
     for draft in [segment, datagram] {
@@ -384,6 +386,125 @@ fn exhausted_and_unmapped() {
         Reason::NoMapping,
         why,
     );
+}
+
+/// A slow path whose first pool filters TCP by address and port, and a mapping there to a server
+/// that nobody else knows of: its external endpoint.
+fn filtering() -> (SlowPath, (Ipv4Addr, u16)) {
+    let mut slow = SlowPath::with(1000, |world| {
+        let (anyone, port) = (
+            Filtering::EndpointIndependent,
+            Filtering::AddressAndPortDependent,
+        );
+        world.constants.pools[0] = Policy::new(anyone, port, 0);
+        world.constants.features.0 |= Features::SESSIONS;
+    });
+    let external = slow.open(&Draft::tcp(flag::SYN, CLIENT, (remote::OTHER, 80)));
+    (slow, external)
+}
+
+impl SlowPath {
+    /// What the sender of a SYN is told when it has waited.
+    fn after_six_seconds(&mut self, syn: &Draft) -> Option<Answer> {
+        let tables = UserTables::new(&self.memory, &self.world.routes, &self.world.vlans);
+        tables.now.set(self.now);
+        tables.ingress.set(INGRESS);
+        self.answers.answer_syn(&syn.bytes(), &tables, Outside)
+    }
+
+    /// Whether it waits at all.
+    fn is_held(&self, entry: Entry, draft: &Draft, reason: Reason) -> bool {
+        let tables = UserTables::new(&self.memory, &self.world.routes, &self.world.vlans);
+        tables.ingress.set(INGRESS);
+        unsolicited::is_one(&draft.bytes(), &tables, entry, reason)
+    }
+}
+
+#[test]
+fn an_unsolicited_syn_is_not_answered_at_once_but_later() {
+    let (mut slow, external) = filtering();
+    for (number, (what, to, reason)) in (1..).zip([
+        (
+            "to a port without a mapping",
+            (POOL[0], 5000),
+            Reason::NoMapping,
+        ),
+        (
+            "to a mapping whose filter refuses it",
+            external,
+            Reason::Filtered,
+        ),
+    ]) {
+        let syn = Draft::tcp(flag::SYN, SERVER, to);
+        slow.silent(what, Outside, &syn.bytes(), reason, None);
+        assert!(slow.is_held(Outside, &syn, reason), "{what}");
+        let answer = slow.after_six_seconds(&syn).expect(what);
+        let expected = Error::outside((3, 3)).frame(&syn, IDENTIFICATION + number);
+        assert_eq!(hex(&answer.frame), hex(&expected), "{what}");
+        assert_eq!(answer.ifindex, OUTSIDE_IF, "{what}");
+    }
+    let mut expected = AnswerStats::default();
+    expected.sent[Kind::UnsolicitedSyn as usize] = 2;
+    assert_eq!(slow.answers.stats(), expected);
+}
+
+#[test]
+fn a_syn_that_is_met_from_inside_is_dropped_in_silence() {
+    let (mut slow, external) = filtering();
+    let syn = Draft::tcp(flag::SYN, SERVER, external);
+    let refused = Outcome::Dropped(Reason::Filtered);
+    assert_eq!(slow.run(Outside, &syn.bytes()).0, refused);
+    let again = slow.open(&Draft::tcp(flag::SYN, CLIENT, SERVER));
+    assert_eq!(again, external);
+    assert_eq!(slow.after_six_seconds(&syn), None, "the same connection");
+    let other = Draft::tcp(flag::SYN, (SERVER.0, 444), external);
+    assert!(slow.after_six_seconds(&other).is_some(), "another one");
+    let mut expected = AnswerStats::default();
+    expected.sent[Kind::UnsolicitedSyn as usize] = 1;
+    expected.withheld[Withheld::Connected as usize] = 1;
+    assert_eq!(slow.answers.stats(), expected);
+}
+
+#[test]
+fn only_syns_from_outside_wait() {
+    let (slow, external) = filtering();
+    let stray = (POOL[0], 5000);
+    let (syn, no_mapping) = (flag::SYN, Reason::NoMapping);
+    for (what, entry, draft, reason) in [
+        (
+            "SYN and ACK",
+            Outside,
+            Draft::tcp(syn | flag::ACK, SERVER, stray),
+            no_mapping,
+        ),
+        (
+            "data",
+            Outside,
+            Draft::tcp(flag::ACK, SERVER, stray),
+            no_mapping,
+        ),
+        ("a datagram", Outside, Draft::udp(SERVER, stray), no_mapping),
+        (
+            "a datagram that a filter refuses",
+            Outside,
+            Draft::udp(SERVER, external),
+            Reason::Filtered,
+        ),
+        (
+            "from one subscriber to another: silence",
+            Inside,
+            Draft::tcp(syn, CLIENT, stray),
+            no_mapping,
+        ),
+        (
+            "dropped for something else",
+            Outside,
+            Draft::tcp(syn, SERVER, stray),
+            Reason::TtlExpired,
+        ),
+    ] {
+        assert!(!slow.is_held(entry, &draft, reason), "{what}");
+    }
 }
 
 #[test]
@@ -446,7 +567,7 @@ fn never_about_what_rfc_1812_forbids() {
         let answer = slow.answers.answer(&draft.bytes(), &tables, Inside, reason);
         assert_eq!(answer, None, "ICMP type {type_of_error}");
     }
-    assert_eq!(slow.answers.stats().sent, [0; 5]);
+    assert_eq!(slow.answers.stats().sent, [0; 6]);
 }
 
 #[test]

@@ -59,6 +59,8 @@ impl Features {
     pub const TELL_EXHAUSTED: u64 = 1 << 51;
     /// A packet from outside has no mapping.
     pub const TELL_NO_MAPPING: u64 = 1 << 52;
+    /// Nobody waited for a SYN from outside; six seconds later (RFC 5382 REQ-4).
+    pub const TELL_SYN: u64 = 1 << 53;
 
     #[inline(always)]
     #[must_use]

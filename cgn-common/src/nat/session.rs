@@ -231,6 +231,24 @@ pub fn arrive<T: Tables + ?Sized>(tables: &T, party: Party, first: u64) -> Arriv
     Arrival(found)
 }
 
+/// True if a packet of `party` would be let in now; nothing is noted.
+#[must_use]
+pub fn admits<T: Tables + ?Sized>(tables: &T, party: Party, first: u64) -> bool {
+    let is_noted = |key: &SessionKey| {
+        let port = tables.session(key, |word| Session(word.load()).external_port());
+        port == Some(party.external_port)
+    };
+    match party.filtering() {
+        Filtering::EndpointIndependent => true,
+        Filtering::AddressDependent => {
+            first as u32 == party.remote as u32 || is_noted(&party.address())
+        }
+        Filtering::AddressAndPortDependent => {
+            first & peer::REMOTE == party.remote || is_noted(&party.session())
+        }
+    }
+}
+
 /// True if there is this session. It is refreshed if it has a state of its own,
 /// and else where inbound packets may.
 #[inline(always)]

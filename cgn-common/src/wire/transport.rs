@@ -31,6 +31,7 @@ pub mod field {
     pub const ICMP_IDENTIFIER: usize = 4;
     pub const UDP_CHECKSUM: usize = 6;
     pub const TCP_REST: usize = 12;
+    pub const TCP_FLAGS: usize = 13;
     pub const TCP_CHECKSUM: usize = 16;
     pub const ICMP_CHECKSUM: usize = 2;
 }

@@ -237,6 +237,7 @@ fn read_icmp(icmp: &mut TableReader<'_>) -> Icmp {
         unreachable: icmp.optional("unreachable", default.unreachable, boolean),
         exhausted: icmp.optional("exhausted", default.exhausted, exhausted),
         port_unreachable: icmp.optional("port_unreachable", default.port_unreachable, boolean),
+        unsolicited_syn: icmp.optional("unsolicited_syn", default.unsolicited_syn, boolean),
         each_per_second: icmp.optional(
             "each_per_second",
             default.each_per_second,

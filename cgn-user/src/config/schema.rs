@@ -234,6 +234,10 @@ pub struct Icmp {
     /// A packet from outside has no mapping: port unreachable. It tells scanners that nobody is
     /// there. Default: false.
     pub port_unreachable: bool,
+    /// Nobody waits for a SYN from outside: port unreachable, but not before six seconds, and not if
+    /// its connection is opened from inside meanwhile (RFC 5382 REQ-4). Without it such a SYN is
+    /// dropped in silence (REQ-4a). Default: true.
+    pub unsolicited_syn: bool,
     /// Errors in a second to one sender, 1 to 1000. Default: 20.
     pub each_per_second: u32,
     /// Errors in a second to all senders of one side, 1 to 10000. Default: 1000.
@@ -248,6 +252,7 @@ impl Default for Icmp {
             unreachable: true,
             exhausted: Exhausted::None,
             port_unreachable: false,
+            unsolicited_syn: true,
             each_per_second: 20,
             all_per_second: 1000,
         }

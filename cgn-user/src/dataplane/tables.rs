@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use cgn_common::answers;
+use cgn_common::answers::{self, Quota};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
@@ -186,9 +186,9 @@ impl<R: Routing> Tables for UserTables<'_, R> {
         // It has been punted; how many may wait is said there.
         true
     }
-    fn may_answer(&self, source: u32, side: Side) -> bool {
+    fn may_answer(&self, source: u32, quota: Quota) -> bool {
         let slots = self.memory.answers.get(answers::slot_of(source));
-        let slots = slots.zip(self.memory.answers.get(answers::all_of(side)));
+        let slots = slots.zip(self.memory.answers.get(quota as u32));
         let rates = self.memory.settings.get(0).map(|s| s.answers.load());
         self.punts_answered.get()
             && slots

@@ -15,6 +15,7 @@ pub mod streaming;
 mod sweeper;
 #[cfg(test)]
 mod tests;
+mod unsolicited;
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -41,6 +42,7 @@ use crate::slowpath::answers::{Answer, Answers};
 use crate::slowpath::fragments::Store;
 use crate::slowpath::process::{self, Outcome};
 use crate::slowpath::rings::{QueueSocket, Received};
+use crate::slowpath::unsolicited::Store as SynStore;
 use crate::slowpath::waiting::{Packet as Waiter, Waiting};
 use crate::state::{Retry, State};
 use gathering::Gathering;
@@ -140,6 +142,7 @@ pub struct Engine {
     waiting: Waiting,
     answers: Answers,
     fragments: Store,
+    syns: SynStore,
     routing: Applied,
     fib: watch::Receiver<Arc<Fib>>,
     follower: Follower,
@@ -180,6 +183,7 @@ impl Engine {
         let now = self.state.now_tick();
         self.give_up_waiting(now);
         self.give_up_fragments(now);
+        self.answer_syns(now);
         self.sweeper.slice(&self.state, &mut self.keeper, now);
         if self.housekeeping.elapsed() >= HOUSEKEEPING {
             self.housekeeping = Instant::now();
@@ -398,7 +402,7 @@ impl Engine {
             Outcome::NeedsFirst => self.hold(port, ran.asked, ran.bytes),
             Outcome::NeedsSplitting => return self.split(&ran, port, queue, last),
             Outcome::NeedsBlock { inside } => return Some(inside),
-            Outcome::Dropped(_) => {}
+            Outcome::Dropped(reason) => self.hold_syn(reason, port, ran.bytes),
         }
         None
     }

@@ -35,6 +35,7 @@ use crate::routes;
 use crate::slowpath::answers::Answers;
 use crate::slowpath::fragments::Store;
 use crate::slowpath::rings::QueueSocket;
+use crate::slowpath::unsolicited::Store as SynStore;
 use crate::slowpath::waiting::Waiting;
 use crate::state::{InterfaceStats, State, Stats};
 
@@ -247,6 +248,7 @@ impl Parts {
             waiting: Waiting::default(),
             answers: self.answers,
             fragments: Store::new(shape::fragment_limits(&state.config)),
+            syns: SynStore::default(),
             fib: self.follower.subscribe(),
             routing: self.routing,
             follower: self.follower,

@@ -153,9 +153,10 @@ fn busy() -> Snapshot {
                 grants: seen(&mut next, histogram::SECONDS),
             },
             answers: AnswerStats {
-                sent: [next(), next(), next(), next(), next()],
-                withheld: [next(), next(), next(), next()],
+                sent: [next(), next(), next(), next(), next(), next()],
+                withheld: [next(), next(), next(), next(), next(), next()],
             },
+            syns_held: next(),
             fragments: FragmentStats {
                 held: next(),
                 held_bytes: next(),

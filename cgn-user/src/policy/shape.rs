@@ -61,13 +61,14 @@ pub fn constants(config: &Config) -> Constants {
 }
 
 /// The ends of packets of which senders are told.
-fn told(icmp: &Icmp) -> [(bool, u64); 5] {
+fn told(icmp: &Icmp) -> [(bool, u64); 6] {
     [
         (icmp.time_exceeded, Features::TELL_EXPIRED),
         (icmp.fragmentation_needed, Features::TELL_TOO_BIG),
         (icmp.unreachable, Features::TELL_UNREACHABLE),
         (icmp.exhausted != Exhausted::None, Features::TELL_EXHAUSTED),
         (icmp.port_unreachable, Features::TELL_NO_MAPPING),
+        (icmp.unsolicited_syn, Features::TELL_SYN),
     ]
 }
 

@@ -6,13 +6,14 @@ use cgn_common::answers;
 use cgn_common::counters::Counters;
 use cgn_common::frame::Buffer;
 use cgn_common::path;
+use cgn_common::tables::Tables as _;
 use cgn_common::verdict::{Reason, Verdict};
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::tables::UserTables;
 use cgn_user::slowpath::process::{self, Outcome};
 
-use super::world::{INGRESS, World};
+use super::world::{FixedRoutes, INGRESS, World};
 use super::{Ending, Home, Run};
 
 /// Room in front of a frame, as XDP has it.
@@ -119,14 +120,14 @@ pub(super) fn run_slowly(
     let mut buffer = Buffer::new(&mut bytes, HEAD_ROOM, end).expect("in range");
     let outcome = process::process(&mut buffer, &tables, entry);
     let bytes = buffer.bytes().to_vec();
-    let counted = tables.counters.into_inner();
+    let counted = tables.counters.take();
     let mut counters = super::difference(&counted, &seen);
     let ending = match outcome {
         Outcome::Send { ifindex } => Ending::Sent {
             back: ifindex == INGRESS,
         },
         // XDP has counted it, and punted it if its sender is to be told.
-        Outcome::Dropped(reason) if is_told(world, reason) => {
+        Outcome::Dropped(reason) if is_told(&mut bytes.clone(), &tables, entry, reason) => {
             let again = run_over(memory, world, now, HEAD_ROOM, entry, frame);
             counters = again.counters;
             again.ending
@@ -154,8 +155,17 @@ pub(super) fn run_slowly(
     }
 }
 
-fn is_told(world: &World, reason: Reason) -> bool {
-    world.constants.features.has(answers::kinds(reason))
+/// True if the sender of this packet is told of its end.
+fn is_told(
+    bytes: &mut [u8],
+    tables: &UserTables<'_, FixedRoutes>,
+    entry: Entry,
+    reason: Reason,
+) -> bool {
+    let end = bytes.len();
+    let frame = Buffer::new(bytes, 0, end).expect("in range");
+    path::side_of(&frame, tables, entry)
+        .is_some_and(|side| tables.features().has(answers::kind(&frame, side, reason)))
 }
 
 impl Home for Host {

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::thread;
 
+use cgn_common::answers::Quota;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
@@ -121,8 +122,8 @@ impl Tables for Hesitant<'_> {
     fn may_punt(&self, key: u32) -> bool {
         self.tables.may_punt(key)
     }
-    fn may_answer(&self, source: u32, side: Side) -> bool {
-        self.tables.may_answer(source, side)
+    fn may_answer(&self, source: u32, quota: Quota) -> bool {
+        self.tables.may_answer(source, quota)
     }
     fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
         self.tables.datagram(key)

@@ -79,6 +79,8 @@ thread_local! {
 
 /// Name of the group of cases with filters, inbound refresh and short timers.
 pub const EVERYTHING: &str = "everything is on";
+/// Name of the group in which senders are told of the end of their packets.
+pub const TOLD: &str = "senders are told";
 /// Name of the group in which TCP sessions are timed one by one.
 pub const TIMED: &str = "TCP sessions are timed one by one";
 

@@ -9,7 +9,7 @@ use cgn_tests::harness::world::{hop, remote, subscriber};
 use cgn_tests::packets::{Draft, flag};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
-use crate::registry::{run_cases, tests};
+use crate::registry::{TOLD, in_group, run_cases, tests};
 use crate::rfc4787::{every_icmp_message_about, is_at};
 use crate::settings::{configured, default_timers};
 
@@ -22,6 +22,8 @@ tests! {
         "REQ-2a: a simultaneous open passes";
     a_syn_that_nobody_waits_for_gets_no_answer ["R5382-4a"]
         "REQ-4a: an unsolicited SYN is dropped in silence where policy says so";
+    a_syn_that_nobody_waits_for_goes_where_it_can_wait ["R5382-4", "R5382-4b"]
+        "REQ-4: an unsolicited SYN is answered after six seconds at the earliest; few of a flood get so far";
     an_established_connection_may_be_silent_for_7440_seconds ["R5382-5", "R7857-1b"]
         "REQ-5: an idle established connection lives 2 hours 4 minutes, others 4 minutes; in all, not on top";
     no_port_is_given_twice ["R5382-7"]
@@ -156,6 +158,14 @@ fn a_syn_that_nobody_waits_for_gets_no_answer(t: &mut Trial) {
         let syn = Draft::tcp(S, (remote::OTHER, 1), (external.0, port));
         t.stopped(Outside, &syn.bytes(), Reason::NoMapping);
     }
+}
+
+fn a_syn_that_nobody_waits_for_goes_where_it_can_wait(t: &mut Trial) {
+    let beginnings = &[
+        "a SYN from outside that nobody waits for",
+        "a flood of SYNs that nobody waits for",
+    ];
+    in_group(t, TOLD, beginnings, |_| {});
 }
 
 fn an_established_connection_may_be_silent_for_7440_seconds(t: &mut Trial) {

@@ -11,6 +11,7 @@
 //! | `blocks` | watermark, limit, release, hold |
 //! | `icmp` | traceroute, tracepath, ping: what senders are told |
 //! | `refusals` | spoofed, unsolicited, expired |
+//! | `unsolicited` | SYNs from outside that nobody waits for, simultaneous open |
 //! | `routes` | no route, no neighbour, own networks |
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
 //! | `reload` | `cgn reload`, SIGHUP |
@@ -33,6 +34,7 @@ mod refusals;
 mod reload;
 mod restart;
 mod routes;
+mod unsolicited;
 mod wire;
 
 use std::collections::HashMap;

@@ -120,16 +120,19 @@ fn constants(text: &str) -> Constants {
 #[test]
 fn by_default_routers_errors_are_on_and_the_rest_is_off() {
     let mut expected = Constants::PLAIN;
-    expected.features =
-        Features(Features::TELL_EXPIRED | Features::TELL_TOO_BIG | Features::TELL_UNREACHABLE);
+    expected.features = Features(
+        Features::TELL_EXPIRED
+            | Features::TELL_TOO_BIG
+            | Features::TELL_UNREACHABLE
+            | Features::TELL_SYN,
+    );
     assert_eq!(constants(BASE), expected);
     assert_eq!(constants(Config::SAMPLE), expected);
 }
 
 /// `BASE` with a section, and no ICMP error.
 fn silent_and(text: &str) -> String {
-    let silent =
-        "[icmp]\ntime_exceeded = false\nfragmentation_needed = false\nunreachable = false\n";
+    let silent = "[icmp]\ntime_exceeded = false\nfragmentation_needed = false\nunreachable = false\nunsolicited_syn = false\n";
     base_and(&format!("{silent}{text}"))
 }
 

@@ -11,7 +11,7 @@ pub mod message;
 
 use std::net::Ipv4Addr;
 
-use cgn_common::answers::{self, Rates};
+use cgn_common::answers::{self, Quota, Rates};
 use cgn_common::frame::{Buffer, Frame};
 use cgn_common::layout::{Features, NextHopEntry, Punts, Side};
 use cgn_common::nat::next_hop::{leave, route, rows_of};
@@ -26,6 +26,7 @@ use cgn_common::wire::transport;
 
 use crate::dataplane::load::Entry;
 use crate::dataplane::tables::{Router, UserTables};
+use crate::slowpath::unsolicited;
 use message::{MOST_BYTES, Message};
 
 /// Room for the VLAN tags of the way back.
@@ -57,6 +58,7 @@ names! {
         Unreachable "unreachable",
         Exhausted "exhausted",
         NoMapping "no_mapping",
+        UnsolicitedSyn "unsolicited_syn",
     }
 }
 
@@ -67,6 +69,8 @@ names! {
         Forbidden "forbidden",
         Silent "silent",
         NoAddress "no_address",
+        Connected "connected",
+        HoldFull "hold_full",
     }
 }
 
@@ -80,7 +84,7 @@ pub struct AnswerStats {
 }
 
 impl Kind {
-    /// What is sent about a packet that ended for `reason`, if anything is.
+    /// What is sent at once about a packet that ended for `reason`, if anything is.
     #[must_use]
     pub const fn of(reason: Reason) -> Option<Self> {
         match reason {
@@ -102,6 +106,7 @@ impl Kind {
             Self::Unreachable => Features::TELL_UNREACHABLE,
             Self::Exhausted => Features::TELL_EXHAUSTED,
             Self::NoMapping => Features::TELL_NO_MAPPING,
+            Self::UnsolicitedSyn => Features::TELL_SYN,
         }
     }
 }
@@ -166,14 +171,52 @@ impl Answers {
         entry: Entry,
         reason: Reason,
     ) -> Option<Answer> {
-        let kind = Kind::of(reason).filter(|kind| tables.features().has(kind.feature()))?;
-        match self.make(frame, tables, entry, (kind, reason)) {
+        let kind = Kind::of(reason)?;
+        if kind == Kind::NoMapping && unsolicited::opens_connection(frame) {
+            return None; // not within six seconds
+        }
+        self.answer_as(frame, tables, entry, (kind, reason))
+    }
+
+    /// The error for the sender of a SYN that waited for its six seconds, unless
+    /// its connection is there by now.
+    pub fn answer_syn<R: Router>(
+        &mut self,
+        frame: &[u8],
+        tables: &UserTables<'_, R>,
+        entry: Entry,
+    ) -> Option<Answer> {
+        if unsolicited::is_admitted(frame, tables) {
+            self.withhold(Withheld::Connected);
+            return None;
+        }
+        let what = (Kind::UnsolicitedSyn, Reason::NoMapping);
+        self.answer_as(frame, tables, entry, what)
+    }
+
+    /// Counts that a sender is not told.
+    pub fn withhold(&mut self, why: Withheld) {
+        self.stats.withheld[why as usize] += 1;
+    }
+
+    fn answer_as<R: Router>(
+        &mut self,
+        frame: &[u8],
+        tables: &UserTables<'_, R>,
+        entry: Entry,
+        what: (Kind, Reason),
+    ) -> Option<Answer> {
+        let (kind, _) = what;
+        if !tables.features().has(kind.feature()) {
+            return None;
+        }
+        match self.make(frame, tables, entry, what) {
             Ok(answer) => {
                 self.stats.sent[kind as usize] += 1;
                 Some(answer)
             }
             Err(why) => {
-                self.stats.withheld[why as usize] += 1;
+                self.withhold(why);
                 None
             }
         }
@@ -196,7 +239,8 @@ impl Answers {
         let ended = Ended { link, ip, frame };
         let (message_type, code, mtu) = self.what(tables, &ended, (kind, reason))?;
         let source = source(tables, side, &ended).ok_or(Withheld::NoAddress)?;
-        if !self.take(recipient, side, tables.now()) {
+        let quota = Quota::of(side, kind.feature());
+        if !self.take(recipient, quota, tables.now()) {
             return Err(Withheld::Rate);
         }
         self.identification = self.identification.wrapping_add(1);
@@ -234,13 +278,13 @@ impl Answers {
                 unreachable(code.ok_or(Withheld::Silent)?)
             }
             Kind::Exhausted => unreachable(self.exhausted_code),
-            Kind::NoMapping => unreachable(code::PORT),
+            Kind::NoMapping | Kind::UnsolicitedSyn => unreachable(code::PORT),
         })
     }
 
-    fn take(&self, recipient: u32, side: Side, now: u32) -> bool {
+    fn take(&self, recipient: u32, quota: Quota, now: u32) -> bool {
         let slot = |number: u32| &self.slots[number as usize];
-        let (own, all) = (answers::slot_of(recipient), answers::all_of(side));
+        let (own, all) = (answers::slot_of(recipient), quota as u32);
         self.rates.take(slot(own), slot(all), now)
     }
 }

@@ -9,7 +9,9 @@ use cgn_user::dataplane::load::Entry::{self, Inside, Outside, Vlan};
 
 use super::Case;
 use crate::harness::trial::{Endpoint, Trial};
-use crate::harness::world::{INSIDE_VLAN, OUTSIDE_QINQ, POOL, hop, remote, subscriber};
+use crate::harness::world::{
+    INSIDE_VLAN, OUTSIDE_QINQ, OUTSIDE_VLAN, POOL, hop, remote, subscriber,
+};
 use crate::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, flag};
 
 /// What the world of these cases allows in a window.
@@ -117,6 +119,43 @@ pub const CASES: &[Case] = &[
             told(t, Outside, &segment);
             told(t, Outside, &datagram);
             t.stopped(Outside, &echo.bytes(), Reason::NoMapping);
+        },
+    ),
+    (
+        "a SYN from outside that nobody waits for is punted, but not one between subscribers",
+        |t| {
+            let stray = Draft::tcp(flag::SYN, SERVER, (POOL[0], 5000));
+            told(t, Outside, &stray);
+            let tags = vec![(CUSTOMER_TAG, OUTSIDE_VLAN)];
+            told(t, Vlan, &stray.clone().with(|d| d.tags = tags));
+            let large = (subscriber::LARGE, 1);
+            let first = Draft::tcp(flag::SYN, large, SERVER);
+            let external = t.outbound(Inside, &first, hop::OUTSIDE);
+            let other = (remote::OTHER, 443);
+            told(t, Outside, &Draft::tcp(flag::SYN, other, external));
+            for flags in [flag::ACK, flag::SYN | flag::ACK, flag::RST] {
+                let segment = Draft::tcp(flags, other, external).bytes();
+                t.stopped(Outside, &segment, Reason::Filtered);
+            }
+            let hairpin = Draft::tcp(flag::SYN, CLIENT, (POOL[0], 5000)).bytes();
+            t.stopped(Inside, &hairpin, Reason::NoMapping);
+            // It has a mapping of its own by then, which the filter asks for.
+            let filtered = Draft::tcp(flag::SYN, CLIENT, external).bytes();
+            assert_eq!(t.run(Inside, &filtered).ending, Reason::Filtered.into());
+        },
+    ),
+    (
+        "a flood of SYNs that nobody waits for takes no other sender's word",
+        |t| {
+            t.align(WINDOW_SHIFT);
+            let syn = |from| Draft::tcp(flag::SYN, (from, 443), (POOL[0], 5000));
+            let (first, none) = (syn(remote::PLAIN), Reason::NoMapping);
+            assert_eq!(how_many(t, Outside, &first, 3 * EACH, none), EACH);
+            let second = syn(remote::VLAN);
+            assert_eq!(how_many(t, Outside, &second, 3 * EACH, none), ALL - EACH);
+            let expired = Draft::udp((remote::OTHER, 1), (POOL[0], 1)).with(|d| d.ttl = 1);
+            let ended = Reason::TtlExpired;
+            assert_eq!(how_many(t, Outside, &expired, 3 * EACH, ended), EACH);
         },
     ),
     ("no error about an error", |t| {

@@ -108,11 +108,17 @@ const TELL_ALL: u64 = Features::TELL_EXPIRED
     | Features::TELL_TOO_BIG
     | Features::TELL_UNREACHABLE
     | Features::TELL_EXHAUSTED
-    | Features::TELL_NO_MAPPING;
+    | Features::TELL_NO_MAPPING
+    | Features::TELL_SYN;
 
 fn telling() -> World {
     let mut constants = Constants::PLAIN;
-    constants.features = Features(TELL_ALL);
+    constants.features = Features(TELL_ALL | Features::SESSIONS);
+    let (anyone, port) = (
+        Filtering::EndpointIndependent,
+        Filtering::AddressAndPortDependent,
+    );
+    constants.pools[1] = Policy::new(anyone, port, 0);
     let mut world = World::with(constants, ROOM);
     world.rates = answered::RATES;
     world

@@ -125,22 +125,38 @@ pub const RFC4787: &[Row] = &[
 pub const RFC5382: &[Row] = &[
     met("R5382-1", "endpoint-independent mapping for TCP"),
     met("R5382-2", "all valid sequences of segments"),
-    met("R5382-2a", "simultaneous open"),
+    met_by(
+        "R5382-2a",
+        "simultaneous open",
+        &["e2e::unsolicited::both_sides_open_at_once"],
+    ),
     met_by(
         "R5382-3",
         "filtering of TCP is configured apart from UDP",
         &["cgn_user::config::tests::behaviour::each_pool_filters_as_it_says_tcp_by_itself"],
     ),
-    not_met(
+    met_by(
         "R5382-4",
-        "an unsolicited SYN waits six seconds, then its sender is told",
-        "it is dropped in silence for good (the MUST), nobody is told (the SHOULD)",
+        "an unsolicited SYN waits six seconds, then its sender is told, unless a SYN from inside met it",
+        &[
+            "answers::an_unsolicited_syn_is_not_answered_at_once_but_later",
+            "answers::a_syn_that_is_met_from_inside_is_dropped_in_silence",
+            "cgn_user::slowpath::unsolicited::tests::a_syn_waits_for_six_seconds_at_the_least",
+            "e2e::unsolicited::a_syn_that_nobody_waits_for_is_told_after_six_seconds",
+        ],
     ),
-    met("R5382-4a", "silence where policy forbids an answer"),
-    refused(
+    met_by(
+        "R5382-4a",
+        "silence where policy forbids an answer",
+        &["e2e::unsolicited::silence_where_it_is_configured"],
+    ),
+    met_by(
         "R5382-4b",
         "the store of waiting SYNs is bounded",
-        "there is no such store: RFC 5382 REQ-4a allows to drop in silence",
+        &[
+            "cgn_user::slowpath::unsolicited::tests::a_flood_of_many_sources_stays_within_the_bounds",
+            "cgn_user::slowpath::unsolicited::tests::no_source_takes_the_room_of_another",
+        ],
     ),
     met_by(
         "R5382-5",
