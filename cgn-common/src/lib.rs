@@ -32,6 +32,7 @@ pub mod nat;
 pub mod path;
 pub mod punts;
 pub mod rare;
+pub mod steps;
 pub mod tables;
 pub mod verdict;
 pub mod wire;

@@ -38,6 +38,7 @@ use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, rows_of}
 use crate::nat::session::Party;
 use crate::nat::{lookup, open, rewrite, search, tcp_state};
 use crate::rare;
+use crate::steps::Step;
 use crate::tables::{Route, Tables};
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
 use crate::wire::ethernet::{self, Ethernet};
@@ -139,7 +140,10 @@ pub fn vlan<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
 fn finish<T: Tables>(tables: &T, side: Side, way: Result<Verdict, Reason>) -> Next {
     match way {
         Ok(verdict) => Next::Done(verdict),
-        Err(reason) if reason.is_rare() => Next::Rare(side, reason),
+        Err(reason) if reason.is_rare() => {
+            tables.note(Step::Rare);
+            Next::Rare(side, reason)
+        }
         Err(reason) => end(tables, side, reason),
     }
 }
@@ -148,6 +152,7 @@ fn finish<T: Tables>(tables: &T, side: Side, way: Result<Verdict, Reason>) -> Ne
 #[inline(always)]
 pub(crate) fn end<T: Tables>(tables: &T, side: Side, reason: Reason) -> Next {
     if tables.features().has(answers::kinds(reason)) {
+        tables.note(Step::Told);
         return Next::Refused(side, reason);
     }
     Next::Done(stop(tables, reason))
@@ -186,7 +191,9 @@ fn outbound<F: Frame, T: Tables>(
         }
         found => found?,
     };
+    tables.note(Step::Subscriber);
     let hop = leave(tables, route_out, Side::Outside, destination)?;
+    tables.note(Step::NextHop);
     check_whole(&ip)?;
     let mut packet = transport_of(frame, link, ip)?;
     let transport = packet.transport;
@@ -227,6 +234,7 @@ fn inbound<F: Frame, T: Tables>(
     if !rows.is_pool_address() {
         return Err(not_for_a_pool(tables, source, destination));
     }
+    tables.note(Step::PoolAddress);
     // 3 filter
     if !is_host_outside(source) {
         return Err(Reason::BadSource);
@@ -240,9 +248,11 @@ fn inbound<F: Frame, T: Tables>(
     // 5 look up: the slot's index is the port
     let (slot, inside_address) =
         lookup::mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
+    tables.note(Step::Port);
     // 4 route
     let route_in = route(tables, source, inside_address);
     let hop = leave(tables, route_in, Side::Inside, inside_address)?;
+    tables.note(Step::NextHop);
     check_size(&packet.ip, hop)?;
     // 3 filter, by the sessions of the mapping
     let remote = peer::remote(source, transport.source_port);
@@ -387,6 +397,7 @@ pub(crate) fn external_port<T: Tables>(
         match home.find(tables, inside_port) {
             Some((port, slot)) => {
                 if lookup::refresh_outbound(&slot, remote, flags, tick, features) {
+                    tables.note(Step::AtHome);
                     return Ok(port);
                 }
             }
@@ -405,6 +416,7 @@ pub(crate) fn external_port<T: Tables>(
                     if !live.is_at_home() {
                         tables.note_detour(flow, live);
                     }
+                    tables.note(Step::OpenedAtHome);
                     return Ok(home.port_of(live.slot()));
                 }
                 claim = opened.claim();
@@ -412,6 +424,7 @@ pub(crate) fn external_port<T: Tables>(
             None => {}
         }
     }
+    tables.note(Step::Searched);
     open::open(tables, flow, transport.flags, claim)
 }
 
@@ -431,6 +444,7 @@ pub(crate) fn depart<T: Tables>(
     {
         return Ok(());
     }
+    tables.note(Step::Sessions);
     let party = Party {
         protocol: transport.protocol,
         inside: (packet.ip.source.get(), transport.source_port),
@@ -460,6 +474,7 @@ pub(crate) fn arrive<T: Tables>(
 ) -> Result<(), Reason> {
     let features = tables.features_within(pool, transport.protocol);
     if features.has(Features::SESSIONS) {
+        tables.note(Step::Sessions);
         let arrival = tables.arrive(
             Party {
                 protocol: transport.protocol,
@@ -487,6 +502,7 @@ pub(crate) fn arrive<T: Tables>(
         true
     };
     if is_alive {
+        tables.note(Step::Admitted);
         Ok(())
     } else {
         Err(Reason::NoMapping)
@@ -534,6 +550,7 @@ fn emit<F: Frame, T: Tables>(
     direction: Direction,
 ) -> Result<Verdict, Reason> {
     rewrite::link_header(frame, &packet.link, hop)?;
+    tables.note(Step::Translated);
     let (protocol, bytes) = (packet.transport.protocol, packet.ip.total_length());
     tables.count(|c| c.translated(direction, protocol, bytes));
     Ok(transmit(hop))

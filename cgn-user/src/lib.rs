@@ -10,6 +10,8 @@
 //! | `dataplane` | the tables: load, pin, give, sweep | yes |
 //! | `slowpath` | AF_XDP rings, and what happens to a punted packet | rings only |
 //! | `engine` | the one thread that owns allocator, log and slow path | yes |
+//! | `explain` | the translator, run on a copy of the tables | no |
+//! | `wiring` | how packets come in | no |
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
 //! | `reload` | what a new configuration changes | file only |
 //! | `supervisor`, `service` | start, stop and reload; what the service manager is told | yes |
@@ -21,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod dataplane;
 pub mod engine;
+pub mod explain;
 pub mod maplog;
 pub mod metrics;
 pub mod netlink;
@@ -32,3 +35,4 @@ pub mod slowpath;
 pub mod state;
 pub mod supervisor;
 pub mod utc;
+pub mod wiring;

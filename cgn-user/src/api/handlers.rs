@@ -10,9 +10,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::query::{Keys, Query, QueryError};
+use super::query::{ExplainQuery, Keys, Query, QueryError};
 use super::rows::{ClockAnswer, ClockRequest, Failure, Page, ReloadRequest};
 use super::view::{self, Part, Selection, View};
+use crate::explain::{self, packet::Packet};
 use crate::reload;
 use crate::state::State;
 
@@ -31,6 +32,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/pools", get(pools))
         .route("/v1/drops", get(drops))
         .route("/v1/status", get(status))
+        .route("/v1/explain", get(explain))
         .route("/v1/clock", post(advance_clock))
         .route("/v1/reload", post(reload))
         .fallback(unknown)
@@ -74,6 +76,29 @@ async fn drops(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal>
 
 async fn status(Shared(state): Daemon) -> Result<Response, Refusal> {
     read(move || view::status(&state)).await
+}
+
+/// What would happen to a packet.
+async fn explain(
+    Shared(state): Daemon,
+    asked: Result<Ask<ExplainQuery>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Ask(query) = asked?;
+    let packet: Packet = query.packet.parse().map_err(refusal)?;
+    let side = query.side()?;
+    let answer = tokio::task::spawn_blocking(move || explain::explain(&state, &packet, side)).await;
+    match answer {
+        Ok(Ok(explanation)) => Ok(Json(explanation).into_response()),
+        Ok(Err(error)) => Err(Refusal {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            error: error.to_string(),
+        }),
+        Err(error) => Err(Refusal::died(&error)),
+    }
+}
+
+fn refusal(error: impl std::fmt::Display) -> Refusal {
+    Refusal::bad_request(error.to_string())
 }
 
 /// Moves the data plane's clock forward, for tests: idle mappings and holds
@@ -127,7 +152,7 @@ async fn unknown() -> Refusal {
     Refusal {
         status: StatusCode::NOT_FOUND,
         error: "no such endpoint; there are /v1/subscribers, /v1/blocks, /v1/mappings, /v1/pools, \
-                /v1/drops, /v1/status and /v1/reload"
+                /v1/drops, /v1/status, /v1/explain and /v1/reload"
             .into(),
     }
 }
@@ -160,13 +185,7 @@ where
 {
     match tokio::task::spawn_blocking(walk).await {
         Ok(rows) => Ok(Json(rows).into_response()),
-        Err(error) => {
-            tracing::error!(%error, "a request failed");
-            Err(Refusal {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                error: "the daemon could not answer; its log says why".into(),
-            })
-        }
+        Err(error) => Err(Refusal::died(&error)),
     }
 }
 
@@ -177,6 +196,15 @@ struct Refusal {
 }
 
 impl Refusal {
+    /// The task that was to answer ended without one.
+    fn died(error: &tokio::task::JoinError) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            error: "the daemon could not answer; its log says why".into(),
+        }
+    }
+
     fn bad_request(error: String) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,

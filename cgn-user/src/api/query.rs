@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use cgn_common::layout::Side;
 use cgn_common::verdict::Protocol;
 use serde::Deserialize;
 
@@ -24,6 +25,35 @@ pub struct Query {
     pub limit: Option<String>,
     pub cursor: Option<String>,
     pub all: Option<String>,
+}
+
+/// What `/v1/explain` is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainQuery {
+    /// The packet in words, see [`crate::explain::packet`].
+    pub packet: String,
+    /// Side that it comes from, if its source does not tell.
+    pub side: Option<String>,
+}
+
+impl ExplainQuery {
+    /// Side that it comes from, if the request says so.
+    ///
+    /// # Errors
+    /// A word that is no side.
+    pub fn side(&self) -> Result<Option<Side>, QueryError> {
+        match self.side.as_deref() {
+            None => Ok(None),
+            Some("inside") => Ok(Some(Side::Inside)),
+            Some("outside") => Ok(Some(Side::Outside)),
+            Some(text) => Err(QueryError::Malformed {
+                key: "side",
+                text: text.to_owned(),
+                wanted: "inside or outside",
+            }),
+        }
+    }
 }
 
 /// Keys that mean something to an endpoint; those for pages do to each that has one.

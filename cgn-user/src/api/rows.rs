@@ -249,3 +249,53 @@ pub struct ChangeRow {
 pub struct Failure {
     pub error: String,
 }
+
+/// `/v1/explain`: what would happen to a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The packet, as it was understood.
+    pub packet: String,
+    /// Interface that it comes by.
+    pub interface: String,
+    /// `inside` or `outside`.
+    pub side: String,
+    /// What the translator did, in its order.
+    pub steps: Vec<StepRow>,
+    /// `translate`, `drop`, `punt` or `pass`.
+    pub verdict: String,
+    /// Why it is not translated, as in `/v1/drops`; `null` if it is.
+    pub reason: Option<String>,
+    /// The reason in a sentence.
+    pub help: Option<String>,
+    /// What slow path or kernel do then.
+    pub then: Option<String>,
+    /// The mapping that it uses.
+    pub mapping: Option<MappingRow>,
+    /// The mapping is not there yet: this packet would open it. The port is then one
+    /// that it could get; the next look may give another.
+    pub mapping_is_new: bool,
+    /// What is sent, if it is translated.
+    pub sent: Option<SentRow>,
+    /// What would happen to the answer of who gets it.
+    pub answer: Option<Box<Explanation>>,
+}
+
+/// A step in an [`Explanation`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRow {
+    pub step: String,
+    pub text: String,
+}
+
+/// The frame that leaves, in an [`Explanation`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentRow {
+    pub packet: Option<String>,
+    pub interface: String,
+    /// Its VLAN ids, outermost first.
+    pub vlans: Vec<u16>,
+    /// Link address of the neighbour that gets it.
+    pub link_address: String,
+    /// Length of the frame.
+    pub bytes: u64,
+}

@@ -6,6 +6,7 @@ mod client;
 mod config_file;
 mod csv;
 mod detach;
+mod explain;
 mod listing;
 mod log;
 mod lookup;
@@ -26,6 +27,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
 pub use detach::detach;
+pub use explain::explain;
 pub use log::{Log, log};
 pub use lookup::lookup;
 pub use reload::reload;
@@ -76,6 +78,9 @@ pub enum Command {
     Subscriber(OneSubscriber),
     /// Show the mappings of an inside endpoint, or of an external one and who has it
     Lookup(Lookup),
+    /// Tell what would happen to a packet and why: the translator runs on a copy of the tables. For
+    /// example `cgn explain 'udp 100.64.1.2:5000 > 8.8.8.8:53'`
+    Explain(Explain),
     /// Ask the mapping log who had which ports when, or prove that it is unchanged
     #[command(subcommand)]
     Log(Log),
@@ -182,6 +187,22 @@ pub struct Lookup {
     /// Only tcp, udp or icmp
     #[arg(long, value_name = "PROTOCOL")]
     pub protocol: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Explain {
+    /// The packet: PROTOCOL ADDRESS:PORT > ADDRESS:PORT, and behind it, if need be, `syn`, `ack`, `fin`,
+    /// `rst` (tcp), `reply` (icmp), `ttl N`, `bytes N`, `may-fragment`. Quote it: > is the shell's
+    #[arg(value_name = "PACKET", required = true)]
+    pub packet: Vec<String>,
+    /// Side that it comes from [default: inside if its source is a subscriber's, else outside]
+    #[arg(long, value_name = "SIDE", value_parser = ["inside", "outside"])]
+    pub from: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

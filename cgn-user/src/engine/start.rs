@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -35,6 +35,7 @@ use crate::slowpath::fragments::Store;
 use crate::slowpath::rings::QueueSocket;
 use crate::slowpath::waiting::Waiting;
 use crate::state::{InterfaceStats, State, Stats};
+use crate::wiring::{Way, Wiring};
 
 /// One of our interfaces, before anything runs on it.
 struct Plan {
@@ -122,6 +123,7 @@ pub fn start(
                 is_test_clock: switches.is_test_clock,
                 config_path: config_path.to_owned(),
                 reload: watch::Sender::new(None),
+                wiring: OnceLock::new(),
                 turns: AtomicU64::new(0),
                 geometry,
                 config: checked,
@@ -289,6 +291,12 @@ fn build(
     }
     let keeper = adoption::keeper(&state, log, recovery, adopt, random)?;
     let (vlans, follower, routing) = routes_of(&state, &mut dataplane, &plans)?;
+    // Nobody else sets it.
+    let _ = state.wiring.set(Wiring {
+        ways: plans.iter().flat_map(ways).collect(),
+        vlans: vlans.clone(),
+        fib: follower.subscribe(),
+    });
     let events = dataplane.take_events()?;
     let ports = ports(&state, &mut dataplane, pins, plans)?;
     Ok(Parts {
@@ -359,6 +367,17 @@ fn plan(checked: &Checked) -> Result<Vec<Plan>> {
             sides: vec![outside_side],
         },
     ])
+}
+
+/// How packets come in by an interface: one way for each of its sides.
+fn ways(plan: &Plan) -> impl Iterator<Item = Way> + '_ {
+    plan.sides.iter().map(|(_, side, tags)| Way {
+        interface: plan.name.clone(),
+        ifindex: plan.ifindex,
+        entry: plan.entry,
+        side: *side,
+        tags: tags.clone(),
+    })
 }
 
 type Vlans = HashMap<(u32, [u16; 2]), Side>;

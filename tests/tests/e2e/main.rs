@@ -15,12 +15,14 @@
 //! | `reload` | `cgn reload`, SIGHUP |
 //! | `restart` | what goes on without a daemon, and what the next one finds; `cgn detach` |
 //! | `check` | `cgn check` |
+//! | `explain` | `cgn explain` says what then happens |
 //! | `diagnostics` | `cgn run --diagnose` |
 
 mod blocks;
 mod check;
 mod diagnostics;
 mod discovery;
+mod explain;
 mod flows;
 mod fragments;
 mod icmp;
