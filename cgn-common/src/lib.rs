@@ -35,5 +35,6 @@ pub mod rare;
 pub mod steps;
 pub mod tables;
 pub mod verdict;
+pub mod watch;
 pub mod wire;
 pub mod word;

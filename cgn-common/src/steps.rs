@@ -61,7 +61,14 @@ impl Steps {
     #[inline(always)]
     #[must_use]
     pub const fn and(self, step: Step) -> Self {
-        Self((self.0 << Self::BITS | step as u64) & ((1 << (Self::BITS * Self::MOST)) - 1))
+        self.and_number(step as u64)
+    }
+
+    /// The same by the step's number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and_number(self, step: u64) -> Self {
+        Self((self.0 << Self::BITS | step) & ((1 << (Self::BITS * Self::MOST)) - 1))
     }
 
     /// From the first to the last.

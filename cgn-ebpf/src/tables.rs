@@ -347,6 +347,12 @@ impl Tables for XdpTables {
         unsafe { (*self.ctx).ingress_ifindex }
     }
 
+    #[cfg(feature = "watch")]
+    #[inline(always)]
+    fn note(&self, step: cgn_common::steps::Step) {
+        crate::watch::note(step);
+    }
+
     #[inline(always)]
     fn count(&self, f: impl FnOnce(&mut Counters)) {
         if let Some(counters) = maps::COUNTERS.get_ptr_mut(0) {

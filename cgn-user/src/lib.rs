@@ -11,6 +11,7 @@
 //! | `slowpath` | AF_XDP rings, and what happens to a punted packet | rings only |
 //! | `engine` | the one thread that owns allocator, log and slow path | yes |
 //! | `explain` | the translator, run on a copy of the tables | no |
+//! | `watch` | packets of the fast path, for one who watches | yes |
 //! | `wiring` | how packets come in | no |
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
 //! | `reload` | what a new configuration changes | file only |
@@ -35,4 +36,5 @@ pub mod slowpath;
 pub mod state;
 pub mod supervisor;
 pub mod utc;
+pub mod watch;
 pub mod wiring;

@@ -17,6 +17,7 @@ use crate::dataplane::memory::Memory;
 use crate::maplog::stream::SinkStats;
 use crate::reload::Reload;
 use crate::slowpath::answers::AnswerStats;
+use crate::watch::Desk;
 use crate::wiring::Wiring;
 
 /// Reads the counters of the fast path, summed over processors.
@@ -41,6 +42,8 @@ pub struct State {
     pub reload: watch::Sender<Option<Reload>>,
     /// How packets come in; set once, before the first can.
     pub wiring: OnceLock<Wiring>,
+    /// Where one asks to watch packets.
+    pub watch: Desk,
     /// Turns of the engine since start: it lives as long as this grows.
     pub turns: AtomicU64,
 }

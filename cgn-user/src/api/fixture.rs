@@ -22,6 +22,7 @@ use crate::dataplane::memory::Memory;
 use crate::dataplane::tables::{Resolved, Routing, UserTables};
 use crate::routes::Fib;
 use crate::state::{State, Stats};
+use crate::watch::Desk;
 use crate::wiring::{Way, Wiring};
 
 pub const HOME: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 10);
@@ -182,6 +183,7 @@ impl Fixture {
             config_path: PathBuf::new(),
             reload: watch::Sender::new(None),
             wiring: OnceLock::from(wiring()),
+            watch: Desk::default(),
             turns: AtomicU64::new(0),
         })
     }

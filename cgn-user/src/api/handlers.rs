@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query as Ask, State as Shared};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::query::{ExplainQuery, Keys, Query, QueryError};
-use super::rows::{ClockAnswer, ClockRequest, Failure, Page, ReloadRequest};
+use super::query::{ExplainQuery, Keys, Query, QueryError, TraceQuery};
+use super::rows::{ClockAnswer, ClockRequest, Failure, Page, ReloadRequest, TraceLine};
 use super::view::{self, Part, Selection, View};
 use crate::explain::{self, packet::Packet};
 use crate::reload;
 use crate::state::State;
+use crate::watch::{Clock, Heard, WatchError};
 
 /// Furthest that one request may move the clock: 30 days.
 const MAX_ADVANCE_SECS: u32 = 30 * 24 * 3600;
@@ -33,6 +35,8 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/drops", get(drops))
         .route("/v1/status", get(status))
         .route("/v1/explain", get(explain))
+        .route("/v1/trace", get(trace))
+        .route("/v1/top", get(top))
         .route("/v1/clock", post(advance_clock))
         .route("/v1/reload", post(reload))
         .fallback(unknown)
@@ -78,6 +82,12 @@ async fn status(Shared(state): Daemon) -> Result<Response, Refusal> {
     read(move || view::status(&state)).await
 }
 
+/// What changes from moment to moment.
+async fn top(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {
+    let (_, part) = resolve(&state, asked, Keys::TOP)?;
+    read(move || view::top(&state, part.limit)).await
+}
+
 /// What would happen to a packet.
 async fn explain(
     Shared(state): Daemon,
@@ -95,6 +105,37 @@ async fn explain(
         }),
         Err(error) => Err(Refusal::died(&error)),
     }
+}
+
+/// Packets of the fast path, a line of JSON each, until the client goes or has seen enough.
+async fn trace(
+    Shared(state): Daemon,
+    asked: Result<Ask<TraceQuery>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Ask(query) = asked?;
+    let (filter, bounds) = query.resolve()?;
+    let heard = state
+        .watch
+        .watch(filter, bounds)
+        .await
+        .map_err(|error| Refusal {
+            status: match error {
+                WatchError::Busy => StatusCode::CONFLICT,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            },
+            error: error.to_string(),
+        })?;
+    let clock = Clock::now();
+    let lines = futures::stream::unfold(heard, move |mut heard| async move {
+        let line = match heard.recv().await? {
+            Heard::Packet(seen) => TraceLine::Packet(seen.row(clock.time_of(seen.at_ns))),
+            Heard::Missed(missed) => TraceLine::Missed { missed },
+        };
+        let text = serde_json::to_string(&line).map(|text| text + "\n");
+        Some((text, heard))
+    });
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, Body::from_stream(lines)).into_response())
 }
 
 fn refusal(error: impl std::fmt::Display) -> Refusal {
@@ -152,7 +193,7 @@ async fn unknown() -> Refusal {
     Refusal {
         status: StatusCode::NOT_FOUND,
         error: "no such endpoint; there are /v1/subscribers, /v1/blocks, /v1/mappings, /v1/pools, \
-                /v1/drops, /v1/status, /v1/explain and /v1/reload"
+                /v1/drops, /v1/status, /v1/explain, /v1/trace, /v1/top and /v1/reload"
             .into(),
     }
 }

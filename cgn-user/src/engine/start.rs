@@ -26,6 +26,7 @@ use crate::dataplane::diagnostics;
 use crate::dataplane::interface;
 use crate::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use crate::dataplane::routing::{self, Applied};
+use crate::dataplane::swap::Place;
 use crate::maplog::{Log, LogOptions, Recovery};
 use crate::netlink::{Follower, Options};
 use crate::policy::shape;
@@ -35,6 +36,7 @@ use crate::slowpath::fragments::Store;
 use crate::slowpath::rings::QueueSocket;
 use crate::slowpath::waiting::Waiting;
 use crate::state::{InterfaceStats, State, Stats};
+use crate::watch::Desk;
 use crate::wiring::{Way, Wiring};
 
 /// One of our interfaces, before anything runs on it.
@@ -124,6 +126,7 @@ pub fn start(
                 config_path: config_path.to_owned(),
                 reload: watch::Sender::new(None),
                 wiring: OnceLock::new(),
+                watch: Desk::default(),
                 turns: AtomicU64::new(0),
                 geometry,
                 config: checked,
@@ -298,7 +301,21 @@ fn build(
         fib: follower.subscribe(),
     });
     let events = dataplane.take_events()?;
+    let interfaces: Vec<(String, Entry)> = plans
+        .iter()
+        .map(|plan| (plan.name.clone(), plan.entry))
+        .collect();
     let ports = ports(&state, &mut dataplane, pins, plans)?;
+    let entries = interfaces.iter().map(|(_, entry)| *entry);
+    let plain = dataplane.programs(entries)?;
+    // Nobody else sets it.
+    let _ = state.watch.place.set(Arc::new(Place {
+        pins: pins.directory().to_owned(),
+        sizes: state.geometry.sizes,
+        constants: state.memory.constants,
+        interfaces,
+        plain,
+    }));
     Ok(Parts {
         state,
         dataplane,

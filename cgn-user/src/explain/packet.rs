@@ -8,7 +8,7 @@ use cgn_common::verdict::Protocol;
 use cgn_common::wire::ethernet;
 use cgn_common::wire::transport::flag;
 use etherparse::{
-    IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, NetSlice, PacketBuilder, SlicedPacket,
+    IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, LaxNetSlice, LaxSlicedPacket, PacketBuilder,
     TransportSlice,
 };
 
@@ -128,11 +128,11 @@ impl Packet {
         Ok(())
     }
 
-    /// The packet in a frame; None if it is another kind of packet.
+    /// The packet in a frame, or in the first bytes of one; None if it is another kind of packet.
     #[must_use]
     pub fn of(frame: &[u8]) -> Option<Self> {
-        let sliced = SlicedPacket::from_ethernet(frame).ok()?;
-        let Some(NetSlice::Ipv4(ip)) = &sliced.net else {
+        let sliced = LaxSlicedPacket::from_ethernet(frame).ok()?;
+        let Some(LaxNetSlice::Ipv4(ip)) = &sliced.net else {
             return None;
         };
         let header = ip.header();

@@ -56,7 +56,7 @@ impl Trial {
         }
     }
 
-    /// Host, slow path and both BPF objects; to be called within [`super::namespace::in_namespace`].
+    /// Host, slow path and all BPF objects; to be called within [`super::namespace::in_namespace`].
     #[must_use]
     pub fn everywhere() -> Self {
         Self::everywhere_of(World::new())
@@ -70,6 +70,8 @@ impl Trial {
         trial.homes.push(Box::new(bpf));
         let diagnosing = Bpf::diagnosing(&trial.world, Box::new(|_| {}));
         trial.homes.push(Box::new(diagnosing));
+        let watching = Bpf::watching(&trial.world);
+        trial.homes.push(Box::new(watching));
         trial
     }
 

@@ -14,6 +14,7 @@
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
 //! | `reload` | `cgn reload`, SIGHUP |
 //! | `restart` | what goes on without a daemon, and what the next one finds; `cgn detach` |
+//! | `trace` | `cgn trace` |
 //! | `check` | `cgn check` |
 //! | `explain` | `cgn explain` says what then happens |
 //! | `diagnostics` | `cgn run --diagnose` |
@@ -33,6 +34,7 @@ mod refusals;
 mod reload;
 mod restart;
 mod routes;
+mod trace;
 mod wire;
 
 use std::collections::HashMap;
