@@ -13,6 +13,7 @@
 //! | `explain` | the translator, run on a copy of the tables | no |
 //! | `watch` | packets of the fast path, for one who watches | yes |
 //! | `wiring` | how packets come in | no |
+//! | `histogram` | distributions | no |
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
 //! | `reload` | what a new configuration changes | file only |
 //! | `supervisor`, `service` | start, stop and reload; what the service manager is told | yes |
@@ -25,6 +26,7 @@ pub mod config;
 pub mod dataplane;
 pub mod engine;
 pub mod explain;
+pub mod histogram;
 pub mod maplog;
 pub mod metrics;
 pub mod netlink;

@@ -96,7 +96,10 @@ impl Copy<'_> {
         if count > 0 {
             self.external(Ipv4Addr::from_bits(head.external()));
         }
-        for block in &subscriber.blocks[..count] {
+        self.own
+            .further_blocks
+            .copy_from(&self.live.further_blocks, index..index + 1);
+        for block in self.own.owned_blocks(index).take(count) {
             let first = OwnedBlock(block.load()).slab_line();
             let lines = first..first + slab_lines(head.block_shift());
             self.own.slabs.copy_from(&self.live.slabs, lines);
