@@ -203,6 +203,7 @@ fn outbound<F: Frame, T: Tables>(
     check_size(&packet.ip, hop)?;
     // 5 look up
     let port = external_port(tables, index, subscriber, &transport, destination)?;
+    tables.note(Step::Mapping);
     // A block may have been given since `head` was read.
     let head = SubscriberHead(subscriber.head.load());
     let external = head.external();
@@ -397,7 +398,6 @@ pub(crate) fn external_port<T: Tables>(
         match home.find(tables, inside_port) {
             Some((port, slot)) => {
                 if lookup::refresh_outbound(&slot, remote, flags, tick, features) {
-                    tables.note(Step::AtHome);
                     return Ok(port);
                 }
             }
@@ -416,7 +416,6 @@ pub(crate) fn external_port<T: Tables>(
                     if !live.is_at_home() {
                         tables.note_detour(flow, live);
                     }
-                    tables.note(Step::OpenedAtHome);
                     return Ok(home.port_of(live.slot()));
                 }
                 claim = opened.claim();
@@ -424,7 +423,6 @@ pub(crate) fn external_port<T: Tables>(
             None => {}
         }
     }
-    tables.note(Step::Searched);
     open::open(tables, flow, transport.flags, claim)
 }
 

@@ -36,9 +36,9 @@ steps! {
     4 RouteKernel "route_kernel" "route: the kernel's routing table was asked";
     5 Subscriber "subscriber" "the source is a subscriber's";
     6 NextHop "next_hop" "the next hop is known, and on the right side";
-    7 AtHome "at_home" "the mapping stands where it is looked for first";
-    8 OpenedAtHome "opened_at_home" "a mapping was opened where it is looked for first";
-    9 Searched "searched" "nothing where the mapping is looked for first: all blocks of the subscriber are searched, and a new mapping is opened if there is none";
+    7 OpenAtHome "open_at_home" "no mapping where it is looked for first: one is opened there, if there is room";
+    8 Searched "searched" "all blocks of the subscriber are searched for the mapping, and one is opened if there is none";
+    9 Mapping "mapping" "it has a mapping";
     10 Port "port" "the external port has a mapping";
     11 Sessions "sessions" "the session with this remote endpoint was looked up in the table of sessions";
     12 Admitted "admitted" "the filter admits the remote endpoint";
@@ -97,8 +97,8 @@ mod tests {
     fn steps_are_told_in_their_order_and_of_too_many_the_last() {
         let taken = [
             Step::Subscriber,
-            Step::AtHome,
-            Step::AtHome,
+            Step::Searched,
+            Step::Searched,
             Step::Translated,
         ];
         let steps = taken

@@ -15,6 +15,7 @@ use cgn_common::layout::{
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, search, session, walk};
+use cgn_common::steps::Step;
 use cgn_common::tables::{Route, Tables};
 use cgn_common::word::Word;
 use cgn_common::{answers, punts};
@@ -354,7 +355,7 @@ impl Tables for XdpTables {
 
     #[cfg(feature = "watch")]
     #[inline(always)]
-    fn note(&self, step: cgn_common::steps::Step) {
+    fn note(&self, step: Step) {
         crate::watch::note(step);
     }
 
@@ -392,6 +393,7 @@ impl Tables for XdpTables {
 
     #[inline(always)]
     fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
+        self.note(Step::OpenAtHome);
         let tick = u64::from(flow.tick) | u64::from(clear) << 32;
         home::Opened(cgn_open_at_home(flow.pack(), flow.remote, tick))
     }
@@ -403,6 +405,7 @@ impl Tables for XdpTables {
 
     #[inline(always)]
     fn search(&self, flow: open::Flow) -> search::Searched {
+        self.note(Step::Searched);
         search::Searched(cgn_search(flow.pack()))
     }
 

@@ -12,6 +12,7 @@ use cgn_common::layout::{
     BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NextHopEntry, Page,
     Policy, ROUTES_PER_LINE, SessionKey, Settings, Side, Subscriber, VlanKey,
 };
+use cgn_common::nat::{home, open, search};
 use cgn_common::steps::{Step, Steps};
 use cgn_common::tables::{Route, Tables};
 use cgn_common::word::Word;
@@ -246,6 +247,14 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn ingress(&self) -> u32 {
         self.ingress.get()
+    }
+    fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
+        self.note(Step::OpenAtHome);
+        home::open(self, flow, clear)
+    }
+    fn search(&self, flow: open::Flow) -> search::Searched {
+        self.note(Step::Searched);
+        search::search(self, flow)
     }
     fn note(&self, step: Step) {
         self.steps.set(self.steps.get().and(step));

@@ -59,14 +59,14 @@ fn verdict_reason_and_steps_of_each_kind_of_packet() {
             "tcp 100.64.0.10:50000 > 192.0.2.80:443 ack",
             "translate",
             None,
-            "route_network subscriber next_hop at_home translated",
+            "route_network subscriber next_hop mapping translated",
         ),
         (
             "a new one of a subscriber with a block",
             "udp 100.64.0.10:5000 > 192.0.2.80:53",
             "translate",
             None,
-            "route_network subscriber next_hop opened_at_home translated",
+            "route_network subscriber next_hop open_at_home mapping translated",
         ),
         (
             "the first of a subscriber",

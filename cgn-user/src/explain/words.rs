@@ -29,7 +29,7 @@ impl Facts<'_> {
             Step::NextHop => self.neighbour.as_ref().map(|(address, interface)| {
                 format!("the next hop is {address} on {interface}, and its link address is known")
             }),
-            Step::AtHome | Step::OpenedAtHome | Step::Searched | Step::Port => {
+            Step::Mapping | Step::Port => {
                 let ends = self.mapping.map(|row| {
                     let (inside, external) = (row.inside, row.external);
                     format!(

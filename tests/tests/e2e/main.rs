@@ -14,6 +14,7 @@
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
 //! | `reload` | `cgn reload`, SIGHUP |
 //! | `restart` | what goes on without a daemon, and what the next one finds; `cgn detach` |
+//! | `top` | `cgn top` |
 //! | `trace` | `cgn trace` |
 //! | `check` | `cgn check` |
 //! | `explain` | `cgn explain` says what then happens |
@@ -34,6 +35,7 @@ mod refusals;
 mod reload;
 mod restart;
 mod routes;
+mod top;
 mod trace;
 mod wire;
 

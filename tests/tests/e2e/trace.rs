@@ -99,7 +99,7 @@ fn steps_and_verdicts_of_one_subscriber_s_packets() {
                     true => (
                         format!("udp {inside}:{port} > {SERVER} "),
                         format!("udp {seen} > {SERVER} "),
-                        "subscriber next_hop at_home translated",
+                        "subscriber next_hop mapping translated",
                     ),
                     false => (
                         format!("udp {SERVER} > {seen} "),
