@@ -40,12 +40,19 @@ impl Tally {
     #[inline(always)]
     #[must_use]
     pub fn admit(&mut self, now_ns: u64) -> bool {
+        self.admit_most(now_ns, LINES_PER_SECOND)
+    }
+
+    /// The same with another limit for each second.
+    #[inline(always)]
+    #[must_use]
+    pub fn admit_most(&mut self, now_ns: u64, most: u64) -> bool {
         let second = now_ns / 1_000_000_000;
         if self.second != second {
             self.second = second;
             self.lines = 0;
         }
-        if self.lines >= LINES_PER_SECOND {
+        if self.lines >= most {
             self.suppressed += 1;
             return false;
         }

@@ -38,6 +38,7 @@ use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, rows_of}
 use crate::nat::session::Party;
 use crate::nat::{lookup, open, rewrite, search, tcp_state};
 use crate::rare;
+use crate::steps::Step;
 use crate::tables::{Route, Tables};
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
 use crate::wire::ethernet::{self, Ethernet};
@@ -153,7 +154,10 @@ pub(crate) fn link_and_side<F: Frame, T: Tables>(
 fn finish<T: Tables>(tables: &T, side: Side, way: Result<Verdict, Reason>) -> Next {
     match way {
         Ok(verdict) => Next::Done(verdict),
-        Err(reason) if reason.is_rare() => Next::Rare(side, reason),
+        Err(reason) if reason.is_rare() => {
+            tables.note(Step::Rare);
+            Next::Rare(side, reason)
+        }
         Err(reason) => end(tables, side, reason),
     }
 }
@@ -162,6 +166,7 @@ fn finish<T: Tables>(tables: &T, side: Side, way: Result<Verdict, Reason>) -> Ne
 #[inline(always)]
 pub(crate) fn end<T: Tables>(tables: &T, side: Side, reason: Reason) -> Next {
     if tables.features().has(answers::kinds(reason)) {
+        tables.note(Step::Told);
         return Next::Refused(side, reason);
     }
     Next::Done(stop(tables, reason))
@@ -200,7 +205,9 @@ fn outbound<F: Frame, T: Tables>(
         }
         found => found?,
     };
+    tables.note(Step::Subscriber);
     let hop = leave(tables, route_out, Side::Outside, destination)?;
+    tables.note(Step::NextHop);
     check_whole(&ip)?;
     let mut packet = transport_of(frame, link, ip)?;
     let transport = packet.transport;
@@ -210,6 +217,7 @@ fn outbound<F: Frame, T: Tables>(
     check_size(&packet.ip, hop)?;
     // 5 look up
     let port = external_port(tables, index, subscriber, &transport, destination)?;
+    tables.note(Step::Mapping);
     // A block may have been given since `head` was read.
     let head = SubscriberHead(subscriber.head.load());
     let external = head.external();
@@ -241,6 +249,7 @@ fn inbound<F: Frame, T: Tables>(
     if !rows.is_pool_address() {
         return Err(not_for_a_pool(tables, source, destination));
     }
+    tables.note(Step::PoolAddress);
     // 3 filter
     if !is_host_outside(source) {
         return Err(Reason::BadSource);
@@ -254,9 +263,11 @@ fn inbound<F: Frame, T: Tables>(
     // 5 look up: the slot's index is the port
     let (slot, inside_address) =
         lookup::mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
+    tables.note(Step::Port);
     // 4 route
     let route_in = route(tables, source, inside_address);
     let hop = leave(tables, route_in, Side::Inside, inside_address)?;
+    tables.note(Step::NextHop);
     check_size(&packet.ip, hop)?;
     // 3 filter, by the sessions of the mapping
     let remote = peer::remote(source, transport.source_port);
@@ -441,6 +452,7 @@ pub(crate) fn depart<T: Tables>(
     {
         return Ok(());
     }
+    tables.note(Step::Sessions);
     let party = Party {
         protocol: transport.protocol,
         inside: (packet.ip.source.get(), transport.source_port),
@@ -470,6 +482,7 @@ pub(crate) fn arrive<T: Tables>(
 ) -> Result<(), Reason> {
     let features = tables.features_within(pool, transport.protocol);
     if features.has(Features::SESSIONS) {
+        tables.note(Step::Sessions);
         let arrival = tables.arrive(
             Party {
                 protocol: transport.protocol,
@@ -497,6 +510,7 @@ pub(crate) fn arrive<T: Tables>(
         true
     };
     if is_alive {
+        tables.note(Step::Admitted);
         Ok(())
     } else {
         Err(Reason::NoMapping)
@@ -544,6 +558,7 @@ fn emit<F: Frame, T: Tables>(
     direction: Direction,
 ) -> Result<Verdict, Reason> {
     rewrite::link_header(frame, &packet.link, hop)?;
+    tables.note(Step::Translated);
     let (protocol, bytes) = (packet.transport.protocol, packet.ip.total_length());
     tables.count(|c| c.translated(direction, protocol, bytes));
     Ok(transmit(hop))

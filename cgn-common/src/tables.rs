@@ -8,6 +8,7 @@ use crate::layout::{
     NextHopEntry, OwnedBlock, Page, Policy, SessionKey, Side, Subscriber, VlanKey,
 };
 use crate::nat::{fragment, home, open, search, session, walk};
+use crate::steps::Step;
 use crate::verdict::Protocol;
 use crate::word::Word;
 
@@ -130,6 +131,10 @@ pub trait Tables {
     fn vlan_side(&self, key: &VlanKey) -> Option<Side>;
     /// Interface that received the packet.
     fn ingress(&self) -> u32;
+
+    /// Hears of a step of the packet's way; nobody listens where packets are many.
+    #[inline(always)]
+    fn note(&self, _step: Step) {}
 
     /// Runs `f` on the counters of this processor.
     fn count(&self, f: impl FnOnce(&mut Counters));

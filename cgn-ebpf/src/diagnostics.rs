@@ -8,56 +8,12 @@ use aya_ebpf::macros::btf_map;
 use cgn_common::diagnostics::{self, Tally};
 use cgn_common::frame::Frame;
 use cgn_common::verdict::Reason;
-use cgn_common::wire::ipv4::{self, Ipv4};
-use cgn_common::wire::{Be16, ethernet, transport};
 
 use crate::frame::XdpFrame;
+use crate::headers;
 
 #[btf_map]
 static TALLIES: PerCpuArray<Tally, { diagnostics::TALLIES.entries as usize }> = PerCpuArray::new();
-
-/// What a line says of the packet, all zero where it has no such thing.
-#[derive(Clone, Copy, Default)]
-struct Headers {
-    protocol: u8,
-    source: u32,
-    destination: u32,
-    source_port: u16,
-    destination_port: u16,
-}
-
-/// Reads what can be read; a packet that lies may be the reason for the line.
-#[inline(always)]
-fn headers(frame: &XdpFrame) -> Option<Headers> {
-    let link = ethernet::parse(frame).ok()?;
-    if link.ethertype != ethernet::IPV4 {
-        return None;
-    }
-    let ip: Ipv4 = frame.load(link.length)?;
-    let mut headers = Headers {
-        protocol: ip.protocol,
-        source: ip.source.get(),
-        destination: ip.destination.get(),
-        ..Headers::default()
-    };
-    let l4 = link.length + ip.header_length();
-    let port = |field: usize| frame.load::<Be16>(l4 + field).map_or(0, Be16::get);
-    if ip.is_fragment() || ip.header_length() < ipv4::HEADER {
-        return Some(headers);
-    }
-    match ip.protocol {
-        transport::TCP | transport::UDP => {
-            headers.source_port = port(transport::field::SOURCE_PORT);
-            headers.destination_port = port(transport::field::DESTINATION_PORT);
-        }
-        transport::ICMP => {
-            headers.source_port = port(transport::field::ICMP_IDENTIFIER);
-            headers.destination_port = headers.source_port;
-        }
-        _ => {}
-    }
-    Some(headers)
-}
 
 #[inline(always)]
 fn is_admitted() -> bool {
@@ -79,18 +35,18 @@ pub fn tell(ctx: *mut xdp_md, reason: Reason) {
     }
     let frame = XdpFrame::new(ctx);
     let bytes = frame.len() as u32;
-    let headers = headers(&frame).unwrap_or_default();
+    let ends = headers::ends(&frame);
     // SAFETY: the context is valid for the whole run of the program.
     let (ifindex, queue) = unsafe { ((*ctx).ingress_ifindex, (*ctx).rx_queue_index) };
     aya_log_ebpf::info!(
         &ctx,
         "reason {} protocol {} from {:i} {} to {:i} {} interface {} queue {} bytes {}",
         reason as u8,
-        headers.protocol,
-        headers.source,
-        headers.source_port,
-        headers.destination,
-        headers.destination_port,
+        ends.protocol,
+        ends.source,
+        ends.source_port,
+        ends.destination,
+        ends.destination_port,
         ifindex,
         queue,
         bytes

@@ -7,11 +7,14 @@
 #[cfg(feature = "diagnostics")]
 mod diagnostics;
 mod frame;
+#[cfg(any(feature = "diagnostics", feature = "watch"))]
+mod headers;
 mod maps;
 mod tables;
+#[cfg(feature = "watch")]
+mod watch;
 
 use aya_ebpf::bindings::xdp_action;
-#[cfg(not(feature = "diagnostics"))]
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
@@ -24,8 +27,6 @@ use cgn_common::tables::Tables;
 use cgn_common::verdict::{Reason, Verdict};
 use cgn_common::wire::ethernet;
 
-#[cfg(feature = "diagnostics")]
-use crate::diagnostics::tell;
 use crate::frame::XdpFrame;
 use crate::tables::XdpTables;
 
@@ -37,6 +38,7 @@ const OUTSIDE_SOCKETS: u32 = QUEUES_PER_DEVICE;
 #[xdp]
 #[inline(always)]
 pub fn cgn_inside(ctx: XdpContext) -> u32 {
+    begin(ctx.ctx);
     let tables = XdpTables { ctx: ctx.ctx };
     let next = path::inside(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |_| INSIDE_SOCKETS)
@@ -46,6 +48,7 @@ pub fn cgn_inside(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_outside(ctx: XdpContext) -> u32 {
+    begin(ctx.ctx);
     let tables = XdpTables { ctx: ctx.ctx };
     let next = path::outside(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |_| OUTSIDE_SOCKETS)
@@ -55,6 +58,7 @@ pub fn cgn_outside(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_vlan(ctx: XdpContext) -> u32 {
+    begin(ctx.ctx);
     let tables = XdpTables { ctx: ctx.ctx };
     let next = path::vlan(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |tables| socket_base(tables, 0))
@@ -197,6 +201,7 @@ fn socket_base(tables: &XdpTables, untagged: u32) -> u32 {
 fn act(tables: &XdpTables, verdict: Verdict, sockets: impl FnOnce(&XdpTables) -> u32) -> u32 {
     match verdict {
         Verdict::Transmit { device, ifindex } => {
+            sent(tables.ctx, ifindex);
             if ifindex == tables.ingress() {
                 return xdp_action::XDP_TX;
             }
@@ -205,7 +210,10 @@ fn act(tables: &XdpTables, verdict: Verdict, sockets: impl FnOnce(&XdpTables) ->
                 Err(_) => drop(tables, Reason::Internal),
             }
         }
-        Verdict::Pass(_) => xdp_action::XDP_PASS,
+        Verdict::Pass(reason) => {
+            passed(tables.ctx, reason);
+            xdp_action::XDP_PASS
+        }
         Verdict::Drop(reason) => {
             tell(tables.ctx, reason);
             xdp_action::XDP_DROP
@@ -234,10 +242,36 @@ fn drop(tables: &XdpTables, reason: Reason) -> u32 {
     xdp_action::XDP_DROP
 }
 
-/// The released object tells nothing.
-#[cfg(not(feature = "diagnostics"))]
+// What the diagnostics object and the watching one do here; the released one nothing.
+
+/// A packet comes in.
 #[inline(always)]
-fn tell(_ctx: *mut xdp_md, _reason: Reason) {}
+fn begin(_ctx: *mut xdp_md) {
+    #[cfg(feature = "watch")]
+    watch::begin(_ctx);
+}
+
+/// It is dropped, or handed to the slow path.
+#[inline(always)]
+fn tell(_ctx: *mut xdp_md, _reason: Reason) {
+    #[cfg(feature = "diagnostics")]
+    diagnostics::tell(_ctx, _reason);
+    passed(_ctx, _reason);
+}
+
+/// It is left to the kernel.
+#[inline(always)]
+fn passed(_ctx: *mut xdp_md, _reason: Reason) {
+    #[cfg(feature = "watch")]
+    watch::end(_ctx, _reason as u32, 0);
+}
+
+/// It is translated, and goes out of interface `_ifindex`.
+#[inline(always)]
+fn sent(_ctx: *mut xdp_md, _ifindex: u32) {
+    #[cfg(feature = "watch")]
+    watch::end(_ctx, cgn_common::watch::TRANSLATED, _ifindex);
+}
 
 /// A reachable panic would be an endless loop, which the verifier refuses: so
 /// a loaded object has none.

@@ -10,6 +10,9 @@
 //! | `dataplane` | the tables: load, pin, give, sweep | yes |
 //! | `slowpath` | AF_XDP rings, and what happens to a punted packet | rings only |
 //! | `engine` | the one thread that owns allocator, log and slow path | yes |
+//! | `explain` | the translator, run on a copy of the tables | no |
+//! | `watch` | packets of the fast path, for one who watches | yes |
+//! | `wiring` | how packets come in | no |
 //! | `histogram` | distributions | no |
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
 //! | `reload` | what a new configuration changes | file only |
@@ -22,6 +25,7 @@ pub mod cli;
 pub mod config;
 pub mod dataplane;
 pub mod engine;
+pub mod explain;
 pub mod histogram;
 pub mod maplog;
 pub mod metrics;
@@ -34,3 +38,5 @@ pub mod slowpath;
 pub mod state;
 pub mod supervisor;
 pub mod utc;
+pub mod watch;
+pub mod wiring;

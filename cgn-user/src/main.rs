@@ -18,6 +18,9 @@ fn main() -> ExitCode {
         Command::Show(arguments) => cli::show(&arguments),
         Command::Subscriber(arguments) => cli::subscriber(&arguments),
         Command::Lookup(arguments) => cli::lookup(&arguments),
+        Command::Explain(arguments) => cli::explain(&arguments),
+        Command::Trace(arguments) => cli::trace(&arguments),
+        Command::Top(arguments) => cli::top(&arguments),
         Command::Log(arguments) => cli::log(&arguments),
         Command::SampleConfig => {
             print!("{}", Config::SAMPLE);

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cgn_common::counters::Counters;
 use cgn_common::limits::TICK_SHIFT;
@@ -19,6 +19,8 @@ use crate::maplog::notice::{Board, What};
 use crate::maplog::stream::SinkStats;
 use crate::reload::Reload;
 use crate::slowpath::answers::AnswerStats;
+use crate::watch::Desk;
+use crate::wiring::Wiring;
 
 /// Reads the counters of the fast path, summed over processors.
 pub type ReadCounters = Box<dyn Fn() -> Counters + Send + Sync>;
@@ -42,6 +44,10 @@ pub struct State {
     pub config_path: PathBuf,
     /// Where the supervisor is asked for a reload.
     pub reload: watch::Sender<Option<Reload>>,
+    /// How packets come in; set once, before the first can.
+    pub wiring: OnceLock<Wiring>,
+    /// Where one asks to watch packets.
+    pub watch: Desk,
     /// Turns of the engine since start: it lives as long as this grows.
     pub turns: AtomicU64,
 }

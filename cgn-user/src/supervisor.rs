@@ -149,6 +149,9 @@ async fn serve(
             );
         }
     }
+    let watched = Arc::clone(&state);
+    // No watching programs stay behind.
+    tokio::task::spawn_blocking(move || watched.watch.close()).await?;
     stop_servers.send_replace(true);
     for server in [api, metrics] {
         if let Err(error) = server.await? {

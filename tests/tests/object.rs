@@ -4,7 +4,8 @@
 use aya_obj::{Object, ProgramSection};
 use cgn_common::diagnostics::TALLIES;
 use cgn_common::layout::{Features, MAPS, MapSpec, RareProgram};
-use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Entry, OBJECT, program_name};
+use cgn_common::watch;
+use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Entry, OBJECT, WATCH_OBJECT, program_name};
 
 /// The static `CONSTANTS`, in the section that the compiler names.
 const CONSTANTS: &[&str] = &[".rodata"];
@@ -66,8 +67,14 @@ fn maps_are(object: &Object, maps: &[&MapSpec], others: &[&str]) {
 }
 
 #[test]
+fn the_watching_object_has_the_same_maps_and_its_own() {
+    let maps: Vec<&MapSpec> = MAPS.iter().chain(watch::MAPS).collect();
+    maps_are(&parse(WATCH_OBJECT), &maps, CONSTANTS);
+}
+
+#[test]
 fn every_program_of_the_loader_is_there_and_is_xdp() {
-    for object in [OBJECT, DIAGNOSTICS_OBJECT] {
+    for object in [OBJECT, DIAGNOSTICS_OBJECT, WATCH_OBJECT] {
         programs_are_there(&parse(object));
     }
 }

@@ -36,6 +36,12 @@ pub const ARTIFACTS: &[Artifact] = &[
         record: "cgn-user/bpf/cgn-diagnostics.bpf.o.sources",
     },
     Artifact {
+        binary: "cgn",
+        features: "watch",
+        object: "cgn-user/bpf/cgn-watch.bpf.o",
+        record: "cgn-user/bpf/cgn-watch.bpf.o.sources",
+    },
+    Artifact {
         binary: "cgn-bench",
         features: "",
         object: "tests/bpf/cgn-bench.bpf.o",

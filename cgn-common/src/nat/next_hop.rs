@@ -4,6 +4,7 @@ use crate::block::page_of;
 use crate::layout::{
     EXACT_LOCAL, NextHopEntry, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, Rows, Side,
 };
+use crate::steps::Step;
 use crate::tables::{Route, Tables};
 use crate::verdict::Reason;
 
@@ -17,7 +18,10 @@ pub fn route<T: Tables>(tables: &T, source: u32, destination: u32) -> Route<'_> 
         ROUTE_NONE => Route::None,
         ROUTE_ELSEWHERE => Route::Elsewhere,
         number => match tables.next_hop(u32::from(number)) {
-            Some(hop) => Route::Via(hop),
+            Some(hop) => {
+                tables.note(Step::RouteNetwork);
+                Route::Via(hop)
+            }
             None => Route::None,
         },
     }
@@ -40,8 +44,10 @@ fn route_exactly<T: Tables>(tables: &T, source: u32, destination: u32) -> Route<
     if let Some(number) = exact
         && let Some(hop) = tables.next_hop(number)
     {
+        tables.note(Step::RouteExact);
         return Route::Via(hop);
     }
+    tables.note(Step::RouteKernel);
     tables.kernel_route(source, destination)
 }
 

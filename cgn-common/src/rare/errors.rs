@@ -9,6 +9,7 @@ use crate::nat::open::Flow;
 use crate::nat::rewrite::{self, ErrorEnds};
 use crate::nat::{lookup, search};
 use crate::path::{check_hop, check_whole, subscriber_of, transmit};
+use crate::steps::Step;
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
 use crate::wire::ethernet::Ethernet;
@@ -153,6 +154,7 @@ fn emit<F: Frame, T: Tables>(
     rewrite::translate_error(frame, link.length, &ip, error, ends)?;
     // 7 emit
     rewrite::link_header(frame, &link, hop)?;
+    tables.note(Step::Translated);
     let bytes = ip.total_length();
     let has_changed = [
         (ends.source != ip.source.get(), Direction::Outbound),

@@ -6,6 +6,7 @@ use crate::nat::next_hop::{leave, route, rows_of};
 use crate::nat::{lookup, rewrite};
 use crate::path::{Packet, arrive, depart, external_port, network, subscriber_of, transmit};
 use crate::rare::fragments;
+use crate::steps::Step;
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
 use crate::wire::{ethernet, transport};
@@ -63,6 +64,7 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
     rewrite::translate_both(frame, &packet, sender, receiver)?;
     // 7 emit: a packet of the sender's, and one of the receiver's
     rewrite::link_header(frame, &packet.link, hop)?;
+    tables.note(Step::Translated);
     count_both(tables, &packet);
     Ok(transmit(hop))
 }
@@ -93,6 +95,7 @@ fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery
     let rows = rows_of(tables, destination);
     let (slot, inside_address) =
         lookup::mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
+    tables.note(Step::Port);
     let route_in = route(tables, source, inside_address);
     let hop = leave(tables, route_in, Side::Inside, inside_address)?;
     fragments::fits(tables, &ip, hop)?;

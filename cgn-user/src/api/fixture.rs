@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use cgn_common::counters::Counters;
 use cgn_common::frame::Buffer;
@@ -20,12 +20,18 @@ use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::install::{Grant, give};
 use crate::dataplane::memory::Memory;
 use crate::dataplane::tables::{Resolved, Routing, UserTables};
+use crate::routes::Fib;
 use crate::state::{State, Stats};
+use crate::watch::Desk;
+use crate::wiring::{Way, Wiring};
 
 pub const HOME: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 10);
 pub const OTHER_HOME: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 20);
 pub const OFFICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
+/// Interfaces that do not exist.
+pub const INSIDE: u32 = 0x7fff_0001;
+pub const OUTSIDE: u32 = 0x7fff_0002;
 /// Ports of a block in pool `residential`.
 pub const RESIDENTIAL_PORTS: u16 = 64;
 /// 2025-03-01T00:09:10.123Z
@@ -137,6 +143,27 @@ impl Fixture {
         }
     }
 
+    /// Routes: the server is outside, behind next hop 1, 100.64.0.0/16 inside behind 2.
+    pub fn route(&self) {
+        let inside = NextHop {
+            side: Side::Inside as u8,
+            mtu: 1500,
+            ifindex: INSIDE,
+            destination_mac: [2, 0, 0, 0, 0, 2],
+            ..NextHop::default()
+        };
+        let outside = NextHop {
+            side: Side::Outside as u8,
+            ifindex: OUTSIDE,
+            destination_mac: [2, 0, 0, 0, 0, 1],
+            ..inside
+        };
+        self.memory.next_hops.get(1).unwrap().write(&outside);
+        self.memory.next_hops.get(2).unwrap().write(&inside);
+        self.memory.set_route(0xc000, 1);
+        self.memory.set_route(0x6440, 2);
+    }
+
     /// A daemon with these tables: 7 packets had no port in the fast path and
     /// 2 in the slow path, 4 were the first of their subscribers.
     pub fn state(self, is_test_clock: bool) -> Arc<State> {
@@ -156,8 +183,29 @@ impl Fixture {
             is_test_clock,
             config_path: PathBuf::new(),
             reload: watch::Sender::new(None),
+            wiring: OnceLock::from(wiring()),
+            watch: Desk::default(),
             turns: AtomicU64::new(0),
         })
+    }
+}
+
+/// Two interfaces without VLANs, and routes that are in the tables only.
+fn wiring() -> Wiring {
+    let way = |interface: &str, ifindex, entry, side| Way {
+        interface: interface.to_owned(),
+        ifindex,
+        entry,
+        side,
+        tags: Vec::new(),
+    };
+    Wiring {
+        ways: vec![
+            way("in0", INSIDE, Entry::Inside, Side::Inside),
+            way("out0", OUTSIDE, Entry::Outside, Side::Outside),
+        ],
+        vlans: HashMap::new(),
+        fib: watch::channel(Arc::new(Fib::unknown(Vec::new()))).1,
     }
 }
 

@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query as Ask, State as Shared};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
 use super::enquiry::{self, Asked as Asking, EnquiryError};
-use super::query::{Keys, Query, QueryError};
-use super::rows::{ClockAnswer, ClockRequest, Failure, Page, ReloadRequest};
+use super::query::{ExplainQuery, Keys, Query, QueryError, TraceQuery};
+use super::rows::{ClockAnswer, ClockRequest, Failure, Page, ReloadRequest, TraceLine};
 use super::view::{self, Part, Selection, View};
 use crate::engine::clock;
+use crate::explain::{self, packet::Packet};
 use crate::reload;
 use crate::state::State;
+use crate::watch::{Clock, Heard, WatchError};
 
 /// Furthest that one request may move the clock: 30 days.
 const MAX_ADVANCE_SECS: u32 = 30 * 24 * 3600;
@@ -34,6 +37,9 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/drops", get(drops))
         .route("/v1/status", get(status))
         .route("/v1/log/who", get(log_who))
+        .route("/v1/explain", get(explain))
+        .route("/v1/trace", get(trace))
+        .route("/v1/top", get(top))
         .route("/v1/clock", post(advance_clock))
         .route("/v1/reload", post(reload))
         .fallback(unknown)
@@ -105,6 +111,66 @@ async fn log_who(
     }
 }
 
+/// What changes from moment to moment.
+async fn top(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {
+    let (_, part) = resolve(&state, asked, Keys::TOP)?;
+    read(move || view::top(&state, part.limit)).await
+}
+
+/// What would happen to a packet.
+async fn explain(
+    Shared(state): Daemon,
+    asked: Result<Ask<ExplainQuery>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Ask(query) = asked?;
+    let packet: Packet = query.packet.parse().map_err(refusal)?;
+    let side = query.side()?;
+    let answer = tokio::task::spawn_blocking(move || explain::explain(&state, &packet, side)).await;
+    match answer {
+        Ok(Ok(explanation)) => Ok(Json(explanation).into_response()),
+        Ok(Err(error)) => Err(Refusal {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            error: error.to_string(),
+        }),
+        Err(error) => Err(Refusal::died(&error)),
+    }
+}
+
+/// Packets of the fast path, a line of JSON each, until the client goes or has seen enough.
+async fn trace(
+    Shared(state): Daemon,
+    asked: Result<Ask<TraceQuery>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Ask(query) = asked?;
+    let (filter, bounds) = query.resolve()?;
+    let heard = state
+        .watch
+        .watch(filter, bounds)
+        .await
+        .map_err(|error| Refusal {
+            status: match error {
+                WatchError::Busy => StatusCode::CONFLICT,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            },
+            error: error.to_string(),
+        })?;
+    let clock = Clock::now();
+    let lines = futures::stream::unfold(heard, move |mut heard| async move {
+        let line = match heard.recv().await? {
+            Heard::Packet(seen) => TraceLine::Packet(seen.row(clock.time_of(seen.at_ns))),
+            Heard::Missed(missed) => TraceLine::Missed { missed },
+        };
+        let text = serde_json::to_string(&line).map(|text| text + "\n");
+        Some((text, heard))
+    });
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, Body::from_stream(lines)).into_response())
+}
+
+fn refusal(error: impl std::fmt::Display) -> Refusal {
+    Refusal::bad_request(error.to_string())
+}
+
 /// Moves the data plane's clock forward, for tests: idle mappings and holds
 /// end without waiting. Only in a daemon that was started for tests.
 async fn advance_clock(Shared(state): Daemon, body: String) -> Result<Response, Refusal> {
@@ -156,7 +222,7 @@ async fn unknown() -> Refusal {
     Refusal {
         status: StatusCode::NOT_FOUND,
         error: "no such endpoint; there are /v1/subscribers, /v1/blocks, /v1/mappings, /v1/pools, \
-                /v1/drops, /v1/status, /v1/log/who and /v1/reload"
+                /v1/drops, /v1/status, /v1/log/who, /v1/explain, /v1/trace, /v1/top and /v1/reload"
             .into(),
     }
 }
@@ -189,13 +255,7 @@ where
 {
     match tokio::task::spawn_blocking(walk).await {
         Ok(rows) => Ok(Json(rows).into_response()),
-        Err(error) => {
-            tracing::error!(%error, "a request failed");
-            Err(Refusal {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                error: "the daemon could not answer; its log says why".into(),
-            })
-        }
+        Err(error) => Err(Refusal::died(&error)),
     }
 }
 
@@ -206,6 +266,15 @@ struct Refusal {
 }
 
 impl Refusal {
+    /// The task that was to answer ended without one.
+    fn died(error: &tokio::task::JoinError) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            error: "the daemon could not answer; its log says why".into(),
+        }
+    }
+
     fn bad_request(error: String) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,

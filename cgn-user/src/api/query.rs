@@ -1,17 +1,27 @@
 //! The query part of a request: text to [`Selection`] and [`Part`]. Pure.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
+use cgn_common::diagnostics::LINES_PER_SECOND;
+use cgn_common::layout::Side;
 use cgn_common::verdict::Protocol;
+use cgn_common::watch::Filter;
+use cgn_common::wire::transport;
 use serde::Deserialize;
 
 use super::view::{Part, Selection};
 use crate::dataplane::geometry::Geometry;
+use crate::watch::Bounds;
 
 /// Rows of an answer, unless the request says how many.
 pub const DEFAULT_LIMIT: usize = 1000;
 /// Most rows of one answer.
 pub const MAX_LIMIT: usize = 10_000;
+/// Longest trace: a day.
+const MAX_SECONDS: u64 = 86_400;
+/// Bytes of a packet that a trace needs.
+const TRACED_BYTES: u32 = 128;
 
 /// The keys, as they were written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -24,6 +34,129 @@ pub struct Query {
     pub limit: Option<String>,
     pub cursor: Option<String>,
     pub all: Option<String>,
+}
+
+/// What `/v1/explain` is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainQuery {
+    /// The packet in words, see [`crate::explain::packet`].
+    pub packet: String,
+    /// Side that it comes from, if its source does not tell.
+    pub side: Option<String>,
+}
+
+impl ExplainQuery {
+    /// Side that it comes from, if the request says so.
+    ///
+    /// # Errors
+    /// A word that is no side.
+    pub fn side(&self) -> Result<Option<Side>, QueryError> {
+        match self.side.as_deref() {
+            None => Ok(None),
+            Some("inside") => Ok(Some(Side::Inside)),
+            Some("outside") => Ok(Some(Side::Outside)),
+            Some(text) => Err(QueryError::Malformed {
+                key: "side",
+                text: text.to_owned(),
+                wanted: "inside or outside",
+            }),
+        }
+    }
+}
+
+/// What `/v1/trace` is asked; what is not given fits any.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TraceQuery {
+    /// Address of a subscriber.
+    pub inside: Option<String>,
+    /// Port of the subscriber.
+    pub port: Option<String>,
+    /// Address beyond the border, with or without a port.
+    pub outside: Option<String>,
+    pub protocol: Option<String>,
+    /// Packets, then it ends.
+    pub count: Option<String>,
+    /// Seconds, then it ends.
+    pub seconds: Option<String>,
+}
+
+impl TraceQuery {
+    /// Which packets, and how many at most for how long.
+    ///
+    /// # Errors
+    /// A value that is none.
+    pub fn resolve(&self) -> Result<(Filter, Bounds), QueryError> {
+        let inside = value(
+            "inside",
+            self.inside.as_deref(),
+            "an address, as in 100.64.0.1",
+        )?;
+        let inside: Option<Ipv4Addr> = inside;
+        let port: Option<u16> = value("port", self.port.as_deref(), "a number up to 65535")?;
+        let (address, outside_port) = match self.outside.as_deref() {
+            Some(text) => match text.split_once(':') {
+                Some((address, port)) => (Some(address), Some(port)),
+                None => (Some(text), None),
+            },
+            None => (None, None),
+        };
+        const OUTSIDE: &str = "an address or an address and port, as in 8.8.8.8:53";
+        let outside: Option<Ipv4Addr> = value("outside", address, OUTSIDE)?;
+        let outside_port: Option<u16> = value("outside", outside_port, OUTSIDE)?;
+        let protocol = self.protocol.as_deref().map(protocol_number).transpose()?;
+        let count: Option<u64> = value("count", self.count.as_deref(), "a number")?;
+        const SECONDS: &str = "a number of seconds up to 86400";
+        let seconds: Option<u64> = value("seconds", self.seconds.as_deref(), SECONDS)?;
+        let mask = |address: Option<Ipv4Addr>| address.map_or(0, |_| u32::MAX);
+        let filter = Filter {
+            until_ns: 0,
+            inside: inside.map_or(0, Ipv4Addr::to_bits),
+            inside_mask: mask(inside),
+            outside: outside.map_or(0, Ipv4Addr::to_bits),
+            outside_mask: mask(outside),
+            inside_port: port.unwrap_or(0),
+            outside_port: outside_port.unwrap_or(0),
+            protocol: protocol.unwrap_or(0),
+            per_second: LINES_PER_SECOND as u32,
+            bytes: TRACED_BYTES,
+        };
+        let bounds = Bounds {
+            count: count.unwrap_or(u64::MAX),
+            time: Duration::from_secs(seconds.unwrap_or(MAX_SECONDS).min(MAX_SECONDS)),
+        };
+        Ok((filter, bounds))
+    }
+}
+
+/// A value, if there is one.
+fn value<T: std::str::FromStr>(
+    key: &'static str,
+    text: Option<&str>,
+    wanted: &'static str,
+) -> Result<Option<T>, QueryError> {
+    let malformed = |text: &str| QueryError::Malformed {
+        key,
+        text: text.to_owned(),
+        wanted,
+    };
+    text.map(|text| text.parse().map_err(|_| malformed(text)))
+        .transpose()
+}
+
+/// Number of an IPv4 protocol that is translated.
+fn protocol_number(text: &str) -> Result<u32, QueryError> {
+    match text {
+        "tcp" => Ok(transport::TCP.into()),
+        "udp" => Ok(transport::UDP.into()),
+        "icmp" => Ok(transport::ICMP.into()),
+        _ => Err(QueryError::Malformed {
+            key: "protocol",
+            text: text.to_owned(),
+            wanted: "tcp, udp or icmp",
+        }),
+    }
 }
 
 /// Keys that mean something to an endpoint; those for pages do to each that has one.
@@ -42,6 +175,7 @@ impl Keys {
         "cursor",
     ]);
     pub const POOLS: Self = Self(&["pool"]);
+    pub const TOP: Self = Self(&["limit"]);
     pub const DROPS: Self = Self(&["all"]);
 }
 

@@ -256,3 +256,123 @@ pub struct ChangeRow {
 pub struct Failure {
     pub error: String,
 }
+
+/// `/v1/explain`: what would happen to a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The packet, as it was understood.
+    pub packet: String,
+    /// Interface that it comes by.
+    pub interface: String,
+    /// `inside` or `outside`.
+    pub side: String,
+    /// What the translator did, in its order.
+    pub steps: Vec<StepRow>,
+    /// `translate`, `drop`, `punt` or `pass`.
+    pub verdict: String,
+    /// Why it is not translated, as in `/v1/drops`; `null` if it is.
+    pub reason: Option<String>,
+    /// The reason in a sentence.
+    pub help: Option<String>,
+    /// What slow path or kernel do then.
+    pub then: Option<String>,
+    /// The mapping that it uses.
+    pub mapping: Option<MappingRow>,
+    /// The mapping is not there yet: this packet would open it. The port is then one
+    /// that it could get; the next look may give another.
+    pub mapping_is_new: bool,
+    /// What is sent, if it is translated.
+    pub sent: Option<SentRow>,
+    /// What would happen to the answer of who gets it.
+    pub answer: Option<Box<Explanation>>,
+}
+
+/// A step in an [`Explanation`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRow {
+    pub step: String,
+    pub text: String,
+}
+
+/// The frame that leaves, in an [`Explanation`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentRow {
+    pub packet: Option<String>,
+    pub interface: String,
+    /// Its VLAN ids, outermost first.
+    pub vlans: Vec<u16>,
+    /// Link address of the neighbour that gets it.
+    pub link_address: String,
+    /// Length of the frame.
+    pub bytes: u64,
+}
+
+/// A line of `/v1/trace`: a packet of the fast path, or how many are missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TraceLine {
+    Packet(TraceRow),
+    /// Packets that fitted, and of which there is no line.
+    Missed {
+        missed: u64,
+    },
+}
+
+/// A packet as the fast path saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceRow {
+    /// When it came: RFC 3339, UTC.
+    pub time: String,
+    /// As it came.
+    pub packet: String,
+    /// Interface and receive queue that it came by.
+    pub interface: String,
+    pub queue: u32,
+    /// Length of the frame.
+    pub bytes: u32,
+    /// Names of the steps, in their order.
+    pub steps: Vec<String>,
+    /// `translate`, `drop`, `punt` or `pass`.
+    pub verdict: String,
+    /// Why it is not translated, as in `/v1/drops`; `null` if it is.
+    pub reason: Option<String>,
+    /// The packet that is sent, if it is translated, and the interface.
+    pub sent: Option<String>,
+    pub sent_by: Option<String>,
+    /// Nanoseconds from the first step to the verdict, those for telling included.
+    pub took_ns: u32,
+}
+
+/// `/v1/top`: what changes from moment to moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Top {
+    /// When, in milliseconds of the data plane's clock.
+    pub at_ms: u64,
+    /// Translated packets since the tables were made.
+    pub outbound: Traffic,
+    pub inbound: Traffic,
+    /// Mappings opened since then.
+    pub created: PerProtocol,
+    /// As of the last complete sweep.
+    pub mappings: PerProtocol,
+    pub drops: Vec<DropRow>,
+    pub pools: Vec<PoolRow>,
+    /// The subscribers that use most ports, most first.
+    pub subscribers: Vec<SubscriberRow>,
+}
+
+/// Translated packets of one direction, in [`Top`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    pub packets: PerProtocol,
+    /// Bytes of the IPv4 packets.
+    pub bytes: PerProtocol,
+}
+
+impl PerProtocol {
+    /// All protocols together.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.tcp + self.udp + self.icmp
+    }
+}

@@ -75,6 +75,16 @@ async fn every_endpoint_answers_with_json() {
         ("/v1/pools?pool=business", "/rows/0/block_ports", "512"),
         ("/v1/drops", "/rows/0/slow_path", "2"),
         ("/v1/drops?all=true", "/next_cursor", "null"),
+        (
+            "/v1/explain?packet=udp%20100.64.0.10:5000%20%3E%20192.0.2.80:53",
+            "/steps/0/step",
+            "\"route_kernel\"",
+        ),
+        (
+            "/v1/top?limit=1",
+            "/subscribers/0/inside",
+            "\"100.64.0.10\"",
+        ),
         ("/v1/status", "/started", "\"2025-03-01T00:09:10.123Z\""),
     ];
     for (target, pointer, expected) in cases {
@@ -98,6 +108,17 @@ async fn what_cannot_be_answered_is_refused_in_words() {
             400,
             "`protocol` selects nothing here",
         ),
+        ("/v1/explain", 400, "packet"),
+        ("/v1/explain?packet=sctp", 400, "is not tcp, udp or icmp"),
+        (
+            "/v1/explain?packet=icmp%201.2.3.4%20%3E%201.2.3.5&side=up",
+            400,
+            "inside or outside",
+        ),
+        ("/v1/trace?port=70000", 400, "up to 65535"),
+        ("/v1/trace?outside=8.8.8.8:x", 400, "8.8.8.8:53"),
+        ("/v1/trace", 503, "still starting"),
+        ("/v1/top?pool=lab", 400, "`pool` selects nothing here"),
         ("/v1/pools?limit=3", 400, "`limit` selects nothing here"),
         ("/v1/mappings?protocol=sctp", 400, "tcp, udp or icmp"),
         ("/v1/mappings?subscriber=home", 400, "100.64.0.1"),

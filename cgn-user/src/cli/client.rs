@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::http::request::Builder;
-use hyper::{Request, header};
+use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -114,21 +114,59 @@ impl Client {
         }
     }
 
-    async fn exchange(
+    /// The lines of the answer to `GET target`, one after the other, until there is no more or
+    /// `each` says so with `false`.
+    ///
+    /// # Errors
+    /// The daemon's refusal, no answer, or what `each` returns.
+    pub async fn lines<E: From<ClientError>>(
+        &mut self,
+        target: &str,
+        mut each: impl FnMut(&str) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let answer = self.begin(Request::get(target), Bytes::new()).await?;
+        let is_ok = answer.status().is_success();
+        let mut body = answer.into_body();
+        let mut text = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(ClientError::HungUp)?;
+            text.extend(frame.into_data().unwrap_or_default());
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                if is_ok && !each(String::from_utf8_lossy(&line).trim_end())? {
+                    return Ok(());
+                }
+            }
+        }
+        if is_ok {
+            return Ok(());
+        }
+        let failure: Failure = serde_json::from_slice(&text).map_err(ClientError::Nonsense)?;
+        Err(ClientError::Refused(failure.error).into())
+    }
+
+    async fn begin(
         &mut self,
         request: Builder,
         body: Bytes,
-    ) -> Result<(bool, Bytes), ClientError> {
+    ) -> Result<Response<Incoming>, ClientError> {
         let request = request
             .header(header::HOST, "cgn")
             .body(Full::new(body))
             .map_err(|error| ClientError::Refused(error.to_string()))?;
         self.0.ready().await.map_err(ClientError::HungUp)?;
-        let answer = self
-            .0
+        self.0
             .send_request(request)
             .await
-            .map_err(ClientError::HungUp)?;
+            .map_err(ClientError::HungUp)
+    }
+
+    async fn exchange(
+        &mut self,
+        request: Builder,
+        body: Bytes,
+    ) -> Result<(bool, Bytes), ClientError> {
+        let answer = self.begin(request, body).await?;
         let is_ok = answer.status().is_success();
         let body = answer
             .into_body()

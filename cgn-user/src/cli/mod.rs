@@ -6,6 +6,7 @@ mod client;
 mod config_file;
 mod csv;
 mod detach;
+mod explain;
 mod listing;
 mod log;
 mod lookup;
@@ -15,6 +16,8 @@ mod subscriber;
 mod table;
 #[cfg(test)]
 mod tests;
+mod top;
+mod trace;
 
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -26,11 +29,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
 pub use detach::detach;
+pub use explain::explain;
 pub use log::{Log, log};
 pub use lookup::lookup;
 pub use reload::reload;
 pub use show::show;
 pub use subscriber::subscriber;
+pub use top::top;
+pub use trace::trace;
 
 use crate::config::Config;
 
@@ -76,6 +82,14 @@ pub enum Command {
     Subscriber(OneSubscriber),
     /// Show the mappings of an inside endpoint, or of an external one and who has it
     Lookup(Lookup),
+    /// Watch rates, drops, pools and the busiest subscribers in the terminal
+    Top(TopArguments),
+    /// Tell what would happen to a packet and why: the translator runs on a copy of the tables. For
+    /// example `cgn explain 'udp 100.64.1.2:5000 > 8.8.8.8:53'`
+    Explain(Explain),
+    /// Print packets as the fast path sees them, with their steps and verdict, at most 100 per second and processor.
+    /// Loads other programs for that time, in which each packet costs some ten nanoseconds more
+    Trace(Trace),
     /// Ask the mapping log who had which ports when, or prove that it is unchanged
     #[command(subcommand)]
     Log(Log),
@@ -187,6 +201,72 @@ pub struct Lookup {
     pub json: bool,
     #[command(flatten)]
     pub daemon: WhichDaemon,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Explain {
+    /// The packet: PROTOCOL ADDRESS:PORT > ADDRESS:PORT, and behind it, if need be, `syn`, `ack`, `fin`,
+    /// `rst` (tcp), `reply` (icmp), `ttl N`, `bytes N`, `may-fragment`. Quote it: > is the shell's
+    #[arg(value_name = "PACKET", required = true)]
+    pub packet: Vec<String>,
+    /// Side that it comes from [default: inside if its source is a subscriber's, else outside]
+    #[arg(long, value_name = "SIDE", value_parser = ["inside", "outside"])]
+    pub from: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Trace {
+    /// Only packets of this subscriber, both ways
+    #[arg(long, value_name = "ADDRESS")]
+    pub inside: Option<Ipv4Addr>,
+    /// Only this port of the subscriber (ICMP: identifier)
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Only packets to and from this remote endpoint
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub outside: Option<String>,
+    /// Only tcp, udp or icmp
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
+    /// End after so many packets
+    #[arg(long, value_name = "PACKETS")]
+    pub count: Option<u64>,
+    /// End after so many seconds [default: a day]
+    #[arg(long, value_name = "SECONDS")]
+    pub seconds: Option<u64>,
+    /// Print a JSON object for each packet
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct TopArguments {
+    /// Print one picture as text and end
+    #[arg(long)]
+    pub once: bool,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: f64,
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
+}
+
+/// Seconds between two looks.
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "no number of seconds".to_owned())?;
+    match (0.1..=3600.0).contains(&seconds) {
+        true => Ok(seconds),
+        false => Err("it must be 0.1 to 3600 seconds".to_owned()),
+    }
 }
 
 /// Which rows to show.

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{DevMap, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf, XskMap};
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::{ProgramError, ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
@@ -20,6 +20,7 @@ use super::datagrams::Datagrams;
 use super::diagnostics::Diagnostics;
 use super::memory::{Memory, Sizes, Table};
 use super::sessions::Sessions;
+use super::swap::Programs;
 
 /// The BPF object, built by `cargo xtask ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/cgn.bpf.o");
@@ -28,6 +29,10 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/cgn.bpf.o");
 /// not translated.
 pub static DIAGNOSTICS_OBJECT: &[u8] =
     aya::include_bytes_aligned!("../../bpf/cgn-diagnostics.bpf.o");
+
+/// The same programs over the same tables, which also tell of packets that somebody
+/// watches; see [`super::swap`].
+pub static WATCH_OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/cgn-watch.bpf.o");
 
 /// Why the data plane could not be loaded or changed.
 #[derive(Debug, thiserror::Error)]
@@ -173,12 +178,56 @@ impl Dataplane {
         program_name(entry, self.memory.constants.features)
     }
 
+    /// Descriptors of the programs for `entries`, and of those that they jump to.
+    ///
+    /// # Errors
+    /// The verifier's, with its log.
+    pub fn programs(
+        &mut self,
+        entries: impl Iterator<Item = Entry>,
+    ) -> Result<Programs, LoadError> {
+        let mut programs = Programs {
+            entries: Vec::new(),
+            rare: Vec::new(),
+        };
+        for entry in entries {
+            self.program(entry)?;
+            let fd = descriptor(&mut self.ebpf, program_name(entry))?;
+            programs.entries.push((entry, fd));
+        }
+        for rare in RareProgram::ALL {
+            let fd = descriptor(&mut self.ebpf, rare.name())?;
+            programs.rare.push((rare, fd));
+        }
+        Ok(programs)
+    }
+
+    /// Has packets jump to these programs.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_rare_programs(
+        &mut self,
+        programs: &[(RareProgram, ProgramFd)],
+    ) -> Result<(), LoadError> {
+        let mut map: ProgramArray<&mut MapData> = self.map_mut(&layout::RARE)?;
+        let mut all = programs.iter();
+        all.try_for_each(|(rare, fd)| map.set(*rare as u32, fd, 0))
+            .map_err(failed(&layout::RARE))
+    }
+
+    /// A map of the object. Can be taken once.
+    ///
+    /// # Errors
+    /// It has none of this name, or it was taken before.
+    pub(super) fn take(&mut self, spec: &'static MapSpec) -> Result<Map, LoadError> {
+        self.ebpf
+            .take_map(spec.name)
+            .ok_or(LoadError::NoMap(spec.name))
+    }
+
     fn set_rare_program(&mut self, rare: RareProgram) -> Result<(), LoadError> {
-        let name = rare.name();
-        let fd = loaded(&mut self.ebpf, name)?
-            .fd()
-            .and_then(|fd| fd.try_clone().map_err(ProgramError::IOError))
-            .map_err(|source| LoadError::Verifier { name, source })?;
+        let fd = descriptor(&mut self.ebpf, rare.name())?;
         let mut map: ProgramArray<&mut MapData> = self.map_mut(&layout::RARE)?;
         map.set(rare as u32, &fd, 0).map_err(failed(&layout::RARE))
     }
@@ -381,6 +430,14 @@ fn loaded<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, Loa
             .map_err(|source| LoadError::Verifier { name, source })?;
     }
     Ok(program)
+}
+
+/// A descriptor of its own for a program of the object.
+fn descriptor(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, LoadError> {
+    loaded(ebpf, name)?
+        .fd()
+        .and_then(|fd| fd.try_clone().map_err(ProgramError::IOError))
+        .map_err(|source| LoadError::Verifier { name, source })
 }
 
 /// Counters of all processors together.

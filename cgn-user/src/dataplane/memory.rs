@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::mem::size_of;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
@@ -99,6 +100,25 @@ impl<T: Shared> Table<T> {
         // SAFETY: the element lives as long as the table, is aligned (mappings
         // begin at pages) and, being made of `Word`s, may change under us.
         self.at(index as usize).map(|p| unsafe { p.as_ref() })
+    }
+}
+
+impl<T: Shared> Table<T> {
+    /// Copies elements of another table, word by word: others may change them
+    /// meanwhile. Those that one of the two tables has not are left out.
+    pub fn copy_from(&self, other: &Self, elements: Range<u32>) {
+        let words = size_of::<T>() / size_of::<u64>();
+        for index in elements {
+            let (Some(to), Some(from)) = (self.at(index as usize), other.at(index as usize)) else {
+                return;
+            };
+            let (to, from) = (to.cast::<u64>(), from.cast::<u64>());
+            for word in 0..words {
+                // SAFETY: both elements lie within their mappings and are made of
+                // words of 8 bytes; volatile, because others may write them.
+                unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+            }
+        }
     }
 }
 

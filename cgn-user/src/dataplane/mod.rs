@@ -15,6 +15,7 @@ mod rerun;
 pub mod routing;
 pub mod session_sweep;
 pub mod sessions;
+pub mod swap;
 pub mod sweep;
 pub mod tables;
 

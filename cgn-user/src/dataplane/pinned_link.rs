@@ -2,14 +2,17 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
+
+use aya::programs::ProgramFd;
 
 use super::bpf_fs::c_path;
 
 // Of `enum bpf_cmd` in linux/bpf.h.
 const OBJ_GET: libc::c_long = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const LINK_UPDATE: libc::c_long = 29;
 const LINK_DETACH: libc::c_long = 34;
 
 /// `union bpf_attr`, as far as the commands here have it.
@@ -32,6 +35,15 @@ struct GetInfo {
 #[derive(Default)]
 struct Detach {
     link_fd: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Update {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
 }
 
 /// `struct bpf_link_info` of an XDP link.
@@ -88,6 +100,20 @@ impl PinnedLink {
     pub(super) fn detach(&self) -> io::Result<()> {
         let link_fd = self.number();
         bpf(LINK_DETACH, &mut Detach { link_fd }).map(drop)
+    }
+
+    /// Puts a program in the place of the one that the link holds: each packet meets the
+    /// one or the other.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn update(&self, program: &ProgramFd) -> io::Result<()> {
+        let mut attr = Update {
+            link_fd: self.number(),
+            new_prog_fd: program.as_fd().as_raw_fd() as u32,
+            ..Update::default()
+        };
+        bpf(LINK_UPDATE, &mut attr).map(drop)
     }
 
     fn number(&self) -> u32 {

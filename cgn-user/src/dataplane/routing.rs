@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use cgn_common::layout::{EXACT_LOCAL, EXACT_ROUTES, Link, NextHop, Side};
-use cgn_common::nat::next_hop::is_host_outside;
+use cgn_common::nat::next_hop::{is_host_outside, is_martian};
 use cgn_common::wire::icmp::code;
 
 use super::load::{Dataplane, LoadError};
@@ -212,13 +212,14 @@ impl Applied {
             })
             .collect();
         self.asked.borrow_mut().clear();
-        self.learned.retain(|address| match fib.resolve(*address) {
-            Resolution::Hop(id) if !new.contains_key(address) => {
-                new.insert(*address, u32::from(id));
-                true
-            }
-            _ => false,
-        });
+        self.learned
+            .retain(|address| match Fib::resolve(fib, *address) {
+                Resolution::Hop(id) if !new.contains_key(address) => {
+                    new.insert(*address, u32::from(id));
+                    true
+                }
+                _ => false,
+            });
         let mut result = Ok(());
         for address in self.exact.keys().filter(|a| !new.contains_key(a)) {
             result = result.and(dataplane.set_exact_route(*address, None));
@@ -264,35 +265,28 @@ impl Applied {
     }
 }
 
-impl Routing for Applied {
+/// The routes as they are now, for one who has not got the tables that were made
+/// from them. They say the same.
+impl Routing for Fib {
     fn exact(&self, address: u32) -> Option<u32> {
-        self.exact.get(&Ipv4Addr::from_bits(address)).copied()
+        let destination = Ipv4Addr::from_bits(address);
+        let mut addresses = (0..self.ports().len()).flat_map(|port| self.port_addresses(port));
+        let is_local = matches!(Fib::resolve(self, destination), Resolution::Local)
+            && (!is_martian(address) || addresses.any(|own| own.ip == destination));
+        is_local.then_some(EXACT_LOCAL)
     }
 
     fn resolve(&self, address: u32) -> Resolved {
-        match self.fib.resolve(Ipv4Addr::from_bits(address)) {
+        match Fib::resolve(self, Ipv4Addr::from_bits(address)) {
             Resolution::Local => Resolved::Local,
-            Resolution::Hop(id) => {
-                let mut asked = self.asked.borrow_mut();
-                if asked.len() < MOST_ASKED {
-                    asked.push((Ipv4Addr::from_bits(address), id));
-                }
-                Resolved::Hop(u32::from(id))
-            }
-            Resolution::Unresolved {
-                gateway,
-                ifindex,
-                port,
-            } => {
-                self.unresolved.set(Some((ifindex, gateway)));
-                match self.fib.ports().get(port) {
-                    Some(port) => Resolved::Unresolved {
-                        neighbour: gateway.to_bits(),
-                        side: side(port.side),
-                    },
-                    None => Resolved::Elsewhere,
-                }
-            }
+            Resolution::Hop(id) => Resolved::Hop(u32::from(id)),
+            Resolution::Unresolved { gateway, port, .. } => match self.ports().get(port) {
+                Some(port) => Resolved::Unresolved {
+                    neighbour: gateway.to_bits(),
+                    side: side(port.side),
+                },
+                None => Resolved::Elsewhere,
+            },
             Resolution::OffPort { .. } => Resolved::Elsewhere,
             Resolution::KernelOnly => Resolved::Unknown,
             Resolution::Blackhole
@@ -300,6 +294,29 @@ impl Routing for Applied {
             | Resolution::Prohibited
             | Resolution::NoRoute => Resolved::None,
         }
+    }
+}
+
+impl Routing for Applied {
+    fn exact(&self, address: u32) -> Option<u32> {
+        self.exact.get(&Ipv4Addr::from_bits(address)).copied()
+    }
+
+    fn resolve(&self, address: u32) -> Resolved {
+        let destination = Ipv4Addr::from_bits(address);
+        match Fib::resolve(&self.fib, destination) {
+            Resolution::Hop(id) => {
+                let mut asked = self.asked.borrow_mut();
+                if asked.len() < MOST_ASKED {
+                    asked.push((destination, id));
+                }
+            }
+            Resolution::Unresolved {
+                gateway, ifindex, ..
+            } => self.unresolved.set(Some((ifindex, gateway))),
+            _ => {}
+        }
+        Routing::resolve(&*self.fib, address)
     }
 }
 
@@ -320,7 +337,7 @@ impl Router for Applied {
 
     /// As the kernel answers where it forwards by itself.
     fn unreachable_code(&self, destination: u32) -> Option<u8> {
-        match self.fib.resolve(Ipv4Addr::from_bits(destination)) {
+        match Fib::resolve(&self.fib, Ipv4Addr::from_bits(destination)) {
             Resolution::Blackhole => None,
             Resolution::Unreachable => Some(code::HOST),
             Resolution::Prohibited => Some(code::PROHIBITED),

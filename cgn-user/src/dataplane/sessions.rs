@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::MapData;
 use cgn_common::layout::{Session, SessionKey};
@@ -12,6 +12,7 @@ use cgn_common::word::Word;
 
 use super::batch;
 use super::load::Element;
+use super::memory::Memory;
 
 /// Sessions that one look into the table reads: some hundred microseconds.
 const PART: u32 = 2048;
@@ -32,6 +33,13 @@ enum Home {
         entries: BTreeMap<SessionKey, u64>,
         most: usize,
     },
+    /// A view: what is written here is seen here only.
+    Over {
+        below: Arc<Memory>,
+        entries: BTreeMap<SessionKey, u64>,
+        /// Sessions that may be entered here.
+        room: usize,
+    },
 }
 
 impl Sessions {
@@ -40,6 +48,18 @@ impl Sessions {
     pub fn private(most: u32) -> Self {
         let (entries, most) = (BTreeMap::new(), most as usize);
         Self(Mutex::new(Home::Own { entries, most }))
+    }
+
+    /// A view of the sessions of other tables, which are never changed through
+    /// it, with room for so many more.
+    #[must_use]
+    pub fn over(below: Arc<Memory>, room: usize) -> Self {
+        let entries = BTreeMap::new();
+        Self(Mutex::new(Home::Over {
+            below,
+            entries,
+            room,
+        }))
     }
 
     /// The kernel's map, and its descriptor.
@@ -82,7 +102,7 @@ impl Sessions {
                 let found = found.into_iter().map(|(key, word)| (key, Session(word)));
                 Ok((found.collect(), next))
             }
-            Home::Own { entries, .. } => {
+            Home::Own { entries, .. } | Home::Over { entries, .. } => {
                 let found = entries.iter().map(|(key, word)| (*key, Session(*word)));
                 Ok((found.collect(), None))
             }
@@ -125,6 +145,10 @@ impl Home {
         match self {
             Self::Kernel { map, .. } => map.get(&Element(*key), 0).ok(),
             Self::Own { entries, .. } => entries.get(key).copied(),
+            Self::Over { below, entries, .. } => match entries.get(key) {
+                Some(session) => Some(*session),
+                None => below.sessions.home().get(key),
+            },
         }
     }
 
@@ -139,6 +163,13 @@ impl Home {
                 }
                 has_room
             }
+            Self::Over { entries, room, .. } => {
+                let has_room = entries.len() < *room || entries.contains_key(key);
+                if has_room {
+                    entries.insert(*key, session);
+                }
+                has_room
+            }
         }
     }
 
@@ -146,7 +177,7 @@ impl Home {
     fn take(&mut self, key: &SessionKey) -> Option<u64> {
         match self {
             Self::Kernel { fd, .. } => batch::take(fd.as_fd(), key),
-            Self::Own { entries, .. } => entries.remove(key),
+            Self::Own { entries, .. } | Self::Over { entries, .. } => entries.remove(key),
         }
     }
 }
@@ -156,6 +187,7 @@ impl fmt::Debug for Sessions {
         f.write_str(match &*self.home() {
             Home::Kernel { .. } => "Sessions(kernel)",
             Home::Own { .. } => "Sessions(own)",
+            Home::Over { .. } => "Sessions(over)",
         })
     }
 }

@@ -12,6 +12,8 @@ use cgn_common::layout::{
     BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NextHopEntry, Page,
     Policy, ROUTES_PER_LINE, SessionKey, Settings, Side, Subscriber, VlanKey,
 };
+use cgn_common::nat::{home, open, search};
+use cgn_common::steps::{Step, Steps};
 use cgn_common::tables::{Route, Tables};
 use cgn_common::word::Word;
 
@@ -75,6 +77,8 @@ pub struct UserTables<'a, R: Routing> {
     /// True: a packet whose sender is to be told of its end is punted, as XDP does.
     /// False: it ends, as in the slow path, which tells him then.
     pub punts_answered: Cell<bool>,
+    /// Steps of the last packet, to be taken by the caller.
+    pub steps: Cell<Steps>,
 }
 
 impl<'a, R: Routing> UserTables<'a, R> {
@@ -96,6 +100,7 @@ impl<'a, R: Routing> UserTables<'a, R> {
             counters: RefCell::new(Counters::ZERO),
             requests: RefCell::new(Vec::new()),
             punts_answered: Cell::new(false),
+            steps: Cell::new(Steps::default()),
         }
     }
 
@@ -242,6 +247,17 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn ingress(&self) -> u32 {
         self.ingress.get()
+    }
+    fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
+        self.note(Step::OpenAtHome);
+        home::open(self, flow, clear)
+    }
+    fn search(&self, flow: open::Flow) -> search::Searched {
+        self.note(Step::Searched);
+        search::search(self, flow)
+    }
+    fn note(&self, step: Step) {
+        self.steps.set(self.steps.get().and(step));
     }
     fn count(&self, f: impl FnOnce(&mut Counters)) {
         f(&mut self.counters.borrow_mut());

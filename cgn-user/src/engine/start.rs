@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -27,6 +27,7 @@ use crate::dataplane::diagnostics;
 use crate::dataplane::interface;
 use crate::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use crate::dataplane::routing::{self, Applied};
+use crate::dataplane::swap::Place;
 use crate::histogram::{self, Histogram};
 use crate::maplog::{Log, LogOptions, Recovery};
 use crate::netlink::{Follower, Options};
@@ -38,6 +39,8 @@ use crate::slowpath::rings::QueueSocket;
 use crate::slowpath::unsolicited::Store as SynStore;
 use crate::slowpath::waiting::Waiting;
 use crate::state::{InterfaceStats, State, Stats};
+use crate::watch::Desk;
+use crate::wiring::{Way, Wiring};
 
 /// One of our interfaces, before anything runs on it.
 struct Plan {
@@ -127,6 +130,8 @@ pub fn start(
                 is_test_clock: switches.is_test_clock,
                 config_path: config_path.to_owned(),
                 reload: watch::Sender::new(None),
+                wiring: OnceLock::new(),
+                watch: Desk::default(),
                 turns: AtomicU64::new(0),
                 geometry,
                 config: checked,
@@ -304,8 +309,28 @@ fn build(
     }
     let keeper = adoption::keeper(&state, log, recovery, adopt, random)?;
     let (vlans, follower, routing) = routes_of(&state, &mut dataplane, &plans)?;
+    // Nobody else sets it.
+    let _ = state.wiring.set(Wiring {
+        ways: plans.iter().flat_map(ways).collect(),
+        vlans: vlans.clone(),
+        fib: follower.subscribe(),
+    });
     let events = dataplane.take_events()?;
+    let interfaces: Vec<(String, Entry)> = plans
+        .iter()
+        .map(|plan| (plan.name.clone(), plan.entry))
+        .collect();
     let ports = ports(&state, &mut dataplane, pins, plans)?;
+    let entries = interfaces.iter().map(|(_, entry)| *entry);
+    let plain = dataplane.programs(entries)?;
+    // Nobody else sets it.
+    let _ = state.watch.place.set(Arc::new(Place {
+        pins: pins.directory().to_owned(),
+        sizes: state.geometry.sizes,
+        constants: state.memory.constants,
+        interfaces,
+        plain,
+    }));
     Ok(Parts {
         state,
         dataplane,
@@ -374,6 +399,17 @@ fn plan(checked: &Checked) -> Result<Vec<Plan>> {
             sides: vec![outside_side],
         },
     ])
+}
+
+/// How packets come in by an interface: one way for each of its sides.
+fn ways(plan: &Plan) -> impl Iterator<Item = Way> + '_ {
+    plan.sides.iter().map(|(_, side, tags)| Way {
+        interface: plan.name.clone(),
+        ifindex: plan.ifindex,
+        entry: plan.entry,
+        side: *side,
+        tags: tags.clone(),
+    })
 }
 
 type Vlans = HashMap<(u32, [u16; 2]), Side>;

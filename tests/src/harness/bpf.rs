@@ -8,9 +8,12 @@ use cgn_common::counters::Counters;
 use cgn_common::layout::{Features, VlanKey, VlanRole};
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::verdict::{Effect, Reason};
+use cgn_common::watch::{Filter, MOST_BYTES};
 use cgn_user::dataplane::diagnostics::Diagnostics;
-use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
+use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT, WATCH_OBJECT};
 use cgn_user::dataplane::memory::Memory;
+use cgn_user::dataplane::swap::Ear;
+use cgn_user::watch::seen::Seen;
 
 use super::host::run_slowly;
 use super::world::{INGRESS, INSIDE_IF, OUTSIDE_IF, World, exact_routes, kernel_link};
@@ -32,6 +35,7 @@ pub type Tell = Box<dyn Fn(&str) + Send + Sync>;
 pub struct Bpf {
     name: &'static str,
     diagnostics: Option<Diagnostics<Tell>>,
+    ear: Option<Ear>,
     dataplane: Dataplane,
     memory: Arc<Memory>,
     world: Rc<World>,
@@ -79,6 +83,39 @@ impl Bpf {
         Self::filled("BPF forced to the slow path", dataplane, None, world)
     }
 
+    /// The same with the watching object, which tells of every packet.
+    ///
+    /// # Panics
+    /// The kernel refuses something.
+    #[must_use]
+    pub fn watching(world: &Rc<World>) -> Self {
+        let mut dataplane =
+            Dataplane::load(WATCH_OBJECT, world.geometry.sizes, &world.constants, None)
+                .expect("the object loads");
+        let mut ear = Ear::of(&mut dataplane).expect("it has an ear");
+        let everything = Filter {
+            until_ns: u64::MAX,
+            per_second: u32::MAX,
+            bytes: MOST_BYTES as u32,
+            ..Filter::default()
+        };
+        ear.listen(everything).expect("it takes a filter");
+        let mut bpf = Self::filled("BPF, watching", dataplane, None, world);
+        bpf.ear = Some(ear);
+        bpf
+    }
+
+    /// What it told of the last packet, if it is the watching object; the ring is empty then.
+    ///
+    /// # Panics
+    /// It told of more than one, or what it told is no record.
+    pub fn heard(&mut self) -> Option<Seen> {
+        let ear = self.ear.as_mut()?;
+        let record = ear.next().expect("it tells of every packet");
+        assert!(ear.next().is_none(), "told once");
+        Some(Seen::parse(&record).expect("a record"))
+    }
+
     fn filled(
         name: &'static str,
         mut dataplane: Dataplane,
@@ -117,6 +154,7 @@ impl Bpf {
         Self {
             name,
             diagnostics,
+            ear: None,
             dataplane,
             memory,
             world: Rc::clone(world),
@@ -216,6 +254,11 @@ impl Bpf {
         let program = self.dataplane.program(entry).expect("loaded");
         let (action, bytes) = test_run(program, frame);
         let after = self.dataplane.counters().expect("counters");
+        if let Some(seen) = self.heard() {
+            assert_eq!(seen.came, frame[..seen.came.len()], "as it came");
+            assert_eq!(seen.left, bytes[..seen.left.len()], "as it left");
+            assert_eq!(seen.reason.is_none(), matches!(action, TX | REDIRECT));
+        }
         let mut counters = difference(&after, &before);
         let undelivered = &mut counters.reasons[Reason::PuntUndelivered as usize];
         let punted = *undelivered == 1;

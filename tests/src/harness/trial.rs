@@ -56,7 +56,7 @@ impl Trial {
         }
     }
 
-    /// Host, slow path, both BPF objects, and the released one with everything forced to the slow
+    /// Host, slow path, all BPF objects, and the released one with everything forced to the slow
     /// path; to be called within [`super::namespace::in_namespace`].
     #[must_use]
     pub fn everywhere() -> Self {
@@ -73,6 +73,8 @@ impl Trial {
         trial.homes.push(Box::new(diagnosing));
         let forced = Bpf::forced(&trial.world);
         trial.homes.push(Box::new(forced));
+        let watching = Bpf::watching(&trial.world);
+        trial.homes.push(Box::new(watching));
         trial
     }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_common::verdict::Reason;
-use cgn_user::api::rows::{BlockRow, DropRow, MappingRow, Page, PoolRow, Status, SubscriberRow};
+use cgn_user::api::rows::{
+    BlockRow, DropRow, Explanation, MappingRow, Page, PoolRow, Status, SubscriberRow,
+};
 use cgn_user::maplog::{self, Block, Event, Record};
 use serde::de::DeserializeOwned;
 
@@ -230,6 +232,20 @@ impl Daemon {
             "`cgn show {what} --json` left rows out"
         );
         Ok(page.rows)
+    }
+
+    /// `cgn explain PACKET --json`.
+    ///
+    /// # Errors
+    /// The command failed, or printed something else.
+    pub fn explain(&self, packet: &str) -> Result<Explanation> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["explain", packet, "--json", "--socket"])
+            .arg(&self.socket);
+        let text = run_to_end(&mut command, SHOW_SECS).with_context(|| self.last_words())?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("`cgn explain --json` printed something else:\n{text}"))
     }
 
     /// `cgn show subscribers`.

@@ -16,7 +16,10 @@
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
 //! | `reload` | `cgn reload`, SIGHUP |
 //! | `restart` | what goes on without a daemon, and what the next one finds; `cgn detach` |
+//! | `top` | `cgn top` |
+//! | `trace` | `cgn trace` |
 //! | `check` | `cgn check` |
+//! | `explain` | `cgn explain` says what then happens |
 //! | `diagnostics` | `cgn run --diagnose` |
 
 mod blocks;
@@ -24,6 +27,7 @@ mod both_ways;
 mod check;
 mod diagnostics;
 mod discovery;
+mod explain;
 mod flows;
 mod fragments;
 mod icmp;
@@ -34,6 +38,8 @@ mod refusals;
 mod reload;
 mod restart;
 mod routes;
+mod top;
+mod trace;
 mod unsolicited;
 mod wire;
 

@@ -10,6 +10,7 @@ mod mappings;
 mod subscribers;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use std::net::Ipv4Addr;
 
@@ -21,6 +22,7 @@ use crate::dataplane::geometry::{Geometry, PoolShape};
 use crate::dataplane::memory::Memory;
 
 pub use figures::{drops, pools, status};
+pub use top::top;
 
 /// How often a row that changes while it is read is read again.
 const TRIES: u32 = 8;

@@ -37,7 +37,7 @@ impl<'a> View<'a> {
     }
 
     /// Inside addresses with their positions, from `cursor` on.
-    fn addresses(
+    pub(super) fn addresses(
         self,
         only: Option<Ipv4Addr>,
         cursor: u64,
@@ -59,7 +59,11 @@ impl<'a> View<'a> {
         })
     }
 
-    fn subscriber_row(self, inside: Ipv4Addr, selection: Selection) -> Option<SubscriberRow> {
+    pub(super) fn subscriber_row(
+        self,
+        inside: Ipv4Addr,
+        selection: Selection,
+    ) -> Option<SubscriberRow> {
         let index = self.geometry.subscriber_index(inside)?;
         for _ in 0..TRIES {
             let (head, blocks) = self.line(index)?;

@@ -1,0 +1,149 @@
+//! `cgn trace`: the fast path's own steps and verdicts; other programs are in place only while
+//! somebody watches, and no packet is lost when they come and go.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use cgn_tests::lab::{self, Daemon, Lab, Plan, Settings, UdpEcho, address, cgn_program};
+use cgn_user::api::rows::{TraceLine, TraceRow};
+
+use crate::{PATIENCE_SECS, SERVER, in_lab};
+
+/// A running `cgn trace --json`; killed when this ends.
+struct Trace(std::process::Child);
+
+impl Trace {
+    fn start(daemon: &Daemon, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new(cgn_program()?);
+        command
+            .args(["trace", "--json", "--socket"])
+            .arg(daemon.socket())
+            .args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Self(command.spawn().context("cgn trace")?))
+    }
+
+    /// What it printed, when it has ended by itself.
+    fn lines(mut self) -> Result<Vec<TraceLine>> {
+        let mut text = String::new();
+        let out = self.0.stdout.as_mut().context("no stdout")?;
+        std::io::Read::read_to_string(out, &mut text)?;
+        let status = self.0.wait()?;
+        ensure!(status.success(), "cgn trace: {status}, {text}");
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str(line).context(line.to_owned()));
+        lines.collect()
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Number of the program on an interface.
+fn program_of(lab: &Lab, interface: &str) -> Result<u64> {
+    let mut command = lab.cgn.command("ip");
+    command.args(["-json", "link", "show", "dev", interface]);
+    let output = command.output().context("ip link")?;
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let number = shown
+        .pointer("/0/xdp/prog/id")
+        .and_then(serde_json::Value::as_u64);
+    number.with_context(|| format!("no program on {interface}: {shown}"))
+}
+
+fn packets(lines: Vec<TraceLine>) -> Result<Vec<TraceRow>> {
+    let rows = lines.into_iter().map(|line| match line {
+        TraceLine::Packet(row) => Ok(row),
+        TraceLine::Missed { missed } => anyhow::bail!("{missed} packets are missing"),
+    });
+    rows.collect()
+}
+
+#[test]
+fn steps_and_verdicts_of_one_subscriber_s_packets() {
+    in_lab(
+        "trace::steps_and_verdicts_of_one_subscriber_s_packets",
+        &Plan::default(),
+        |lab| {
+            let daemon = Daemon::start(lab, &Settings::default())?;
+            let echo = UdpEcho::start(&lab.internet, SERVER)?;
+            let (inside, other) = (address::subscriber(1, 2), address::subscriber(1, 3));
+            let socket = lab::echo_from(&lab.subscribers[0], inside)?;
+            let port = socket.local_addr()?.port();
+            let seen = lab::exchange(&socket, echo.address(), b"first", true, PATIENCE_SECS)?;
+            let another = lab::echo_from(&lab.subscribers[0], other)?;
+            lab::exchange(&another, echo.address(), b"first", true, PATIENCE_SECS)?;
+            let plain = program_of(lab, "inside")?;
+
+            let (address, number) = (inside.to_string(), port.to_string());
+            let arguments = ["--inside", &address, "--port", &number, "--count", "4"];
+            let trace = Trace::start(&daemon, &arguments)?;
+            lab::wait_until("the watching programs", 60.0, || {
+                Ok((program_of(lab, "inside")? != plain).then_some(()))
+            })?;
+            for _ in 0..2 {
+                lab::exchange(&another, echo.address(), b"another", false, PATIENCE_SECS)?;
+                lab::exchange(&socket, echo.address(), b"traced", false, PATIENCE_SECS)?;
+            }
+            let rows = packets(trace.lines()?)?;
+            ensure!(rows.len() == 4, "{rows:?}");
+            for (row, is_outbound) in rows.iter().zip([true, false, true, false]) {
+                let (packet, sent, steps) = match is_outbound {
+                    true => (
+                        format!("udp {inside}:{port} > {SERVER} "),
+                        format!("udp {seen} > {SERVER} "),
+                        "subscriber next_hop mapping translated",
+                    ),
+                    false => (
+                        format!("udp {SERVER} > {seen} "),
+                        format!("udp {SERVER} > {inside}:{port} "),
+                        "translated",
+                    ),
+                };
+                let told = row.sent.as_deref().unwrap_or_default();
+                ensure!(row.packet.starts_with(&packet), "{row:?}, not {packet}");
+                ensure!(told.starts_with(&sent), "{row:?}, not {sent}");
+                ensure!(row.steps.join(" ").ends_with(steps), "{row:?}");
+                ensure!(row.verdict == "translate" && row.took_ns > 0, "{row:?}");
+            }
+            lab::wait_until("the plain programs", PATIENCE_SECS, || {
+                Ok((program_of(lab, "inside")? == plain).then_some(()))
+            })?;
+            refused(&daemon, lab, &echo)
+        },
+    );
+}
+
+/// A packet from outside that is refused, and a client that goes away by itself.
+fn refused(daemon: &Daemon, lab: &Lab, echo: &UdpEcho) -> Result<()> {
+    let plain = program_of(lab, "outside")?;
+    let remote = SERVER.ip().to_string();
+    let trace = Trace::start(daemon, &["--outside", &remote, "--count", "1"])?;
+    lab::wait_until("the watching programs", 60.0, || {
+        Ok((program_of(lab, "outside")? != plain).then_some(()))
+    })?;
+    echo.send("203.0.113.77:4444".parse()?, b"knock")?;
+    let rows = packets(trace.lines()?)?;
+    let told = (rows[0].verdict.as_str(), rows[0].reason.as_deref());
+    ensure!(told == ("drop", Some("no_mapping")), "{rows:?}");
+    ensure!(rows[0].steps == ["pool_address"], "{rows:?}");
+
+    let gone = Trace::start(daemon, &[])?;
+    lab::wait_until("the watching programs", 60.0, || {
+        Ok((program_of(lab, "outside")? != plain).then_some(()))
+    })?;
+    let busy = Trace::start(daemon, &[])?;
+    std::thread::sleep(Duration::from_millis(200));
+    ensure!(busy.lines().is_err(), "two watch at once");
+    drop(gone);
+    lab::wait_until("the plain programs", PATIENCE_SECS, || {
+        Ok((program_of(lab, "outside")? == plain).then_some(()))
+    })
+}
