@@ -17,6 +17,7 @@ use cgn_common::layout::{
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, search, session, walk};
 use cgn_common::punts;
+use cgn_common::steps::Step;
 use cgn_common::tables::{Route, Tables};
 use cgn_common::word::Word;
 
@@ -353,6 +354,12 @@ impl Tables for XdpTables {
         unsafe { (*self.ctx).ingress_ifindex }
     }
 
+    #[cfg(feature = "watch")]
+    #[inline(always)]
+    fn note(&self, step: Step) {
+        crate::watch::note(step);
+    }
+
     #[inline(always)]
     fn count(&self, f: impl FnOnce(&mut Counters)) {
         if let Some(counters) = maps::COUNTERS.get_ptr_mut(0) {
@@ -387,6 +394,7 @@ impl Tables for XdpTables {
 
     #[inline(always)]
     fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
+        self.note(Step::OpenAtHome);
         let tick = u64::from(flow.tick) | u64::from(clear) << 32;
         home::Opened(cgn_open_at_home(flow.pack(), flow.remote, tick))
     }
@@ -398,6 +406,7 @@ impl Tables for XdpTables {
 
     #[inline(always)]
     fn search(&self, flow: open::Flow) -> search::Searched {
+        self.note(Step::Searched);
         search::Searched(cgn_search(flow.pack()))
     }
 
