@@ -80,7 +80,11 @@ async fn every_endpoint_answers_with_json() {
             "/steps/0/step",
             "\"route_kernel\"",
         ),
-        ("/v1/top?limit=1", "/subscribers/0/inside", "\"100.64.0.10\""),
+        (
+            "/v1/top?limit=1",
+            "/subscribers/0/inside",
+            "\"100.64.0.10\"",
+        ),
         ("/v1/status", "/started", "\"2025-03-01T00:09:10.123Z\""),
     ];
     for (target, pointer, expected) in cases {
