@@ -192,7 +192,8 @@ impl Dataplane {
         };
         for entry in entries {
             self.program(entry)?;
-            let fd = descriptor(&mut self.ebpf, program_name(entry))?;
+            let name = program_name(entry, self.memory.constants.features);
+            let fd = descriptor(&mut self.ebpf, name)?;
             programs.entries.push((entry, fd));
         }
         for rare in RareProgram::ALL {

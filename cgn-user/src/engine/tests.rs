@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use cgn_common::counters::Counters;
@@ -23,6 +23,7 @@ use crate::maplog::{Log, LogOptions};
 use crate::metrics::{Snapshot, encode};
 use crate::policy::shape;
 use crate::state::{State, Stats};
+use crate::watch::Desk;
 
 const SUBSCRIBERS: u32 = 100_000;
 const SHARED: &str = "[inside]\ninterface = \"a\"\n[outside]\ninterface = \"b\"\n\
@@ -43,6 +44,8 @@ fn state() -> Arc<State> {
         is_test_clock: false,
         config_path: PathBuf::new(),
         reload: watch::Sender::new(None),
+        wiring: OnceLock::new(),
+        watch: Desk::default(),
         turns: AtomicU64::new(0),
         geometry,
         config,

@@ -22,13 +22,7 @@ fn a_picture_for_scripts_and_a_live_one() {
         let socket = lab::echo_from(&lab.subscribers[0], inside)?;
         lab::exchange(&socket, echo.address(), b"first", true, PATIENCE_SECS)?;
         let once = once(&daemon)?;
-        for words in [
-            "mappings:",
-            " out ",
-            "lab",
-            "first_packet",
-            &inside.to_string(),
-        ] {
+        for words in ["mappings:", " out ", "lab", "punt", &inside.to_string()] {
             ensure!(once.contains(words), "{words} is not in\n{once}");
         }
         let live = live(&daemon)?;

@@ -166,6 +166,8 @@ fn table<'a, const N: usize>(
     // The first column has the names, which are long.
     let widths = (0..N).map(|at| match at {
         0 => Constraint::Min(22),
+        // And the second may have an address.
+        1 => Constraint::Min(15),
         _ => Constraint::Fill(1),
     });
     let table = Table::new(rows, widths)
