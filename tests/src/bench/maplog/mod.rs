@@ -55,7 +55,7 @@ pub struct Options {
 }
 
 /// Events that a subscriber of [`Population`] makes a day, about.
-const EVENTS_A_DAY: f64 = 2.8;
+const EVENTS_A_DAY: f64 = 2.9;
 /// Bytes of disk that an event may take while the year is written: sealed, and the hour's segment.
 const MOST_EVENT_BYTES: f64 = 12.0;
 
