@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
     let programs = built.join(TRIPLE).join("release");
     for name in &chosen {
         let places = Places::new(&folder, name)?;
-        step(&format!("fuzzing {name} for {} s", args.seconds), || {
+        step(format!("fuzzing {name} for {} s", args.seconds), || {
             places.fuzz(&programs.join(name), args.seconds)
         })?;
         if args.keep {
