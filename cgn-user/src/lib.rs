@@ -12,6 +12,8 @@
 //! | `engine` | the one thread that owns allocator, log and slow path | yes |
 //! | `histogram` | distributions | no |
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
+//! | `report` | the dashboard's plots as a page, from a Prometheus | yes |
+//! | `privileges` | which capabilities process and threads keep | yes |
 //! | `reload` | what a new configuration changes | file only |
 //! | `supervisor`, `service` | start, stop and reload; what the service manager is told | yes |
 //! | `utc` | times in log and API | no |
@@ -21,13 +23,17 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+#[cfg(test)]
+mod documents;
 pub mod engine;
 pub mod histogram;
 pub mod maplog;
 pub mod metrics;
 pub mod netlink;
 pub mod policy;
+pub mod privileges;
 pub mod reload;
+pub mod report;
 pub mod routes;
 pub mod service;
 pub mod slowpath;

@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         Command::Subscriber(arguments) => cli::subscriber(&arguments),
         Command::Lookup(arguments) => cli::lookup(&arguments),
         Command::Log(arguments) => cli::log(&arguments),
+        Command::Report(arguments) => cli::report(&arguments),
+        Command::Completions { shell } => cli::completions(shell),
+        Command::Manual { folder } => cli::manual(&folder),
         Command::SampleConfig => {
             print!("{}", Config::SAMPLE);
             ExitCode::SUCCESS

@@ -214,7 +214,7 @@ fn no_room_for_the_log() {
 }
 
 /// Fills a disk to the last byte.
-fn fill(disk: &Path) -> Result<()> {
+pub(crate) fn fill(disk: &Path) -> Result<()> {
     let mut command = Command::new("dd");
     command
         .args(["if=/dev/zero", "bs=4096", "status=none"])

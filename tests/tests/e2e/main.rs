@@ -15,17 +15,25 @@
 //! | `reload` | `cgn reload`, SIGHUP |
 //! | `restart` | what goes on without a daemon, and what the next one finds; `cgn detach` |
 //! | `check` | `cgn check` |
+//! | `metrics` | every metric moves; the dashboard's queries in a Prometheus |
+//! | `announce` | the pool announced by BIRD, and withdrawn |
+//! | `documents` | exit codes, manual pages |
+//! | `privileges` | capabilities of process and threads |
 //! | `diagnostics` | `cgn run --diagnose` |
 
+mod announce;
 mod blocks;
 mod check;
 mod diagnostics;
 mod discovery;
+mod documents;
 mod flows;
 mod fragments;
 mod icmp;
 mod life;
 mod maplog;
+mod metrics;
+mod privileges;
 mod programs;
 mod refusals;
 mod reload;
