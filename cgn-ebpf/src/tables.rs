@@ -10,8 +10,8 @@ use bytemuck::Pod;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, Handed, Line, Link, NextHopEntry, Page,
-    Policy, ROUTES_PER_LINE, SessionKey, Side, Subscriber, VlanKey, is_ahead,
+    BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Handed, Line, Link,
+    NextHopEntry, Page, Policy, ROUTES_PER_LINE, SessionKey, Side, Subscriber, VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, search, session, walk};
@@ -146,6 +146,11 @@ impl Tables for XdpTables {
     #[inline(always)]
     fn subscriber(&self, index: u32) -> Option<&Subscriber> {
         maps::SUBSCRIBERS.get(index)
+    }
+
+    #[inline(always)]
+    fn further_blocks(&self, index: u32) -> Option<&FurtherBlocks> {
+        maps::FURTHER_BLOCKS.get(index)
     }
 
     #[inline(always)]

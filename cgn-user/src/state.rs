@@ -195,7 +195,7 @@ pub struct SessionStats {
 }
 
 /// Figures of the mapping log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LogStats {
     /// Records written since start, by kind.
     pub allocate_records: u64,
@@ -206,6 +206,15 @@ pub struct LogStats {
     pub append_errors: u64,
     /// The last group could not be written: no new blocks until one can.
     pub is_refusing: bool,
+    /// Blocks are given without records since this time, in milliseconds of Unix time
+    /// (`log.on_full = "continue"`).
+    pub lacking_since_ms: Option<u64>,
+    /// Records that should have been written in such times; those of blocks that were still held
+    /// at the end of it followed.
+    pub lacking_records: u64,
+    /// Groups that were written, and the time that it took, in seconds.
+    pub commits: u64,
+    pub commit_secs: f64,
     /// Length of the current write-ahead segment in bytes.
     pub segment_bytes: u64,
     /// Bytes of all write-ahead segments.

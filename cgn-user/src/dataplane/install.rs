@@ -62,9 +62,9 @@ pub fn give(
         .ok_or(InstallError::NoSubscriber(grant.inside))?;
     let head = SubscriberHead(subscriber.head.load());
     let count = head.block_count() as usize;
-    let place = subscriber
-        .blocks
-        .get(count)
+    let place = memory
+        .owned_blocks(index)
+        .nth(count)
         .ok_or(InstallError::TooManyBlocks(grant.inside))?;
     let row = row_of(memory, geometry, grant)
         .and_then(|row| memory.blocks.get(row))
@@ -144,19 +144,18 @@ pub fn take(memory: &Memory, geometry: &Geometry, grant: &Grant) -> bool {
 pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
     let line = geometry.slab_line(grant.pool, grant.slab);
     let shape = &geometry.pools[usize::from(grant.pool)];
-    let subscriber = geometry
-        .subscriber_index(grant.inside)
-        .and_then(|index| memory.subscribers.get(index));
-    if let Some(subscriber) = subscriber {
+    let index = geometry.subscriber_index(grant.inside);
+    let subscriber = index.and_then(|index| Some((index, memory.subscribers.get(index)?)));
+    if let Some((index, subscriber)) = subscriber {
         let head = SubscriberHead(subscriber.head.load());
         let count = head.block_count() as usize;
-        let mine = subscriber.blocks[..count.min(MAX_BLOCKS_PER_SUBSCRIBER)]
-            .iter()
-            .position(|block| OwnedBlock(block.load()).slab_line() == line);
-        if let Some(at) = mine {
+        let mut blocks = memory.owned_blocks(index).take(count);
+        let last = blocks.clone().last();
+        let mine = blocks.find(|block| OwnedBlock(block.load()).slab_line() == line);
+        if let (Some(mine), Some(last)) = (mine, last) {
             // A packet that still counts the old number sees the last block
             // twice, or a zero where it was: it searches again.
-            subscriber.blocks[at].store(subscriber.blocks[count - 1].load());
+            mine.store(last.load());
             let external = if count == 1 { 0 } else { head.external() };
             subscriber.head.store(
                 SubscriberHead::new(
@@ -168,9 +167,9 @@ pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
                 )
                 .0,
             );
-            subscriber.blocks[count - 1].store(0);
+            last.store(0);
             // Whoever is the newest block now may ask for the next one.
-            for block in &subscriber.blocks[..count - 1] {
+            for block in memory.owned_blocks(index).take(count - 1) {
                 let line = OwnedBlock(block.load()).slab_line();
                 if let Some(head) = memory.slabs.get(line) {
                     head.0[header::REQUESTED].store(0);
@@ -199,7 +198,7 @@ pub fn renew(memory: &Memory, geometry: &Geometry, subscriber: u32) {
     }
     let count = head.block_count() as usize;
     let is_last = count >= shape.blocks_per_subscriber as usize;
-    for block in &entry.blocks[..count.min(MAX_BLOCKS_PER_SUBSCRIBER)] {
+    for block in memory.owned_blocks(subscriber).take(count) {
         if let Some(head) = memory.slabs.get(OwnedBlock(block.load()).slab_line()) {
             head.0[header::WATERMARK].store(u64::from(shape.watermark_ports));
             head.0[header::REQUESTED].store(u64::from(is_last));

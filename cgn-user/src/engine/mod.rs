@@ -6,6 +6,7 @@ mod adoption;
 pub mod clock;
 pub mod detach;
 mod fragments;
+mod gathering;
 pub mod keeper;
 pub mod sealing;
 pub mod start;
@@ -41,6 +42,7 @@ use crate::slowpath::process::{self, Outcome};
 use crate::slowpath::rings::{QueueSocket, Received};
 use crate::slowpath::waiting::{Packet as Waiter, Waiting};
 use crate::state::{Retry, State};
+use gathering::Gathering;
 use keeper::Keeper;
 use sweeper::Sweeper;
 
@@ -67,6 +69,8 @@ struct Punted {
     port: usize,
     queue: usize,
     received: Received,
+    /// It was there from then on, at the latest.
+    came: Instant,
 }
 
 /// What one run of the translator left.
@@ -131,6 +135,7 @@ pub struct Engine {
     events: RingBuf<MapData>,
     keeper: Keeper,
     sweeper: Sweeper,
+    gathering: Gathering,
     waiting: Waiting,
     answers: Answers,
     fragments: Store,
@@ -157,6 +162,8 @@ impl Engine {
             self.turn();
             self.state.turns.fetch_add(1, Ordering::Relaxed);
         }
+        self.grant_gathered();
+        self.flush();
         tracing::info!(
             "stopping: XDP stays on the interfaces and goes on with known subscribers; \
              `cgn detach` would end that"
@@ -195,9 +202,10 @@ impl Engine {
             .map(AsRawFd::as_raw_fd)
             .chain([self.events.as_raw_fd()]);
         let mut fds: Vec<libc::pollfd> = fds.map(poll_in).collect();
+        let wait_ms = self.gathering.wait_ms().unwrap_or(WAIT_MS);
         let began = Instant::now();
         // SAFETY: an array of pollfd with its length.
-        let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, WAIT_MS) };
+        let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, wait_ms) };
         self.came = match began.elapsed() {
             waited if waited >= ASLEEP => began + waited,
             _ => self.looked,
@@ -211,6 +219,7 @@ impl Engine {
 
     fn receive(&mut self) -> Vec<Punted> {
         self.looked = Instant::now();
+        let came = self.came;
         let mut punted = Vec::new();
         let mut received = Vec::new();
         for (number, port) in self.ports.iter_mut().enumerate() {
@@ -220,6 +229,7 @@ impl Engine {
                     port: number,
                     queue,
                     received,
+                    came,
                 }));
             }
         }
@@ -231,40 +241,42 @@ impl Engine {
         punted
     }
 
-    /// Translates what can be translated; gives blocks to those who need one,
-    /// all in one group; translates the rest.
+    /// Translates what can be translated; those who need a block get one, all in one group, when
+    /// it is due; then the rest is translated.
     fn process(&mut self, punted: &[Punted]) {
-        let mut wanted: HashSet<Ipv4Addr> = self.requests();
-        let mut needy = Vec::new();
+        let requests = self.requests();
+        self.gathering.ask(requests);
         for punted in punted {
             match self.translate(*punted, None) {
-                Some(inside) => {
-                    wanted.insert(inside);
-                    needy.push((*punted, inside));
-                }
+                Some(inside) => self.gathering.keep(*punted, inside),
                 None => self.done(*punted),
             }
         }
         self.learn_routes();
-        if !wanted.is_empty() {
-            let refusals = self.keeper.grant(&wanted);
-            for (punted, inside) in needy {
-                let refusal = refusals.get(&inside).copied();
-                // A race: the block may be full again already.
-                let refusal = refusal.unwrap_or(Reason::NoPort);
-                self.count_retry(Retry::Block);
-                let _ = self.translate(punted, Some(refusal));
-                self.done(punted);
-            }
+        if self.gathering.is_due() {
+            self.grant_gathered();
         }
         self.flush();
-        if !punted.is_empty() {
-            self.state.stats().punts.latency = self.latency;
-        }
+        self.state.stats().punts.latency = self.latency;
     }
 
     fn count_retry(&self, retry: Retry) {
         self.state.stats().punts.retries[retry as usize] += 1;
+    }
+
+    /// Gives blocks to all that were gathered, in one group of records, and goes on with their
+    /// packets.
+    fn grant_gathered(&mut self) {
+        let (wanted, needy) = self.gathering.take();
+        let refusals = self.keeper.grant(&wanted);
+        for (punted, inside) in needy {
+            let refusal = refusals.get(&inside).copied();
+            // A race: the block may be full again already.
+            let refusal = refusal.unwrap_or(Reason::NoPort);
+            self.count_retry(Retry::Block);
+            let _ = self.translate(punted, Some(refusal));
+            self.done(punted);
+        }
     }
 
     fn flush(&mut self) {
@@ -276,7 +288,7 @@ impl Engine {
     }
 
     fn done(&mut self, punted: Punted) {
-        self.latency.observe(self.came.elapsed().as_secs_f64());
+        self.latency.observe(punted.came.elapsed().as_secs_f64());
         self.ports[punted.port].sockets[punted.queue].done(punted.received);
     }
 

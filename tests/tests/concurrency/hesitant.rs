@@ -7,8 +7,8 @@ use std::thread;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy,
-    SessionKey, Side, Subscriber, VlanKey,
+    BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NextHopEntry, Page,
+    Policy, SessionKey, Side, Subscriber, VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
@@ -91,6 +91,9 @@ impl Tables for Hesitant<'_> {
     }
     fn subscriber(&self, index: u32) -> Option<&Subscriber> {
         self.tables.subscriber(index)
+    }
+    fn further_blocks(&self, index: u32) -> Option<&FurtherBlocks> {
+        self.tables.further_blocks(index)
     }
     fn external(&self, index: u32) -> Option<&External> {
         self.tables.external(index)
