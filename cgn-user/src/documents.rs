@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cgn_common::layout::Subscriber;
 use cgn_common::verdict::{Effect, Reason};
 
 use crate::config::Config;
@@ -67,7 +68,7 @@ fn the_sizes_are_those_that_the_program_works_out() {
         );
         let config = Config::parse(&toml).unwrap_or_else(|error| panic!("{row}: {error}"));
         let pool = &config.config.pool[0];
-        let bytes = pool.slot_bytes() + 64 * number(subscribers);
+        let bytes = pool.slot_bytes() + size_of::<Subscriber>() as u64 * number(subscribers);
         assert!(
             pool.total_blocks() >= number(most),
             "{row}: no room for max_blocks"

@@ -44,7 +44,7 @@ impl Chart<'_> {
             // Writing to a String cannot fail.
             let _ = write!(
                 legend,
-                "<span><b style=\"color:rgb({red},{green},{blue})\">&#9632;</b> {} {}</span>",
+                "<span><b style=\"color:rgb({red},{green},{blue})\">&#9632;</b> {} {}</span> ",
                 escaped(name),
                 quantity(last, &self.plot.unit)
             );
@@ -77,6 +77,7 @@ impl Chart<'_> {
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
+            .margin_right(28)
             .x_label_area_size(24)
             .y_label_area_size(64)
             .build_cartesian_2d(self.from_secs as f64..self.until_secs as f64, 0.0..top)?;

@@ -41,10 +41,16 @@ impl Moved {
 
     /// Scrapes until `names` are among those that were not zero.
     fn wait_for(&mut self, daemon: &Daemon, names: &[&str]) -> Result<()> {
-        wait_until(&names.join(", "), PATIENCE_SECS, || {
+        let mut missing = Vec::new();
+        let outcome = wait_until("metrics move", PATIENCE_SECS, || {
             self.scrape(daemon)?;
-            Ok(names.iter().all(|name| self.0.contains(name)).then_some(()))
-        })
+            missing = names
+                .iter()
+                .filter(|name| !self.0.contains(*name))
+                .collect();
+            Ok(missing.is_empty().then_some(()))
+        });
+        outcome.with_context(|| format!("nothing moved {missing:?}"))
     }
 }
 
@@ -69,6 +75,13 @@ fn every_metric_is_moved_by_what_it_counts() {
         a_silent_gateway(lab, &daemon, &mut moved)?;
         time_passes(&daemon, &mut moved)?;
         a_full_disk(lab, &daemon, &disk, &mut moved)?;
+        std::fs::remove_file(disk.join("filler"))?;
+        ensure!(daemon.stop()?.success(), "it ended badly");
+        let toml = toml.replace("[log]\n", "[log]\non_full = \"continue\"\n");
+        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
+        fill(&disk)?;
+        newcomers(lab, &daemon, "cgn_log_lacking", &mut moved)?;
+        moved.wait_for(&daemon, &["cgn_log_lacking_records_total"])?;
         let still: Vec<&str> = TABLE
             .iter()
             .map(|metric| metric.name)
@@ -79,10 +92,14 @@ fn every_metric_is_moved_by_what_it_counts() {
     });
 }
 
+/// Blocks at once: more than records that the log has room for ahead.
+const MOST_BLOCKS: u32 = 500;
+
 /// Few blocks and holds, filters that note sessions, two sinks of which one is dead.
 fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<String> {
     let settings = Settings {
         blocks_per_subscriber: 2,
+        max_blocks: Some(MOST_BLOCKS),
         log_folder: Some(disk.to_owned()),
         ..Settings::default()
     };
@@ -121,10 +138,10 @@ fn flows(lab: &Lab, daemon: &Daemon, echo: &UdpEcho, moved: &mut Moved) -> Resul
         socket.send_to(b"many", SERVER)?;
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
+    newcomers(lab, daemon, "cgn_block_refusals_total", moved)?;
     moved.wait_for(
         daemon,
         &[
-            "cgn_block_refusals_total",
             "cgn_further_sessions",
             "cgn_mapping_overflow",
             "cgn_subscriber_ports_now",
@@ -240,15 +257,7 @@ fn time_passes(daemon: &Daemon, moved: &mut Moved) -> Result<()> {
 /// No record can be written: no block is given, nothing is sealed.
 fn a_full_disk(lab: &Lab, daemon: &Daemon, disk: &Path, moved: &mut Moved) -> Result<()> {
     fill(disk)?;
-    let mut index = 0;
-    wait_until("blocks are refused", 20.0, || {
-        for _ in 0..100 {
-            lab::echo_from(&lab.subscribers[0], address::crowd(index))?.send_to(b"full", SERVER)?;
-            index += 1;
-        }
-        moved.scrape(daemon)?;
-        Ok(moved.0.contains("cgn_log_refusing").then_some(()))
-    })?;
+    newcomers(lab, daemon, "cgn_log_refusing", moved)?;
     daemon
         .advance_clock(7200)
         .context("to the end of the hour, which cannot be sealed")?;
@@ -260,6 +269,19 @@ fn a_full_disk(lab: &Lab, daemon: &Daemon, disk: &Path, moved: &mut Moved) -> Re
             "cgn_log_seal_errors_total",
         ],
     )
+}
+
+/// New subscribers come until the metric moves.
+fn newcomers(lab: &Lab, daemon: &Daemon, name: &str, moved: &mut Moved) -> Result<()> {
+    let mut index = 0;
+    wait_until(name, 20.0, || {
+        for _ in 0..100 {
+            lab::echo_from(&lab.subscribers[0], address::crowd(index))?.send_to(b"full", SERVER)?;
+            index += 1;
+        }
+        moved.scrape(daemon)?;
+        Ok(moved.0.contains(name).then_some(()))
+    })
 }
 
 /// How often the test's Prometheus scrapes.
