@@ -69,8 +69,8 @@ struct Punted {
     port: usize,
     queue: usize,
     received: Received,
-    /// It was there from then on, at the latest.
-    came: Instant,
+    /// It came after this.
+    since: Instant,
 }
 
 /// What one run of the translator left.
@@ -219,9 +219,9 @@ impl Engine {
 
     fn receive(&mut self) -> Vec<Punted> {
         self.looked = Instant::now();
-        let came = self.came;
         let mut punted = Vec::new();
         let mut received = Vec::new();
+        let since = self.came;
         for (number, port) in self.ports.iter_mut().enumerate() {
             for (queue, socket) in port.sockets.iter_mut().enumerate() {
                 socket.receive(BATCH, &mut received);
@@ -229,7 +229,7 @@ impl Engine {
                     port: number,
                     queue,
                     received,
-                    came,
+                    since,
                 }));
             }
         }
@@ -253,11 +253,14 @@ impl Engine {
             }
         }
         self.learn_routes();
-        if self.gathering.is_due() {
+        let is_due = self.gathering.is_due();
+        if is_due {
             self.grant_gathered();
         }
         self.flush();
-        self.state.stats().punts.latency = self.latency;
+        if is_due || !punted.is_empty() {
+            self.state.stats().punts.latency = self.latency;
+        }
     }
 
     fn count_retry(&self, retry: Retry) {
@@ -288,7 +291,7 @@ impl Engine {
     }
 
     fn done(&mut self, punted: Punted) {
-        self.latency.observe(punted.came.elapsed().as_secs_f64());
+        self.latency.observe(punted.since.elapsed().as_secs_f64());
         self.ports[punted.port].sockets[punted.queue].done(punted.received);
     }
 

@@ -55,6 +55,7 @@ fn a_hundred_thousand_subscribers_are_scraped_within_a_second_and_5_mb() {
     let options = LogOptions {
         sync: false,
         keep_released_ms: 0,
+        may_lack: false,
     };
     let (log, _) = Log::open(&scratch.0, options).unwrap();
     let specs = shape::pool_specs(&state.geometry);
