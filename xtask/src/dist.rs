@@ -20,6 +20,9 @@ pub struct Args {
     /// Cargo's profile to build with
     #[arg(long, value_name = "NAME", default_value = "release")]
     profile: String,
+    /// Package this program, of the same source, instead of building one
+    #[arg(long, value_name = "FILE", conflicts_with = "profile")]
+    program: Option<PathBuf>,
     /// Debian's revision of the package
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     revision: u32,
@@ -37,7 +40,10 @@ pub fn run(args: &Args) -> Result<()> {
     if !missing.is_empty() {
         bail!("the package needs {}", missing.join(", "));
     }
-    let program = build(&args.profile)?;
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => build(&args.profile)?,
+    };
     let package = make(&program, args.revision)?;
     println!("{}", package.display());
     if args.test {

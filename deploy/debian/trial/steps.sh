@@ -20,21 +20,24 @@ links() {
     mkdir -p /sys/fs/bpf
     mount -t bpf bpf /sys/fs/bpf
     for name in homes internet; do ip netns add "$name"; done
-    ip link add name inside type veth peer name up netns homes
-    ip link add name outside type veth peer name up netns internet
-    for where in "" "-n homes" "-n internet"; do
-        for device in inside outside up; do ip $where link set "$device" up 2>/dev/null; done
+    ip link add name inside type veth peer name wire netns homes
+    ip link add name outside type veth peer name wire netns internet
+    for device in inside outside; do
+        ip link set dev "$device" up
+        ethtool -K "$device" tx off tso off gso off gro on
+    done
+    for name in homes internet; do
+        ip -n "$name" link set dev lo up
+        ip -n "$name" link set dev wire up
+        ip netns exec "$name" ethtool -K wire tx off tso off gso off gro on
     done
     ip addr add 100.64.0.1/24 dev inside
     ip addr add 198.51.100.1/24 dev outside
-    ip -n homes addr add 100.64.0.2/24 dev up
-    ip -n homes route add default via 100.64.0.1
-    ip -n internet addr add 198.51.100.2/24 dev up
-    ip -n internet route add 203.0.113.0/28 via 198.51.100.1
     ip route add default via 198.51.100.2
-    for device in inside outside; do ethtool -K "$device" tx off tso off gso off gro on; done
-    ip netns exec homes ethtool -K up tx off tso off gso off gro on
-    ip netns exec internet ethtool -K up tx off tso off gso off gro on
+    ip -n homes addr add 100.64.0.2/24 dev wire
+    ip -n homes route add default via 100.64.0.1
+    ip -n internet addr add 198.51.100.2/24 dev wire
+    ip -n internet route add 203.0.113.0/28 via 198.51.100.1
 }
 
 configure() {
