@@ -68,6 +68,7 @@ fn every_metric_is_moved_by_what_it_counts() {
         let _other = UdpEcho::start(&lab.internet, OTHER)?;
         flows(lab, &daemon, &echo, &mut moved)?;
         odd_packets(lab, &daemon, &mut moved)?;
+        newcomers(lab, &daemon, "cgn_block_refusals_total", &mut moved)?;
         // The next one adopts what is there.
         ensure!(daemon.stop()?.success(), "it ended badly");
         let daemon = start()?;
@@ -77,7 +78,7 @@ fn every_metric_is_moved_by_what_it_counts() {
         a_full_disk(lab, &daemon, &disk, &mut moved)?;
         std::fs::remove_file(disk.join("filler"))?;
         ensure!(daemon.stop()?.success(), "it ended badly");
-        let toml = toml.replace("[log]\n", "[log]\non_full = \"continue\"\n");
+        let toml = toml.replace("on_full = \"refuse\"", "on_full = \"continue\"");
         let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
         fill(&disk)?;
         newcomers(lab, &daemon, "cgn_log_lacking", &mut moved)?;
@@ -138,7 +139,6 @@ fn flows(lab: &Lab, daemon: &Daemon, echo: &UdpEcho, moved: &mut Moved) -> Resul
         socket.send_to(b"many", SERVER)?;
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    newcomers(lab, daemon, "cgn_block_refusals_total", moved)?;
     moved.wait_for(
         daemon,
         &[
@@ -300,6 +300,10 @@ fn each_query_of_the_dashboard_has_an_answer_and_the_report_draws_it() {
         };
         let daemon = Daemon::start(lab, &settings)?;
         let (_prometheus, address) = start_prometheus(lab, &daemon)?;
+        // It begins to scrape some seconds after its start.
+        wait_until("the first scrape", 30.0, || {
+            Ok(answered(lab, address, "up == 1", unix_secs()).ok())
+        })?;
         let echo = UdpEcho::start(&lab.internet, SERVER)?;
         let tcp = TcpServer::start(&lab.internet, SERVER, 60.0)?;
         let host = &lab.subscribers[0];
@@ -324,14 +328,15 @@ fn each_query_of_the_dashboard_has_an_answer_and_the_report_draws_it() {
             instance: ".*",
             until_secs: unix_secs(),
             period_secs: 60,
-            scrape_secs: SCRAPE_SECS,
+            // Windows of rates that are long enough on a busy machine.
+            scrape_secs: 3 * SCRAPE_SECS,
         };
         let mut unanswered = BTreeMap::new();
         for panel in dashboard::panels() {
             let Panel::Plot(plot) = panel else { continue };
             for query in &plot.queries {
                 let query = request.fill_in(&query.expression);
-                if let Err(error) = answered(lab, address, &query) {
+                if let Err(error) = answered(lab, address, &query, request.until_secs) {
                     unanswered.insert(query, format!("{}: {error:#}", plot.title));
                 }
             }
@@ -340,14 +345,14 @@ fn each_query_of_the_dashboard_has_an_answer_and_the_report_draws_it() {
         let file = lab.folder().join("report.html");
         let mut command = lab.cgn.command(cgn_program()?);
         command
-            .args(["report", "--minutes", "1", "--scrape-secs", "1"])
+            .args(["report", "--minutes", "1", "--scrape-secs", "3"])
             .args(["--prometheus", &address.to_string(), "--output"])
             .arg(&file);
         run_to_end(&mut command, 60.0)?;
         let page = std::fs::read_to_string(&file)?;
         let plots = page.matches("<svg").count();
         let lines = page.matches("<polyline").count();
-        ensure!(plots >= 16 && lines > 100, "{plots} plots, {lines} lines");
+        ensure!(plots >= 16 && lines > 60, "{plots} plots, {lines} lines");
         ensure!(!page.contains("nothing in this period"), "{page}");
         if let Some(copy) = std::env::var_os("CGN_REPORT") {
             std::fs::copy(&file, copy)?;
@@ -386,12 +391,13 @@ fn start_prometheus(lab: &Lab, daemon: &Daemon) -> Result<(Process, SocketAddr)>
     Ok((process, address))
 }
 
-/// Asks Prometheus itself, not our own client: at least one value that is a number.
-fn answered(lab: &Lab, address: SocketAddr, query: &str) -> Result<()> {
+/// Asks Prometheus itself, not our own client, of a moment: at least one value that is a number.
+fn answered(lab: &Lab, address: SocketAddr, query: &str, at_secs: u64) -> Result<()> {
     let mut command = lab.cgn.command("curl");
     command
         .args(["--silent", "--fail-with-body", "--data-urlencode"])
         .arg(format!("query={query}"))
+        .args(["--data-urlencode", &format!("time={at_secs}")])
         .arg(format!("http://{address}/api/v1/query"));
     let text = run_to_end(&mut command, 10.0)?;
     let answer: serde_json::Value = serde_json::from_str(&text)?;
