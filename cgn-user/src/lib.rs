@@ -15,6 +15,8 @@
 //! | `wiring` | how packets come in | no |
 //! | `histogram` | distributions | no |
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
+//! | `report` | the dashboard's plots as a page, from a Prometheus | yes |
+//! | `privileges` | which capabilities process and threads keep | yes |
 //! | `reload` | what a new configuration changes | file only |
 //! | `supervisor`, `service` | start, stop and reload; what the service manager is told | yes |
 //! | `utc` | times in log and API | no |
@@ -24,6 +26,8 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+#[cfg(test)]
+mod documents;
 pub mod engine;
 pub mod explain;
 pub mod histogram;
@@ -31,7 +35,9 @@ pub mod maplog;
 pub mod metrics;
 pub mod netlink;
 pub mod policy;
+pub mod privileges;
 pub mod reload;
+pub mod report;
 pub mod routes;
 pub mod service;
 pub mod slowpath;

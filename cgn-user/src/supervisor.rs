@@ -24,6 +24,7 @@ use crate::engine::Engine;
 use crate::engine::sealing::Sealing;
 use crate::engine::start::Switches;
 use crate::engine::streaming::Streaming;
+use crate::privileges::{self, Work};
 use crate::reload::Reload;
 use crate::state::State;
 use crate::{api, cli, engine, metrics, reload, service};
@@ -57,8 +58,11 @@ pub fn run(arguments: &cli::Run) -> Result<Option<Reload>> {
     // A reload while it starts changes nothing that is not read in a moment anyway.
     // SAFETY: as above.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+    privileges::give_up()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
+        .thread_name("cgn-front")
+        .on_thread_start(|| privileges::narrow(Work::Front))
         .enable_all()
         .build()
         .context("no runtime")?;
@@ -103,7 +107,10 @@ async fn serve(
         let stop = Arc::clone(&stop);
         std::thread::Builder::new()
             .name("cgn-engine".into())
-            .spawn(move || engine.run(&stop))
+            .spawn(move || {
+                privileges::narrow(Work::Engine);
+                engine.run(&stop);
+            })
             .context("no thread for the engine")?
     };
     let stop_log = Arc::new(AtomicBool::new(false));

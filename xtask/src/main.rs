@@ -8,6 +8,7 @@ mod check_deps;
 mod core_sources;
 mod debian;
 mod demo;
+mod dist;
 mod ebpf;
 mod ebpf_build;
 mod fuzz;
@@ -59,6 +60,8 @@ enum Command {
     Verifier(verifier::Args),
     /// Show the CGN at work between network namespaces; needs root
     Demo(demo::Args),
+    /// Make a Debian package; with --test, install, upgrade and purge it in a container
+    Dist(dist::Args),
     /// Measure: `bench micro` tells what one packet costs
     Bench(bench::Args),
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
     }
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
+        Command::Dist(args) => dist::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Ebpf(args) => ebpf::run(&args),

@@ -115,6 +115,7 @@ const RUN: &[Need] = &[
         Sign::Program("openssl"),
         "makes keys, judges signatures and is the TLS server of a sink",
     ),
+    need("bird2", Sign::Program("bird"), "announces the pool by BGP"),
     need("tshark", Sign::Program("tshark"), "judges IPFIX"),
     need("nfdump", Sign::Program("nfcapd"), "judges NetFlow 9"),
     need("rsyslog", Sign::Program("rsyslogd"), "judges syslog"),
@@ -164,6 +165,31 @@ const GUEST: &[Need] = &[
     ),
 ];
 
+/// Needed to make a package, and to try it.
+const DIST: &[Need] = &[
+    need(
+        "dpkg-dev",
+        Sign::Program("dpkg-shlibdeps"),
+        "finds the libraries that the program needs",
+    ),
+    need(
+        "binutils",
+        Sign::Program("strip"),
+        "takes the debug information out",
+    ),
+    need("gzip", Sign::Program("gzip"), "compresses manual pages"),
+    need(
+        "debootstrap",
+        Sign::Program("debootstrap"),
+        "makes the bare Debian of --test",
+    ),
+    need(
+        "systemd-container",
+        Sign::Program("systemd-nspawn"),
+        "boots it",
+    ),
+];
+
 /// Whether the test package can be compiled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum BuildSupport {
@@ -208,6 +234,11 @@ pub fn ensure_run() -> Result<()> {
 /// Gets what the demonstration needs; returns the packages that are still missing.
 pub fn ensure_demo() -> Result<Vec<&'static str>> {
     ensure("programs that the demonstration needs", DEMO)
+}
+
+/// Gets what a package needs; returns the packages that are still missing.
+pub fn ensure_dist() -> Result<Vec<&'static str>> {
+    ensure("programs that make a Debian package", DIST)
 }
 
 /// Gets what booting a guest needs; returns the packages that are still missing.

@@ -6,11 +6,13 @@ mod client;
 mod config_file;
 mod csv;
 mod detach;
+mod documents;
 mod explain;
 mod listing;
 mod log;
 mod lookup;
 mod reload;
+mod report;
 mod show;
 mod subscriber;
 mod table;
@@ -29,10 +31,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
 pub use detach::detach;
+pub use documents::{completions, manual};
 pub use explain::explain;
 pub use log::{Log, log};
 pub use lookup::lookup;
 pub use reload::reload;
+pub use report::report;
 pub use show::show;
 pub use subscriber::subscriber;
 pub use top::top;
@@ -93,8 +97,21 @@ pub enum Command {
     /// Ask the mapping log who had which ports when, or prove that it is unchanged
     #[command(subcommand)]
     Log(Log),
+    /// Make a page with the plots of the Grafana dashboard, from what a Prometheus has scraped
+    Report(Report),
     /// Print a configuration file with every key explained
     SampleConfig,
+    /// Print completions for a shell
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    #[command(hide = true)]
+    Manual {
+        /// Folder for them
+        folder: PathBuf,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -267,6 +284,25 @@ fn interval(text: &str) -> Result<f64, String> {
         true => Ok(seconds),
         false => Err("it must be 0.1 to 3600 seconds".to_owned()),
     }
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Report {
+    /// Prometheus that scrapes the CGN
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090")]
+    pub prometheus: String,
+    /// Length of the period, which ends now
+    #[arg(long, value_name = "MINUTES", default_value_t = 360, value_parser = clap::value_parser!(u32).range(1..=527_040))]
+    pub minutes: u32,
+    /// Only instances that match this regular expression
+    #[arg(long, value_name = "REGEX", default_value = ".*")]
+    pub instance: String,
+    /// How often that Prometheus scrapes
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub scrape_secs: u32,
+    /// Write the page to this file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Which rows to show.

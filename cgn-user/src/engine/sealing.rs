@@ -12,6 +12,7 @@ use crate::config;
 use crate::maplog::Committed;
 use crate::maplog::keys::SigningKey;
 use crate::maplog::sealer::{Retention, Sealer, Turn};
+use crate::privileges::{self, Work};
 use crate::state::State;
 
 /// Between two turns.
@@ -54,6 +55,7 @@ impl Sealing {
         std::thread::Builder::new()
             .name("cgn-sealer".into())
             .spawn(move || {
+                privileges::narrow(Work::Log);
                 while !stop.load(Ordering::Relaxed) {
                     self.turn(&state);
                     std::thread::park_timeout(TURN);

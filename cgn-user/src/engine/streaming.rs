@@ -11,6 +11,7 @@ use super::clock;
 use crate::config::{self, Config, SinkFormat, SinkTransport};
 use crate::maplog::Committed;
 use crate::maplog::stream::{Format, Options, Sink, Transport};
+use crate::privileges::{self, Work};
 use crate::state::State;
 
 /// Between two looks for new records.
@@ -49,7 +50,10 @@ impl Streaming {
             let (state, stop) = (Arc::clone(state), Arc::clone(stop));
             std::thread::Builder::new()
                 .name(format!("cgn-sink-{number}"))
-                .spawn(move || run(sink, number, &state, &stop))
+                .spawn(move || {
+                    privileges::narrow(Work::Log);
+                    run(sink, number, &state, &stop);
+                })
                 .context("no thread for a sink")
         });
         threads.collect()

@@ -471,6 +471,14 @@ fn alerts_ask_for_metrics_that_there_are() {
     asks_for_known_metrics(ALERTS);
 }
 
+#[test]
+fn the_dashboard_asks_for_metrics_that_there_are() {
+    asks_for_known_metrics(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/grafana/cgn.json"
+    ));
+}
+
 /// The file names more than 8 metrics, and each is one that there is.
 fn asks_for_known_metrics(file: &str) {
     let text = std::fs::read_to_string(file).unwrap();

@@ -301,7 +301,7 @@ fn now_ms() -> u64 {
 }
 
 /// Fills a disk to the last byte.
-fn fill(disk: &Path) -> Result<()> {
+pub(crate) fn fill(disk: &Path) -> Result<()> {
     let mut command = Command::new("dd");
     command
         .args(["if=/dev/zero", "bs=4096", "status=none"])

@@ -20,19 +20,27 @@
 //! | `trace` | `cgn trace` |
 //! | `check` | `cgn check` |
 //! | `explain` | `cgn explain` says what then happens |
+//! | `metrics` | every metric moves; the dashboard's queries in a Prometheus |
+//! | `announce` | the pool announced by BIRD, and withdrawn |
+//! | `documents` | exit codes, manual pages |
+//! | `privileges` | capabilities of process and threads |
 //! | `diagnostics` | `cgn run --diagnose` |
 
+mod announce;
 mod blocks;
 mod both_ways;
 mod check;
 mod diagnostics;
 mod discovery;
+mod documents;
 mod explain;
 mod flows;
 mod fragments;
 mod icmp;
 mod life;
 mod maplog;
+mod metrics;
+mod privileges;
 mod programs;
 mod refusals;
 mod reload;
