@@ -29,7 +29,12 @@ pub const fn kinds(reason: Reason) -> u64 {
         Reason::TtlExpired => Features::TELL_EXPIRED,
         Reason::TooBig => Features::TELL_TOO_BIG,
         Reason::NoRoute => Features::TELL_UNREACHABLE,
-        Reason::NoPort | Reason::NoBlock | Reason::SessionsFull => Features::TELL_EXHAUSTED,
+        Reason::NoPort
+        | Reason::NoBlock
+        | Reason::SessionsFull
+        | Reason::MappingLimit
+        | Reason::MappingRate
+        | Reason::SessionLimit => Features::TELL_EXHAUSTED,
         Reason::NoMapping => Features::TELL_NO_MAPPING,
         _ => 0,
     }
@@ -46,6 +51,9 @@ pub const fn reason(number: u8) -> Reason {
         n if n == Reason::NoPort as u8 => Reason::NoPort,
         n if n == Reason::NoBlock as u8 => Reason::NoBlock,
         n if n == Reason::SessionsFull as u8 => Reason::SessionsFull,
+        n if n == Reason::MappingLimit as u8 => Reason::MappingLimit,
+        n if n == Reason::MappingRate as u8 => Reason::MappingRate,
+        n if n == Reason::SessionLimit as u8 => Reason::SessionLimit,
         n if n == Reason::NoMapping as u8 => Reason::NoMapping,
         _ => Reason::Internal,
     }
@@ -131,7 +139,7 @@ mod tests {
     #[test]
     fn what_is_handed_over_by_number_comes_back() {
         let told: Vec<_> = Reason::ALL.iter().filter(|r| kinds(**r) != 0).collect();
-        assert_eq!(told.len(), 7);
+        assert_eq!(told.len(), 10);
         for told in told {
             assert_eq!(reason(*told as u8), *told);
         }

@@ -3,11 +3,11 @@
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy,
+    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy, Quota,
     SessionKey, Side, Subscriber, VlanKey,
 };
-use crate::nat::{fragment, home, open, search, session, walk};
-use crate::verdict::Protocol;
+use crate::nat::{fragment, home, open, quota, search, session, walk};
+use crate::verdict::{Protocol, Reason};
 use crate::word::Word;
 
 /// Where a destination leads.
@@ -62,13 +62,15 @@ pub trait Tables {
     /// Page of an external address; its entries are in `external`.
     fn outside_page(&self, page: u32) -> Option<Page>;
     fn subscriber(&self, index: u32) -> Option<&Subscriber>;
+    /// By the same index.
+    fn quota(&self, index: u32) -> Option<&Quota>;
     fn external(&self, index: u32) -> Option<&External>;
     fn block(&self, index: u32) -> Option<&BlockEntry>;
     fn line(&self, index: u32) -> Option<&Line>;
 
     /// Runs `f` on the [`crate::layout::Session`] with this key; None if there is none.
     fn session<R>(&self, key: &SessionKey, f: impl FnOnce(&Word) -> R) -> Option<R>;
-    /// Enters a session; false if the table is full.
+    /// Enters a session; false if the table is full, or has it.
     fn enter_session(&self, key: &SessionKey, session: u64) -> bool;
 
     /// Next-hop number of the /16 that holds `address`, or one of the values
@@ -123,6 +125,16 @@ pub trait Tables {
     /// Asks user space for the subscriber's next block; false if the ring is full.
     fn request_block(&self, event: Event) -> bool;
 
+    /// See [`quota::may_open`].
+    #[inline(always)]
+    fn may_open(&self, subscriber: u32, tick: u32) -> bool {
+        quota::may_open(self, subscriber, tick)
+    }
+    /// See [`quota::remember`].
+    #[inline(always)]
+    fn remember(&self, subscriber: u32, reason: Reason, tick: u32) {
+        quota::remember(self, subscriber, reason, tick);
+    }
     /// See [`walk::walk`].
     #[inline(always)]
     fn walk(&self, request: walk::Request) -> walk::Found {
@@ -180,7 +192,7 @@ pub trait Tables {
     }
     /// See [`session::depart`].
     #[inline(always)]
-    fn depart(&self, party: session::Party, external: u32) -> bool {
+    fn depart(&self, party: session::Party, external: u32) -> session::Departure {
         session::depart(self, party, external)
     }
     /// See [`session::arrive`].

@@ -8,7 +8,7 @@ use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
     self, BlockEntry, Constants, Datagram, External, FragmentKey, Line, Link, NextHopEntry, Page,
-    Punts, RouteLine, SessionKey, Settings, Subscriber, VlanKey, VlanRole,
+    Punts, Quota, RouteLine, SessionKey, Settings, Subscriber, VlanKey, VlanRole,
 };
 use cgn_common::word::Word;
 
@@ -31,6 +31,8 @@ pub static OUTSIDE_PAGES: Array<Page, { layout::OUTSIDE_PAGES.entries as usize }
 #[btf_map]
 pub static SUBSCRIBERS: Array<Subscriber, { layout::SUBSCRIBERS.entries as usize }, MMAPABLE> =
     Array::new();
+#[btf_map]
+pub static QUOTAS: Array<Quota, { layout::QUOTAS.entries as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 pub static EXTERNALS: Array<External, { layout::EXTERNALS.entries as usize }, MMAPABLE> =
     Array::new();

@@ -47,6 +47,9 @@ impl Features {
     pub const INBOUND_REFRESH: u64 = 1 << 34;
     /// Some destination ports have short timers.
     pub const SHORT_TIMERS: u64 = 1 << 35;
+    /// Some group limits new mappings or sessions, or wants refusals remembered:
+    /// `QUOTAS` is looked at.
+    pub const QUOTAS: u64 = 1 << 36;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.

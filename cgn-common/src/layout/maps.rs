@@ -2,8 +2,8 @@
 
 use super::{
     AWAITED_SHIFT, BlockEntry, Datagram, External, FragmentKey, Line, Link, NextHopEntry, PAGES,
-    Page, Punts, ROUTES_PER_LINE, RouteLine, Session, SessionKey, Settings, Side, Subscriber,
-    VlanRole,
+    Page, Punts, Quota, ROUTES_PER_LINE, RouteLine, Session, SessionKey, Settings, Side,
+    Subscriber, VlanRole,
 };
 use crate::verdict::Reason;
 use crate::word::Word;
@@ -65,6 +65,7 @@ pub const MAPS: &[MapSpec] = &[
     INSIDE_PAGES,
     OUTSIDE_PAGES,
     SUBSCRIBERS,
+    QUOTAS,
     EXTERNALS,
     BLOCKS,
     SLABS,
@@ -94,6 +95,8 @@ pub const SETTINGS: MapSpec = array("SETTINGS", size_of::<Settings>(), 1);
 pub const INSIDE_PAGES: MapSpec = array("INSIDE_PAGES", size_of::<Page>(), PAGES);
 pub const OUTSIDE_PAGES: MapSpec = array("OUTSIDE_PAGES", size_of::<Page>(), PAGES);
 pub const SUBSCRIBERS: MapSpec = array("SUBSCRIBERS", size_of::<Subscriber>(), 1);
+/// As many as `SUBSCRIBERS`.
+pub const QUOTAS: MapSpec = array("QUOTAS", size_of::<Quota>(), 1);
 pub const EXTERNALS: MapSpec = array("EXTERNALS", size_of::<External>(), 1);
 pub const BLOCKS: MapSpec = array("BLOCKS", size_of::<BlockEntry>(), 1);
 pub const SLABS: MapSpec = array("SLABS", size_of::<Line>(), 1);

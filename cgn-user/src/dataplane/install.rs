@@ -5,7 +5,9 @@
 use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, first_port};
-use cgn_common::layout::{BlockEntry, OwnedBlock, Rows, SubscriberHead, Used, header, slab_lines};
+use cgn_common::layout::{
+    BlockEntry, Limits, OwnedBlock, Rows, SubscriberHead, Used, header, slab_lines,
+};
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::verdict::Protocol;
 
@@ -99,6 +101,10 @@ pub fn give(
     word(header::ALLOCATED_MS, now_ms);
     word(header::LOG_SEQUENCE, log_sequence);
     word(header::WATERMARK, u64::from(shape.watermark_ports));
+    word(
+        header::LIMITS,
+        Limits::new([1 << shape.block_shift; 3], [false; 3]).0,
+    );
     // The last block that a subscriber may have requests no further one.
     let is_last = count + 1 >= shape.blocks_per_subscriber as usize;
     word(header::REQUESTED, u64::from(is_last));

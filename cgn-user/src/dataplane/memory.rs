@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 
 use bytemuck::Pod;
 use cgn_common::layout::{
-    BlockEntry, Constants, External, FragmentKey, Line, NextHopEntry, PAGES, Page, Punts,
+    BlockEntry, Constants, External, FragmentKey, Line, NextHopEntry, PAGES, Page, Punts, Quota,
     RouteLine, Settings, Subscriber,
 };
 use cgn_common::word::Word;
@@ -139,6 +139,7 @@ impl<T> fmt::Debug for Table<T> {
 pub trait Shared {}
 impl Shared for Settings {}
 impl Shared for Subscriber {}
+impl Shared for Quota {}
 impl Shared for External {}
 impl Shared for BlockEntry {}
 impl Shared for Line {}
@@ -160,10 +161,13 @@ pub struct Sizes {
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 6] {
-        use cgn_common::layout::{BLOCKS, EXTERNALS, FRAGMENTS, SESSIONS, SLABS, SUBSCRIBERS};
+    pub fn by_name(&self) -> [(&'static str, u32); 7] {
+        use cgn_common::layout::{
+            BLOCKS, EXTERNALS, FRAGMENTS, QUOTAS, SESSIONS, SLABS, SUBSCRIBERS,
+        };
         [
             (SUBSCRIBERS.name, self.subscribers),
+            (QUOTAS.name, self.subscribers),
             (EXTERNALS.name, self.externals),
             (BLOCKS.name, self.blocks),
             (SLABS.name, self.slab_lines),
@@ -180,6 +184,8 @@ pub struct Memory {
     pub inside_pages: Table<Page>,
     pub outside_pages: Table<Page>,
     pub subscribers: Table<Subscriber>,
+    /// By the same index.
+    pub quotas: Table<Quota>,
     pub externals: Table<External>,
     pub blocks: Table<BlockEntry>,
     pub slabs: Table<Line>,
@@ -210,6 +216,7 @@ impl Memory {
             inside_pages: Table::zeroed(PAGES as usize)?,
             outside_pages: Table::zeroed(PAGES as usize)?,
             subscribers: Table::zeroed(sizes.subscribers as usize)?,
+            quotas: Table::zeroed(sizes.subscribers as usize)?,
             externals: Table::zeroed(sizes.externals as usize)?,
             blocks: Table::zeroed(sizes.blocks as usize)?,
             slabs: Table::zeroed(sizes.slab_lines as usize)?,

@@ -65,9 +65,9 @@ impl Sessions {
         Some(result)
     }
 
-    /// Enters a session; false if the table is full.
+    /// Enters a session; false if the table is full, or has it.
     pub fn enter(&self, key: &SessionKey, session: u64) -> bool {
-        self.home().set(key, session)
+        self.home().enter(key, session)
     }
 
     /// Some of the sessions, and where to go on (None: that was all). `from` is
@@ -125,6 +125,16 @@ impl Home {
         match self {
             Self::Kernel { map, .. } => map.get(&Element(*key), 0).ok(),
             Self::Own { entries, .. } => entries.get(key).copied(),
+        }
+    }
+
+    /// False if there is no room, or it is there.
+    fn enter(&mut self, key: &SessionKey, session: u64) -> bool {
+        const NOEXIST: u64 = 1;
+        match self {
+            Self::Kernel { map, .. } => map.insert(Element(*key), session, NOEXIST).is_ok(),
+            Self::Own { entries, .. } if entries.contains_key(key) => false,
+            Self::Own { .. } => self.set(key, session),
         }
     }
 

@@ -9,7 +9,7 @@ use cgn_common::answers;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy,
+    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy, Quota,
     ROUTES_PER_LINE, SessionKey, Settings, Side, Subscriber, VlanKey,
 };
 use cgn_common::tables::{Route, Tables};
@@ -131,6 +131,9 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn subscriber(&self, index: u32) -> Option<&Subscriber> {
         self.memory.subscribers.get(index)
+    }
+    fn quota(&self, index: u32) -> Option<&Quota> {
+        self.memory.quotas.get(index)
     }
     fn external(&self, index: u32) -> Option<&External> {
         self.memory.externals.get(index)

@@ -7,7 +7,7 @@ use std::thread;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy,
+    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy, Quota,
     SessionKey, Side, Subscriber, VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
@@ -91,6 +91,9 @@ impl Tables for Hesitant<'_> {
     }
     fn subscriber(&self, index: u32) -> Option<&Subscriber> {
         self.tables.subscriber(index)
+    }
+    fn quota(&self, index: u32) -> Option<&Quota> {
+        self.tables.quota(index)
     }
     fn external(&self, index: u32) -> Option<&External> {
         self.tables.external(index)

@@ -87,9 +87,13 @@ impl Kind {
             Reason::TtlExpired => Some(Self::Expired),
             Reason::TooBig => Some(Self::TooBig),
             Reason::NoRoute | Reason::NeighbourUnresolved => Some(Self::Unreachable),
-            Reason::NoPort | Reason::NoBlock | Reason::SessionsFull | Reason::LogUnavailable => {
-                Some(Self::Exhausted)
-            }
+            Reason::NoPort
+            | Reason::NoBlock
+            | Reason::SessionsFull
+            | Reason::MappingLimit
+            | Reason::MappingRate
+            | Reason::SessionLimit
+            | Reason::LogUnavailable => Some(Self::Exhausted),
             Reason::NoMapping => Some(Self::NoMapping),
             _ => None,
         }
