@@ -23,7 +23,7 @@
 //! |---|---|---|---|
 //! | `ROUTES` line | | `OUTSIDE_PAGES` page | |
 //! | `INSIDE_PAGES` page | | `EXTERNALS` entry | page |
-//! | `SUBSCRIBERS` line | page | `BLOCKS` entry | `EXTERNALS` |
+//! | `SUBSCRIBERS` entry | page | `BLOCKS` entry | `EXTERNALS` |
 //! | `SLABS` bucket | subscriber | `SLABS` bucket | `BLOCKS` |
 //! | | | `ROUTES` line | `BLOCKS` |
 
@@ -394,7 +394,7 @@ fn find_or_open<T: Tables>(
         tick,
     };
     let mut claim = search::Candidate::NONE;
-    if let Some(home) = Home::new(tables, subscriber, head, protocol, inside_port) {
+    if let Some(home) = Home::new(tables, index, subscriber, head, protocol, inside_port) {
         #[expect(
             clippy::collapsible_match,
             reason = "as a guard it makes LLVM keep more on XDP's stack than fits"

@@ -3,8 +3,8 @@
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy, Quota,
-    SessionKey, Side, Subscriber, VlanKey,
+    BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NEAR_BLOCKS,
+    NextHopEntry, OwnedBlock, Page, Policy, Quota, SessionKey, Side, Subscriber, VlanKey,
 };
 use crate::nat::{fragment, home, open, quota, search, session, walk};
 use crate::verdict::{Protocol, Reason};
@@ -62,6 +62,18 @@ pub trait Tables {
     /// Page of an external address; its entries are in `external`.
     fn outside_page(&self, page: u32) -> Option<Page>;
     fn subscriber(&self, index: u32) -> Option<&Subscriber>;
+    /// Blocks of a subscriber that are not in its entry.
+    fn further_blocks(&self, index: u32) -> Option<&FurtherBlocks>;
+    /// Block number `at` of the subscriber with this index and entry.
+    #[inline(always)]
+    fn owned_block(&self, index: u32, subscriber: &Subscriber, at: u32) -> Option<OwnedBlock> {
+        let at = at as usize;
+        let word = match subscriber.blocks.get(at) {
+            Some(word) => word,
+            None => self.further_blocks(index)?.0.get(at - NEAR_BLOCKS)?,
+        };
+        Some(OwnedBlock(word.load()))
+    }
     /// By the same index.
     fn quota(&self, index: u32) -> Option<&Quota>;
     fn external(&self, index: u32) -> Option<&External>;

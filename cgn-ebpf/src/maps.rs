@@ -7,8 +7,9 @@ use aya_ebpf::btf_maps::{
 use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
-    self, BlockEntry, Constants, Datagram, External, FragmentKey, Line, Link, NextHopEntry, Page,
-    Punts, Quota, RouteLine, SessionKey, Settings, Subscriber, VlanKey, VlanRole,
+    self, BlockEntry, Constants, Datagram, External, FragmentKey, FurtherBlocks, Line, Link,
+    NextHopEntry, Page, Punts, Quota, RouteLine, SessionKey, Settings, Subscriber, VlanKey,
+    VlanRole,
 };
 use cgn_common::word::Word;
 
@@ -33,6 +34,12 @@ pub static SUBSCRIBERS: Array<Subscriber, { layout::SUBSCRIBERS.entries as usize
     Array::new();
 #[btf_map]
 pub static QUOTAS: Array<Quota, { layout::QUOTAS.entries as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static FURTHER_BLOCKS: Array<
+    FurtherBlocks,
+    { layout::FURTHER_BLOCKS.entries as usize },
+    MMAPABLE,
+> = Array::new();
 #[btf_map]
 pub static EXTERNALS: Array<External, { layout::EXTERNALS.entries as usize }, MMAPABLE> =
     Array::new();

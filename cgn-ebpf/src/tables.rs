@@ -10,8 +10,9 @@ use bytemuck::Pod;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, Handed, Line, Link, NextHopEntry, Page,
-    Policy, Quota, ROUTES_PER_LINE, SessionKey, Side, Subscriber, VlanKey, is_ahead,
+    BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Handed, Line, Link,
+    NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, SessionKey, Side, Subscriber, VlanKey,
+    is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, quota, search, session, walk};
@@ -154,6 +155,11 @@ impl Tables for XdpTables {
     #[inline(always)]
     fn quota(&self, index: u32) -> Option<&Quota> {
         maps::QUOTAS.get(index)
+    }
+
+    #[inline(always)]
+    fn further_blocks(&self, index: u32) -> Option<&FurtherBlocks> {
+        maps::FURTHER_BLOCKS.get(index)
     }
 
     #[inline(always)]

@@ -10,6 +10,7 @@
 //! | `dataplane` | the tables: load, pin, give, sweep | yes |
 //! | `slowpath` | AF_XDP rings, and what happens to a punted packet | rings only |
 //! | `engine` | the one thread that owns allocator, log and slow path | yes |
+//! | `histogram` | distributions | no |
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
 //! | `reload` | what a new configuration changes | file only |
 //! | `supervisor`, `service` | start, stop and reload; what the service manager is told | yes |
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod dataplane;
 pub mod engine;
+pub mod histogram;
 pub mod maplog;
 pub mod metrics;
 pub mod netlink;

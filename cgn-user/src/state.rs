@@ -14,6 +14,7 @@ use crate::alloc::PoolStatus;
 use crate::config::Checked;
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
+use crate::histogram::{self, Histogram};
 use crate::maplog::stream::SinkStats;
 use crate::reload::Reload;
 use crate::slowpath::answers::AnswerStats;
@@ -120,18 +121,25 @@ impl Stats {
     /// Live mappings of all pools by protocol, as of the last complete sweep.
     #[must_use]
     pub fn mappings(&self) -> [u64; 3] {
-        let mut sum = [0; 3];
-        for pool in &self.pools {
-            for (sum, live) in sum.iter_mut().zip(pool.mappings) {
-                *sum += live;
-            }
-        }
-        sum
+        self.sum(|pool| pool.mappings)
+    }
+
+    /// See [`PoolStats::overflow`]; of all pools.
+    #[must_use]
+    pub fn overflow(&self) -> [u64; 3] {
+        self.sum(|pool| pool.overflow)
+    }
+
+    fn sum(&self, of: fn(&PoolStats) -> [u64; 3]) -> [u64; 3] {
+        let counts = self.pools.iter().map(of);
+        counts.fold([0; 3], |sum, counts| {
+            std::array::from_fn(|at| sum[at] + counts[at])
+        })
     }
 }
 
 /// Figures of one pool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PoolStats {
     /// As the allocator tells; its counters have the refusals, too.
     pub status: PoolStatus,
@@ -141,6 +149,25 @@ pub struct PoolStats {
     pub mappings: [u64; 3],
     /// Ports in hold, all protocols together, as of the last complete sweep.
     pub held_ports: u64,
+    /// Buckets beyond its own at which a mapping stands, summed by protocol, as of the last
+    /// complete sweep: so many more look-ups it took to open them.
+    pub overflow: [u64; 3],
+    /// Ports in use or in hold of each subscriber that has a block, by protocol, as of the last
+    /// complete sweep.
+    pub subscriber_ports: [Histogram; 3],
+}
+
+impl Default for PoolStats {
+    fn default() -> Self {
+        Self {
+            status: PoolStatus::default(),
+            refused_log_unavailable: 0,
+            mappings: [0; 3],
+            held_ports: 0,
+            overflow: [0; 3],
+            subscriber_ports: [Histogram::new(histogram::PORTS); 3],
+        }
+    }
 }
 
 /// Figures of the sweep that ends idle mappings.
@@ -168,7 +195,7 @@ pub struct SessionStats {
 }
 
 /// Figures of the mapping log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LogStats {
     /// Records written since start, by kind.
     pub allocate_records: u64,
@@ -179,6 +206,15 @@ pub struct LogStats {
     pub append_errors: u64,
     /// The last group could not be written: no new blocks until one can.
     pub is_refusing: bool,
+    /// Blocks are given without records since this time, in milliseconds of Unix time
+    /// (`log.on_full = "continue"`).
+    pub lacking_since_ms: Option<u64>,
+    /// Records that should have been written in such times; those of blocks that were still held
+    /// at the end of it followed.
+    pub lacking_records: u64,
+    /// Groups that were written, and the time that it took, in seconds.
+    pub commits: u64,
+    pub commit_secs: f64,
     /// Length of the current write-ahead segment in bytes.
     pub segment_bytes: u64,
     /// Bytes of all write-ahead segments.
@@ -206,8 +242,8 @@ pub struct Reconciliation {
     pub incomplete: u64,
 }
 
-/// Figures of the AF_XDP sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Figures of punted packets.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PuntStats {
     /// Wake-ups that found punted packets.
     pub batches: u64,
@@ -215,6 +251,50 @@ pub struct PuntStats {
     pub packets: u64,
     /// Packets that wait for the link address of their next hop now.
     pub waiting_packets: u64,
+    /// Seconds from when a packet was there, or from the last look before that, to its end here.
+    pub latency: Histogram,
+    /// Packets that were processed again, by [`Retry`].
+    pub retries: [u64; 3],
+    /// Seconds that groups of blocks took: allocation, mapping log, tables.
+    pub grants: Histogram,
+}
+
+impl Default for PuntStats {
+    fn default() -> Self {
+        Self {
+            batches: 0,
+            packets: 0,
+            waiting_packets: 0,
+            latency: Histogram::new(histogram::SECONDS),
+            retries: [0; 3],
+            grants: Histogram::new(histogram::SECONDS),
+        }
+    }
+}
+
+/// What a punted packet waited for before it was processed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// A block for its subscriber.
+    Block = 0,
+    /// The link address of its next hop.
+    Neighbour = 1,
+    /// A block, and then XDP, which knows its route.
+    Xdp = 2,
+}
+
+impl Retry {
+    pub const ALL: [Self; 3] = [Self::Block, Self::Neighbour, Self::Xdp];
+
+    /// Name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Neighbour => "neighbour",
+            Self::Xdp => "xdp",
+        }
+    }
 }
 
 /// Figures of fragments in the slow path.

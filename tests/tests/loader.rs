@@ -45,6 +45,7 @@ fn libbpf_reads_structures_of_the_layout_s_sizes() {
         ("Settings", size_of::<layout::Settings>()),
         ("Page", size_of::<layout::Page>()),
         ("Subscriber", size_of::<layout::Subscriber>()),
+        ("FurtherBlocks", size_of::<layout::FurtherBlocks>()),
         ("External", size_of::<layout::External>()),
         ("BlockEntry", size_of::<layout::BlockEntry>()),
         ("Line", size_of::<layout::Line>()),

@@ -40,6 +40,7 @@ impl Place {
         let options = LogOptions {
             sync: false,
             keep_released_ms: 0,
+            may_lack: false,
         };
         Log::open(&self.0.join("log"), options).expect("a log").0
     }

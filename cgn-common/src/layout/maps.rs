@@ -1,9 +1,9 @@
 //! Every map: its kind, its sizes, its name.
 
 use super::{
-    AWAITED_SHIFT, BlockEntry, Datagram, External, FragmentKey, Line, Link, NextHopEntry, PAGES,
-    Page, Punts, Quota, ROUTES_PER_LINE, RouteLine, Session, SessionKey, Settings, Side,
-    Subscriber, VlanRole,
+    AWAITED_SHIFT, BlockEntry, Datagram, External, FragmentKey, FurtherBlocks, Line, Link,
+    NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RouteLine, Session, SessionKey,
+    Settings, Side, Subscriber, VlanRole,
 };
 use crate::verdict::Reason;
 use crate::word::Word;
@@ -65,6 +65,7 @@ pub const MAPS: &[MapSpec] = &[
     INSIDE_PAGES,
     OUTSIDE_PAGES,
     SUBSCRIBERS,
+    FURTHER_BLOCKS,
     QUOTAS,
     EXTERNALS,
     BLOCKS,
@@ -95,6 +96,8 @@ pub const SETTINGS: MapSpec = array("SETTINGS", size_of::<Settings>(), 1);
 pub const INSIDE_PAGES: MapSpec = array("INSIDE_PAGES", size_of::<Page>(), PAGES);
 pub const OUTSIDE_PAGES: MapSpec = array("OUTSIDE_PAGES", size_of::<Page>(), PAGES);
 pub const SUBSCRIBERS: MapSpec = array("SUBSCRIBERS", size_of::<Subscriber>(), 1);
+/// At the same index as in `SUBSCRIBERS`.
+pub const FURTHER_BLOCKS: MapSpec = array("FURTHER_BLOCKS", size_of::<FurtherBlocks>(), 1);
 /// As many as `SUBSCRIBERS`.
 pub const QUOTAS: MapSpec = array("QUOTAS", size_of::<Quota>(), 1);
 pub const EXTERNALS: MapSpec = array("EXTERNALS", size_of::<External>(), 1);

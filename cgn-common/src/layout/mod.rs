@@ -49,7 +49,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = 8;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -79,7 +79,8 @@ shape! {
     Settings: 64, 64;
     Page: 8, 4;
     External: 8, 8;
-    Subscriber: 64, 64;
+    Subscriber: 32, 32;
+    FurtherBlocks: 32, 32;
     Quota: 64, 64;
     BlockEntry: 8, 8;
     Line: 64, 64;

@@ -3,10 +3,14 @@
 use crate::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use crate::word::Word;
 
-/// One subscriber: exactly one cache line, all that an outbound packet of an
-/// established flow needs to find its slot and its external address.
+/// Blocks in a subscriber's own entry; the others are in [`FurtherBlocks`].
+pub const NEAR_BLOCKS: usize = 2;
+
+/// One subscriber: half a cache line, all that an outbound packet of an established
+/// flow needs to find its slot and its external address, where the subscriber has no
+/// more than two blocks. The table is small so that it stays in the cache (ADR 18).
 #[derive(Debug, Default)]
-#[repr(C, align(64))]
+#[repr(C, align(32))]
 pub struct Subscriber {
     /// See [`SubscriberHead`].
     pub head: Word,
@@ -14,9 +18,14 @@ pub struct Subscriber {
     /// subscriber has its own, so that one who learns his own port choice
     /// learns nothing of another's (RFC 6056 section 4).
     pub secret: Word,
-    /// See [`OwnedBlock`]; the first `block_count` are valid.
-    pub blocks: [Word; MAX_BLOCKS_PER_SUBSCRIBER],
+    /// See [`OwnedBlock`]; of these and the further ones, the first `block_count` are valid.
+    pub blocks: [Word; NEAR_BLOCKS],
 }
+
+/// The blocks of a subscriber beyond those in its own entry, at the same index.
+#[derive(Debug, Default)]
+#[repr(C, align(32))]
+pub struct FurtherBlocks(pub [Word; MAX_BLOCKS_PER_SUBSCRIBER - NEAR_BLOCKS]);
 
 /// First word of a [`Subscriber`].
 /// Bits 0-31 external address, 32-39 flags, 40-47 block count, 48-55 log2 of

@@ -44,6 +44,7 @@ impl<'t> Home<'t> {
     #[inline(always)]
     pub fn new<T: Tables + ?Sized>(
         tables: &'t T,
+        index: u32,
         subscriber: &Subscriber,
         head: SubscriberHead,
         protocol: Protocol,
@@ -55,7 +56,7 @@ impl<'t> Home<'t> {
             1 => 0,
             count => place.block(count),
         };
-        let block = OwnedBlock(subscriber.blocks.get(at as usize)?.load());
+        let block = tables.owned_block(index, subscriber, at)?;
         if block.slab_line() == 0 {
             return None; // given back since `head` was read
         }
@@ -333,7 +334,15 @@ fn only_home<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Option<Home<'_>> {
     if head.block_count() != 1 {
         return None;
     }
-    Home::new(tables, subscriber, head, flow.protocol, flow.inside_port)
+    let (protocol, inside_port) = (flow.protocol, flow.inside_port);
+    Home::new(
+        tables,
+        flow.subscriber,
+        subscriber,
+        head,
+        protocol,
+        inside_port,
+    )
 }
 
 /// Step 1, see [`Home::is_clear`].

@@ -246,7 +246,8 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
     /// None if the block was given back since the count was read.
     #[inline(always)]
     fn block(&self, at: u32) -> Option<OwnedBlock> {
-        let block = OwnedBlock(self.subscriber.blocks.get(at as usize)?.load());
+        let index = self.flow.subscriber;
+        let block = self.tables.owned_block(index, self.subscriber, at)?;
         (block.slab_line() != 0).then_some(block)
     }
 

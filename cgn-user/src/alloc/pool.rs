@@ -86,6 +86,7 @@ impl Pool {
         now_ms: u64,
         rng: &mut impl Rng,
     ) -> Result<Allocation, Refusal> {
+        let is_first = !self.subscribers.contains_key(&subscriber);
         let mut outcome = self.try_allocate(subscriber, rng);
         // What is due is brought back only when it is missed: this keeps the
         // usual allocation short and a refusal exact.
@@ -93,7 +94,10 @@ impl Pool {
             outcome = self.try_allocate(subscriber, rng);
         }
         match outcome {
-            Ok(_) => self.counters.allocated += 1,
+            Ok(_) => {
+                self.counters.allocated += 1;
+                self.counters.paired += u64::from(is_first);
+            }
             Err(Refusal::SubscriberLimit { .. }) => self.counters.refused_subscriber_limit += 1,
             Err(Refusal::AddressExhausted { .. }) => self.counters.refused_address_exhausted += 1,
             Err(Refusal::PoolExhausted) => self.counters.refused_pool_exhausted += 1,

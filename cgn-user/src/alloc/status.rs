@@ -24,6 +24,8 @@ pub struct PoolStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolCounters {
     pub allocated: u64,
+    /// Of those, first blocks of a subscriber: pairings with an external address.
+    pub paired: u64,
     /// Allocations taken back before any packet used them.
     pub withdrawn: u64,
     pub released: u64,

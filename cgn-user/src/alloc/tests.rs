@@ -144,6 +144,7 @@ fn each_outcome_has_its_counter() {
     limited.allocate(0, 1, 0).unwrap_err();
     let expected = PoolCounters {
         allocated: 1,
+        paired: 1,
         withdrawn: 1,
         adopted: 1,
         released: 1,
@@ -155,6 +156,7 @@ fn each_outcome_has_its_counter() {
     assert_eq!(allocator.status(0).unwrap().counters, expected);
     let expected = PoolCounters {
         allocated: 1,
+        paired: 1,
         refused_subscriber_limit: 1,
         ..PoolCounters::default()
     };

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::LogSync;
 use crate::config::difference::Effect;
 
 /// A part of a table.
@@ -171,6 +172,12 @@ pub struct Status {
     pub log_errors: u64,
     /// The mapping log cannot be written, and no new blocks are given.
     pub log_refusing: bool,
+    /// `full` or `relaxed`, as `log.sync` says.
+    pub log_sync: LogSync,
+    /// RFC 3339, UTC: since then blocks are given without records; absent if they are not.
+    pub log_lacking_since: Option<String>,
+    /// Records that the log lacks since the daemon's start.
+    pub log_lacking_records: u64,
     /// Blocks that the daemon found at its start.
     pub reconciliation: ReconciliationRow,
     /// Packets that wait for the link address of their next hop.

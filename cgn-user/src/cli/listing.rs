@@ -2,6 +2,7 @@
 //! there is none.
 
 use crate::api::rows::{BlockRow, DropRow, MappingRow, PoolRow, Status, SubscriberRow};
+use crate::config::LogSync;
 
 use super::check::counted;
 use super::table::{Column, numbers, words};
@@ -290,8 +291,14 @@ pub fn status(status: &Status) -> String {
         (
             "mapping log",
             format!(
-                "{}: {} records, {} errors",
-                status.log_path, status.log_records, status.log_errors
+                "{}: {} records, {} errors{}",
+                status.log_path,
+                status.log_records,
+                status.log_errors,
+                match status.log_sync {
+                    LogSync::Full => "",
+                    LogSync::Relaxed => "; relaxed: a power failure loses the last ones",
+                }
             ),
         ),
         (
@@ -306,6 +313,15 @@ pub fn status(status: &Status) -> String {
         lines.push((
             "refusing",
             "new blocks, for the mapping log cannot be written".to_owned(),
+        ));
+    }
+    if let Some(since) = &status.log_lacking_since {
+        lines.push((
+            "LACKING",
+            format!(
+                "log records since {since}: it cannot be written, and blocks are given without ({} records)",
+                status.log_lacking_records
+            ),
         ));
     }
     if status.clock_offset_secs > 0 {

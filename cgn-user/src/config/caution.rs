@@ -6,7 +6,7 @@ use super::address::Ipv4Range;
 use super::fault::{Fault, Findings};
 use super::limit::{HOLD_RECOMMENDED_SECS, TCP_TRANSITORY_RECOMMENDED_SECS};
 use super::place::KeyPath;
-use super::schema::{Config, Pool};
+use super::schema::{Config, LogSync, OnFull, Pool};
 
 pub(super) fn examine(config: &Config, cautions: &mut Findings) {
     let subscriber_counts = config.subscriber_counts();
@@ -32,8 +32,11 @@ pub(super) fn examine(config: &Config, cautions: &mut Findings) {
             cautions.add(path.into(), Fault::ShortHold { secs });
         }
     }
-    if !config.log.sync {
-        cautions.add("log.sync".into(), Fault::LogNotSynced);
+    if config.log.sync == LogSync::Relaxed {
+        cautions.add("log.sync".into(), Fault::LogRelaxed);
+    }
+    if config.log.on_full == OnFull::Continue {
+        cautions.add("log.on_full".into(), Fault::LogMayLack);
     }
 }
 

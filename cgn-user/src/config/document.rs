@@ -14,8 +14,8 @@ use super::schema::{
     Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 use super::value::{
-    address, boolean, exhausted, filtering, integer, midstream, path, sink_format, sink_transport,
-    socket_address, string, xdp_mode,
+    address, boolean, exhausted, filtering, integer, log_sync, midstream, on_full, path,
+    sink_format, sink_transport, socket_address, string, xdp_mode,
 };
 
 /// Reads a file. `None` when it is not TOML; the findings say why.
@@ -297,7 +297,9 @@ fn read_log(log: &mut TableReader<'_>) -> Log {
     let default = Log::default();
     Log {
         directory: log.optional("directory", default.directory, path),
-        sync: log.optional("sync", default.sync, boolean),
+        sync: log.optional("sync", default.sync, log_sync),
+        on_full: log.optional("on_full", default.on_full, on_full),
+        group_ms: log.optional("group_ms", default.group_ms, integer(&limit::GROUP_MS)),
         keep_days: log.optional("keep_days", default.keep_days, integer(&limit::KEEP_DAYS)),
         keep_gib: log.optional("keep_gib", default.keep_gib, integer(&limit::KEEP_GIB)),
         spool_mib: log.optional("spool_mib", default.spool_mib, integer(&limit::SPOOL_MIB)),

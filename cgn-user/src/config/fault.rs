@@ -165,9 +165,13 @@ pub enum Fault {
     )]
     ShortHold { secs: u32 },
     #[error(
-        "a power failure can lose records of ports that were in use; write true unless the disk keeps every write"
+        "a power failure can lose records of ports that were in use; write \"full\" unless the machine outlives every one"
     )]
-    LogNotSynced,
+    LogRelaxed,
+    #[error(
+        "when the log cannot be written, blocks are given without records, and who had them cannot be told; write \"refuse\" if the law asks for every one"
+    )]
+    LogMayLack,
 }
 
 /// The remedy for a name that is not known. Escaped, because names of pools are text from the file.

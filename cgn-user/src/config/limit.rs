@@ -105,6 +105,8 @@ pub const TEMPLATE_SECS: Limit = Limit::new(1, 86_400, "seconds");
 pub const DATAGRAM_BYTES: Limit = Limit::new(128, 65_507, "bytes");
 /// `sink[..].interim_secs`
 pub const INTERIM_SECS: Limit = Limit::new(0, 86_400, "seconds, 0 never");
+/// `log.group_ms`: a first packet waits so long besides.
+pub const GROUP_MS: Limit = Limit::new(0, 20, "milliseconds, 0 not at all");
 /// `log.keep_days`: a century at most.
 pub const KEEP_DAYS: Limit = Limit::new(0, 36_500, "days, 0 for ever");
 /// `log.keep_gib`: an exbibyte at most.

@@ -430,9 +430,13 @@ pub struct Log {
     /// The directory of the log, an absolute path; made if it is not there.
     /// Default: `/var/lib/cgn/log`.
     pub directory: PathBuf,
-    /// Whether each group of records is on the disk (fdatasync) before its blocks are used.
-    /// `false` warns: a power failure then loses records of ports that were in use. Default: true.
-    pub sync: bool,
+    /// When records are brought to the disk. `"relaxed"` warns. Default: `"full"`.
+    pub sync: LogSync,
+    /// What to do when the log cannot be written, as on a full disk. Default: `"refuse"`.
+    pub on_full: OnFull,
+    /// Milliseconds that the first record of a group waits for others, at most 20: fewer and larger
+    /// writes, later first packets. 0: it is what came while the last group was written. Default: 0.
+    pub group_ms: u32,
     /// Days that the sealed files of a day are kept after it, at most 36500; 0 keeps them for ever.
     /// Default: 365.
     pub keep_days: u32,
@@ -451,13 +455,37 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             directory: PathBuf::from("/var/lib/cgn/log"),
-            sync: true,
+            sync: LogSync::Full,
+            on_full: OnFull::Refuse,
+            group_ms: 0,
             keep_days: 365,
             keep_gib: 0,
             spool_mib: 1024,
             sign_key: PathBuf::new(),
         }
     }
+}
+
+/// The values of `log.sync`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogSync {
+    /// Each group of records is on the disk (fdatasync) before its blocks are used.
+    Full,
+    /// The kernel brings them there in its own time, half a minute or so: a power failure loses
+    /// records of ports that were in use.
+    Relaxed,
+}
+
+/// The values of `log.on_full`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFull {
+    /// No new blocks until the log can be written.
+    Refuse,
+    /// Blocks are given and taken without records, which are counted; the log has a gap, and says so.
+    /// Warns.
+    Continue,
 }
 
 /// `[[sink]]`: a collector that is sent the mapping log while it is written.

@@ -352,6 +352,7 @@ fn check_numbers(config: &Config, findings: &mut Findings) {
             hold.block_idle_secs,
             &limit::BLOCK_IDLE_SECS,
         ),
+        ("log.group_ms", log.group_ms, &limit::GROUP_MS),
         ("log.keep_days", log.keep_days, &limit::KEEP_DAYS),
         ("log.keep_gib", log.keep_gib, &limit::KEEP_GIB),
         ("log.spool_mib", log.spool_mib, &limit::SPOOL_MIB),

@@ -8,7 +8,9 @@ use toml::de::DeValue;
 use super::fault::Fault;
 use super::limit::Limit;
 use super::notation::AddressError;
-use super::schema::{Exhausted, Filtering, Midstream, SinkFormat, SinkTransport, XdpMode};
+use super::schema::{
+    Exhausted, Filtering, LogSync, Midstream, OnFull, SinkFormat, SinkTransport, XdpMode,
+};
 
 /// A whole number. Values that `T` cannot hold are refused here, values outside `limit` that it
 /// can hold are left to the validation.
@@ -101,6 +103,30 @@ pub(super) fn midstream(value: &DeValue<'_>) -> Result<Midstream, Fault> {
         _ => Err(Fault::UnknownChoice {
             text,
             choices: "\"translate\" or \"drop\"",
+        }),
+    }
+}
+
+pub(super) fn log_sync(value: &DeValue<'_>) -> Result<LogSync, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "full" => Ok(LogSync::Full),
+        "relaxed" => Ok(LogSync::Relaxed),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"full\" or \"relaxed\"",
+        }),
+    }
+}
+
+pub(super) fn on_full(value: &DeValue<'_>) -> Result<OnFull, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "refuse" => Ok(OnFull::Refuse),
+        "continue" => Ok(OnFull::Continue),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"refuse\" or \"continue\"",
         }),
     }
 }

@@ -63,9 +63,9 @@ pub fn give(
         .ok_or(InstallError::NoSubscriber(grant.inside))?;
     let head = SubscriberHead(subscriber.head.load());
     let count = head.block_count() as usize;
-    let place = subscriber
-        .blocks
-        .get(count)
+    let place = memory
+        .owned_blocks(index)
+        .nth(count)
         .ok_or(InstallError::TooManyBlocks(grant.inside))?;
     let row = row_of(memory, geometry, grant)
         .and_then(|row| memory.blocks.get(row))
@@ -177,19 +177,18 @@ pub fn take(memory: &Memory, geometry: &Geometry, grant: &Grant) -> bool {
 pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
     let line = geometry.slab_line(grant.pool, grant.slab);
     let shape = &geometry.pools[usize::from(grant.pool)];
-    let subscriber = geometry
-        .subscriber_index(grant.inside)
-        .and_then(|index| memory.subscribers.get(index));
-    if let Some(subscriber) = subscriber {
+    let index = geometry.subscriber_index(grant.inside);
+    let subscriber = index.and_then(|index| Some((index, memory.subscribers.get(index)?)));
+    if let Some((index, subscriber)) = subscriber {
         let head = SubscriberHead(subscriber.head.load());
         let count = head.block_count() as usize;
-        let mine = subscriber.blocks[..count.min(MAX_BLOCKS_PER_SUBSCRIBER)]
-            .iter()
-            .position(|block| OwnedBlock(block.load()).slab_line() == line);
-        if let Some(at) = mine {
+        let mut blocks = memory.owned_blocks(index).take(count);
+        let last = blocks.clone().last();
+        let mine = blocks.find(|block| OwnedBlock(block.load()).slab_line() == line);
+        if let (Some(mine), Some(last)) = (mine, last) {
             // A packet that still counts the old number sees the last block
             // twice, or a zero where it was: it searches again.
-            subscriber.blocks[at].store(subscriber.blocks[count - 1].load());
+            mine.store(last.load());
             let external = if count == 1 { 0 } else { head.external() };
             subscriber.head.store(
                 SubscriberHead::new(
@@ -201,9 +200,9 @@ pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
                 )
                 .0,
             );
-            subscriber.blocks[count - 1].store(0);
+            last.store(0);
             // Whoever is the newest block now may ask for the next one.
-            for block in &subscriber.blocks[..count - 1] {
+            for block in memory.owned_blocks(index).take(count - 1) {
                 let line = OwnedBlock(block.load()).slab_line();
                 if let Some(head) = memory.slabs.get(line) {
                     head.0[header::REQUESTED].store(0);
@@ -236,7 +235,7 @@ pub fn renew(memory: &Memory, geometry: &Geometry, inside: Ipv4Addr, subscriber:
     let count = head.block_count() as usize;
     let allowance = geometry.groups.allowance(inside);
     let is_last = count > 0 && is_last(&allowance, count, shape);
-    for block in &entry.blocks[..count.min(MAX_BLOCKS_PER_SUBSCRIBER)] {
+    for block in memory.owned_blocks(subscriber).take(count) {
         if let Some(head) = memory.slabs.get(OwnedBlock(block.load()).slab_line()) {
             head.0[header::WATERMARK].store(u64::from(shape.watermark_ports));
             head.0[header::REQUESTED].store(u64::from(is_last));
@@ -280,6 +279,29 @@ pub fn ports_used(memory: &Memory, subscriber: u32) -> Vec<(u32, [u32; 3])> {
             Some((line, Protocol::ALL.map(|protocol| used.of(protocol))))
         })
         .collect()
+}
+
+/// Ports of the subscriber's blocks that are in use or in hold, by protocol, if its first block is
+/// the one at `slab_line`: so a walk over all blocks meets each subscriber once.
+#[must_use]
+pub fn ports_of_first_block_owner(
+    memory: &Memory,
+    subscriber: u32,
+    slab_line: u32,
+) -> Option<[u32; 3]> {
+    let entry = memory.subscribers.get(subscriber)?;
+    let count = SubscriberHead(entry.head.load()).block_count() as usize;
+    let lines = entry.blocks.iter().take(count);
+    let mut lines = lines.map(|block| OwnedBlock(block.load()).slab_line());
+    let first = lines.next().filter(|first| *first == slab_line)?;
+    let mut sum = [0; 3];
+    for line in std::iter::once(first).chain(lines) {
+        let used = Used(memory.slabs.get(line)?.0[header::USED].load());
+        for protocol in Protocol::ALL {
+            sum[protocol as usize] += used.of(protocol);
+        }
+    }
+    Some(sum)
 }
 
 /// Row in `BLOCKS` of a block.

@@ -395,6 +395,7 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         inside_pages: table(ebpf, &layout::INSIDE_PAGES, layout::PAGES)?,
         outside_pages: table(ebpf, &layout::OUTSIDE_PAGES, layout::PAGES)?,
         subscribers: table(ebpf, &layout::SUBSCRIBERS, sizes.subscribers)?,
+        further_blocks: table(ebpf, &layout::FURTHER_BLOCKS, sizes.subscribers)?,
         quotas: table(ebpf, &layout::QUOTAS, sizes.subscribers)?,
         externals: table(ebpf, &layout::EXTERNALS, sizes.externals)?,
         blocks: table(ebpf, &layout::BLOCKS, sizes.blocks)?,

@@ -9,8 +9,8 @@ use std::ptr::NonNull;
 
 use bytemuck::Pod;
 use cgn_common::layout::{
-    BlockEntry, Constants, External, FragmentKey, Line, NextHopEntry, PAGES, Page, Punts, Quota,
-    RouteLine, Settings, Subscriber,
+    BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, NextHopEntry, PAGES, Page,
+    Punts, Quota, RouteLine, Settings, Subscriber,
 };
 use cgn_common::word::Word;
 
@@ -139,6 +139,7 @@ impl<T> fmt::Debug for Table<T> {
 pub trait Shared {}
 impl Shared for Settings {}
 impl Shared for Subscriber {}
+impl Shared for FurtherBlocks {}
 impl Shared for Quota {}
 impl Shared for External {}
 impl Shared for BlockEntry {}
@@ -161,12 +162,13 @@ pub struct Sizes {
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 7] {
+    pub fn by_name(&self) -> [(&'static str, u32); 8] {
         use cgn_common::layout::{
-            BLOCKS, EXTERNALS, FRAGMENTS, QUOTAS, SESSIONS, SLABS, SUBSCRIBERS,
+            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, QUOTAS, SESSIONS, SLABS, SUBSCRIBERS,
         };
         [
             (SUBSCRIBERS.name, self.subscribers),
+            (FURTHER_BLOCKS.name, self.subscribers),
             (QUOTAS.name, self.subscribers),
             (EXTERNALS.name, self.externals),
             (BLOCKS.name, self.blocks),
@@ -184,6 +186,7 @@ pub struct Memory {
     pub inside_pages: Table<Page>,
     pub outside_pages: Table<Page>,
     pub subscribers: Table<Subscriber>,
+    pub further_blocks: Table<FurtherBlocks>,
     /// By the same index.
     pub quotas: Table<Quota>,
     pub externals: Table<External>,
@@ -216,6 +219,7 @@ impl Memory {
             inside_pages: Table::zeroed(PAGES as usize)?,
             outside_pages: Table::zeroed(PAGES as usize)?,
             subscribers: Table::zeroed(sizes.subscribers as usize)?,
+            further_blocks: Table::zeroed(sizes.subscribers as usize)?,
             quotas: Table::zeroed(sizes.subscribers as usize)?,
             externals: Table::zeroed(sizes.externals as usize)?,
             blocks: Table::zeroed(sizes.blocks as usize)?,
@@ -229,6 +233,15 @@ impl Memory {
             ids: Table::zeroed(IDS.entries as usize)?,
             constants: Constants::PLAIN,
         })
+    }
+
+    /// The words that hold the blocks of the subscriber with this index, see
+    /// [`cgn_common::layout::OwnedBlock`]: as many as one can have, those in use first.
+    pub fn owned_blocks(&self, index: u32) -> impl Iterator<Item = &Word> + Clone {
+        let near = self.subscribers.get(index).map(|entry| &entry.blocks);
+        let further = self.further_blocks.get(index).map(|further| &further.0);
+        let near = near.into_iter().flatten();
+        near.chain(further.into_iter().flatten())
     }
 
     /// Nanoseconds by which the clock of the data plane is moved.

@@ -69,6 +69,8 @@ pub struct Swept {
     pub live: [u32; 3],
     /// Ports in hold.
     pub held: u32,
+    /// Sum of the buckets' counts of mappings that stand further on, by protocol.
+    pub overflow: [u64; 3],
     /// Mappings that ended now, by protocol.
     pub expired: [u32; 3],
     /// Ports whose hold ended now.
@@ -84,6 +86,7 @@ impl Swept {
     pub fn merge(&mut self, other: &Self) {
         for at in 0..3 {
             self.live[at] += other.live[at];
+            self.overflow[at] += other.overflow[at];
             self.expired[at] += other.expired[at];
         }
         self.held += other.held;
@@ -145,6 +148,7 @@ impl Part<'_> {
                 }
             }
             self.drop_stale_detours(bucket, line);
+            swept.overflow[self.protocol as usize] += peer::overflow(line.0[1].load());
         }
     }
 

@@ -9,8 +9,8 @@ use cgn_common::answers;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy, Quota,
-    ROUTES_PER_LINE, SessionKey, Settings, Side, Subscriber, VlanKey,
+    BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NextHopEntry, Page,
+    Policy, Quota, ROUTES_PER_LINE, SessionKey, Settings, Side, Subscriber, VlanKey,
 };
 use cgn_common::tables::{Route, Tables};
 use cgn_common::word::Word;
@@ -134,6 +134,9 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn quota(&self, index: u32) -> Option<&Quota> {
         self.memory.quotas.get(index)
+    }
+    fn further_blocks(&self, index: u32) -> Option<&FurtherBlocks> {
+        self.memory.further_blocks.get(index)
     }
     fn external(&self, index: u32) -> Option<&External> {
         self.memory.externals.get(index)

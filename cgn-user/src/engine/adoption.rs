@@ -25,7 +25,7 @@ use crate::state::{Reconciliation, State};
 /// The tables contradict themselves, or the log cannot be written.
 pub fn keeper(
     state: &Arc<State>,
-    mut log: Log,
+    log: Log,
     recovery: &Recovery,
     adopt: bool,
     random: StdRng,
@@ -54,14 +54,13 @@ pub fn keeper(
     }
     count_sessions(state).context("the table of sessions cannot be read")?;
     let missing = reconcile(state, &granted, recovery, &mut report);
-    if !missing.is_empty() {
-        log.append(&missing)
-            .context("the mapping log cannot be brought up to date")?;
-    }
     hold(state, &mut allocator, &granted, recovery);
     tell(&report);
     state.stats().reconciliation = report;
     let mut keeper = Keeper::new(Arc::clone(state), allocator, log, granted);
+    keeper
+        .catch_up_with(&missing)
+        .context("the mapping log cannot be brought up to date")?;
     keeper.mark(Event::Start);
     keeper.advance();
     Ok(keeper)

@@ -5,8 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
-use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cgn_common::layout::{Features, header, refusal_of};
 use cgn_common::nat::quota;
@@ -15,12 +15,17 @@ use rand::rngs::StdRng;
 
 use super::clock;
 use crate::alloc::{Allocation, Allocator, Refusal};
+use crate::config::OnFull;
 use crate::dataplane::install::{self, Grant};
 use crate::maplog::{
     AppendError, Block, Entry, Event, Log, PortRange, ProtocolScope, ReleaseReason,
 };
 use crate::policy;
 use crate::state::State;
+use crate::utc::Utc;
+
+/// Stands in a block's tables for the number of its record when it has none.
+const NO_RECORD: u64 = 0;
 
 /// A block that a subscriber has.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +78,7 @@ impl Keeper {
     /// Gives each subscriber one more block: one group of log records, one
     /// wait for the disk. Returns why those that got none got none.
     pub fn grant(&mut self, wanted: &HashSet<Ipv4Addr>) -> HashMap<Ipv4Addr, Reason> {
+        let began = Instant::now();
         let mut refusals = HashMap::new();
         let pending: Vec<Pending> = wanted
             .iter()
@@ -90,8 +96,9 @@ impl Keeper {
             .map(|p| self.entry(Event::Allocate(self.block(&p.grant))))
             .collect();
         match self.append(&entries) {
-            Ok(sequences) => {
-                for (pending, sequence) in pending.into_iter().zip(sequences) {
+            Ok(first) => {
+                for (number, pending) in (0..).zip(pending) {
+                    let sequence = first.map_or(NO_RECORD, |first| first + number);
                     if let Err(reason) = self.install(&pending, sequence) {
                         refusals.insert(pending.grant.inside, reason);
                     }
@@ -104,6 +111,8 @@ impl Keeper {
                 }
             }
         }
+        let grants = &mut self.state.stats().punts.grants;
+        grants.observe(began.elapsed().as_secs_f64());
         refusals
     }
 
@@ -187,7 +196,7 @@ impl Keeper {
             subscriber: pending.subscriber,
             empty_since: None,
         });
-        self.state.stats().log.allocate_records += 1;
+        self.state.stats().log.allocate_records += u64::from(sequence != NO_RECORD);
         Ok(())
     }
 
@@ -270,6 +279,7 @@ impl Keeper {
     /// Writes what is still to be logged, and that the daemon stops. Blocks stay with their
     /// subscribers.
     pub fn stop(&mut self) {
+        self.catch_up();
         self.log_releases();
         self.mark(Event::Stop);
     }
@@ -290,11 +300,12 @@ impl Keeper {
                 })
             })
             .collect();
-        if self.append(&entries).is_err() {
+        match self.append(&entries) {
+            Ok(Some(_)) => self.state.stats().log.release_records += entries.len() as u64,
+            Ok(None) => {}
             // They stay to be logged.
-            return;
+            Err(_) => return,
         }
-        self.state.stats().log.release_records += entries.len() as u64;
         let now_ms = clock::monotonic_ms(&self.state);
         for (granted, _) in std::mem::take(&mut self.unlogged) {
             let Grant {
@@ -312,33 +323,103 @@ impl Keeper {
         }
     }
 
+    /// Logs what the last daemon did without records, first of all.
+    ///
+    /// # Errors
+    /// The log cannot be written, and must not lack records.
+    pub fn catch_up_with(&mut self, missing: &[Entry]) -> Result<(), AppendError> {
+        self.catch_up();
+        if !missing.is_empty() {
+            self.append(missing)?;
+        }
+        Ok(())
+    }
+
     /// Logs the daemon's own start or stop.
     pub fn mark(&mut self, event: Event) {
         let entry = self.entry(event);
-        if self.append(&[entry]).is_ok() {
+        if let Ok(Some(_)) = self.append(&[entry]) {
             self.state.stats().log.mark_records += 1;
         }
     }
 
-    /// Appends a group. Failures are counted; the log of the daemon has a line when they begin
-    /// and one when they end, for on a full disk each new subscriber is another one.
-    fn append(&mut self, entries: &[Entry]) -> Result<Range<u64>, AppendError> {
-        let outcome = self.log.append(entries);
+    /// Appends a group and returns the number of its first record; none if it cannot be written and
+    /// the operator wants to go on without.
+    fn append(&mut self, entries: &[Entry]) -> Result<Option<u64>, AppendError> {
+        let started = Instant::now();
+        match self.log.append(entries) {
+            Ok(sequences) => {
+                self.note(None);
+                let log = &mut self.state.stats().log;
+                log.commits += 1;
+                log.commit_secs += started.elapsed().as_secs_f64();
+                Ok(Some(sequences.start))
+            }
+            Err(error) if self.state.config.config.log.on_full == OnFull::Continue => {
+                self.go_on_without(entries, &error);
+                Ok(None)
+            }
+            Err(error) => {
+                self.note(Some(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// What happens now has no record, for `error`.
+    fn go_on_without(&mut self, entries: &[Entry], error: &AppendError) {
+        if self.log.lacking_since_ms().is_none() {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "the mapping log has a gap from now on: blocks are given without records"
+            );
+        }
+        if let Err(error) = self.log.lack(clock::unix_ms(&self.state), entries) {
+            tracing::error!(%error, "the gap in the mapping log cannot be marked on the disk");
+        }
         let log = &mut self.state.stats().log;
-        let was_refusing = std::mem::replace(&mut log.is_refusing, outcome.is_err());
-        match &outcome {
-            Ok(_) if was_refusing => {
+        log.append_errors += u64::from(!matches!(error, AppendError::Lacking));
+        log.lacking_records += entries.len() as u64;
+        log.lacking_since_ms = self.log.lacking_since_ms();
+    }
+
+    /// Ends the gap of a log that lacks records, if it can be written again.
+    fn catch_up(&mut self) {
+        let Some(since_ms) = self.log.lacking_since_ms() else {
+            return;
+        };
+        let outcome = self.log.catch_up(clock::unix_ms(&self.state));
+        let log = &mut self.state.stats().log;
+        match outcome {
+            Ok(()) => {
+                log.lacking_since_ms = None;
+                tracing::warn!(
+                    since = %Utc(since_ms),
+                    records = log.lacking_records,
+                    "the mapping log is written again; it lacks records of blocks that came and went since"
+                );
+            }
+            Err(_) => log.append_errors += 1,
+        }
+    }
+
+    /// Whether the log could be written. Failures are counted; the log of the daemon has a line when
+    /// they begin and one when they end, for on a full disk each new subscriber is another one.
+    fn note(&self, failure: Option<&AppendError>) {
+        let log = &mut self.state.stats().log;
+        let was_refusing = std::mem::replace(&mut log.is_refusing, failure.is_some());
+        match failure {
+            None if was_refusing => {
                 tracing::info!("the mapping log is written again, and blocks are given");
             }
-            Ok(_) => {}
-            Err(error) => {
+            None => {}
+            Some(error) => {
                 log.append_errors += 1;
                 if !was_refusing {
                     tracing::error!(error = error as &dyn std::error::Error, "the mapping log");
                 }
             }
         }
-        outcome
     }
 
     /// Ends holds that are due, and lets refused subscribers ask again.
@@ -347,6 +428,7 @@ impl Keeper {
         for subscriber in self.refused.drain() {
             install::refuse(&self.state.memory, subscriber, false);
         }
+        self.catch_up();
         self.end_hour();
         let mut stats = self.state.stats();
         stats.log.segment_bytes = self.log.length_bytes();
@@ -359,9 +441,16 @@ impl Keeper {
 
     /// Lets the sealer have the segment of an hour that is over.
     fn end_hour(&mut self) {
+        if self.log.lacking_since_ms().is_some() {
+            return;
+        }
+        // That nothing had to be done says nothing about the disk.
         if let Err(error) = self.log.end_hour(clock::unix_ms(&self.state)) {
-            tracing::error!(error = &error as &dyn std::error::Error, "the mapping log");
-            self.state.stats().log.append_errors += 1;
+            match self.state.config.config.log.on_full {
+                OnFull::Refuse => self.note(Some(&error)),
+                // The next record tells whether it is lacking.
+                OnFull::Continue => self.state.stats().log.append_errors += 1,
+            }
         }
     }
 

@@ -6,11 +6,14 @@ mod adoption;
 pub mod clock;
 pub mod detach;
 mod fragments;
+mod gathering;
 pub mod keeper;
 pub mod sealing;
 pub mod start;
 pub mod streaming;
 mod sweeper;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -30,6 +33,7 @@ use crate::dataplane::diagnostics::Reader;
 use crate::dataplane::load::{Dataplane, Entry};
 use crate::dataplane::routing::Applied;
 use crate::dataplane::tables::UserTables;
+use crate::histogram::Histogram;
 use crate::netlink::{Follower, Question};
 use crate::routes::Fib;
 use crate::slowpath::answers::{Answer, Answers};
@@ -37,7 +41,8 @@ use crate::slowpath::fragments::Store;
 use crate::slowpath::process::{self, Outcome};
 use crate::slowpath::rings::{QueueSocket, Received};
 use crate::slowpath::waiting::{Packet as Waiter, Waiting};
-use crate::state::State;
+use crate::state::{Retry, State};
+use gathering::Gathering;
 use keeper::Keeper;
 use sweeper::Sweeper;
 
@@ -47,6 +52,8 @@ const BATCH: u32 = 2048;
 const WAIT_MS: i32 = 20;
 /// Holds, refusals and figures are brought up to date so often.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// A wait that was shorter found packets that were there already.
+const ASLEEP: Duration = Duration::from_micros(20);
 
 /// An interface with its sockets.
 pub struct Port {
@@ -62,6 +69,8 @@ struct Punted {
     port: usize,
     queue: usize,
     received: Received,
+    /// It came after this.
+    since: Instant,
 }
 
 /// What one run of the translator left.
@@ -126,6 +135,7 @@ pub struct Engine {
     events: RingBuf<MapData>,
     keeper: Keeper,
     sweeper: Sweeper,
+    gathering: Gathering,
     waiting: Waiting,
     answers: Answers,
     fragments: Store,
@@ -136,6 +146,11 @@ pub struct Engine {
     dataplane: Dataplane,
     _diagnostics: Option<Reader>,
     housekeeping: Instant,
+    /// When the sockets were looked at last.
+    looked: Instant,
+    /// The packets at hand came after this.
+    came: Instant,
+    latency: Histogram,
 }
 
 impl Engine {
@@ -147,6 +162,8 @@ impl Engine {
             self.turn();
             self.state.turns.fetch_add(1, Ordering::Relaxed);
         }
+        self.grant_gathered();
+        self.flush();
         tracing::info!(
             "stopping: XDP stays on the interfaces and goes on with known subscribers; \
              `cgn detach` would end that"
@@ -185,8 +202,14 @@ impl Engine {
             .map(AsRawFd::as_raw_fd)
             .chain([self.events.as_raw_fd()]);
         let mut fds: Vec<libc::pollfd> = fds.map(poll_in).collect();
+        let wait_ms = self.gathering.wait_ms().unwrap_or(WAIT_MS);
+        let began = Instant::now();
         // SAFETY: an array of pollfd with its length.
-        let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, WAIT_MS) };
+        let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, wait_ms) };
+        self.came = match began.elapsed() {
+            waited if waited >= ASLEEP => began + waited,
+            _ => self.looked,
+        };
         let broken = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         if ready < 0 || fds.iter().any(|fd| fd.revents & broken != 0) {
             // An interface that went down, for one: do not spin until it is back.
@@ -195,8 +218,10 @@ impl Engine {
     }
 
     fn receive(&mut self) -> Vec<Punted> {
+        self.looked = Instant::now();
         let mut punted = Vec::new();
         let mut received = Vec::new();
+        let since = self.came;
         for (number, port) in self.ports.iter_mut().enumerate() {
             for (queue, socket) in port.sockets.iter_mut().enumerate() {
                 socket.receive(BATCH, &mut received);
@@ -204,6 +229,7 @@ impl Engine {
                     port: number,
                     queue,
                     received,
+                    since,
                 }));
             }
         }
@@ -215,32 +241,45 @@ impl Engine {
         punted
     }
 
-    /// Translates what can be translated; gives blocks to those who need one,
-    /// all in one group; translates the rest.
+    /// Translates what can be translated; those who need a block get one, all in one group, when
+    /// it is due; then the rest is translated.
     fn process(&mut self, punted: &[Punted]) {
-        let mut wanted: HashSet<Ipv4Addr> = self.requests();
-        let mut needy = Vec::new();
+        let requests = self.requests();
+        self.gathering.ask(requests);
         for punted in punted {
             match self.translate(*punted, None) {
-                Some(inside) => {
-                    wanted.insert(inside);
-                    needy.push((*punted, inside));
-                }
+                Some(inside) => self.gathering.keep(*punted, inside),
                 None => self.done(*punted),
             }
         }
         self.learn_routes();
-        if !wanted.is_empty() {
-            let refusals = self.keeper.grant(&wanted);
-            for (punted, inside) in needy {
-                let refusal = refusals.get(&inside).copied();
-                // A race: the block may be full again already.
-                let refusal = refusal.unwrap_or(Reason::NoPort);
-                let _ = self.translate(punted, Some(refusal));
-                self.done(punted);
-            }
+        let is_due = self.gathering.is_due();
+        if is_due {
+            self.grant_gathered();
         }
         self.flush();
+        if is_due || !punted.is_empty() {
+            self.state.stats().punts.latency = self.latency;
+        }
+    }
+
+    fn count_retry(&self, retry: Retry) {
+        self.state.stats().punts.retries[retry as usize] += 1;
+    }
+
+    /// Gives blocks to all that were gathered, in one group of records, and goes on with their
+    /// packets.
+    fn grant_gathered(&mut self) {
+        let (wanted, needy) = self.gathering.take();
+        let refusals = self.keeper.grant(&wanted);
+        for (punted, inside) in needy {
+            let refusal = refusals.get(&inside).copied();
+            // A race: the block may be full again already.
+            let refusal = refusal.unwrap_or(Reason::NoPort);
+            self.count_retry(Retry::Block);
+            let _ = self.translate(punted, Some(refusal));
+            self.done(punted);
+        }
     }
 
     fn flush(&mut self) {
@@ -252,6 +291,7 @@ impl Engine {
     }
 
     fn done(&mut self, punted: Punted) {
+        self.latency.observe(punted.since.elapsed().as_secs_f64());
         self.ports[punted.port].sockets[punted.queue].done(punted.received);
     }
 
@@ -364,6 +404,7 @@ impl Engine {
 
     /// Gives a packet back to XDP; only a first one, so that none goes round.
     fn run_again(&mut self, punted: Punted, bytes: &[u8]) {
+        self.count_retry(Retry::Xdp);
         let port = &self.ports[punted.port];
         let received_by = (port.ifindex, punted.queue as u32);
         if let Err(error) = self.dataplane.run_again(port.entry, received_by, bytes) {
@@ -441,6 +482,7 @@ impl Engine {
             self.waiting.put_back(packet.clone());
             return None;
         }
+        self.count_retry(Retry::Neighbour);
         self.finish(ran, packet.port, 0, last)
     }
 

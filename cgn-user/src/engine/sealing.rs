@@ -22,6 +22,8 @@ const TURN: Duration = Duration::from_secs(1);
 pub struct Sealing {
     sealer: Sealer,
     committed: Committed,
+    /// The last turn failed, and the daemon's log has a line of it.
+    is_failing: bool,
 }
 
 impl Sealing {
@@ -37,7 +39,11 @@ impl Sealing {
         };
         let sealer = Sealer::open(&log.directory, retention(log), key)
             .context("the mapping log cannot be sealed")?;
-        Ok(Self { sealer, committed })
+        Ok(Self {
+            sealer,
+            committed,
+            is_failing: false,
+        })
     }
 
     /// Seals until `stop`.
@@ -67,14 +73,20 @@ impl Sealing {
                 log.sealed_files += turn.files;
                 log.spool_bytes = turn.spool_bytes;
                 log.sealed_bytes = turn.sealed_bytes.unwrap_or(log.sealed_bytes);
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!("the mapping log is sealed again");
+                }
                 tell(&turn);
             }
             Err(error) => {
                 log.seal_errors += 1;
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the mapping log is not sealed; nothing of it is lost, and it is tried again"
-                );
+                // One line, not one a second.
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the mapping log is not sealed; nothing of it is lost, and it is tried again every second"
+                    );
+                }
             }
         }
     }

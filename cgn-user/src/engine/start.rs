@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use cgn_common::diagnostics::LINES_PER_SECOND;
@@ -16,16 +16,18 @@ use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::watch;
 
+use super::gathering::Gathering;
 use super::keeper::Keeper;
 use super::sweeper::Sweeper;
 use super::{Engine, Port};
 use super::{adoption, clock};
-use crate::config::{Checked, Side as SideConfig};
+use crate::config::{Checked, LogSync, OnFull, Side as SideConfig};
 use crate::dataplane::attach::Pins;
 use crate::dataplane::diagnostics;
 use crate::dataplane::interface;
 use crate::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use crate::dataplane::routing::{self, Applied};
+use crate::histogram::{self, Histogram};
 use crate::maplog::{Log, LogOptions, Recovery};
 use crate::netlink::{Follower, Options};
 use crate::policy::shape;
@@ -66,7 +68,8 @@ pub struct Switches {
 /// Another daemon runs, or the log is unusable.
 pub fn open_log(checked: &Checked) -> Result<(Log, Recovery)> {
     let options = LogOptions {
-        sync: checked.config.log.sync,
+        sync: checked.config.log.sync == LogSync::Full,
+        may_lack: checked.config.log.on_full == OnFull::Continue,
         keep_released_ms: u64::from(checked.config.hold.block_secs) * 1000,
     };
     let (log, recovery) = Log::open(&checked.config.log.directory, options)
@@ -239,6 +242,7 @@ impl Parts {
             events: self.events,
             keeper: self.keeper,
             sweeper: sweeper(&state),
+            gathering: gathering(&state),
             waiting: Waiting::default(),
             answers: self.answers,
             fragments: Store::new(shape::fragment_limits(&state.config)),
@@ -249,12 +253,20 @@ impl Parts {
             dataplane: self.dataplane,
             _diagnostics: diagnostics,
             housekeeping: Instant::now(),
+            looked: Instant::now(),
+            came: Instant::now(),
+            latency: Histogram::new(histogram::SECONDS),
             state,
         }
     }
 }
 
-fn sweeper(state: &State) -> Sweeper {
+fn gathering(state: &State) -> Gathering {
+    let group_ms = state.config.config.log.group_ms;
+    Gathering::new(Duration::from_millis(group_ms.into()))
+}
+
+pub(super) fn sweeper(state: &State) -> Sweeper {
     let hold = &state.config.config.hold;
     let most_held = match hold.max_ports {
         0 => u32::MAX,

@@ -10,12 +10,16 @@ use super::keeper::Keeper;
 use crate::dataplane::install;
 use crate::dataplane::session_sweep::Pass;
 use crate::dataplane::sweep::{Swept, Timers, sweep_slab};
+use crate::histogram::{self, Histogram};
 use crate::state::State;
 
 /// Time that one slice may take.
 const SLICE: Duration = Duration::from_millis(1);
 /// A new sweep begins no sooner after the last one began.
 const PERIOD: Duration = Duration::from_millis(500);
+
+/// No subscriber was seen yet.
+const NO_PORTS: [Histogram; 3] = [Histogram::new(histogram::PORTS); 3];
 
 /// Where the sweep stands.
 pub struct Sweeper {
@@ -31,6 +35,8 @@ pub struct Sweeper {
     /// What the last pass over the sessions saw; None where none are noted.
     sessions: Option<Pass>,
     swept: Vec<Swept>,
+    /// Ports of the subscribers seen so far, by pool and protocol.
+    subscriber_ports: Vec<[Histogram; 3]>,
     /// Ports of each pool in hold after the last sweep.
     held: Vec<u32>,
 }
@@ -63,6 +69,7 @@ impl Sweeper {
             busy: Duration::ZERO,
             sessions: None,
             swept: vec![Swept::default(); pools],
+            subscriber_ports: vec![NO_PORTS; pools],
             held: vec![0; pools],
         }
     }
@@ -134,6 +141,14 @@ impl Sweeper {
             if !self.group_timers.is_empty() {
                 install::limit(&state.memory, &state.geometry, inside, subscriber);
             }
+            let ports =
+                install::ports_of_first_block_owner(&state.memory, granted.subscriber, line);
+            for (histogram, ports) in self.subscriber_ports[pool]
+                .iter_mut()
+                .zip(ports.into_iter().flatten())
+            {
+                histogram.observe(f64::from(ports));
+            }
             if let Some(pass) = &self.sessions {
                 pass.unshare(&state.memory, line, state.memory.constants.pools[pool]);
             }
@@ -184,9 +199,12 @@ impl Sweeper {
             if let Some(pool) = stats.pools.get_mut(number) {
                 pool.mappings = swept.live.map(u64::from);
                 pool.held_ports = u64::from(swept.held);
+                pool.overflow = swept.overflow;
+                pool.subscriber_ports = self.subscriber_ports[number];
             }
             self.held[number] = swept.held;
             *swept = Swept::default();
+            self.subscriber_ports[number] = NO_PORTS;
         }
         self.busy = Duration::ZERO;
     }

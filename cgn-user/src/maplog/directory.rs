@@ -3,6 +3,7 @@
 //! ```text
 //! /var/lib/cgn/log/
 //!   lock                                  the daemon that writes here
+//!   gap                                   since when the log lacks records, or 0
 //!   wal/00000000000000123457.log          write-ahead segments, by their first sequence number
 //!   2026-03-03/held-00000000000000100001.parquet   who had which block before that record
 //!   2026-03-03/14-00000000000000120333.parquet     the records from that one on, of 14 h UTC

@@ -87,13 +87,16 @@ pub enum OpenError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    #[error("cannot write to the mapping log {path}: no new blocks until it can be written", path = path.display())]
+    #[error("cannot write to the mapping log {path}", path = path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("cannot bring the mapping log {path} to disk: no new blocks until it can", path = path.display())]
+    #[error("cannot bring the mapping log {path} to disk", path = path.display())]
     Sync { path: PathBuf, source: io::Error },
-    #[error("cannot begin the next segment of the mapping log: no new blocks until it can")]
+    #[error("cannot begin the next segment of the mapping log")]
     Segment { source: Box<OpenError> },
     /// A part of an earlier group is still in the file. Every later append tries again.
-    #[error("cannot cut a partly written group off the mapping log {path}: no new blocks until it can be cut", path = path.display())]
+    #[error("cannot cut a partly written group off the mapping log {path}", path = path.display())]
     Cut { path: PathBuf, source: io::Error },
+    /// The log lacks earlier records; they come first.
+    #[error("the mapping log lacks records, and is not tried again yet")]
+    Lacking,
 }

@@ -61,6 +61,12 @@ pub enum Event {
     Start,
     /// The daemon stopped in order.
     Stop,
+    /// From this time on blocks were given and taken without records, for the log could not be
+    /// written (`log.on_full = "continue"`). The next record is [`Event::Resume`].
+    Gap,
+    /// The log is written again; what is held without a record, and what was released without one,
+    /// comes next in the same group.
+    Resume,
     /// From now on the block's ports mean this subscriber.
     Allocate(Block),
     /// They do no more.
@@ -99,11 +105,11 @@ impl ReleaseReason {
 }
 
 impl Event {
-    /// The block that the event is about; a start or stop has none.
+    /// The block that the event is about; those of the log and the daemon have none.
     #[must_use]
     pub fn block(&self) -> Option<Block> {
         match self {
-            Self::Start | Self::Stop => None,
+            Self::Start | Self::Stop | Self::Gap | Self::Resume => None,
             Self::Allocate(block) | Self::Release { block, .. } => Some(*block),
         }
     }

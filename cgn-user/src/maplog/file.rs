@@ -24,6 +24,8 @@ pub struct LogOptions {
     /// Releases of the last so many milliseconds are in [`Recovery::released`]:
     /// the hold time of blocks.
     pub keep_released_ms: u64,
+    /// Blocks may be given though the log cannot be written ([`super::Log::lack`]).
+    pub may_lack: bool,
 }
 
 /// A log open for writing; no other process can write it meanwhile.

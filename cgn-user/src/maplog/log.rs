@@ -4,6 +4,7 @@
 //! makes one sealed file of it. Only the last segment is ever written.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::directory::{self, Hour};
 use super::error::{AppendError, OpenError, ReadError};
 use super::event::Entry;
 use super::file::{LogFile, LogOptions, now_unix_ms, open_locked};
+use super::gap::{Lacking, Mark};
 use super::reader;
 use super::recovery::Recovery;
 use super::replay::replay_sealed;
@@ -49,6 +51,10 @@ pub struct Log {
     /// The segment was to end and its successor may be half there: nothing more goes in.
     is_ending: bool,
     committed: Committed,
+    /// There if the log may lack records, or did.
+    mark: Option<Mark>,
+    /// Since the gap that the mark tells of.
+    lacking: Lacking,
     _lock: File,
 }
 
@@ -70,6 +76,7 @@ impl Log {
         };
         directory::create(&directory::wal(root)).map_err(prepare)?;
         directory::remove_unfinished(root).map_err(prepare)?;
+        let mark = Mark::open(root, options.may_lack).map_err(prepare)?;
         let released_since_ms = now_unix_ms().saturating_sub(options.keep_released_ms);
         let mut recovery = Recovery::default();
         let sealed = replay_sealed(root, released_since_ms, &mut recovery)?;
@@ -103,6 +110,8 @@ impl Log {
             is_ending: false,
             segment,
             committed,
+            mark,
+            lacking: Lacking::default(),
             _lock: lock,
         };
         Ok((log, recovery))
@@ -118,7 +127,13 @@ impl Log {
         let Some(first) = entries.first() else {
             return Ok(self.next_sequence()..self.next_sequence());
         };
-        let hour = Hour::of(first.unix_ms);
+        if self.lacking_since_ms().is_some() {
+            return Err(AppendError::Lacking);
+        }
+        self.append_in(Hour::of(first.unix_ms), entries)
+    }
+
+    fn append_in(&mut self, hour: Hour, entries: &[Entry]) -> Result<Range<u64>, AppendError> {
         let is_full = self.segment.next_sequence() - self.first_sequence >= SEGMENT_RECORDS;
         if self.is_ending || is_full || self.hour.is_some_and(|of_segment| of_segment != hour) {
             self.begin_segment()?;
@@ -127,6 +142,48 @@ impl Log {
         self.hour.get_or_insert(hour);
         self.committed.advance(sequences.end);
         Ok(sequences)
+    }
+
+    /// Takes note of `entries` that happen at `unix_ms` without records, as appending failed and
+    /// the operator wants to go on. Nothing is appended then before [`Self::catch_up`].
+    ///
+    /// # Errors
+    /// The gap cannot be marked on the disk: the death of the daemon would leave it unknown.
+    pub fn lack(&mut self, unix_ms: u64, entries: &[Entry]) -> io::Result<()> {
+        for entry in entries {
+            self.lacking.follow(entry.event);
+        }
+        if self.lacking_since_ms().is_some() {
+            return Ok(());
+        }
+        let mark = self.mark.as_mut().ok_or(io::ErrorKind::Unsupported)?;
+        mark.write(Some(unix_ms))
+    }
+
+    /// Since when the log lacks records, milliseconds of Unix time; None if it lacks none.
+    #[must_use]
+    pub fn lacking_since_ms(&self) -> Option<u64> {
+        self.mark.as_ref().and_then(Mark::since_ms)
+    }
+
+    /// Ends a gap: puts it on record, with the blocks that were released in it, and those that are
+    /// held. What came and went within it stays unknown.
+    ///
+    /// # Errors
+    /// The log still cannot be written, and the gap goes on.
+    pub fn catch_up(&mut self, unix_ms: u64) -> Result<(), AppendError> {
+        let Some(since_ms) = self.lacking_since_ms() else {
+            return Ok(());
+        };
+        let entries = self.lacking.entries(since_ms, unix_ms);
+        // In the hour in which it is written, as all records: that is where it is looked for.
+        self.append_in(Hour::of(unix_ms), &entries)?;
+        self.lacking = Lacking::default();
+        let cleared = self.mark.as_mut().map_or(Ok(()), |mark| mark.write(None));
+        if let Err(error) = cleared {
+            tracing::warn!(%error, "the mark of a gap in the mapping log stays: after a start the gap is taken for longer");
+        }
+        Ok(())
     }
 
     /// Ends the segment if its hour is over at `unix_ms`, so that it is sealed also when

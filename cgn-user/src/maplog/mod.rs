@@ -11,6 +11,7 @@
 //! * `appender`: groups of records, all or nothing, over any storage.
 //! * `scan`: reads a file record by record and tells a torn tail from damage.
 //! * `file`: the daemon's own log file: lock, recovery, appending.
+//! * `gap`: what the log lacks when it could not be written and blocks were given all the same.
 //! * `reader`: the same file for other programs, also while it grows.
 
 mod appender;
@@ -19,6 +20,7 @@ pub mod encode;
 mod error;
 mod event;
 mod file;
+mod gap;
 pub mod keys;
 mod log;
 pub mod query;

@@ -11,8 +11,8 @@
 //! byte  size                          byte  size
 //!    0     7  "CGNMLOG"                  0     2  length of the record, 40
 //!    7     1  version, 2                 2     1  version, 2
-//!    8     8  created, Unix ms           3     1  kind: 1 allocate 2 release 3 start 4 stop;
-//!   16     8  sequence number of                  + 64 first of its group, + 128 last
+//!    8     8  created, Unix ms           3     1  kind: 1 allocate 2 release 3 start 4 stop
+//!   16     8  sequence number of                  5 gap 6 resume; + 64 first of its group, + 128 last
 //!             the first record           4     8  sequence number, one more than the last
 //!   24     2  length of a record, 40    12     8  time, Unix ms
 //!   26    10  0                         20     4  inside address
@@ -75,6 +75,8 @@ mod kind {
     pub const RELEASE: u8 = 2;
     pub const START: u8 = 3;
     pub const STOP: u8 = 4;
+    pub const GAP: u8 = 5;
+    pub const RESUME: u8 = 6;
 
     /// Marks beside the kind.
     pub const FIRST: u8 = 0x40;
@@ -268,6 +270,8 @@ impl Record {
         let kind = match &self.entry.event {
             Event::Start => kind::START,
             Event::Stop => kind::STOP,
+            Event::Gap => kind::GAP,
+            Event::Resume => kind::RESUME,
             Event::Allocate(block) => {
                 block.encode(&mut bytes);
                 kind::ALLOCATE
@@ -305,6 +309,8 @@ impl Record {
         let event = match bytes[field::KIND] & !(kind::FIRST | kind::LAST) {
             kind::START => Event::Start,
             kind::STOP => Event::Stop,
+            kind::GAP => Event::Gap,
+            kind::RESUME => Event::Resume,
             kind::ALLOCATE => Event::Allocate(Block::decode(bytes)?),
             kind::RELEASE => Event::Release {
                 block: Block::decode(bytes)?,

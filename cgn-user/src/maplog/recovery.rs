@@ -62,7 +62,7 @@ impl Recovery {
         self.last_unix_ms = self.last_unix_ms.max(Some(unix_ms));
         self.is_stopped = entry.event == Event::Stop;
         match entry.event {
-            Event::Start | Event::Stop => {}
+            Event::Start | Event::Stop | Event::Gap | Event::Resume => {}
             Event::Allocate(block) => {
                 let key = (block.external, block.ports.first());
                 self.released.remove(&key);

@@ -4,6 +4,7 @@ mod codec;
 mod damage;
 mod faults;
 mod files;
+mod gap;
 mod model;
 mod proof;
 mod store;
@@ -44,6 +45,7 @@ impl Drop for Directory {
 const OPTIONS: LogOptions = LogOptions {
     sync: false,
     keep_released_ms: u64::MAX,
+    may_lack: false,
 };
 
 fn open(path: &Path) -> (LogFile, Recovery) {
@@ -144,6 +146,8 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     let event = prop_oneof![
         Just(Event::Start),
         Just(Event::Stop),
+        Just(Event::Gap),
+        Just(Event::Resume),
         any_block().prop_map(Event::Allocate),
         (any_block(), any_reason()).prop_map(|(block, reason)| Event::Release { block, reason }),
     ];

@@ -28,6 +28,8 @@ impl Display for Record {
         match &self.entry.event {
             Event::Start => f.write_str("start"),
             Event::Stop => f.write_str("stop"),
+            Event::Gap => f.write_str("gap"),
+            Event::Resume => f.write_str("resume"),
             Event::Allocate(block) => write!(f, "allocate {block}"),
             Event::Release { block, reason } => write!(f, "release {block} {reason}"),
         }

@@ -161,7 +161,8 @@ impl State {
                 Fact::Event(Event::Release { block, .. }) => {
                     held.remove(&block);
                 }
-                Fact::Event(Event::Start | Event::Stop) | Fact::Held(_) => {}
+                Fact::Event(Event::Start | Event::Stop | Event::Gap | Event::Resume)
+                | Fact::Held(_) => {}
             }
         }
     }

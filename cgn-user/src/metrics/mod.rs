@@ -15,8 +15,10 @@ use prometheus::TextEncoder;
 use prometheus::proto;
 
 pub use listener::{ListenError, Listener};
-pub use snapshot::{Behaviours, Snapshot};
+pub use snapshot::{Behaviours, Limits, Snapshot};
 pub use table::TABLE;
+
+use crate::histogram::Histogram;
 
 /// Kinds of metrics used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// How values are distributed. Those of `..._now` are as of one moment, and shrink, too.
+    Histogram,
 }
 
 /// One metric.
@@ -41,7 +45,14 @@ pub struct Metric {
 
 /// Values of one metric, each with the values of its labels.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Samples(Vec<(Vec<String>, f64)>);
+pub struct Samples(Vec<(Vec<String>, Value)>);
+
+/// One value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Value {
+    Number(f64),
+    Distribution(Histogram),
+}
 
 impl Samples {
     /// A whole number; exact up to 2^53.
@@ -50,6 +61,14 @@ impl Samples {
     }
 
     fn put_fraction(&mut self, labels: &[&str], value: f64) {
+        self.push(labels, Value::Number(value));
+    }
+
+    fn put_distribution(&mut self, labels: &[&str], histogram: Histogram) {
+        self.push(labels, Value::Distribution(histogram));
+    }
+
+    fn push(&mut self, labels: &[&str], value: Value) {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         self.0.push((labels, value));
     }
@@ -73,12 +92,13 @@ impl Metric {
         family.set_field_type(match self.kind {
             Kind::Counter => proto::MetricType::COUNTER,
             Kind::Gauge => proto::MetricType::GAUGE,
+            Kind::Histogram => proto::MetricType::HISTOGRAM,
         });
         family.set_metric(metrics.collect());
         family
     }
 
-    fn metric(&self, values: Vec<String>, value: f64) -> proto::Metric {
+    fn metric(&self, values: Vec<String>, value: Value) -> proto::Metric {
         let pairs = self.labels.iter().zip(values).map(|(name, value)| {
             let mut pair = proto::LabelPair::default();
             pair.set_name((*name).to_owned());
@@ -86,20 +106,35 @@ impl Metric {
             pair
         });
         let mut metric = proto::Metric::from_label(pairs.collect());
-        match self.kind {
-            Kind::Counter => {
+        match value {
+            Value::Number(value) if self.kind == Kind::Counter => {
                 let mut counter = proto::Counter::default();
                 counter.set_value(value);
                 metric.set_counter(counter);
             }
-            Kind::Gauge => {
+            Value::Number(value) => {
                 let mut gauge = proto::Gauge::default();
                 gauge.set_value(value);
                 metric.set_gauge(gauge);
             }
+            Value::Distribution(histogram) => metric.set_histogram(distribution(&histogram)),
         }
         metric
     }
+}
+
+fn distribution(histogram: &Histogram) -> proto::Histogram {
+    let buckets = histogram.cumulative().map(|(bound, count)| {
+        let mut bucket = proto::Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(count);
+        bucket
+    });
+    let mut distribution = proto::Histogram::default();
+    distribution.set_bucket(buckets.collect());
+    distribution.set_sample_count(histogram.count());
+    distribution.set_sample_sum(histogram.sum());
+    distribution
 }
 
 /// All metrics in the text format, version 0.0.4. Metrics without a sample are

@@ -16,10 +16,22 @@ pub struct Snapshot {
     pub pools: Vec<PoolShape>,
     /// Inside addresses in the prefixes of the configuration.
     pub subscriber_addresses: u64,
+    pub limits: Limits,
     pub started_unix_ms: u64,
     /// Version of the program.
     pub version: &'static str,
     pub behaviours: Behaviours,
+}
+
+/// What the tables have room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions beside the first of their mapping.
+    pub sessions: u64,
+    /// Datagrams whose first fragment came.
+    pub datagrams: u64,
+    /// Fragments that wait for the first one.
+    pub held_fragments: u64,
 }
 
 /// How this NAT behaves, in the words of RFC 4787 and RFC 7659.
@@ -70,6 +82,11 @@ impl Snapshot {
             subscriber_addresses: ranges
                 .map(|range| u64::from(range.last.to_bits() - range.first.to_bits()) + 1)
                 .sum(),
+            limits: Limits {
+                sessions: u64::from(state.config.config.sessions.max),
+                datagrams: u64::from(state.config.config.fragments.max_datagrams),
+                held_fragments: u64::from(state.config.config.fragments.max_held),
+            },
             started_unix_ms: state.started_unix_ms,
             version: env!("CARGO_PKG_VERSION"),
             behaviours: Behaviours::of(&state.memory.constants, state.geometry.pools.len()),

@@ -6,6 +6,7 @@ use cgn_common::verdict::{Effect, Protocol, Reason};
 
 use super::{Kind as MetricKind, Metric, Samples, Snapshot};
 use crate::slowpath::answers::{Kind, Withheld};
+use crate::state::Retry;
 
 type Read = fn(&Snapshot, &mut Samples);
 type Labels = &'static [&'static str];
@@ -24,6 +25,16 @@ const fn gauge(name: &'static str, labels: Labels, help: &'static str, read: Rea
     Metric {
         name,
         kind: MetricKind::Gauge,
+        labels,
+        help,
+        read,
+    }
+}
+
+const fn histogram(name: &'static str, labels: Labels, help: &'static str, read: Read) -> Metric {
+    Metric {
+        name,
+        kind: MetricKind::Histogram,
         labels,
         help,
         read,
@@ -65,6 +76,9 @@ pub const TABLE: &[Metric] = &[
     counter("cgn_mappings_expired_total", PROTOCOL,
         "Mappings that the sweep ended because they were idle.",
         |s, out| by_protocol(s.stats.sweep.expired, out)),
+    gauge("cgn_mapping_overflow", PROTOCOL,
+        "Buckets beyond its own at which a mapping stands, summed over all live mappings as of the last complete sweep; divided by cgn_mappings, the further look-ups that opening one took.",
+        |s, out| by_protocol(s.stats.overflow(), out)),
     gauge("cgn_sessions", PROTOCOL,
         "First sessions of mappings, as of the last complete sweep; cgn_further_sessions has the others, where they are noted.",
         |s, out| by_protocol(s.stats.mappings(), out)),
@@ -79,6 +93,16 @@ pub const TABLE: &[Metric] = &[
     gauge("cgn_subscribers", NONE,
         "Subscribers that have a block.",
         |s, out| out.put(&[], s.each_pool().map(|(_, pool)| u64::from(pool.status.subscribers)).sum())),
+    counter("cgn_address_mappings_created_total", POOL,
+        "Subscribers that were paired with an external address, by their first block; cgn_subscribers is how many are.",
+        |s, out| by_pool(s, out, |pool| pool.status.counters.paired)),
+    histogram("cgn_subscriber_ports_now", &["pool", "protocol"],
+        "Ports in use or in hold of each subscriber that has a block, as of the last complete sweep. The counts are not cumulative over time: histogram_quantile without rate.",
+        |s, out| for (shape, pool) in s.each_pool() {
+            for protocol in Protocol::ALL {
+                out.put_distribution(&[&shape.name, protocol.name()], pool.subscriber_ports[protocol as usize]);
+            }
+        }),
     gauge("cgn_subscriber_addresses", NONE,
         "Inside addresses in the subscriber prefixes of the configuration.",
         |s, out| out.put(&[], s.subscriber_addresses)),
@@ -101,9 +125,6 @@ pub const TABLE: &[Metric] = &[
     counter("cgn_blocks_adopted_total", POOL,
         "Blocks taken over at start from the tables of an earlier run.",
         |s, out| by_pool(s, out, |pool| pool.status.counters.adopted)),
-    counter("cgn_block_holds_skipped_total", POOL,
-        "Blocks that were free at once after their release, because too many were in hold.",
-        |s, out| by_pool(s, out, |pool| pool.status.counters.holds_skipped)),
     counter("cgn_block_refusals_total", &["pool", "reason"],
         "Blocks that a subscriber wanted and did not get.",
         |s, out| for (shape, pool) in s.each_pool() {
@@ -158,11 +179,21 @@ pub const TABLE: &[Metric] = &[
         "Ports in hold after the end of their mapping, all protocols together, as of the last complete sweep.",
         |s, out| by_pool(s, out, |pool| pool.held_ports)),
     gauge("cgn_pool_limit", &["pool", "limit"],
-        "Limits from the configuration.",
+        "Limits from the configuration. Ports are 1024 to 65535 in every pool.",
         |s, out| for (shape, _) in s.each_pool() {
             out.put(&[&shape.name, "block_ports"], 1 << shape.block_shift);
             out.put(&[&shape.name, "blocks_per_subscriber"], u64::from(shape.blocks_per_subscriber));
             out.put(&[&shape.name, "max_blocks"], u64::from(shape.max_blocks));
+            out.put(&[&shape.name, "watermark_ports"], u64::from(shape.watermark_ports));
+        }),
+    gauge("cgn_limit", &["limit"],
+        "Limits of all pools together: subscribers, ports of each protocol in blocks that can be allocated at once, further sessions, fragmented datagrams, fragments that can wait.",
+        |s, out| {
+            out.put(&["subscribers"], s.subscriber_addresses);
+            out.put(&["ports"], s.pools.iter().map(|pool| u64::from(pool.max_blocks) << pool.block_shift).sum());
+            out.put(&["sessions"], s.limits.sessions);
+            out.put(&["datagrams"], s.limits.datagrams);
+            out.put(&["held_fragments"], s.limits.held_fragments);
         }),
 
     // ---- slow path ----
@@ -172,6 +203,15 @@ pub const TABLE: &[Metric] = &[
     counter("cgn_punted_packets_received_total", NONE,
         "Punted packets that the slow path received; fewer than cgn_punts_total if some were lost on the way.",
         |s, out| out.put(&[], s.stats.punts.packets)),
+    histogram("cgn_punt_seconds", NONE,
+        "Time from when a punted packet was there (or, while the slow path is busy, from its last look) to when it was sent, dropped or set aside to wait.",
+        |s, out| out.put_distribution(&[], s.stats.punts.latency)),
+    counter("cgn_punt_retries_total", &["waited_for"],
+        "Packets that the slow path processed again: after their subscriber got a block, after their neighbour answered, or by handing them to XDP, which knows the route.",
+        |s, out| for retry in Retry::ALL { out.put(&[retry.name()], s.stats.punts.retries[retry as usize]); }),
+    histogram("cgn_block_grant_seconds", NONE,
+        "Time that giving a group of blocks took: choosing them, writing the mapping log to the disk, filling the tables.",
+        |s, out| out.put_distribution(&[], s.stats.punts.grants)),
     gauge("cgn_neighbour_waiting_packets", NONE,
         "Packets that wait for the link address of their next hop.",
         |s, out| out.put(&[], s.stats.punts.waiting_packets)),
@@ -208,11 +248,23 @@ pub const TABLE: &[Metric] = &[
             out.put(&["mark"], s.stats.log.mark_records);
         }),
     counter("cgn_log_errors_total", NONE,
-        "Groups of log records that could not be written; their blocks were not given.",
+        "Groups of log records that could not be written; by log.on_full their blocks were not given, or given without records.",
         |s, out| out.put(&[], s.stats.log.append_errors)),
     gauge("cgn_log_refusing", NONE,
         "1 while the mapping log cannot be written, as on a full disk, and no new blocks are given; else 0.",
         |s, out| out.put(&[], u64::from(s.stats.log.is_refusing))),
+    gauge("cgn_log_lacking", NONE,
+        "1 while the mapping log cannot be written and blocks are given without records (log.on_full = continue); else 0.",
+        |s, out| out.put(&[], u64::from(s.stats.log.lacking_since_ms.is_some()))),
+    counter("cgn_log_lacking_records_total", NONE,
+        "Records that were not written in such times; those of blocks still held at the end follow.",
+        |s, out| out.put(&[], s.stats.log.lacking_records)),
+    counter("cgn_log_commits_total", NONE,
+        "Groups of records that were written to the mapping log.",
+        |s, out| out.put(&[], s.stats.log.commits)),
+    counter("cgn_log_commit_seconds_total", NONE,
+        "Time spent writing them and, with log.sync = full, waiting for the disk.",
+        |s, out| out.put_fraction(&[], s.stats.log.commit_secs)),
     gauge("cgn_log_bytes", &["part"],
         "Bytes of the mapping log on disk: the segment that is written, all write-ahead segments, sealed files.",
         |s, out| {

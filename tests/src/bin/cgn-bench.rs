@@ -164,7 +164,7 @@ fn blocks(args: &Slowpath) -> Result<()> {
     for sync in [true, false] {
         let mut figures = Vec::new();
         for run in 1..=args.runs {
-            eprintln!("    run {run} of {}, log.sync = {sync}", args.runs);
+            eprintln!("    run {run} of {}, log.sync full = {sync}", args.runs);
             figures.push(slowpath::measure(sync)?);
         }
         medians.push(slowpath::median_of(figures));
@@ -177,7 +177,7 @@ fn blocks(args: &Slowpath) -> Result<()> {
         let met = figures.blocks_per_second >= slowpath::GOAL
             && figures.known_sent == figures.known_answered;
         println!(
-            "log.sync = {:<5} {:>8.0} blocks/s on one core ({} in {:.2} s); known subscriber, all runs: {} sent, {} answered; goal {:.0}: {}",
+            "log.sync full = {:<5} {:>8.0} blocks/s on one core ({} in {:.2} s); known subscriber, all runs: {} sent, {} answered; goal {:.0}: {}",
             figures.sync,
             figures.blocks_per_second,
             figures.blocks,

@@ -24,7 +24,7 @@ pub fn contradictions(memory: &Memory, subscriber: u32) -> Vec<String> {
     let mut found = Vec::new();
     for protocol in Protocol::ALL {
         let mut live: BTreeMap<u16, At> = BTreeMap::new();
-        for block in blocks(entry) {
+        for block in blocks(memory, subscriber) {
             let part = Part::new(memory, entry, block, protocol);
             part.check(&mut live, &mut found);
         }
@@ -39,7 +39,7 @@ pub fn in_use(memory: &Memory, subscriber: u32) -> usize {
         return 0;
     };
     let parts = Protocol::ALL.into_iter().flat_map(|protocol| {
-        blocks(entry).map(move |block| Part::new(memory, entry, block, protocol))
+        blocks(memory, subscriber).map(move |block| Part::new(memory, entry, block, protocol))
     });
     parts
         .map(|part| part.keys().filter(|(_, key)| !key.is_free()).count())
@@ -55,7 +55,7 @@ pub fn doubled(memory: &Memory, subscriber: u32, protocol: Protocol) -> Vec<u16>
     };
     let mut seen: BTreeMap<u16, (OwnedBlock, u32, SlotKey)> = BTreeMap::new();
     let mut doubled = Vec::new();
-    for block in blocks(entry) {
+    for block in blocks(memory, subscriber) {
         for (slot, key) in Part::new(memory, entry, block, protocol).keys() {
             if !key.is_live() {
                 continue;
@@ -73,12 +73,12 @@ pub fn doubled(memory: &Memory, subscriber: u32, protocol: Protocol) -> Vec<u16>
     doubled
 }
 
-fn blocks(entry: &Subscriber) -> impl Iterator<Item = OwnedBlock> + '_ {
-    let count = SubscriberHead(entry.head.load()).block_count() as usize;
-    entry
-        .blocks
-        .iter()
-        .take(count)
+fn blocks(memory: &Memory, subscriber: u32) -> impl Iterator<Item = OwnedBlock> + '_ {
+    let entry = memory.subscribers.get(subscriber);
+    let count = entry.map_or(0, |entry| SubscriberHead(entry.head.load()).block_count());
+    memory
+        .owned_blocks(subscriber)
+        .take(count as usize)
         .map(|block| OwnedBlock(block.load()))
         .filter(|block| block.slab_line() != 0)
 }

@@ -37,6 +37,8 @@ pub struct Settings {
     /// Folder of the mapping log; the laboratory's own if there is none.
     pub log_folder: Option<PathBuf>,
     pub log_sync: bool,
+    /// `log.on_full`.
+    pub log_on_full: &'static str,
     pub block_idle_secs: u32,
     pub max_blocks: Option<u32>,
 }
@@ -51,6 +53,7 @@ impl Default for Settings {
             xdp_mode: "auto",
             log_folder: None,
             log_sync: true,
+            log_on_full: "refuse",
             block_idle_secs: 60,
             max_blocks: None,
         }
@@ -77,7 +80,7 @@ impl Settings {
              blocks_per_subscriber = {}\nwatermark_percent = {}\n{}\n\
              [[subscribers]]\nprefixes = [\"100.64.0.0/16\"]\npool = \"lab\"\n\
              [hold]\nblock_idle_secs = {}\n\
-             [log]\ndirectory = \"{}/mapping-log\"\nsync = {}\n\
+             [log]\ndirectory = \"{}/mapping-log\"\nsync = \"{}\"\non_full = \"{}\"\n\
              [control]\nsocket = \"{folder}/cgn.sock\"\npin_directory = \"{}\"",
             self.xdp_mode,
             self.addresses,
@@ -88,7 +91,8 @@ impl Settings {
                 .map_or_else(String::new, |blocks| format!("max_blocks = {blocks}")),
             self.block_idle_secs,
             self.log_folder.as_deref().unwrap_or(lab.folder()).display(),
-            self.log_sync,
+            if self.log_sync { "full" } else { "relaxed" },
+            self.log_on_full,
             lab.pins().display(),
         );
         text

@@ -7,8 +7,8 @@ use std::thread;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, Line, NextHopEntry, Page, Policy, Quota,
-    SessionKey, Side, Subscriber, VlanKey,
+    BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NextHopEntry, Page,
+    Policy, Quota, SessionKey, Side, Subscriber, VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
@@ -94,6 +94,9 @@ impl Tables for Hesitant<'_> {
     }
     fn quota(&self, index: u32) -> Option<&Quota> {
         self.tables.quota(index)
+    }
+    fn further_blocks(&self, index: u32) -> Option<&FurtherBlocks> {
+        self.tables.further_blocks(index)
     }
     fn external(&self, index: u32) -> Option<&External> {
         self.tables.external(index)

@@ -67,7 +67,7 @@ impl<'a> Processor<'a> {
             },
             At::ClaimAtHome(home) => match home.claim(tables, self.flow) {
                 Claim::Slot(claim) => At::LookAtHome(home, claim),
-                Claim::Full | Claim::Lost => At::Search,
+                Claim::Full(_) | Claim::Lost => At::Search,
             },
             At::LookAtHome(home, claim) => match home.is_surely_alone(tables, &claim) {
                 true => At::SettleAtHome(claim, true),
@@ -108,7 +108,14 @@ impl<'a> Processor<'a> {
         let subscriber = tables.subscriber(self.flow.subscriber).expect("known");
         let head = SubscriberHead(subscriber.head.load());
         let (protocol, port) = (self.flow.protocol, self.flow.inside_port);
-        let Some(home) = Home::new(tables, subscriber, head, protocol, port) else {
+        let Some(home) = Home::new(
+            tables,
+            self.flow.subscriber,
+            subscriber,
+            head,
+            protocol,
+            port,
+        ) else {
             return At::Search;
         };
         match home.find(tables, port) {

@@ -13,6 +13,7 @@ use cgn_tests::lab::{
     wait_until,
 };
 use cgn_user::maplog::Event;
+use cgn_user::maplog::query::{Answer, Enquiry, Outcome, who};
 
 use crate::{PATIENCE_SECS, SERVER, attributed, audit, block_of, in_lab};
 
@@ -211,6 +212,92 @@ fn no_room_for_the_log() {
         );
         audit(&daemon.log_records()?, BLOCK_HOLD_MS).map(drop)
     });
+}
+
+/// The same with `on_full = "continue"`: nobody is refused, and the log tells of the gap, whether
+/// the daemon lives until there is room again or is killed in it.
+#[test]
+fn no_room_for_the_log_and_on_without() {
+    let name = "life::no_room_for_the_log_and_on_without";
+    in_lab(name, &Plan::default(), |lab| {
+        let disk = lab.small_disk(256 << 10)?;
+        let settings = Settings {
+            log_folder: Some(disk.clone()),
+            log_on_full: "continue",
+            ..Settings::default()
+        };
+        let toml = settings
+            .toml(lab)
+            .replace("[log]\n", "[log]\ngroup_ms = 5\n");
+        let start = || Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"]);
+        let mut daemon = start()?;
+        let echo = UdpEcho::start(&lab.internet, SERVER)?;
+        let host = &lab.subscribers[0];
+        let meet = |index: u16, within_secs: f64| {
+            let socket = lab::echo_from(host, address::crowd(index))?;
+            lab::exchange(&socket, echo.address(), b"here", false, within_secs)
+        };
+        let mut index = 0;
+        for is_killed in [false, true] {
+            fill(&disk)?;
+            // The zeros ahead have room for some records yet.
+            let mut seen = meet(index, PATIENCE_SECS)?;
+            while daemon.status()?.log_lacking_since.is_none() {
+                index += 1;
+                ensure!(index < 600, "the log is never full");
+                seen = meet(index, PATIENCE_SECS).context("refused for want of a log record")?;
+            }
+            index += 1;
+            let within = meet(index, PATIENCE_SECS)?;
+            let at_ms = now_ms();
+            ensure!(daemon.status()?.log_lacking_records >= 2, "nothing counted");
+            ensure!(!daemon.status()?.log_refusing, "nobody was refused");
+            ensure!(
+                daemon.metrics()?.contains("\ncgn_log_lacking 1\n"),
+                "the metric denies it"
+            );
+            let asked = ask(&daemon, within, at_ms)?;
+            ensure!(asked.outcome == Outcome::Unknown, "{asked:?}");
+            if is_killed {
+                daemon.process().kill();
+                drop(daemon);
+                std::fs::remove_file(disk.join("filler"))?;
+                daemon = start()?;
+            } else {
+                std::fs::remove_file(disk.join("filler"))?;
+            }
+            wait_until("the end of the gap", 10.0, || {
+                Ok(daemon.status()?.log_lacking_since.is_none().then_some(()))
+            })?;
+            agrees_with_log(&daemon)?;
+            let again = meet(index, PATIENCE_SECS)?;
+            ensure!(again.ip() == within.ip(), "{within} became {again}");
+            let asked = ask(&daemon, seen, now_ms())?;
+            ensure!(asked.outcome == Outcome::One, "after the gap: {asked:?}");
+            let asked = ask(&daemon, within, at_ms)?;
+            ensure!(asked.outcome == Outcome::Unknown, "in the gap: {asked:?}");
+            index += 1;
+        }
+        let gaps = daemon.log_records()?.into_iter();
+        let gaps = gaps.filter(|record| record.entry.event == Event::Gap);
+        ensure!(gaps.count() == 2, "each gap is told once");
+        Ok(())
+    });
+}
+
+fn ask(daemon: &Daemon, seen: SocketAddrV4, at_ms: u64) -> Result<Answer> {
+    let enquiry = Enquiry {
+        external: *seen.ip(),
+        port: seen.port(),
+        at_ms,
+        skew_ms: 0,
+    };
+    Ok(who(daemon.log(), &enquiry)?)
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Fills a disk to the last byte.

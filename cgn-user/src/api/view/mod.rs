@@ -15,7 +15,6 @@ use std::net::Ipv4Addr;
 
 use cgn_common::block::{block_of, first_port};
 use cgn_common::layout::{OwnedBlock, Rows, SubscriberHead, header};
-use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::verdict::Protocol;
 
 use crate::dataplane::geometry::{Geometry, PoolShape};
@@ -125,20 +124,19 @@ impl<'a> View<'a> {
 
     /// The blocks in a subscriber's line, in no order.
     fn blocks_of(self, inside: Ipv4Addr) -> Vec<Owned> {
-        let line = self
-            .geometry
-            .subscriber_index(inside)
-            .and_then(|index| self.memory.subscribers.get(index));
-        let Some(line) = line else {
+        let Some(index) = self.geometry.subscriber_index(inside) else {
             return Vec::new();
         };
-        let head = SubscriberHead(line.head.load());
+        let Some(entry) = self.memory.subscribers.get(index) else {
+            return Vec::new();
+        };
+        let head = SubscriberHead(entry.head.load());
         let external = Ipv4Addr::from_bits(head.external());
         let Some(rows) = self.rows_of(external) else {
             return Vec::new();
         };
-        let count = (head.block_count() as usize).min(MAX_BLOCKS_PER_SUBSCRIBER);
-        let numbers = line.blocks[..count].iter().filter_map(|word| {
+        let blocks = self.memory.owned_blocks(index);
+        let numbers = blocks.take(head.block_count() as usize).filter_map(|word| {
             let block = OwnedBlock(word.load());
             block_of(block.first_port(), rows.block_shift())
         });

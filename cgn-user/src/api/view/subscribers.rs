@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{OwnedBlock, Subscriber, SubscriberHead, Used, header};
+use cgn_common::layout::{OwnedBlock, SubscriberHead, Used, header};
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 
 use super::blocks::ports_used;
@@ -61,9 +61,8 @@ impl<'a> View<'a> {
 
     fn subscriber_row(self, inside: Ipv4Addr, selection: Selection) -> Option<SubscriberRow> {
         let index = self.geometry.subscriber_index(inside)?;
-        let subscriber = self.memory.subscribers.get(index)?;
         for _ in 0..TRIES {
-            let (head, blocks) = line(subscriber);
+            let (head, blocks) = self.line(index)?;
             let count = (head.block_count() as usize).min(MAX_BLOCKS_PER_SUBSCRIBER);
             let refused = head.has(SubscriberHead::REFUSED);
             let external = (count > 0).then(|| Ipv4Addr::from_bits(head.external()));
@@ -85,7 +84,7 @@ impl<'a> View<'a> {
                     .zip(ports)
                     .for_each(|(sum, ports)| *sum += ports);
             }
-            if line(subscriber) == (head, blocks) {
+            if self.line(index)? == (head, blocks) {
                 return Some(SubscriberRow {
                     inside,
                     external,
@@ -99,13 +98,14 @@ impl<'a> View<'a> {
         }
         None
     }
-}
 
-fn line(subscriber: &Subscriber) -> Line {
-    let head = SubscriberHead(subscriber.head.load());
-    let mut blocks = [OwnedBlock(0); MAX_BLOCKS_PER_SUBSCRIBER];
-    for (copy, word) in blocks.iter_mut().zip(&subscriber.blocks) {
-        *copy = OwnedBlock(word.load());
+    /// Of the subscriber with this index, as it is at the moment.
+    fn line(self, index: u32) -> Option<Line> {
+        let head = SubscriberHead(self.memory.subscribers.get(index)?.head.load());
+        let mut blocks = [OwnedBlock(0); MAX_BLOCKS_PER_SUBSCRIBER];
+        for (copy, word) in blocks.iter_mut().zip(self.memory.owned_blocks(index)) {
+            *copy = OwnedBlock(word.load());
+        }
+        Some((head, blocks))
     }
-    (head, blocks)
 }

@@ -177,7 +177,7 @@ fn values_of_the_wrong_type() {
         (
             "A boolean in quotes.",
             base_and("[log]\nsync = \"yes\"\n"),
-            &[(21, "log.sync", &["a string", "true or false"])],
+            &[(21, "log.sync", &["yes", "\"full\" or \"relaxed\""])],
         ),
         (
             "A boolean as a path.",
@@ -209,7 +209,7 @@ fn values_of_the_wrong_type() {
         ),
         (
             "A list of sections instead of a section.",
-            base_and("[[log]]\nsync = true\n"),
+            base_and("[[log]]\nsync = \"full\"\n"),
             &[(20, "log", &["a list", "a section [log]"])],
         ),
         (

@@ -57,7 +57,7 @@ fn warnings() {
         ),
         (
             "A log that does not wait for the disk.",
-            base_and("[log]\nsync = false\n"),
+            base_and("[log]\nsync = \"relaxed\"\n"),
             &[(21, "log.sync", "power failure")],
         ),
     ];

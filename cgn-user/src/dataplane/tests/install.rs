@@ -13,7 +13,7 @@ fn line_of(memory: &Memory, geometry: &Geometry) -> (SubscriberHead, Vec<(u32, u
     let index = geometry.subscriber_index(INSIDE).expect("known");
     let line = memory.subscribers.get(index).expect("in the table");
     let head = SubscriberHead(line.head.load());
-    let blocks = line.blocks.iter().take(head.block_count() as usize);
+    let blocks = memory.owned_blocks(index).take(head.block_count() as usize);
     let blocks = blocks.map(|b| OwnedBlock(b.load()));
     (
         head,

@@ -21,7 +21,7 @@ pub enum Item {
 }
 
 impl Item {
-    /// The block that the item is about; a start or stop has none.
+    /// The block that the item is about; events of log and daemon have none.
     #[must_use]
     pub fn block(&self) -> Option<Block> {
         match self {

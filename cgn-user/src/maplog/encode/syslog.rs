@@ -5,7 +5,7 @@
 //!     external="203.0.113.5" first_port="1024" last_port="1535" pool="0"]
 //! ```
 //!
-//! MSGID is `allocate`, `release` (with `reason`), `start`, `stop` or `interim` (without `sequence`; the
+//! MSGID is `allocate`, `release` (with `reason`), `start`, `stop`, `gap`, `resume` or `interim` (without `sequence`; the
 //! message's time is that of the allocation). 32473 is the enterprise number for documentation
 //! (RFC 5612): the project has none of its own.
 
@@ -29,6 +29,8 @@ pub fn message(item: &Item, host: &str) -> String {
             let (name, reason) = match record.entry.event {
                 Event::Start => ("start", None),
                 Event::Stop => ("stop", None),
+                Event::Gap => ("gap", None),
+                Event::Resume => ("resume", None),
                 Event::Allocate(_) => ("allocate", None),
                 Event::Release { reason, .. } => ("release", Some(reason.name())),
             };

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::error::ReadError;
 use super::super::event::Event;
 use super::super::sealed::{Fact, Row};
-use super::walk::{Source, Walk};
+use super::walk::{Gap, Source, Walk};
 use super::{Holding, exact_since};
 
 /// What a subscriber had.
@@ -31,7 +31,9 @@ pub fn subscriber(
     let mut walk = Walk::back_from(root, to_ms)?;
     let mut files: Vec<Vec<Row>> = Vec::new();
     let mut is_decided = false;
+    let mut gaps: Vec<Gap> = walk.marked_in(from_ms, to_ms).into_iter().collect();
     while let Some(source) = walk.next()? {
+        gaps.extend(source.gaps_in(from_ms, to_ms)?);
         match source {
             Source::Segments(mut rows) => {
                 rows.retain(|row| row.block().is_some_and(|block| block.inside == inside));
@@ -61,6 +63,7 @@ pub fn subscriber(
         .iter()
         .map(|(first, last)| format!("records {first} to {last} of the log are missing: the list may have gaps; get their files from a copy"))
         .collect();
+    remarks.extend(gaps.iter().map(Gap::remark));
     if !is_decided {
         remarks.push("the log begins later: what was before is not in it".to_owned());
     }
@@ -96,7 +99,7 @@ fn add(holdings: &mut Vec<Holding>, root: &Path, row: &Row) -> Result<(), ReadEr
                 }),
             }
         }
-        Fact::Event(Event::Start | Event::Stop) => {}
+        Fact::Event(Event::Start | Event::Stop | Event::Gap | Event::Resume) => {}
     }
     Ok(())
 }

@@ -79,6 +79,7 @@ fn written(name: &str, is_sealed: bool) -> Place {
     let options = LogOptions {
         sync: false,
         keep_released_ms: 0,
+        may_lack: false,
     };
     let (mut log, _) = Log::open(&root, options).unwrap();
     for entry in story() {

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::super::error::ReadError;
 use super::super::event::Event;
 use super::super::sealed::{Fact, Row};
-use super::walk::{Source, Walk};
+use super::walk::{Gap, Source, Walk};
 use super::{Holding, concerns, exact_since};
 use crate::utc::Utc;
 
@@ -75,7 +75,9 @@ pub fn who(root: &Path, enquiry: &Enquiry) -> Result<Answer, ReadError> {
         1 => Outcome::One,
         _ => Outcome::Several,
     };
-    if !walk.missing.is_empty() || (!facts.is_decided && outcome == Outcome::Nobody) {
+    remarks.extend(facts.gaps.iter().map(Gap::remark));
+    let is_lacking = !walk.missing.is_empty() || !facts.gaps.is_empty();
+    if is_lacking || (!facts.is_decided && outcome == Outcome::Nobody) {
         outcome = Outcome::Unknown;
     }
     if !facts.is_decided {
@@ -114,6 +116,8 @@ struct Facts {
     held_since_ms: Option<u64>,
     /// What was at `from_ms` is known, also if it was nobody.
     is_decided: bool,
+    /// Gaps of the log that reach into the time that is asked for.
+    gaps: Vec<Gap>,
 }
 
 fn facts(walk: &mut Walk, enquiry: &Enquiry, from_ms: u64, to_ms: u64) -> Result<Facts, ReadError> {
@@ -121,10 +125,12 @@ fn facts(walk: &mut Walk, enquiry: &Enquiry, from_ms: u64, to_ms: u64) -> Result
         rows: Vec::new(),
         held_since_ms: None,
         is_decided: false,
+        gaps: walk.marked_in(from_ms, to_ms).into_iter().collect(),
     };
     let is_wanted =
         |row: &Row| concerns(row, enquiry.external, enquiry.port) && row.unix_ms <= to_ms;
     while let Some(source) = walk.next()? {
+        facts.gaps.extend(source.gaps_in(from_ms, to_ms)?);
         let (rows, day_ms) = match source {
             Source::Segments(rows) => (rows, None),
             Source::Records(file) => (file.rows_of_external(enquiry.external)?, None),
@@ -172,7 +178,7 @@ fn holdings(rows: &[Row], from_ms: u64) -> Vec<Holding> {
                     }),
                 }
             }
-            Fact::Event(Event::Start | Event::Stop) => {}
+            Fact::Event(Event::Start | Event::Stop | Event::Gap | Event::Resume) => {}
         }
     }
     holdings.retain(|holding| holding.until.is_none_or(|(until, _)| until > from_ms));

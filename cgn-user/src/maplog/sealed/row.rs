@@ -3,7 +3,7 @@
 //! | column | holds |
 //! |---|---|
 //! | `time` | when it happened; of `held`, the hour in which the block was allocated |
-//! | `event` | `allocate`, `release`, `start`, `stop`; `held` in files of that name |
+//! | `event` | `allocate`, `release`, `start`, `stop`, `gap`, `resume`; `held` in files of that name |
 //! | `reason` | of a release; else empty |
 //! | `external` | external address as a number: 192.0.2.1 is 3221225985 |
 //! | `first_port`, `port_count` | the block's ports |
@@ -11,7 +11,7 @@
 //! | `pool` | number of the pool in the configuration at the time |
 //!
 //! Rows are sorted by external address and first port; rows of one block are in the order in
-//! which they happened. `start` and `stop` of the daemon have no block: 0 in its columns.
+//! which they happened. `start`, `stop`, `gap` and `resume` have no block: 0 in its columns.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
@@ -102,7 +102,7 @@ impl Row {
         }
     }
 
-    /// The block that the row is about; a start or stop has none.
+    /// The block that the row is about; those of log and daemon have none.
     #[must_use]
     pub fn block(&self) -> Option<Block> {
         match self.fact {
@@ -124,6 +124,8 @@ impl Row {
             Fact::Held(_) => ("held", ""),
             Fact::Event(Event::Start) => ("start", ""),
             Fact::Event(Event::Stop) => ("stop", ""),
+            Fact::Event(Event::Gap) => ("gap", ""),
+            Fact::Event(Event::Resume) => ("resume", ""),
             Fact::Event(Event::Allocate(_)) => ("allocate", ""),
             Fact::Event(Event::Release { reason, .. }) => ("release", reason.name()),
         }
@@ -175,6 +177,8 @@ impl Numbers {
             }),
             b"start" => Fact::Event(Event::Start),
             b"stop" => Fact::Event(Event::Stop),
+            b"gap" => Fact::Event(Event::Gap),
+            b"resume" => Fact::Event(Event::Resume),
             _ => return None,
         };
         let unix_ms = time.cast_unsigned();

@@ -205,7 +205,7 @@ impl Sealer {
     fn follow(&mut self, record: &Record) {
         let unix_ms = record.entry.unix_ms;
         match record.entry.event {
-            Event::Start | Event::Stop => {}
+            Event::Start | Event::Stop | Event::Gap | Event::Resume => {}
             Event::Allocate(block) => {
                 let key = (block.external, block.ports.first());
                 self.held.insert(key, LoggedBlock { block, unix_ms });

@@ -371,7 +371,7 @@ fn not_connected() -> Trouble {
 
 fn follow(held: &mut Held, record: &Record) {
     match record.entry.event {
-        Event::Start | Event::Stop => {}
+        Event::Start | Event::Stop | Event::Gap | Event::Resume => {}
         Event::Allocate(block) => {
             let key = (block.external, block.ports.first());
             held.insert(key, (block, record.entry.unix_ms));

@@ -35,6 +35,7 @@ impl Place {
         let options = LogOptions {
             sync: false,
             keep_released_ms: 0,
+            may_lack: false,
         };
         let (log, _) = Log::open(&root, options).unwrap();
         Self {

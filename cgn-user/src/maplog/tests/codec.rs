@@ -31,7 +31,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_decodes_encodes_to_the_same_bytes(mut bytes in any::<[u8; RECORD_BYTES]>(), kind in 0_u8..6, marks in 0_u8..4, reason in 0_u8..7) {
+    fn whatever_decodes_encodes_to_the_same_bytes(mut bytes in any::<[u8; RECORD_BYTES]>(), kind in 0_u8..8, marks in 0_u8..4, reason in 0_u8..7) {
         bytes[..4].copy_from_slice(&[40, 0, 2, kind | marks << 6]);
         bytes[34..36].copy_from_slice(&[0, reason]);
         seal(&mut bytes);

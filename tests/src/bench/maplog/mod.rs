@@ -130,10 +130,12 @@ pub fn measure(options: &Options, say: impl Fn(&str)) -> Result<Figures> {
 const UNSYNCED: LogOptions = LogOptions {
     sync: false,
     keep_released_ms: 0,
+    may_lack: false,
 };
 const SYNCED: LogOptions = LogOptions {
     sync: true,
     keep_released_ms: 0,
+    may_lack: false,
 };
 
 fn commit(root: &Path) -> Result<f64> {

@@ -1,0 +1,109 @@
+//! Allocator, log, tables, sweep and metrics together, in plain memory, at an ISP's size.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use cgn_common::counters::Counters;
+use cgn_common::verdict::Protocol;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::sync::watch;
+
+use super::keeper::Keeper;
+use super::start;
+use crate::alloc::Allocator;
+use crate::api::fixture::Scratch;
+use crate::config::Config;
+use crate::dataplane::memory::Memory;
+use crate::maplog::{Log, LogOptions};
+use crate::metrics::{Snapshot, encode};
+use crate::policy::shape;
+use crate::state::{State, Stats};
+
+const SUBSCRIBERS: u32 = 100_000;
+const SHARED: &str = "[inside]\ninterface = \"a\"\n[outside]\ninterface = \"b\"\n\
+    [[pool]]\nname = \"all\"\naddresses = [\"203.0.113.0/25\"]\nblock_ports = 64\nmax_blocks = 110000\n\
+    [[subscribers]]\nprefixes = [\"100.64.0.0/15\"]\npool = \"all\"\n";
+
+fn state() -> Arc<State> {
+    let config = Config::parse(SHARED).unwrap();
+    let geometry = shape::geometry(&config);
+    let memory = Memory::private(geometry.sizes).unwrap();
+    geometry.install(&memory, || 1);
+    Arc::new(State {
+        memory: Arc::new(memory),
+        stats: Mutex::new(Stats::default()),
+        started_unix_ms: 1,
+        fast_path_counters: Box::new(|| Counters::ZERO),
+        is_test_clock: false,
+        config_path: PathBuf::new(),
+        reload: watch::Sender::new(None),
+        turns: AtomicU64::new(0),
+        geometry,
+        config,
+    })
+}
+
+#[test]
+fn a_hundred_thousand_subscribers_are_scraped_within_a_second_and_5_mb() {
+    let scratch = Scratch::new("hundred-thousand");
+    let state = state();
+    let options = LogOptions {
+        sync: false,
+        keep_released_ms: 0,
+        may_lack: false,
+    };
+    let (log, _) = Log::open(&scratch.0, options).unwrap();
+    let specs = shape::pool_specs(&state.geometry);
+    let policy = shape::hold_policy(&state.config);
+    let allocator = Allocator::new(&specs, policy, StdRng::seed_from_u64(1)).unwrap();
+    let mut keeper = Keeper::new(Arc::clone(&state), allocator, log, Vec::new());
+    let first = Ipv4Addr::new(100, 64, 0, 0).to_bits();
+    let all: Vec<Ipv4Addr> = (0..SUBSCRIBERS)
+        .map(|number| Ipv4Addr::from_bits(first + number))
+        .collect();
+    for group in all.chunks(2048) {
+        let wanted: HashSet<Ipv4Addr> = group.iter().copied().collect();
+        assert!(keeper.grant(&wanted).is_empty());
+    }
+    keeper.advance();
+    let mut sweeper = start::sweeper(&state);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while state.stats().sweep.count == 0 {
+        assert!(Instant::now() < deadline, "no sweep ended");
+        sweeper.slice(&state, &mut keeper, state.now_tick());
+    }
+
+    let began = Instant::now();
+    let snapshot = Snapshot::take(&state);
+    let text = encode(&snapshot).unwrap();
+    let took = began.elapsed();
+
+    println!(
+        "{SUBSCRIBERS} subscribers: {} bytes in {took:?}",
+        text.len()
+    );
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(text.len() < 5 << 20, "{} bytes", text.len());
+    let ports = snapshot.stats.pools[0].subscriber_ports[Protocol::Udp as usize];
+    assert_eq!(
+        ports.count(),
+        u64::from(SUBSCRIBERS),
+        "each is counted once"
+    );
+    for line in [
+        "cgn_subscribers 100000",
+        "cgn_address_mappings_created_total{pool=\"all\"} 100000",
+        "cgn_subscriber_ports_now_bucket{pool=\"all\",protocol=\"udp\",le=\"0\"} 100000",
+        "cgn_block_grant_seconds_count 49",
+    ] {
+        assert!(
+            text.lines().any(|there| there == line),
+            "{line} is not in\n{text}"
+        );
+    }
+}
