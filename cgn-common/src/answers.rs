@@ -5,7 +5,7 @@
 //! So that neither a flood of expired packets nor a subscriber who scans takes
 //! the slow path's time, every sender has a slot of `ANSWERS` by the hash of its
 //! address, and may cause so many punts in a window of 2^30 ns; all senders of
-//! one [`Quota`] together may cause so many (RFC 1812 section 4.3.2.8). What is over
+//! one [`Budget`] together may cause so many (RFC 1812 section 4.3.2.8). What is over
 //! a limit is dropped where it came in, and counted for its own reason.
 
 use crate::frame::Frame;
@@ -30,7 +30,12 @@ pub const fn kinds(reason: Reason) -> u64 {
         Reason::TtlExpired => Features::TELL_EXPIRED,
         Reason::TooBig => Features::TELL_TOO_BIG,
         Reason::NoRoute => Features::TELL_UNREACHABLE,
-        Reason::NoPort | Reason::NoBlock | Reason::SessionsFull => Features::TELL_EXHAUSTED,
+        Reason::NoPort
+        | Reason::NoBlock
+        | Reason::SessionsFull
+        | Reason::MappingLimit
+        | Reason::MappingRate
+        | Reason::SessionLimit => Features::TELL_EXHAUSTED,
         Reason::NoMapping => Features::TELL_NO_MAPPING | Features::TELL_SYN,
         Reason::Filtered => Features::TELL_SYN,
         _ => 0,
@@ -82,6 +87,9 @@ pub const fn reason(number: u8) -> Reason {
         n if n == Reason::NoPort as u8 => Reason::NoPort,
         n if n == Reason::NoBlock as u8 => Reason::NoBlock,
         n if n == Reason::SessionsFull as u8 => Reason::SessionsFull,
+        n if n == Reason::MappingLimit as u8 => Reason::MappingLimit,
+        n if n == Reason::MappingRate as u8 => Reason::MappingRate,
+        n if n == Reason::SessionLimit as u8 => Reason::SessionLimit,
         n if n == Reason::NoMapping as u8 => Reason::NoMapping,
         n if n == Reason::Filtered as u8 => Reason::Filtered,
         _ => Reason::Internal,
@@ -123,8 +131,8 @@ pub fn recipient<F: Frame>(frame: &F, reason: Reason) -> Option<u32> {
 pub const fn slot_of(source: u32) -> u32 {
     // As in `punts`; the first slots are those of all.
     let hash = source.wrapping_mul(0x9e37_79b9) >> 22;
-    if hash < Quota::COUNT {
-        hash + Quota::COUNT
+    if hash < Budget::COUNT {
+        hash + Budget::COUNT
     } else {
         hash
     }
@@ -133,7 +141,7 @@ pub const fn slot_of(source: u32) -> u32 {
 /// What all senders of one kind have together; the number is that of its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Quota {
+pub enum Budget {
     Inside = 0,
     Outside = 1,
     /// SYNs from outside that nobody waits for: a flood of them, which is common,
@@ -141,7 +149,7 @@ pub enum Quota {
     Syn = 2,
 }
 
-impl Quota {
+impl Budget {
     const COUNT: u32 = 3;
 
     /// Of which a packet from `side` takes, if it causes an error of this [`kind`].
@@ -156,7 +164,7 @@ impl Quota {
     }
 }
 
-/// How many packets of one sender, and of one [`Quota`], may be answered in a
+/// How many packets of one sender, and of one [`Budget`], may be answered in a
 /// window: bits 0-31 and 32-63.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates(pub u64);
@@ -184,7 +192,7 @@ mod tests {
     #[test]
     fn what_is_handed_over_by_number_comes_back() {
         let told: Vec<_> = Reason::ALL.iter().filter(|r| kinds(**r) != 0).collect();
-        assert_eq!(told.len(), 8);
+        assert_eq!(told.len(), 11);
         for told in told {
             assert_eq!(reason(*told as u8), *told);
         }
@@ -197,7 +205,7 @@ mod tests {
         for host in 0..SLOTS * 16 {
             used[slot_of(0x6440_0000 + host) as usize] += 1;
         }
-        assert_eq!(used[..Quota::COUNT as usize], [0; 3]);
+        assert_eq!(used[..Budget::COUNT as usize], [0; 3]);
         let most = used.iter().max().copied().unwrap_or(0);
         assert!(most <= 40, "{most} of 16 on average share a slot");
     }

@@ -35,7 +35,7 @@ use crate::layout::{
 };
 use crate::nat::home::Home;
 use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, rows_of};
-use crate::nat::session::Party;
+use crate::nat::session::{Departure, Party};
 use crate::nat::{lookup, open, rewrite, search, tcp_state};
 use crate::rare;
 use crate::steps::Step;
@@ -372,10 +372,25 @@ pub(crate) fn subscriber_of<T: Tables>(
     Ok((index, subscriber))
 }
 
-/// External port of the mapping of an outbound packet: at home, opened there,
-/// or else.
+/// External port of the mapping of an outbound packet, which is found or opened.
 #[inline(always)]
 pub(crate) fn external_port<T: Tables>(
+    tables: &T,
+    index: u32,
+    subscriber: &Subscriber,
+    transport: &Transport,
+    destination: u32,
+) -> Result<u16, Reason> {
+    let found = find_or_open(tables, index, subscriber, transport, destination);
+    if let Err(reason) = found {
+        tables.remember(index, reason, tables.now());
+    }
+    found
+}
+
+/// The same: at home, opened there, or else.
+#[inline(always)]
+fn find_or_open<T: Tables>(
     tables: &T,
     index: u32,
     subscriber: &Subscriber,
@@ -418,8 +433,8 @@ pub(crate) fn external_port<T: Tables>(
                 if opened.is_unclear() && tables.is_clear(flow) {
                     opened = tables.open_at_home(flow, true);
                 }
-                if opened.is_full() {
-                    return Err(search::full(head));
+                if let Some(reason) = opened.refusal() {
+                    return Err(reason);
                 }
                 let live = opened.live();
                 if live.is_some() {
@@ -462,10 +477,10 @@ pub(crate) fn depart<T: Tables>(
         policy: tables.policy(pool),
         tick: tables.now(),
     };
-    if tables.depart(party, external.0) {
-        Ok(())
-    } else {
-        Err(Reason::SessionsFull)
+    match tables.depart(party, external.0) {
+        Departure::Open => Ok(()),
+        Departure::Full => Err(Reason::SessionsFull),
+        Departure::Limit => Err(Reason::SessionLimit),
     }
 }
 

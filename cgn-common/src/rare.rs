@@ -11,7 +11,7 @@ mod errors;
 mod fragments;
 mod hairpin;
 
-use crate::answers::{self, Quota};
+use crate::answers::{self, Budget};
 use crate::frame::Frame;
 use crate::layout::{RareProgram, Side};
 use crate::nat::next_hop::rows_of;
@@ -73,7 +73,7 @@ pub fn refused<F: Frame, T: Tables>(frame: &F, tables: &T, side: Side, reason: R
     let kind = answers::kind(frame, side, reason);
     let is_told = tables.features().has(kind)
         && answers::recipient(frame, reason)
-            .is_some_and(|source| tables.may_answer(source, Quota::of(side, kind)));
+            .is_some_and(|source| tables.may_answer(source, Budget::of(side, kind)));
     stop(tables, if is_told { Reason::Answered } else { reason })
 }
 

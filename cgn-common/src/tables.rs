@@ -1,15 +1,15 @@
 //! What the packet's way may ask of the tables, whoever holds them.
 
-use crate::answers::Quota;
+use crate::answers::Budget;
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::layout::{
     BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NEAR_BLOCKS,
-    NextHopEntry, OwnedBlock, Page, Policy, SessionKey, Side, Subscriber, VlanKey,
+    NextHopEntry, OwnedBlock, Page, Policy, Quota, SessionKey, Side, Subscriber, VlanKey,
 };
-use crate::nat::{fragment, home, open, search, session, walk};
+use crate::nat::{fragment, home, open, quota, search, session, walk};
 use crate::steps::Step;
-use crate::verdict::Protocol;
+use crate::verdict::{Protocol, Reason};
 use crate::word::Word;
 
 /// Where a destination leads.
@@ -76,13 +76,15 @@ pub trait Tables {
         };
         Some(OwnedBlock(word.load()))
     }
+    /// By the same index.
+    fn quota(&self, index: u32) -> Option<&Quota>;
     fn external(&self, index: u32) -> Option<&External>;
     fn block(&self, index: u32) -> Option<&BlockEntry>;
     fn line(&self, index: u32) -> Option<&Line>;
 
     /// Runs `f` on the [`crate::layout::Session`] with this key; None if there is none.
     fn session<R>(&self, key: &SessionKey, f: impl FnOnce(&Word) -> R) -> Option<R>;
-    /// Enters a session; false if the table is full.
+    /// Enters a session; false if the table is full, or has it.
     fn enter_session(&self, key: &SessionKey, session: u64) -> bool;
 
     /// Next-hop number of the /16 that holds `address`, or one of the values
@@ -98,9 +100,9 @@ pub trait Tables {
     /// there were enough lately. See [`crate::punts`].
     fn may_punt(&self, key: u32) -> bool;
 
-    /// Takes one of the answers for the sender `source`, and of `quota`; false if
+    /// Takes one of the answers for the sender `source`, and of `budget`; false if
     /// there were enough lately. See [`crate::answers`].
-    fn may_answer(&self, source: u32, quota: Quota) -> bool;
+    fn may_answer(&self, source: u32, budget: Budget) -> bool;
     /// What becomes of the fragments of a datagram, if its first one came.
     fn datagram(&self, key: &FragmentKey) -> Option<Datagram>;
     /// The same for a fragment that will wait if it is not known.
@@ -141,6 +143,16 @@ pub trait Tables {
     /// Asks user space for the subscriber's next block; false if the ring is full.
     fn request_block(&self, event: Event) -> bool;
 
+    /// See [`quota::may_open`].
+    #[inline(always)]
+    fn may_open(&self, subscriber: u32, tick: u32) -> bool {
+        quota::may_open(self, subscriber, tick)
+    }
+    /// See [`quota::remember`].
+    #[inline(always)]
+    fn remember(&self, subscriber: u32, reason: Reason, tick: u32) {
+        quota::remember(self, subscriber, reason, tick);
+    }
     /// See [`walk::walk`].
     #[inline(always)]
     fn walk(&self, request: walk::Request) -> walk::Found {
@@ -198,7 +210,7 @@ pub trait Tables {
     }
     /// See [`session::depart`].
     #[inline(always)]
-    fn depart(&self, party: session::Party, external: u32) -> bool {
+    fn depart(&self, party: session::Party, external: u32) -> session::Departure {
         session::depart(self, party, external)
     }
     /// See [`session::arrive`].

@@ -8,7 +8,8 @@ use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
     self, BlockEntry, Constants, Datagram, External, FragmentKey, FurtherBlocks, Line, Link,
-    NextHopEntry, Page, Punts, RouteLine, SessionKey, Settings, Subscriber, VlanKey, VlanRole,
+    NextHopEntry, Page, Punts, Quota, RouteLine, SessionKey, Settings, Subscriber, VlanKey,
+    VlanRole,
 };
 use cgn_common::word::Word;
 
@@ -31,6 +32,8 @@ pub static OUTSIDE_PAGES: Array<Page, { layout::OUTSIDE_PAGES.entries as usize }
 #[btf_map]
 pub static SUBSCRIBERS: Array<Subscriber, { layout::SUBSCRIBERS.entries as usize }, MMAPABLE> =
     Array::new();
+#[btf_map]
+pub static QUOTAS: Array<Quota, { layout::QUOTAS.entries as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 pub static FURTHER_BLOCKS: Array<
     FurtherBlocks,

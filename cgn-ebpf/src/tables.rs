@@ -2,23 +2,25 @@
 
 use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
-    BPF_FIB_LKUP_RET_PROHIBIT, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE,
+    BPF_FIB_LKUP_RET_PROHIBIT, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE, BPF_NOEXIST,
     bpf_fib_lookup, xdp_md,
 };
 use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use bytemuck::Pod;
-use cgn_common::answers::{self, Quota};
+use cgn_common::answers::{self, Budget};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Handed, Line, Link,
-    NextHopEntry, Page, Policy, ROUTES_PER_LINE, SessionKey, Side, Subscriber, VlanKey, is_ahead,
+    NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, SessionKey, Side, Subscriber, VlanKey,
+    is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
-use cgn_common::nat::{fragment, home, open, search, session, walk};
+use cgn_common::nat::{fragment, home, open, quota, search, session, walk};
 use cgn_common::punts;
 use cgn_common::steps::Step;
 use cgn_common::tables::{Route, Tables};
+use cgn_common::verdict::Reason;
 use cgn_common::word::Word;
 
 use crate::maps;
@@ -132,7 +134,9 @@ impl Tables for XdpTables {
 
     #[inline(always)]
     fn enter_session(&self, key: &SessionKey, session: u64) -> bool {
-        maps::SESSIONS.insert(key, Word::new(session), 0).is_ok()
+        maps::SESSIONS
+            .insert(key, Word::new(session), u64::from(BPF_NOEXIST))
+            .is_ok()
     }
 
     #[inline(always)]
@@ -148,6 +152,11 @@ impl Tables for XdpTables {
     #[inline(always)]
     fn subscriber(&self, index: u32) -> Option<&Subscriber> {
         maps::SUBSCRIBERS.get(index)
+    }
+
+    #[inline(always)]
+    fn quota(&self, index: u32) -> Option<&Quota> {
+        maps::QUOTAS.get(index)
     }
 
     #[inline(always)]
@@ -255,10 +264,10 @@ impl Tables for XdpTables {
     }
 
     #[inline(never)]
-    fn may_answer(&self, source: u32, quota: Quota) -> bool {
+    fn may_answer(&self, source: u32, budget: Budget) -> bool {
         let slots = maps::ANSWERS
             .get(answers::slot_of(source))
-            .zip(maps::ANSWERS.get(quota as u32));
+            .zip(maps::ANSWERS.get(budget as u32));
         let Some(((own, all), settings)) = slots.zip(maps::SETTINGS.get(0)) else {
             return false;
         };
@@ -376,6 +385,20 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn may_open(&self, subscriber: u32, tick: u32) -> bool {
+        // Not even called where nobody is limited.
+        !self.features().has(Features::QUOTAS)
+            || cgn_may_open(u64::from(subscriber), u64::from(tick)) != 0
+    }
+
+    #[inline(always)]
+    fn remember(&self, subscriber: u32, reason: Reason, tick: u32) {
+        if self.features().has(Features::QUOTAS) {
+            cgn_remember(u64::from(subscriber), reason as u64, u64::from(tick));
+        }
+    }
+
+    #[inline(always)]
     fn walk(&self, request: walk::Request) -> walk::Found {
         let (a, b) = request.pack();
         walk::Found(cgn_walk(a, b))
@@ -428,9 +451,9 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
-    fn depart(&self, party: session::Party, external: u32) -> bool {
+    fn depart(&self, party: session::Party, external: u32) -> session::Departure {
         let (a, b, c) = party.pack();
-        cgn_depart(a, b, c, u64::from(external)) != 0
+        session::Departure::from_number(cgn_depart(a, b, c, u64::from(external)))
     }
 
     #[inline(always)]
@@ -447,6 +470,20 @@ impl Tables for XdpTables {
 }
 
 // Global functions: the verifier checks each once, whatever calls it how often.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_may_open(subscriber: u64, tick: u64) -> u64 {
+    u64::from(quota::may_open(&DETACHED, subscriber as u32, tick as u32))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_remember(subscriber: u64, reason: u64, tick: u64) -> u64 {
+    let reason = answers::reason(reason as u8);
+    quota::remember(&DETACHED, subscriber as u32, reason, tick as u32);
+    0
+}
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -533,7 +570,7 @@ extern "C" fn cgn_settle(flow: u64, remote: u64, tick: u64, own: u64) -> u64 {
 #[inline(never)]
 extern "C" fn cgn_depart(a: u64, b: u64, c: u64, external: u64) -> u64 {
     let party = session::Party::unpack(a, b, c);
-    u64::from(session::depart(&DETACHED, party, external as u32))
+    session::depart(&DETACHED, party, external as u32) as u64
 }
 
 #[unsafe(no_mangle)]

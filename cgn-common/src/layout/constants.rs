@@ -49,6 +49,9 @@ impl Features {
     pub const SHORT_TIMERS: u64 = 1 << 35;
     /// The programs punt whatever is not the kernel's: see [`crate::forced`].
     pub const FORCE_SLOW_PATH: u64 = 1 << 63;
+    /// Some group limits new mappings or sessions, or wants refusals remembered:
+    /// `QUOTAS` is looked at.
+    pub const QUOTAS: u64 = 1 << 36;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.

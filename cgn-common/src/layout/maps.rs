@@ -2,8 +2,8 @@
 
 use super::{
     AWAITED_SHIFT, BlockEntry, Datagram, External, FragmentKey, FurtherBlocks, Line, Link,
-    NextHopEntry, PAGES, Page, Punts, ROUTES_PER_LINE, RouteLine, Session, SessionKey, Settings,
-    Side, Subscriber, VlanRole,
+    NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RouteLine, Session, SessionKey,
+    Settings, Side, Subscriber, VlanRole,
 };
 use crate::verdict::Reason;
 use crate::word::Word;
@@ -66,6 +66,7 @@ pub const MAPS: &[MapSpec] = &[
     OUTSIDE_PAGES,
     SUBSCRIBERS,
     FURTHER_BLOCKS,
+    QUOTAS,
     EXTERNALS,
     BLOCKS,
     SLABS,
@@ -97,6 +98,8 @@ pub const OUTSIDE_PAGES: MapSpec = array("OUTSIDE_PAGES", size_of::<Page>(), PAG
 pub const SUBSCRIBERS: MapSpec = array("SUBSCRIBERS", size_of::<Subscriber>(), 1);
 /// At the same index as in `SUBSCRIBERS`.
 pub const FURTHER_BLOCKS: MapSpec = array("FURTHER_BLOCKS", size_of::<FurtherBlocks>(), 1);
+/// As many as `SUBSCRIBERS`.
+pub const QUOTAS: MapSpec = array("QUOTAS", size_of::<Quota>(), 1);
 pub const EXTERNALS: MapSpec = array("EXTERNALS", size_of::<External>(), 1);
 pub const BLOCKS: MapSpec = array("BLOCKS", size_of::<BlockEntry>(), 1);
 pub const SLABS: MapSpec = array("SLABS", size_of::<Line>(), 1);

@@ -5,6 +5,7 @@
 //! | `maps` | every map: name, kind, sizes |
 //! | `directory` | addresses to entries |
 //! | `subscriber` | subscribers and their blocks |
+//! | `quota` | what subscribers may do, and were refused |
 //! | `block` | external addresses and their blocks |
 //! | `slab`, `slot` | the memory of a block, and of a mapping |
 //! | `next_hop` | routes and next hops |
@@ -26,6 +27,7 @@ mod fragment;
 mod interface;
 mod maps;
 mod next_hop;
+mod quota;
 mod session;
 mod slab;
 mod slot;
@@ -38,6 +40,7 @@ pub use fragment::*;
 pub use interface::*;
 pub use maps::*;
 pub use next_hop::*;
+pub use quota::*;
 pub use session::*;
 pub use slab::*;
 pub use slot::*;
@@ -46,7 +49,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = 8;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -78,6 +81,7 @@ shape! {
     External: 8, 8;
     Subscriber: 32, 32;
     FurtherBlocks: 32, 32;
+    Quota: 64, 64;
     BlockEntry: 8, 8;
     Line: 64, 64;
     RouteLine: 64, 64;

@@ -27,17 +27,22 @@ impl Line {
     /// full block is seen from here, without a look at its slots.
     #[inline(always)]
     #[must_use]
-    pub fn has_room(&self, protocol: Protocol, block_shift: u32) -> bool {
-        let used = Used(self.0[header::USED].load());
-        used.has_room(protocol, block_shift)
+    pub fn has_room(&self, protocol: Protocol) -> bool {
+        Used(self.0[header::USED].load()).has_room(protocol, self.limits())
+    }
+    /// Of a slab's header: how many ports may be in use.
+    #[inline(always)]
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits(self.0[header::LIMITS].load())
     }
     /// Of a slab's header: counts one more port of `protocol` in use. False,
     /// and nothing counted, if the block has none or is closed.
     #[inline(always)]
     #[must_use]
-    pub fn take_port(&self, protocol: Protocol, block_shift: u32) -> bool {
+    pub fn take_port(&self, protocol: Protocol) -> bool {
         let before = Used(self.0[header::USED].add(Used::one(protocol)));
-        let taken = before.has_room(protocol, block_shift);
+        let taken = before.has_room(protocol, self.limits());
         if !taken {
             self.give_port(protocol);
         }
@@ -86,6 +91,8 @@ pub mod header {
     pub const REQUESTED: usize = 5;
     /// Mappings at which the next block is requested.
     pub const WATERMARK: usize = 6;
+    /// See [`super::Limits`].
+    pub const LIMITS: usize = 7;
 }
 
 /// First word of a slab header: three counters of 20 bits, one a protocol,
@@ -111,8 +118,8 @@ impl Used {
     /// True if one more port of `protocol` may be taken.
     #[inline(always)]
     #[must_use]
-    pub const fn has_room(self, protocol: Protocol, block_shift: u32) -> bool {
-        !self.closed() && self.of(protocol) < 1 << block_shift
+    pub const fn has_room(self, protocol: Protocol, limits: Limits) -> bool {
+        !self.closed() && self.of(protocol) < limits.of(protocol)
     }
     #[inline(always)]
     #[must_use]
@@ -120,3 +127,42 @@ impl Used {
         self.0 & Self::CLOSED != 0
     }
 }
+
+/// Last word of a slab header: how many ports of each protocol may be in use in the
+/// block, in 20 bits each as in [`Used`], at most all that it has. Bits 60-62: the
+/// subscriber may have no more of that protocol, so that a further block would
+/// bring none.
+///
+/// The limit of a subscriber is thus the sum over its blocks, and costs a packet
+/// nothing: the word lies beside the count that it is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits(pub u64);
+
+impl Limits {
+    const CAPPED: u32 = 60;
+
+    /// By protocol: the most ports in use, and whether no further ones may be had.
+    #[must_use]
+    pub const fn new(most: [u32; 3], capped: [bool; 3]) -> Self {
+        let mut word = 0;
+        let mut at = 0;
+        while at < 3 {
+            word |=
+                (most[at] as u64) << (20 * at) | (capped[at] as u64) << (Self::CAPPED + at as u32);
+            at += 1;
+        }
+        Self(word)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(self, protocol: Protocol) -> u32 {
+        Used(self.0).of(protocol)
+    }
+    /// True if a further block would bring no port of `protocol`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_capped(self, protocol: Protocol) -> bool {
+        self.0 >> (Self::CAPPED + protocol as u32) & 1 != 0
+    }
+}
+const _: () = assert!(crate::limits::MAX_BLOCK_PORTS < 1 << 20);

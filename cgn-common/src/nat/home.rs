@@ -11,14 +11,15 @@
 use super::lookup::Slot;
 use super::open::{Flow, Standing};
 use super::place::Place;
-use super::search::Candidate;
+use super::quota;
+use super::search::{self, Candidate};
 use super::walk::{self, NO_SLOT, Request};
 use crate::layout::{
     Detour, Line, OwnedBlock, SlotKey, Subscriber, SubscriberHead, bucket_line, buckets, peer,
 };
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
-use crate::verdict::Protocol;
+use crate::verdict::{Protocol, Reason};
 
 /// Buckets that a new mapping goes past at most before it is opened in the general
 /// way. The verifier follows each of them.
@@ -151,10 +152,14 @@ impl<'t> Home<'t> {
         let Some(head) = tables.line(self.block.slab_line()) else {
             return Claim::Lost;
         };
-        if !head.has_room(flow.protocol, shift) {
-            return Claim::Full;
+        if !head.has_room(flow.protocol) {
+            return Claim::Full(search::full(self.head, head.limits(), flow.protocol));
         }
-        if !head.take_port(flow.protocol, shift) {
+        // Not `tables.may_open`: as below.
+        if !quota::may_open(tables, flow.subscriber, flow.tick) {
+            return Claim::Full(Reason::MappingRate);
+        }
+        if !head.take_port(flow.protocol) {
             return Claim::Lost;
         }
         let mut standing = Standing {
@@ -248,20 +253,20 @@ impl<'t> Home<'t> {
 pub enum Claim<'t> {
     /// A slot is claimed.
     Slot(Standing<'t>),
-    /// The only block is full.
-    Full,
+    /// The only block is full, or a limit reached.
+    Full(Reason),
     /// Another was quicker; nothing is claimed.
     Lost,
 }
 
-/// What [`open`] did, as one scalar: a [`Candidate`], and in bits 60 to 63
-/// what became of it.
+/// What [`open`] did, as one scalar: a [`Candidate`], or the number of a reason, and
+/// in bits 60 to 63 what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened(pub u64);
 
 impl Opened {
     const CLAIM: u64 = 1 << 63;
-    const FULL: Self = Self(1 << 62);
+    const REFUSED: u64 = 1 << 62;
     const LIVE: u64 = 1 << 61;
     const UNCLEAR: Self = Self(1 << 60);
     const LOST: Self = Self(0);
@@ -271,15 +276,27 @@ impl Opened {
         Self(candidate.0 | Self::CLAIM)
     }
     #[inline(always)]
+    const fn refused(reason: Reason) -> Self {
+        Self(reason as u64 | Self::REFUSED)
+    }
+    #[inline(always)]
     const fn made_live(candidate: Candidate) -> Self {
         Self(candidate.0 | Self::LIVE)
     }
 
-    /// True if the only block of the subscriber is full.
+    /// Why no mapping can be opened, if that is so.
     #[inline(always)]
     #[must_use]
-    pub const fn is_full(self) -> bool {
-        self.0 == Self::FULL.0
+    pub const fn refusal(self) -> Option<Reason> {
+        if self.0 & Self::REFUSED == 0 {
+            return None;
+        }
+        Some(match self.0 as u8 {
+            n if n == Reason::BlockFull as u8 => Reason::BlockFull,
+            n if n == Reason::NoPort as u8 => Reason::NoPort,
+            n if n == Reason::MappingLimit as u8 => Reason::MappingLimit,
+            _ => Reason::MappingRate,
+        })
     }
     /// True if the home bucket does not tell whether the mapping stands elsewhere.
     #[inline(always)]
@@ -354,8 +371,8 @@ pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow, clear: bool) -> Opened {
             _ => Opened::claimed(claim.candidate),
         },
         // A rival may have taken the last port for this very mapping.
-        Claim::Full if home.is_free_of(flow.inside_port) => Opened::FULL,
-        Claim::Full => Opened::LOST,
+        Claim::Full(reason) if home.is_free_of(flow.inside_port) => Opened::refused(reason),
+        Claim::Full(_) => Opened::LOST,
         Claim::Lost => Opened::LOST,
     }
 }
@@ -433,19 +450,31 @@ mod tests {
             let opened = Opened::claimed(candidate);
             assert_eq!(opened.claim(), candidate);
             assert_eq!(opened.live(), Candidate::NONE);
-            assert!(!opened.is_full());
+            assert_eq!(opened.refusal(), None);
             let opened = Opened::made_live(candidate);
             assert_eq!(opened.live(), candidate);
             assert_eq!(opened.claim(), Candidate::NONE);
-            assert!(!opened.is_full());
+            assert_eq!(opened.refusal(), None);
         }
-        for nothing in [Opened::FULL, Opened::UNCLEAR, Opened::LOST] {
+        let full = Opened::refused(Reason::BlockFull);
+        for nothing in [full, Opened::UNCLEAR, Opened::LOST] {
             assert_eq!(
                 (nothing.live(), nothing.claim()),
                 (Candidate::NONE, Candidate::NONE)
             );
         }
-        assert!(Opened::FULL.is_full() && !Opened::UNCLEAR.is_full() && !Opened::LOST.is_full());
+        for reason in [
+            Reason::BlockFull,
+            Reason::NoPort,
+            Reason::MappingLimit,
+            Reason::MappingRate,
+        ] {
+            assert_eq!(Opened::refused(reason).refusal(), Some(reason));
+        }
+        assert_eq!(
+            (Opened::UNCLEAR.refusal(), Opened::LOST.refusal()),
+            (None, None)
+        );
         assert!(Opened::UNCLEAR.is_unclear() && !Opened::LOST.is_unclear());
     }
 }

@@ -8,6 +8,7 @@ pub mod mss;
 pub mod next_hop;
 pub mod open;
 pub mod place;
+pub mod quota;
 pub mod rewrite;
 pub mod search;
 pub mod session;

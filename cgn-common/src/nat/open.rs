@@ -134,6 +134,9 @@ pub fn open<T: Tables + ?Sized>(
                 }
                 Outcome::Refused(reason) => return Err(reason),
                 Outcome::Race => {}
+                Outcome::Free(_) if !tables.may_open(flow.subscriber, flow.tick) => {
+                    return Err(Reason::MappingRate);
+                }
                 Outcome::Free(candidate) if tables.claim(flow, candidate) => {
                     claim = candidate;
                 }
@@ -288,7 +291,7 @@ impl<'t> Standing<'t> {
         if self.bucket != self.home && !self.may_go_astray(tables) {
             return false;
         }
-        if !self.head.take_port(self.flow.protocol, self.shift) {
+        if !self.head.take_port(self.flow.protocol) {
             return false;
         }
         self.spill(tables, true);

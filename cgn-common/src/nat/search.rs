@@ -5,11 +5,11 @@ use super::open::Flow;
 use super::place::Place;
 use super::walk::{Found, NO_SLOT, Request};
 use crate::layout::{
-    OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, bucket_line, buckets,
+    Limits, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, bucket_line, buckets,
 };
 use crate::limits::{MAX_BLOCKS_PER_SUBSCRIBER, SLOTS_PER_BUCKET};
 use crate::tables::Tables;
-use crate::verdict::Reason;
+use crate::verdict::{Protocol, Reason};
 
 const MAX_BLOCKS: u32 = MAX_BLOCKS_PER_SUBSCRIBER as u32;
 
@@ -116,6 +116,7 @@ impl Searched {
                 n if n == Reason::BlockFull as u8 => Reason::BlockFull,
                 n if n == Reason::NoPort as u8 => Reason::NoPort,
                 n if n == Reason::NoBlock as u8 => Reason::NoBlock,
+                n if n == Reason::MappingLimit as u8 => Reason::MappingLimit,
                 _ => Reason::Internal,
             }),
         }
@@ -162,16 +163,19 @@ pub fn search<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Searched {
         at = if at + 1 >= count { 0 } else { at + 1 };
     }
     match candidate {
-        0 => Searched::refused(full(scope.head)),
+        0 => Searched::refused(scope.full()),
         _ => Searched::free(Candidate(candidate)),
     }
 }
 
-/// Why a subscriber all of whose blocks are full gets no mapping.
+/// Why a subscriber gets no mapping all of whose blocks are full; one of them has
+/// these limits.
 #[inline(always)]
 #[must_use]
-pub const fn full(head: SubscriberHead) -> Reason {
-    if head.has(SubscriberHead::REFUSED) {
+pub const fn full(head: SubscriberHead, limits: Limits, protocol: Protocol) -> Reason {
+    if limits.is_capped(protocol) {
+        Reason::MappingLimit
+    } else if head.has(SubscriberHead::REFUSED) {
         Reason::NoPort
     } else {
         Reason::BlockFull
@@ -268,11 +272,21 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
         Candidate::new(block.slab_line(), slot, home, newest)
     }
 
+    /// Why the subscriber gets no mapping, all of whose blocks are full.
+    #[inline(always)]
+    fn full(&self) -> Reason {
+        let first = self.block(0);
+        match first.and_then(|block| self.tables.line(block.slab_line())) {
+            Some(line) => full(self.head, line.limits(), self.flow.protocol),
+            None => Reason::Contended, // it was given back a moment ago
+        }
+    }
+
     /// A full block is seen from its counter.
     #[inline(always)]
     fn has_room(&self, block: OwnedBlock) -> bool {
         match self.tables.line(block.slab_line()) {
-            Some(head) => head.has_room(self.flow.protocol, self.head.block_shift()),
+            Some(head) => head.has_room(self.flow.protocol),
             None => false,
         }
     }

@@ -7,10 +7,12 @@
 //! refused is dropped and counted (`sessions_full`); where anyone may answer,
 //! the packet is translated, and its mapping lives as long as an established one.
 
-use super::{lookup, tcp_state};
-use crate::layout::{Features, Filtering, Policy, Session, SessionKey, SlotKey, SlotState, peer};
+use super::{lookup, quota, tcp_state};
+use crate::layout::{
+    Features, Filtering, Policy, Session, SessionKey, SlotKey, SlotState, peer, refusal_of,
+};
 use crate::tables::Tables;
-use crate::verdict::{Direction, Protocol};
+use crate::verdict::{Direction, Protocol, Reason};
 use crate::word::Word;
 
 /// A translated packet as sessions see it.
@@ -94,18 +96,42 @@ impl Party {
     }
 }
 
-/// Notes an outbound packet. False if the table is full and the answer would
-/// be refused.
+/// What sessions say of an outbound packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Departure {
+    /// Its answer will be admitted, or needs no session.
+    Open = 0,
+    /// The answer would be refused: the table is full.
+    Full = 1,
+    /// The answer would be refused: the subscriber has as many sessions as it may.
+    Limit = 2,
+}
+
+impl Departure {
+    /// The one with this number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        match number {
+            0 => Self::Open,
+            1 => Self::Full,
+            _ => Self::Limit,
+        }
+    }
+}
+
+/// Notes an outbound packet.
 #[inline(always)]
 #[must_use]
-pub fn depart<T: Tables + ?Sized>(tables: &T, party: Party, external: u32) -> bool {
+pub fn depart<T: Tables + ?Sized>(tables: &T, party: Party, external: u32) -> Departure {
     let port = party.external_port;
     let Some(slot) = lookup::by_external(tables, external, port, party.protocol) else {
-        return true; // it ended a moment ago
+        return Departure::Open; // it ended a moment ago
     };
     let first = slot.peer().load() & peer::REMOTE;
     if first == party.remote {
-        return true; // its state is in the slot
+        return Departure::Open; // its state is in the slot
     }
     let is_tcp = matches!(party.protocol, Protocol::Tcp);
     if is_tcp && tcp_state::is_answer(party.flags) {
@@ -115,31 +141,41 @@ pub fn depart<T: Tables + ?Sized>(tables: &T, party: Party, external: u32) -> bo
                 renew(word, party, Direction::Outbound)
             });
         }
-        return true;
+        return Departure::Open;
     }
-    let mut is_open = true;
+    let mut noted = Departure::Open;
     let mut flags = SlotKey::SHARED;
     if party.is_by_address() && first as u32 != party.remote as u32 {
-        is_open = note(tables, party, &party.address(), SlotState::Open);
+        noted = note(tables, party, &party.address(), SlotState::Open);
     }
     if party.has_full_sessions() {
         let state = match is_tcp {
             true => tcp_state::first_of_further(party.flags),
             false => SlotState::Open,
         };
-        let noted = note(tables, party, &party.session(), state);
-        is_open &= noted || party.is_by_address();
-        if !noted {
+        let session = note(tables, party, &party.session(), state);
+        if !matches!(session, Departure::Open) {
             flags |= SlotKey::UNLISTED;
+            if !party.is_by_address() {
+                noted = session;
+            }
         }
     }
     lookup::share(&slot, flags, party.tick);
-    is_open || matches!(party.filtering(), Filtering::EndpointIndependent)
+    match party.filtering() {
+        Filtering::EndpointIndependent => Departure::Open,
+        _ => noted,
+    }
 }
 
-/// Refreshes or enters one session. False if the table is full.
+/// Refreshes or enters one session, if that is possible.
 #[inline(always)]
-fn note<T: Tables + ?Sized>(tables: &T, party: Party, key: &SessionKey, first: SlotState) -> bool {
+fn note<T: Tables + ?Sized>(
+    tables: &T,
+    party: Party,
+    key: &SessionKey,
+    first: SlotState,
+) -> Departure {
     let fresh = Session::new(party.external_port, first, party.tick);
     let seen = tables.session(key, |word| {
         if !renew(word, party, Direction::Outbound) {
@@ -147,7 +183,29 @@ fn note<T: Tables + ?Sized>(tables: &T, party: Party, key: &SessionKey, first: S
             word.store(fresh.0);
         }
     });
-    seen.is_some() || tables.enter_session(key, fresh.0)
+    if seen.is_some() {
+        return Departure::Open;
+    }
+    let quota = quota::of_inside(tables, party.inside.0);
+    if let Some(quota) = quota
+        && !quota::may_enter(quota)
+    {
+        if let Some(kind) = refusal_of(Reason::SessionLimit) {
+            quota::note(quota, kind, party.tick);
+        }
+        return Departure::Limit;
+    }
+    if tables.enter_session(key, fresh.0) {
+        if let Some(quota) = quota {
+            quota.sessions.add(1);
+        }
+        return Departure::Open;
+    }
+    // Another processor may have entered it just now.
+    match tables.session(key, |_| ()) {
+        Some(()) => Departure::Open,
+        None => Departure::Full,
+    }
 }
 
 /// Refreshes a session; false if it is an earlier mapping's.

@@ -48,7 +48,7 @@ pub fn router(state: Arc<State>) -> Router {
 
 async fn subscribers(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {
     let (selection, part) = resolve(&state, asked, Keys::SUBSCRIBERS)?;
-    read(move || view_of(&state).subscribers(selection, part)).await
+    read(move || view_of(&state).subscribers(selection, part, state.now_tick())).await
 }
 
 async fn blocks(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {

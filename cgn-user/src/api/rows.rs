@@ -46,6 +46,21 @@ pub struct SubscriberRow {
     pub ports_usable: u64,
     /// It can have no further block at the moment.
     pub refused: bool,
+    /// Name of the group whose limits hold for it; `null`: it is in none.
+    pub group: Option<String>,
+    /// What was refused to it lately, one row a reason; remembered where there are groups.
+    pub refusals: Vec<RefusalRow>,
+}
+
+/// New flows of a subscriber that were refused for one reason, in [`SubscriberRow`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalRow {
+    /// As in `/v1/drops`.
+    pub reason: String,
+    /// Whole seconds since the last one.
+    pub last_secs: u64,
+    /// Whole seconds since the first one after a minute without any.
+    pub since_secs: u64,
 }
 
 /// `/v1/blocks`: a block that a subscriber has.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::client::Client;
 use super::show::{ShowError, json, parts, print, socket_path, table};
 use super::{OneSubscriber, listing::Listed};
-use crate::api::rows::{BlockRow, MappingRow, SubscriberRow};
+use crate::api::rows::{BlockRow, MappingRow, RefusalRow, SubscriberRow};
 
 /// What the JSON has.
 #[derive(Debug, Serialize)]
@@ -48,9 +48,31 @@ pub(super) async fn about(arguments: &OneSubscriber) -> Result<String, ShowError
         return Ok(format!("{inside} has no block; {}\n", BlockRow::NONE_YET));
     }
     Ok(format!(
-        "{}\n{}\n{}",
+        "{}{}\n{}\n{}",
         table(&subscribers, false),
+        refusals(&subscribers.rows),
         table(&blocks, false),
         table(&mappings, false)
     ))
+}
+
+/// A line for the group, and one for each reason for which flows were refused.
+fn refusals(rows: &[SubscriberRow]) -> String {
+    let mut lines = String::new();
+    for row in rows {
+        if let Some(group) = &row.group {
+            lines += &format!("group: {group}\n");
+        }
+        for refusal in &row.refusals {
+            let RefusalRow {
+                reason,
+                last_secs,
+                since_secs,
+            } = refusal;
+            lines += &format!(
+                "refused: {reason}, last {last_secs} s ago, again and again since {since_secs} s ago\n"
+            );
+        }
+    }
+    lines
 }

@@ -10,7 +10,7 @@ use super::notation::{AddressSpan, Ipv4Prefix};
 use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
 use super::schema::{
-    Config, Control, Debug, Filtering, Fragments, Hold, Icmp, Log, Metrics, Midstream, Pool,
+    Config, Control, Debug, Filtering, Fragments, Group, Hold, Icmp, Log, Metrics, Midstream, Pool,
     Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 use super::value::{
@@ -81,6 +81,11 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
             "subscribers",
             "a section [[subscribers]], with two brackets",
             read_subscribers,
+        ),
+        group: file.sections(
+            "group",
+            "a section [[group]], with two brackets",
+            read_group,
         ),
         tcp: file.section("tcp", "a section [tcp]", read_tcp),
         icmp: file.section("icmp", "a section [icmp]", read_icmp),
@@ -161,6 +166,41 @@ fn read_subscribers(subscribers: &mut TableReader<'_>) -> Subscribers {
         ),
         pool: subscribers.required("pool", "pool = \"residential\"", String::new(), string),
     }
+}
+
+fn read_group(group: &mut TableReader<'_>) -> Group {
+    let name = group.required("name", "name = \"basic\"", String::new(), string);
+    let prefixes = group.required_list(
+        "prefixes",
+        "prefixes = [\"100.64.0.0/24\"]",
+        Ipv4Prefix::PLACEHOLDER,
+        address,
+    );
+    Group {
+        name,
+        prefixes,
+        blocks: maybe(group, "blocks", &limit::BLOCKS_PER_SUBSCRIBER),
+        tcp_mappings: maybe(group, "tcp_mappings", &limit::MAPPINGS),
+        udp_mappings: maybe(group, "udp_mappings", &limit::MAPPINGS),
+        icmp_mappings: maybe(group, "icmp_mappings", &limit::MAPPINGS),
+        sessions: maybe(group, "sessions", &limit::OWN_SESSIONS),
+        new_per_second: maybe(group, "new_per_second", &limit::NEW_PER_SECOND),
+        burst: maybe(group, "burst", &limit::NEW_PER_SECOND),
+        udp_secs: maybe(group, "udp_secs", &limit::UDP_SECS),
+        icmp_secs: maybe(group, "icmp_secs", &limit::ICMP_SECS),
+        tcp_established_secs: maybe(group, "tcp_established_secs", &limit::TCP_ESTABLISHED_SECS),
+        tcp_opening_secs: maybe(group, "tcp_opening_secs", &limit::TCP_TRANSITORY_SECS),
+        tcp_closing_secs: maybe(group, "tcp_closing_secs", &limit::TCP_TRANSITORY_SECS),
+    }
+}
+
+/// A number that may be left out.
+fn maybe<T: TryFrom<i128>>(
+    table: &mut TableReader<'_>,
+    key: &'static str,
+    limit: &'static limit::Limit,
+) -> Option<T> {
+    table.optional(key, None, |value| integer(limit)(value).map(Some))
 }
 
 fn read_tcp(tcp: &mut TableReader<'_>) -> Tcp {

@@ -21,7 +21,7 @@ pub enum Fault {
     )]
     Syntax { column: usize, message: String },
     #[error(
-        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]], [[subscribers]] and [[sink]] can repeat)",
+        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]], [[subscribers]], [[group]] and [[sink]] can repeat)",
         .first_line.map(|line| format!(", first in line {line}")).unwrap_or_default()
     )]
     DuplicateKey {
@@ -98,6 +98,14 @@ pub enum Fault {
     DuplicatePoolName { name: String, other: KeyPath },
     #[error("{name:?} is also the name of {other}; give each sink a name of its own")]
     DuplicateSinkName { name: String, other: KeyPath },
+    #[error("{name:?} is also the name of {other}; give each group a name of its own")]
+    DuplicateGroupName { name: String, other: KeyPath },
+    #[error(
+        "{written} also stands at {other}; a prefix can be in one group, delete one of the two"
+    )]
+    PrefixTwice { written: String, other: KeyPath },
+    #[error("only new_per_second makes use of it; add that, or remove this key")]
+    BurstWithoutRate,
     #[error("NetFlow 9 goes over UDP only; write \"udp\", or format = \"ipfix\"")]
     SinkTransport,
     #[error("TLS needs {what}; add for example `{example}`")]

@@ -63,6 +63,16 @@ pub const TCP_ESTABLISHED_SECS: Limit = Limit::new(7440, WEEK_SECS, "seconds, RF
 pub const TCP_TRANSITORY_SECS: Limit = Limit::new(1, WEEK_SECS, "seconds");
 /// `tcp.mss_outbound`, `tcp.mss_inbound`, besides 0: from what every host takes to what fits in IPv4.
 pub const MSS_BYTES: Limit = Limit::new(536, 65_495, "bytes, or 0 for no limit");
+/// `group[..].tcp_mappings`, `udp_mappings`, `icmp_mappings`: 0 to all ports that blocks can have.
+pub const MAPPINGS: Limit = Limit::new(
+    0,
+    MAX_BLOCK_PORTS * MAX_BLOCKS_PER_SUBSCRIBER as u32,
+    "ports",
+);
+/// `group[..].sessions`
+pub const OWN_SESSIONS: Limit = Limit::new(0, 1 << 24, "sessions");
+/// `group[..].new_per_second`, `group[..].burst`
+pub const NEW_PER_SECOND: Limit = Limit::new(1, 65_535, "mappings");
 /// `sessions.max`: at most what a BPF hash map of this kind was tried with.
 pub const SESSIONS: Limit = Limit::new(1, 1 << 24, "sessions");
 /// `icmp.each_per_second`

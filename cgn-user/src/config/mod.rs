@@ -11,7 +11,7 @@
 //! | [`fault`] | everything that can be wrong, in words, with the remedy |
 //! | `place` | key paths, and the lines on which keys stand |
 //! | `reader`, `value`, `document` | TOML text to [`Config`]; collects every fault instead of stopping |
-//! | `validate`, `sinks`, `overlap`, `caution` | what the keys must fulfil together (errors), and should (warnings) |
+//! | `validate`, `groups`, `sinks`, `overlap`, `caution` | what the keys must fulfil together (errors), and should (warnings) |
 //!
 //! The order of steps is in [`Config::parse`]. Nothing here does I/O or knows the machine: whether
 //! an interface exists is asked through a closure ([`Checked::check_interfaces`]).
@@ -22,6 +22,7 @@ mod caution;
 pub mod difference;
 mod document;
 pub mod fault;
+mod groups;
 pub mod limit;
 pub mod notation;
 mod overlap;
@@ -41,9 +42,9 @@ pub use fault::{ConfigErrors, Fault, Problem};
 pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
 pub use place::KeyPath;
 pub use schema::{
-    Config, Control, Debug, Exhausted, Filtering, Fragments, Hold, Icmp, Log, LogSync, Metrics,
-    Midstream, OnFull, Pool, Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp,
-    Timeouts, Xdp, XdpMode,
+    Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Hold, Icmp, Log, LogSync,
+    Metrics, Midstream, OnFull, Pool, Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers,
+    Tcp, Timeouts, Xdp, XdpMode,
 };
 
 use fault::Findings;

@@ -96,6 +96,11 @@ impl Ipv4Prefix {
         }
     }
 
+    /// Bits of the network.
+    pub const fn length(&self) -> u8 {
+        self.length
+    }
+
     /// The addresses of the network, the first and the last included.
     pub fn range(&self) -> Ipv4Range {
         let last = Ipv4Addr::from_bits(self.address.to_bits() | host_mask(self.length));

@@ -25,6 +25,9 @@ pub struct Config {
     pub pool: Vec<Pool>,
     /// `[[subscribers]]`, *required*, once or more: who is translated, from which pool.
     pub subscribers: Vec<Subscribers>,
+    /// `[[group]]`, any number: what some subscribers may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<Group>,
     /// `[tcp]`
     #[serde(default)]
     pub tcp: Tcp,
@@ -186,6 +189,53 @@ pub struct Subscribers {
     pub prefixes: Vec<Ipv4Prefix>,
     /// *Required*: the `name` of a `[[pool]]`.
     pub pool: String,
+}
+
+/// `[[group]]`: what the subscribers of some prefixes may do, and how long their mappings live. A
+/// subscriber is in the group with the longest prefix that holds its address; who is in none has no
+/// limit but the pool's. A limit ends nothing that is there: it refuses what is new, and with a group
+/// in the file refusals are remembered (`cgn subscriber`). A reload changes all without losing a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// *Required*: 1 to 63 letters, digits, `-`, `_` and `.`; each name once.
+    pub name: String,
+    /// *Required*: prefixes of inside addresses. One may lie within another; each can be in one group.
+    pub prefixes: Vec<Ipv4Prefix>,
+    /// Blocks of one subscriber, 1 to 6. Default: `blocks_per_subscriber` of the pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<u8>,
+    /// External ports of one subscriber for TCP, those in hold included (RFC 6888 REQ-4); 0 refuses
+    /// all. Default: all ports of its blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_mappings: Option<u32>,
+    /// The same for UDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp_mappings: Option<u32>,
+    /// The same for ICMP queries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icmp_mappings: Option<u32>,
+    /// Remote endpoints beside the first of each mapping, of one subscriber, where they are noted (see
+    /// `[sessions]`); RFC 6888 REQ-5. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<u32>,
+    /// New mappings of one subscriber in a second, at least 1 (RFC 6888 REQ-4c). Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_per_second: Option<u16>,
+    /// How many of them can come at once, at least 1. Default: twice `new_per_second`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u16>,
+    /// In place of the key of this name in `[timeouts]`, as the four below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp_secs: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icmp_secs: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_established_secs: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_opening_secs: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_closing_secs: Option<u32>,
 }
 
 /// `[tcp]`: what is special in TCP.

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::address::Ipv4Range;
 use super::fault::{Fault, Findings};
+use super::groups;
 use super::limit::{self, Limit};
 use super::overlap;
 use super::place::KeyPath;
@@ -38,6 +39,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     overlap::check_overlaps(config, findings);
     check_tcp(config, findings);
     check_numbers(config, findings);
+    groups::validate(config, findings);
     sinks::validate(config, findings);
     check_daemon(config, findings);
 }

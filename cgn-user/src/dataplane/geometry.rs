@@ -10,6 +10,7 @@ use cgn_common::layout::{
 };
 
 use super::memory::{Memory, Sizes};
+use crate::policy::groups::Groups;
 
 /// A pool, as far as the tables care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Geometry {
     pub pools: Vec<PoolShape>,
     pub subscribers: Vec<SubscriberShape>,
     pub sizes: Sizes,
+    /// Who may do what: decides nothing of the layout, so that it may change.
+    pub groups: Groups,
     inside_pages: BTreeMap<u32, Page>,
     outside_pages: BTreeMap<u32, Page>,
     /// Line of slab 0, by pool.
@@ -79,6 +82,7 @@ impl Geometry {
             },
             pools,
             subscribers,
+            groups: Groups::default(),
             inside_pages,
             outside_pages,
             first_lines,
@@ -137,6 +141,16 @@ impl Geometry {
         self.inside_pages
             .get(&page_of(inside.to_bits()))?
             .index_of(inside.to_bits())
+    }
+
+    /// Every inside address that is a subscriber's, with its index in `SUBSCRIBERS`.
+    pub fn each_subscriber(&self) -> impl Iterator<Item = (Ipv4Addr, u32)> + '_ {
+        self.subscribers.iter().flat_map(|range| {
+            (range.first.to_bits()..=range.last.to_bits()).filter_map(|inside| {
+                let page = self.inside_pages.get(&page_of(inside))?;
+                Some((Ipv4Addr::from_bits(inside), page.index_of(inside)?))
+            })
+        })
     }
 
     /// Pool of a subscriber.

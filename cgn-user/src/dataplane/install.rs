@@ -9,8 +9,9 @@ use cgn_common::layout::{BlockEntry, OwnedBlock, Rows, SubscriberHead, Used, hea
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::verdict::Protocol;
 
-use super::geometry::Geometry;
+use super::geometry::{Geometry, PoolShape};
 use super::memory::Memory;
+use crate::policy::groups::Allowance;
 
 /// A block in the hands of a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +100,13 @@ pub fn give(
     word(header::ALLOCATED_MS, now_ms);
     word(header::LOG_SEQUENCE, log_sequence);
     word(header::WATERMARK, u64::from(shape.watermark_ports));
+    let allowance = geometry.groups.allowance(grant.inside);
+    let used = ports_used(memory, index).into_iter().map(|(_, used)| used);
+    let used: Vec<_> = used.chain([[0; 3]]).collect();
+    let limits = allowance.limits(&used, 1 << shape.block_shift);
+    word(header::LIMITS, limits.last().map_or(0, |limits| limits.0));
     // The last block that a subscriber may have requests no further one.
-    let is_last = count + 1 >= shape.blocks_per_subscriber as usize;
+    let is_last = is_last(&allowance, count + 1, shape);
     word(header::REQUESTED, u64::from(is_last));
     // 2. Inbound packets find it; it has no mapping yet.
     row.0.store(BlockEntry::pack(line, grant.inside.to_bits()));
@@ -121,7 +127,34 @@ pub fn give(
         )
         .0,
     );
+    // 4. What the others may still give.
+    limit(memory, geometry, grant.inside, index);
     Ok(())
+}
+
+/// True if a subscriber with so many blocks may have no further one, or none that
+/// would bring it a port.
+fn is_last(allowance: &Allowance, blocks: usize, shape: &PoolShape) -> bool {
+    blocks >= allowance.most_blocks(shape.blocks_per_subscriber) as usize
+        || allowance.capped(blocks, 1 << shape.block_shift) == [true; 3]
+}
+
+/// Shares out what the subscriber may have over its blocks, as they are filled now.
+pub fn limit(memory: &Memory, geometry: &Geometry, inside: Ipv4Addr, subscriber: u32) {
+    let Some(entry) = memory.subscribers.get(subscriber) else {
+        return;
+    };
+    let ports = 1 << SubscriberHead(entry.head.load()).block_shift();
+    let blocks = ports_used(memory, subscriber);
+    let used: Vec<_> = blocks.iter().map(|(_, used)| *used).collect();
+    let limits = geometry.groups.allowance(inside).limits(&used, ports);
+    for ((line, _), limits) in blocks.iter().zip(limits) {
+        if let Some(head) = memory.slabs.get(*line)
+            && head.limits() != limits
+        {
+            head.0[header::LIMITS].store(limits.0);
+        }
+    }
 }
 
 /// Takes an empty block from its subscriber. False if it is not empty: a
@@ -177,15 +210,18 @@ pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
             }
         }
     }
+    if let Some(index) = geometry.subscriber_index(grant.inside) {
+        limit(memory, geometry, grant.inside, index);
+    }
     if let Some(row) = row_of(memory, geometry, grant).and_then(|row| memory.blocks.get(row)) {
         row.0.store(0);
     }
 }
 
 /// Brings what a subscriber's line and blocks were told of the configuration up to date:
-/// watermark, and whether the newest block may request a further one. A refusal of the moment
-/// ends.
-pub fn renew(memory: &Memory, geometry: &Geometry, subscriber: u32) {
+/// watermark, limits, and whether the newest block may request a further one. A refusal of the
+/// moment ends.
+pub fn renew(memory: &Memory, geometry: &Geometry, inside: Ipv4Addr, subscriber: u32) {
     let Some(entry) = memory.subscribers.get(subscriber) else {
         return;
     };
@@ -197,12 +233,17 @@ pub fn renew(memory: &Memory, geometry: &Geometry, subscriber: u32) {
         return;
     }
     let count = head.block_count() as usize;
-    let is_last = count >= shape.blocks_per_subscriber as usize;
+    let allowance = geometry.groups.allowance(inside);
+    let is_last = count > 0 && is_last(&allowance, count, shape);
     for block in memory.owned_blocks(subscriber).take(count) {
         if let Some(head) = memory.slabs.get(OwnedBlock(block.load()).slab_line()) {
             head.0[header::WATERMARK].store(u64::from(shape.watermark_ports));
             head.0[header::REQUESTED].store(u64::from(is_last));
         }
+    }
+    limit(memory, geometry, inside, subscriber);
+    if let Some(quota) = memory.quotas.get(subscriber) {
+        quota.limits.store(allowance.quota().0);
     }
     refuse(memory, subscriber, is_last);
 }

@@ -465,6 +465,7 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         outside_pages: table(ebpf, &layout::OUTSIDE_PAGES, layout::PAGES)?,
         subscribers: table(ebpf, &layout::SUBSCRIBERS, sizes.subscribers)?,
         further_blocks: table(ebpf, &layout::FURTHER_BLOCKS, sizes.subscribers)?,
+        quotas: table(ebpf, &layout::QUOTAS, sizes.subscribers)?,
         externals: table(ebpf, &layout::EXTERNALS, sizes.externals)?,
         blocks: table(ebpf, &layout::BLOCKS, sizes.blocks)?,
         slabs: table(ebpf, &layout::SLABS, sizes.slab_lines)?,

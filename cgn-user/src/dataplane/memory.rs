@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use bytemuck::Pod;
 use cgn_common::layout::{
     BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, NextHopEntry, PAGES, Page,
-    Punts, RouteLine, Settings, Subscriber,
+    Punts, Quota, RouteLine, Settings, Subscriber,
 };
 use cgn_common::word::Word;
 
@@ -160,6 +160,7 @@ pub trait Shared {}
 impl Shared for Settings {}
 impl Shared for Subscriber {}
 impl Shared for FurtherBlocks {}
+impl Shared for Quota {}
 impl Shared for External {}
 impl Shared for BlockEntry {}
 impl Shared for Line {}
@@ -181,13 +182,14 @@ pub struct Sizes {
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 7] {
+    pub fn by_name(&self) -> [(&'static str, u32); 8] {
         use cgn_common::layout::{
-            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, SESSIONS, SLABS, SUBSCRIBERS,
+            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, QUOTAS, SESSIONS, SLABS, SUBSCRIBERS,
         };
         [
             (SUBSCRIBERS.name, self.subscribers),
             (FURTHER_BLOCKS.name, self.subscribers),
+            (QUOTAS.name, self.subscribers),
             (EXTERNALS.name, self.externals),
             (BLOCKS.name, self.blocks),
             (SLABS.name, self.slab_lines),
@@ -205,6 +207,8 @@ pub struct Memory {
     pub outside_pages: Table<Page>,
     pub subscribers: Table<Subscriber>,
     pub further_blocks: Table<FurtherBlocks>,
+    /// By the same index.
+    pub quotas: Table<Quota>,
     pub externals: Table<External>,
     pub blocks: Table<BlockEntry>,
     pub slabs: Table<Line>,
@@ -236,6 +240,7 @@ impl Memory {
             outside_pages: Table::zeroed(PAGES as usize)?,
             subscribers: Table::zeroed(sizes.subscribers as usize)?,
             further_blocks: Table::zeroed(sizes.subscribers as usize)?,
+            quotas: Table::zeroed(sizes.subscribers as usize)?,
             externals: Table::zeroed(sizes.externals as usize)?,
             blocks: Table::zeroed(sizes.blocks as usize)?,
             slabs: Table::zeroed(sizes.slab_lines as usize)?,

@@ -32,6 +32,8 @@ pub struct Pass {
     pub live: u64,
     /// Sessions that ended.
     pub expired: u64,
+    /// Whose sessions ended, since it was asked last: inside addresses.
+    pub ended: Vec<u32>,
 }
 
 impl Pass {
@@ -44,15 +46,22 @@ impl Pass {
         }
     }
 
-    /// Goes on for a while; true when all have been seen.
+    /// Goes on for a while; true when all have been seen. `timers` are those of an
+    /// inside address.
     ///
     /// # Errors
     /// The kernel's; the pass is then as it was.
-    pub fn advance(&mut self, sessions: &Sessions, now: u32, timers: &Timers) -> io::Result<bool> {
+    pub fn advance<'t>(
+        &mut self,
+        sessions: &Sessions,
+        now: u32,
+        timers: impl Fn(u32) -> &'t Timers,
+    ) -> io::Result<bool> {
         let (part, next) = sessions.part(self.next)?;
         for (key, session) in part {
-            if is_over(&key, session, now, timers) && sessions.end(&key, session) {
+            if is_over(&key, session, now, timers(key.inside)) && sessions.end(&key, session) {
                 self.expired += 1;
+                self.ended.push(key.inside);
             } else {
                 self.live += 1;
                 self.mappings.insert((

@@ -85,9 +85,9 @@ impl Sessions {
         Some(result)
     }
 
-    /// Enters a session; false if the table is full.
+    /// Enters a session; false if the table is full, or has it.
     pub fn enter(&self, key: &SessionKey, session: u64) -> bool {
-        self.home().set(key, session)
+        self.home().enter(key, session)
     }
 
     /// Some of the sessions, and where to go on (None: that was all). `from` is
@@ -150,6 +150,15 @@ impl Home {
                 None => below.sessions.home().get(key),
             },
         }
+    }
+
+    /// False if there is no room, or it is there.
+    fn enter(&mut self, key: &SessionKey, session: u64) -> bool {
+        const NOEXIST: u64 = 1;
+        if let Self::Kernel { map, .. } = self {
+            return map.insert(Element(*key), session, NOEXIST).is_ok();
+        }
+        self.get(key).is_none() && self.set(key, session)
     }
 
     /// False if there is no room.

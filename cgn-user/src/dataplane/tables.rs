@@ -5,12 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use cgn_common::answers::{self, Quota};
+use cgn_common::answers::{self, Budget};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NextHopEntry, Page,
-    Policy, ROUTES_PER_LINE, SessionKey, Settings, Side, Subscriber, VlanKey,
+    Policy, Quota, ROUTES_PER_LINE, SessionKey, Settings, Side, Subscriber, VlanKey,
 };
 use cgn_common::nat::{home, open, search};
 use cgn_common::steps::{Step, Steps};
@@ -137,6 +137,9 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     fn subscriber(&self, index: u32) -> Option<&Subscriber> {
         self.memory.subscribers.get(index)
     }
+    fn quota(&self, index: u32) -> Option<&Quota> {
+        self.memory.quotas.get(index)
+    }
     fn further_blocks(&self, index: u32) -> Option<&FurtherBlocks> {
         self.memory.further_blocks.get(index)
     }
@@ -191,9 +194,9 @@ impl<R: Routing> Tables for UserTables<'_, R> {
         // It has been punted; how many may wait is said there.
         true
     }
-    fn may_answer(&self, source: u32, quota: Quota) -> bool {
+    fn may_answer(&self, source: u32, budget: Budget) -> bool {
         let slots = self.memory.answers.get(answers::slot_of(source));
-        let slots = slots.zip(self.memory.answers.get(quota as u32));
+        let slots = slots.zip(self.memory.answers.get(budget as u32));
         let rates = self.memory.settings.get(0).map(|s| s.answers.load());
         self.punts_answered.get()
             && slots

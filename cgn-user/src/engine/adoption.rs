@@ -49,9 +49,10 @@ pub fn keeper(
             .adopt(pool, one.subscriber, external.to_bits(), block, slab)
             .context("the tables contradict themselves; `cgn run --discard-tables` starts with empty ones")?;
     }
-    for subscriber in 0..state.geometry.sizes.subscribers {
-        install::renew(&state.memory, &state.geometry, subscriber);
+    for (inside, subscriber) in state.geometry.each_subscriber() {
+        install::renew(&state.memory, &state.geometry, inside, subscriber);
     }
+    count_sessions(state).context("the table of sessions cannot be read")?;
     let missing = reconcile(state, &granted, recovery, &mut report);
     hold(state, &mut allocator, &granted, recovery);
     tell(&report);
@@ -90,6 +91,21 @@ fn tell(report: &Reconciliation) {
          record, logged again; orphaned, those in the log only, released on record and held; \
          incomplete, those that were only half given, taken out of the tables"
     );
+}
+
+/// Counts whose sessions are in the table.
+fn count_sessions(state: &State) -> std::io::Result<()> {
+    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+    for (key, _) in state.memory.sessions.all()? {
+        *counts.entry(key.inside).or_default() += 1;
+    }
+    for (inside, subscriber) in state.geometry.each_subscriber() {
+        if let Some(quota) = state.memory.quotas.get(subscriber) {
+            let count = counts.get(&inside.to_bits()).copied().unwrap_or(0);
+            quota.sessions.store(count);
+        }
+    }
+    Ok(())
 }
 
 /// Blocks that the tables hold whole. A block that its last daemon had only

@@ -8,7 +8,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cgn_common::layout::header;
+use cgn_common::layout::{Features, header, refusal_of};
+use cgn_common::nat::quota;
 use cgn_common::verdict::Reason;
 use rand::rngs::StdRng;
 
@@ -126,6 +127,10 @@ impl Keeper {
         else {
             return Err(Reason::SpoofedSource);
         };
+        if !self.may_have_more(pool, inside, subscriber) {
+            // A race: XDP was told before.
+            return Err(self.refuse(subscriber, Reason::NoPort));
+        }
         let now_ms = clock::monotonic_ms(&self.state);
         match self.allocator.allocate(pool, subscriber, now_ms) {
             Ok(allocation) => Ok(Pending {
@@ -146,11 +151,11 @@ impl Keeper {
                     self.refused.insert(subscriber);
                 }
                 let has_blocks = self.allocator.blocks_of(pool, subscriber).is_some();
-                Err(if has_blocks {
-                    Reason::NoPort
-                } else {
-                    Reason::NoBlock
-                })
+                let reason = match has_blocks {
+                    true => Reason::NoPort,
+                    false => Reason::NoBlock,
+                };
+                Err(self.refuse(subscriber, reason))
             }
         }
     }
@@ -183,6 +188,26 @@ impl Keeper {
         let unix_ms = clock::unix_ms(&self.state);
         self.state.notices.post(Notice { unix_ms, what });
         self.state.stats().log.notices[what.number()] += 1;
+    }
+
+    /// Whether the subscriber's group leaves it a further block.
+    fn may_have_more(&self, pool: u16, inside: Ipv4Addr, subscriber: u32) -> bool {
+        let geometry = &self.state.geometry;
+        let of_pool = geometry.pools[usize::from(pool)].blocks_per_subscriber;
+        let most = geometry.groups.allowance(inside).most_blocks(of_pool);
+        let blocks = self.allocator.blocks_of(pool, subscriber);
+        blocks.map_or(0, |blocks| blocks.blocks.len()) < most as usize
+    }
+
+    /// Remembers a refusal, where any are.
+    fn refuse(&self, subscriber: u32, reason: Reason) -> Reason {
+        let memory = &self.state.memory;
+        if memory.constants.features.has(Features::QUOTAS)
+            && let Some((quota, kind)) = memory.quotas.get(subscriber).zip(refusal_of(reason))
+        {
+            quota::note(quota, kind, self.state.now_tick());
+        }
+        reason
     }
 
     fn install(&mut self, pending: &Pending, sequence: u64) -> Result<(), Reason> {
@@ -231,7 +256,11 @@ impl Keeper {
         let memory = &self.state.memory;
         let shape = &self.state.geometry.pools[usize::from(self.state.geometry.pool_of(inside)?)];
         let blocks = install::ports_used(memory, event.subscriber);
-        let used: Vec<_> = blocks.iter().map(|(_, used)| *used).collect();
+        let allowance = self.state.geometry.groups.allowance(inside);
+        let capped = allowance.capped(blocks.len(), 1 << shape.block_shift);
+        // Of a protocol of which it may have no more, it wants no more.
+        let wanted = |used: [u32; 3]| [0, 1, 2].map(|at| if capped[at] { 0 } else { used[at] });
+        let used: Vec<_> = blocks.iter().map(|(_, used)| wanted(*used)).collect();
         if policy::blocks::wants_next(&used, shape.watermark_ports) {
             return Some(inside);
         }

@@ -1,9 +1,10 @@
 //! Sweeping in slices, so that no packet waits long for the engine: first the
 //! sessions, then the slabs.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use cgn_common::layout::{Features, header};
+use cgn_common::layout::{Features, Quota, header};
 
 use super::keeper::Keeper;
 use crate::dataplane::install;
@@ -23,6 +24,8 @@ const NO_PORTS: [Histogram; 3] = [Histogram::new(histogram::PORTS); 3];
 /// Where the sweep stands.
 pub struct Sweeper {
     timers: Timers,
+    /// Those of each group.
+    group_timers: Vec<Timers>,
     /// Ports of a pool that may be held at once.
     most_held: u32,
     idle_ticks: u32,
@@ -48,10 +51,17 @@ enum Step {
 }
 
 impl Sweeper {
+    /// `timers` are those of all, and of each group.
     #[must_use]
-    pub fn new(timers: Timers, most_held: u32, idle_ticks: u32, pools: usize) -> Self {
+    pub fn new(
+        (timers, group_timers): (Timers, Vec<Timers>),
+        most_held: u32,
+        idle_ticks: u32,
+        pools: usize,
+    ) -> Self {
         Self {
             timers,
+            group_timers,
             most_held,
             idle_ticks,
             step: Step::Rest,
@@ -84,7 +94,15 @@ impl Sweeper {
     }
 
     fn look_at_sessions(&mut self, state: &State, mut pass: Pass, now: u32) {
-        match pass.advance(&state.memory.sessions, now, &self.timers) {
+        let timers = |inside| self.timers_of(state, Ipv4Addr::from_bits(inside));
+        let advanced = pass.advance(&state.memory.sessions, now, timers);
+        for inside in std::mem::take(&mut pass.ended) {
+            let subscriber = state.geometry.subscriber_index(Ipv4Addr::from_bits(inside));
+            if let Some(quota) = subscriber.and_then(|index| state.memory.quotas.get(index)) {
+                uncount(quota);
+            }
+        }
+        match advanced {
             Ok(false) => self.step = Step::Sessions(pass),
             Ok(true) => {
                 let mut stats = state.stats();
@@ -113,8 +131,16 @@ impl Sweeper {
             let line = state
                 .geometry
                 .slab_line(granted.grant.pool, granted.grant.slab);
-            let swept = sweep_slab(&state.memory, line, now, &self.timers_for(pool));
+            let (inside, subscriber) = (granted.grant.inside, granted.subscriber);
+            let timers = Timers {
+                hold_room: self.hold_room(pool),
+                ..*self.timers_of(state, inside)
+            };
+            let swept = sweep_slab(&state.memory, line, now, &timers);
             self.swept[pool].merge(&swept);
+            if !self.group_timers.is_empty() {
+                install::limit(&state.memory, &state.geometry, inside, subscriber);
+            }
             let ports =
                 install::ports_of_first_block_owner(&state.memory, granted.subscriber, line);
             for (histogram, ports) in self.subscriber_ports[pool]
@@ -145,14 +171,19 @@ impl Sweeper {
         keeper.take_idle(now, self.idle_ticks);
     }
 
-    /// The timers, with the room that the pool has for holds now.
-    fn timers_for(&self, pool: usize) -> Timers {
+    /// The timers of an inside address.
+    fn timers_of(&self, state: &State, inside: Ipv4Addr) -> &Timers {
+        match state.geometry.groups.number_of(inside) {
+            Some(number) => self.group_timers.get(number).unwrap_or(&self.timers),
+            None => &self.timers,
+        }
+    }
+
+    /// Ports of the pool that may begin their hold now.
+    fn hold_room(&self, pool: usize) -> u32 {
         let (before, swept) = (self.held[pool], &self.swept[pool]);
         let held = (before + swept.newly_held).saturating_sub(swept.freed);
-        Timers {
-            hold_room: self.most_held.saturating_sub(held),
-            ..self.timers
-        }
+        self.most_held.saturating_sub(held)
     }
 
     fn finish(&mut self, state: &State) {
@@ -176,5 +207,15 @@ impl Sweeper {
             self.subscriber_ports[number] = NO_PORTS;
         }
         self.busy = Duration::ZERO;
+    }
+}
+
+/// One session less. Those that were entered before anybody counted them are not there.
+fn uncount(quota: &Quota) {
+    loop {
+        let count = quota.sessions.load();
+        if count == 0 || quota.sessions.replace(count, count - 1) {
+            return;
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Decisions, without I/O: what the configuration means for the tables, and
-//! when blocks are given and taken back.
+//! who may do what, and when blocks are given and taken back.
 
 pub mod blocks;
+pub mod groups;
 pub mod shape;

@@ -7,8 +7,9 @@ use cgn_common::limits::ticks;
 use cgn_common::verdict::Protocol;
 use cgn_common::wire::icmp::code;
 
+use super::groups::{Allowance, Group, Groups};
 use crate::alloc::{HoldPolicy, PoolSpec};
-use crate::config::{Checked, Config, Exhausted, Filtering, Icmp, Midstream, Pool};
+use crate::config::{self, Checked, Config, Exhausted, Filtering, Icmp, Midstream, Pool};
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::sweep::{PortSet, Timers};
 use crate::slowpath::fragments;
@@ -33,7 +34,34 @@ pub fn geometry(checked: &Checked) -> Geometry {
     let mut geometry = Geometry::new(pools, subscribers);
     geometry.sizes.sessions = checked.config.sessions.max;
     geometry.sizes.datagrams = checked.config.fragments.max_datagrams;
+    geometry.groups = groups(&checked.config);
     geometry
+}
+
+/// Who may do what.
+fn groups(config: &Config) -> Groups {
+    let groups = config.group.iter().map(|group| {
+        let prefixes = group.prefixes.iter();
+        let prefixes = prefixes.map(|prefix| (prefix.range().first(), prefix.length()));
+        let named = Group {
+            name: group.name.clone(),
+            allowance: allowance(group),
+        };
+        (named, prefixes.collect())
+    });
+    Groups::new(groups.collect())
+}
+
+fn allowance(group: &config::Group) -> Allowance {
+    Allowance {
+        blocks: group.blocks.map(u32::from),
+        mappings: [group.tcp_mappings, group.udp_mappings, group.icmp_mappings],
+        sessions: group.sessions,
+        rate: group.new_per_second.map(|each_second| {
+            let twice = each_second.saturating_mul(2);
+            (each_second, group.burst.unwrap_or(twice))
+        }),
+    }
 }
 
 /// What the programs are loaded with.
@@ -52,6 +80,7 @@ pub fn constants(config: &Config) -> Constants {
         (timeouts.inbound_refresh, Features::INBOUND_REFRESH),
         (!timeouts.short_udp_ports.is_empty(), Features::SHORT_TIMERS),
         (config.debug.force_slow_path, Features::FORCE_SLOW_PATH),
+        (!config.group.is_empty(), Features::QUOTAS),
     ];
     let switches = switches.into_iter().chain(told(&config.icmp));
     let on = switches.filter(|(on, _)| *on);
@@ -127,6 +156,8 @@ fn pool_shape(pool: &Pool) -> PoolShape {
 /// Pools as the allocator wants them.
 #[must_use]
 pub fn pool_specs(geometry: &Geometry) -> Vec<PoolSpec> {
+    let groups = geometry.groups.all().iter();
+    let of_groups = groups.filter_map(|group| group.allowance.blocks).max();
     let spec = |pool: &PoolShape| PoolSpec {
         name: pool.name.clone(),
         addresses: pool
@@ -135,7 +166,8 @@ pub fn pool_specs(geometry: &Geometry) -> Vec<PoolSpec> {
             .map(|(first, last)| (first.to_bits(), last.to_bits()))
             .collect(),
         block_ports: 1 << pool.block_shift,
-        blocks_per_subscriber: pool.blocks_per_subscriber,
+        // The keeper knows what each subscriber may have.
+        blocks_per_subscriber: pool.blocks_per_subscriber.max(of_groups.unwrap_or(0)),
         max_blocks: pool.max_blocks,
     };
     geometry.pools.iter().map(spec).collect()
@@ -163,9 +195,23 @@ pub fn fragment_limits(checked: &Checked) -> fragments::Limits {
     }
 }
 
-/// Idle times of mappings and hold of ports.
+/// Idle times of mappings and hold of ports: of all, and of each group.
 #[must_use]
-pub fn timers(checked: &Checked) -> Timers {
+pub fn timers(checked: &Checked) -> (Timers, Vec<Timers>) {
+    let all = timers_of_all(checked);
+    let secs = |own: Option<u32>, all| own.map_or(all, |secs| ticks(u64::from(secs)));
+    let groups = checked.config.group.iter().map(|group| Timers {
+        udp: secs(group.udp_secs, all.udp),
+        icmp: secs(group.icmp_secs, all.icmp),
+        tcp_established: secs(group.tcp_established_secs, all.tcp_established),
+        tcp_opening: secs(group.tcp_opening_secs, all.tcp_opening),
+        tcp_closing: secs(group.tcp_closing_secs, all.tcp_closing),
+        ..all
+    });
+    (all, groups.collect())
+}
+
+fn timers_of_all(checked: &Checked) -> Timers {
     let timeouts = &checked.config.timeouts;
     let secs = |secs: u32| ticks(u64::from(secs));
     Timers {

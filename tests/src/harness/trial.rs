@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use cgn_common::layout::{NextHop, SlotState};
+use cgn_common::layout::{NextHop, Refused, SlotState, refusal_of};
 use cgn_common::limits::ticks;
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_user::dataplane::install;
@@ -379,6 +379,33 @@ impl Trial {
             .into_iter()
             .map(|(remote, state)| (remote, SlotState::from_bits(state as u8)))
             .collect()
+    }
+
+    /// For which kinds of reasons flows of a subscriber are remembered to have been refused, the
+    /// same in every home.
+    ///
+    /// # Panics
+    /// Homes differ.
+    #[must_use]
+    pub fn refusals(&self, inside: Ipv4Addr) -> Vec<Reason> {
+        let index = self.world.geometry.subscriber_index(inside);
+        let mut found = self.homes.iter().map(|home| {
+            let quota = index.and_then(|index| home.memory().quotas.get(index));
+            let quota = quota.expect("a subscriber");
+            let is_noted = |reason: &Reason| {
+                refusal_of(*reason).is_some_and(|kind| {
+                    let seen = Refused(quota.refused[kind].load());
+                    seen.0 != 0 && home.tick().wrapping_sub(seen.last()) <= Refused::PAUSE
+                })
+            };
+            let all = Reason::ALL.iter().copied();
+            all.filter(is_noted).collect::<Vec<_>>()
+        });
+        let first = found.next().expect("a home");
+        for other in found {
+            assert_eq!(first, other, "{}: homes differ", self.sentence);
+        }
+        first
     }
 
     /// State of a TCP mapping.

@@ -204,6 +204,12 @@ impl World {
         for grant in &self.grants {
             install::give(memory, &self.geometry, grant, 0, 0).expect("the block is free");
         }
+        for (inside, index) in self.geometry.each_subscriber() {
+            let quota = memory.quotas.get(index).expect("one");
+            let words = [&quota.bucket, &quota.sessions].into_iter();
+            words.chain(&quota.refused).for_each(|word| word.store(0));
+            install::renew(memory, &self.geometry, inside, index);
+        }
         let refused = self.geometry.subscriber_index(subscriber::REFUSED);
         install::refuse(memory, refused.expect("known"), true);
     }

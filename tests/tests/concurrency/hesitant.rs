@@ -4,12 +4,12 @@
 use std::cell::RefCell;
 use std::thread;
 
-use cgn_common::answers::Quota;
+use cgn_common::answers::Budget;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NextHopEntry, Page,
-    Policy, SessionKey, Side, Subscriber, VlanKey,
+    Policy, Quota, SessionKey, Side, Subscriber, VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
@@ -93,6 +93,9 @@ impl Tables for Hesitant<'_> {
     fn subscriber(&self, index: u32) -> Option<&Subscriber> {
         self.tables.subscriber(index)
     }
+    fn quota(&self, index: u32) -> Option<&Quota> {
+        self.tables.quota(index)
+    }
     fn further_blocks(&self, index: u32) -> Option<&FurtherBlocks> {
         self.tables.further_blocks(index)
     }
@@ -122,8 +125,8 @@ impl Tables for Hesitant<'_> {
     fn may_punt(&self, key: u32) -> bool {
         self.tables.may_punt(key)
     }
-    fn may_answer(&self, source: u32, quota: Quota) -> bool {
-        self.tables.may_answer(source, quota)
+    fn may_answer(&self, source: u32, budget: Budget) -> bool {
+        self.tables.may_answer(source, budget)
     }
     fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
         self.tables.datagram(key)

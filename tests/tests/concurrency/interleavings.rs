@@ -67,7 +67,7 @@ impl<'a> Processor<'a> {
             },
             At::ClaimAtHome(home) => match home.claim(tables, self.flow) {
                 Claim::Slot(claim) => At::LookAtHome(home, claim),
-                Claim::Full | Claim::Lost => At::Search,
+                Claim::Full(_) | Claim::Lost => At::Search,
             },
             At::LookAtHome(home, claim) => match home.is_surely_alone(tables, &claim) {
                 true => At::SettleAtHome(claim, true),

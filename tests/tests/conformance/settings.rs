@@ -15,7 +15,7 @@ pub fn configured(more: &str) -> Result<Checked, ConfigErrors> {
 
 /// Timers of a configuration with these lines.
 pub fn timers_with(more: &str) -> Timers {
-    shape::timers(&configured(more).expect("a good configuration"))
+    shape::timers(&configured(more).expect("a good configuration")).0
 }
 
 /// Timers where nothing is configured.

@@ -176,6 +176,64 @@ fn a_reload_does_no_harm_unless_it_is_told() {
     );
 }
 
+/// The lab's configuration, with so many UDP mappings for one subscriber.
+fn udp_mappings(lab: &Lab, most: u32) -> String {
+    let (settings, inside) = (Settings::default().toml(lab), address::subscriber(1, 2));
+    format!(
+        "{settings}\n[[group]]\nname = \"basic\"\nprefixes = [\"{inside}/32\"]\nudp_mappings = {most}\n"
+    )
+}
+
+#[test]
+fn a_limit_of_a_group_is_changed_without_losing_a_flow() {
+    in_lab(
+        "reload::a_limit_of_a_group_is_changed_without_losing_a_flow",
+        &Plan::default(),
+        |lab| {
+            let daemon = Daemon::start_with(lab, &udp_mappings(lab, 2), &cgn_program()?, &[])?;
+            let echo = UdpEcho::start(&lab.internet, SERVER)?;
+            let inside = address::subscriber(1, 2);
+            let sockets = (0..3).map(|_| lab::echo_from(&lab.subscribers[0], inside));
+            let sockets = sockets.collect::<Result<Vec<_>>>()?;
+            let exchange =
+                |at: usize| lab::exchange(&sockets[at], echo.address(), b"a", false, PATIENCE_SECS);
+            let seen = [exchange(0)?, exchange(1)?];
+            let before = daemon.count_of("mapping_limit")?;
+            sockets[2].send_to(b"beyond", echo.address())?;
+            daemon.wait_for_count("mapping_limit", before, 1)?;
+            let row = daemon.subscribers()?.remove(0);
+            ensure!(
+                row.group.as_deref() == Some("basic") && row.refusals[0].reason == "mapping_limit",
+                "{row:?}"
+            );
+            // Another subscriber is in no group.
+            for _ in 0..3 {
+                let other = lab::echo_from(&lab.subscribers[0], address::subscriber(1, 3))?;
+                lab::exchange(&other, echo.address(), b"b", false, PATIENCE_SECS)?;
+            }
+            write(lab, &udp_mappings(lab, 3))?;
+            let told = reload(lab, &[])?;
+            tells(
+                &told,
+                0,
+                &[
+                    "group[basic].udp_mappings  2     3   in place",
+                    "ready with the new",
+                ],
+            )?;
+            ensure!([exchange(0)?, exchange(1)?] == seen, "a flow was lost");
+            exchange(2)?;
+            write(lab, &udp_mappings(lab, 1))?;
+            tells(&reload(lab, &[])?, 0, &["in place", "ready with the new"])?;
+            ensure!(
+                [exchange(0)?, exchange(1)?] == seen,
+                "a lower limit ended a flow"
+            );
+            Ok(())
+        },
+    );
+}
+
 /// Waits until the one subscriber is in the daemon's figures.
 fn is_counted(daemon: &Daemon) -> Result<()> {
     wait_until("a subscriber in the figures", PATIENCE_SECS, || {

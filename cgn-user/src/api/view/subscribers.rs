@@ -2,24 +2,26 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{OwnedBlock, SubscriberHead, Used, header};
+use cgn_common::layout::{OwnedBlock, Refused, SubscriberHead, Used, header, refusal_of};
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
+use cgn_common::limits::TICK_SHIFT;
+use cgn_common::verdict::Reason;
 
 use super::blocks::ports_used;
 use super::{Part, Selection, TRIES, View};
-use crate::api::rows::{Page, SubscriberRow};
+use crate::api::rows::{Page, RefusalRow, SubscriberRow};
 
 /// A subscriber's line, as it was at one moment.
 type Line = (SubscriberHead, [OwnedBlock; MAX_BLOCKS_PER_SUBSCRIBER]);
 
 impl<'a> View<'a> {
     /// The selected subscribers, by address. The cursor counts addresses of
-    /// the configuration's prefixes.
+    /// the configuration's prefixes. `now` in ticks, of the data plane's clock.
     #[must_use]
-    pub fn subscribers(self, selection: Selection, part: Part) -> Page<SubscriberRow> {
+    pub fn subscribers(self, selection: Selection, part: Part, now: u32) -> Page<SubscriberRow> {
         let mut rows = Vec::new();
         for (position, inside) in self.addresses(selection.subscriber, part.cursor) {
-            let Some(row) = self.subscriber_row(inside, selection) else {
+            let Some(row) = self.subscriber_row(inside, selection, now) else {
                 continue;
             };
             if rows.len() == part.limit {
@@ -63,14 +65,16 @@ impl<'a> View<'a> {
         self,
         inside: Ipv4Addr,
         selection: Selection,
+        now: u32,
     ) -> Option<SubscriberRow> {
         let index = self.geometry.subscriber_index(inside)?;
+        let refusals = self.refusals(index, now);
         for _ in 0..TRIES {
             let (head, blocks) = self.line(index)?;
             let count = (head.block_count() as usize).min(MAX_BLOCKS_PER_SUBSCRIBER);
             let refused = head.has(SubscriberHead::REFUSED);
             let external = (count > 0).then(|| Ipv4Addr::from_bits(head.external()));
-            if (count == 0 && !refused)
+            if (count == 0 && !refused && refusals.is_empty())
                 || selection
                     .pool
                     .is_some_and(|pool| pool != u16::from(head.pool()))
@@ -97,6 +101,8 @@ impl<'a> View<'a> {
                     ports_used: used.into(),
                     ports_usable: (count as u64) << head.block_shift(),
                     refused,
+                    group: self.group_name(inside),
+                    refusals,
                 });
             }
         }
@@ -111,5 +117,33 @@ impl<'a> View<'a> {
             *copy = OwnedBlock(word.load());
         }
         Some((head, blocks))
+    }
+}
+
+impl View<'_> {
+    fn group_name(self, inside: Ipv4Addr) -> Option<String> {
+        let groups = &self.geometry.groups;
+        let number = groups.number_of(inside)?;
+        Some(groups.all()[number].name.clone())
+    }
+
+    /// What was refused to a subscriber, in the order of the reasons' numbers.
+    fn refusals(self, subscriber: u32, now: u32) -> Vec<RefusalRow> {
+        let Some(quota) = self.memory.quotas.get(subscriber) else {
+            return Vec::new();
+        };
+        let secs = |tick: u32| {
+            let ticks = (now.wrapping_sub(tick) as i32).max(0);
+            ((ticks as u64) << TICK_SHIFT) / 1_000_000_000
+        };
+        let reasons = Reason::ALL.iter().filter_map(|reason| {
+            let seen = Refused(quota.refused[refusal_of(*reason)?].load());
+            (seen.0 != 0).then(|| RefusalRow {
+                reason: reason.name().to_owned(),
+                last_secs: secs(seen.last()),
+                since_secs: secs(seen.since()),
+            })
+        });
+        reasons.collect()
     }
 }

@@ -8,8 +8,13 @@ use cgn_common::verdict::Protocol;
 
 use super::{Part, Selection, View};
 use crate::api::fixture::{Fixture, HOME, OFFICE, OTHER_HOME, RESIDENTIAL_PORTS, SERVER};
+use crate::api::rows::RefusalRow;
 use crate::api::rows::{BlockRow, MappingRow, Page, PerProtocol};
 use crate::dataplane::install::refuse;
+use crate::policy::groups::{Allowance, Group, Groups};
+use cgn_common::layout::refusal_of;
+use cgn_common::nat::quota;
+use cgn_common::verdict::Reason;
 
 const ALL: Selection = Selection {
     subscriber: None,
@@ -252,7 +257,7 @@ fn parts_of_any_size_add_up_to_the_whole() {
     let view = cgn.view();
     let mappings = view.mappings(ALL, WHOLE, 300).rows;
     let blocks = view.blocks(ALL, WHOLE).rows;
-    let subscribers = view.subscribers(ALL, WHOLE).rows;
+    let subscribers = view.subscribers(ALL, WHOLE, 300).rows;
     for limit in [1, 2, 3, 7, 24, 25, 26] {
         assert_eq!(
             in_parts(limit, |part| view.mappings(ALL, part, 300)),
@@ -260,7 +265,7 @@ fn parts_of_any_size_add_up_to_the_whole() {
         );
         assert_eq!(in_parts(limit, |part| view.blocks(ALL, part)), blocks);
         assert_eq!(
-            in_parts(limit, |part| view.subscribers(ALL, part)),
+            in_parts(limit, |part| view.subscribers(ALL, part, 300)),
             subscribers
         );
         let of_home = Selection {
@@ -277,14 +282,14 @@ fn parts_of_any_size_add_up_to_the_whole() {
         let beyond = Part { limit: 5, cursor };
         assert!(view.mappings(ALL, beyond, 300).rows.is_empty());
         assert!(view.blocks(ALL, beyond).rows.is_empty());
-        assert!(view.subscribers(ALL, beyond).rows.is_empty());
+        assert!(view.subscribers(ALL, beyond, 300).rows.is_empty());
     }
 }
 
 #[test]
 fn subscribers_have_the_sum_of_their_blocks_and_say_whether_they_get_more() {
     let cgn = busy();
-    let rows = cgn.view().subscribers(ALL, WHOLE).rows;
+    let rows = cgn.view().subscribers(ALL, WHOLE, 300).rows;
     let brief: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -310,31 +315,64 @@ fn subscribers_have_the_sum_of_their_blocks_and_say_whether_they_get_more() {
         external: Some([198, 51, 100, 7].into()),
         ..ALL
     };
-    assert_eq!(cgn.view().subscribers(external, WHOLE).rows.len(), 1);
+    assert_eq!(cgn.view().subscribers(external, WHOLE, 300).rows.len(), 1);
     let pool = Selection {
         pool: Some(0),
         ..ALL
     };
-    assert_eq!(cgn.view().subscribers(pool, WHOLE).rows.len(), 2);
+    assert_eq!(cgn.view().subscribers(pool, WHOLE, 300).rows.len(), 2);
     let one = Selection {
         subscriber: Some(HOME),
         ..ALL
     };
-    assert_eq!(cgn.view().subscribers(one, WHOLE).rows, [rows[1].clone()]);
+    assert_eq!(
+        cgn.view().subscribers(one, WHOLE, 300).rows,
+        [rows[1].clone()]
+    );
 }
 
 #[test]
 fn a_subscriber_that_was_refused_its_first_block_is_shown_without_an_address() {
     let cgn = Fixture::new();
-    assert!(cgn.view().subscribers(ALL, WHOLE).rows.is_empty());
+    assert!(cgn.view().subscribers(ALL, WHOLE, 300).rows.is_empty());
     refuse(
         &cgn.memory,
         cgn.geometry.subscriber_index(HOME).unwrap(),
         true,
     );
-    let rows = cgn.view().subscribers(ALL, WHOLE).rows;
+    let rows = cgn.view().subscribers(ALL, WHOLE, 300).rows;
     assert_eq!(
         (rows[0].inside, rows[0].external, rows[0].blocks),
         (HOME, None, 0)
     );
+}
+
+#[test]
+fn a_subscriber_shows_its_group_and_what_it_was_refused() {
+    let mut cgn = Fixture::new();
+    let group = Group {
+        name: "basic".to_owned(),
+        allowance: Allowance::ALL,
+    };
+    cgn.geometry.groups = Groups::new(vec![(group, vec![(HOME, 32)])]);
+    let index = cgn.geometry.subscriber_index(HOME).expect("a subscriber");
+    let quota = cgn.memory.quotas.get(index).expect("it has one");
+    let kind = refusal_of(Reason::MappingRate).expect("remembered");
+    for tick in [1000, 1100, 1150] {
+        quota::note(quota, kind, tick);
+    }
+    let one = Selection {
+        subscriber: Some(HOME),
+        ..ALL
+    };
+    let rows = cgn.view().subscribers(one, WHOLE, 1200).rows;
+    // 50 and 200 ticks of 0.268 s.
+    let refusal = RefusalRow {
+        reason: "mapping_rate".to_owned(),
+        last_secs: 13,
+        since_secs: 53,
+    };
+    assert_eq!(rows[0].refusals, [refusal]);
+    assert_eq!(rows[0].group.as_deref(), Some("basic"));
+    assert_eq!(rows[0].blocks, 0, "shown though it has no block");
 }

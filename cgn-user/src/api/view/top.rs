@@ -28,7 +28,7 @@ pub fn top(state: &State, most: usize) -> Top {
         mappings: stats.mappings().into(),
         drops: drops(&fast_path, &stats.slow_path, false),
         pools: pools(&state.geometry, &stats, Selection::default()),
-        subscribers: view.busiest(most),
+        subscribers: view.busiest(most, state.now_tick()),
     }
 }
 
@@ -45,13 +45,14 @@ fn used(row: &SubscriberRow) -> u64 {
 }
 
 impl View<'_> {
-    /// The subscribers that use most ports, most first; at most `most`.
+    /// The subscribers that use most ports, most first; at most `most`. `now` in ticks, of the
+    /// data plane's clock.
     #[must_use]
-    pub fn busiest(self, most: usize) -> Vec<SubscriberRow> {
+    pub fn busiest(self, most: usize, now: u32) -> Vec<SubscriberRow> {
         // The least of the busiest on top; of two alike, the higher address.
         let mut busiest = BinaryHeap::new();
         for (_, inside) in self.addresses(None, 0) {
-            if let Some(row) = self.subscriber_row(inside, Selection::default()) {
+            if let Some(row) = self.subscriber_row(inside, Selection::default(), now) {
                 busiest.push((Reverse(used(&row)), row.inside));
                 if busiest.len() > most {
                     busiest.pop();
@@ -60,7 +61,7 @@ impl View<'_> {
         }
         let sorted = busiest.into_sorted_vec().into_iter();
         let rows =
-            sorted.filter_map(|(_, inside)| self.subscriber_row(inside, Selection::default()));
+            sorted.filter_map(|(_, inside)| self.subscriber_row(inside, Selection::default(), now));
         rows.collect()
     }
 }
@@ -84,7 +85,7 @@ mod tests {
         cgn.send(Protocol::Tcp, HOME, 5000, 0);
         cgn.send(Protocol::Icmp, HOME, 5000, 0);
         let order = |most| -> Vec<_> {
-            let rows = cgn.view().busiest(most).into_iter();
+            let rows = cgn.view().busiest(most, 0).into_iter();
             rows.map(|row| (row.inside, used(&row))).collect()
         };
         let all = [(OTHER_HOME, 3), (HOME, 2), (OFFICE, 0)];

@@ -67,6 +67,8 @@ fn look(second: u64) -> Top {
             ports_used: ports(60 + second),
             ports_usable: 128,
             refused: false,
+            group: None,
+            refusals: Vec::new(),
         }],
     }
 }

@@ -8,6 +8,7 @@ use cgn_common::verdict::{Direction, Protocol};
 
 use super::super::Config;
 use super::{BASE, Expected, base_and, base_with, expect};
+use crate::policy::groups::Allowance;
 use crate::policy::shape;
 
 #[test]
@@ -207,7 +208,7 @@ fn exhaustion_is_told_by_the_code_of_rfc_6888_or_of_rfc_5508() {
 fn the_sweep_is_told_the_timers() {
     let text =
         base_and("[timeouts]\nudp_secs = 120\nshort_udp_ports = [53, 123]\nshort_udp_secs = 7\n");
-    let timers = shape::timers(&Config::parse(&text).expect("valid"));
+    let (timers, _) = shape::timers(&Config::parse(&text).expect("valid"));
     assert_eq!((timers.udp, timers.short_udp), (ticks(120), ticks(7)));
     let is_short = [53, 123, 80, 1077].map(|port| timers.short_udp_ports.has(port));
     assert_eq!(is_short, [true, true, false, false]);
@@ -225,4 +226,100 @@ fn the_room_for_sessions_is_part_of_the_layout() {
         default.1, smaller.1,
         "pinned tables of another size are not adopted"
     );
+}
+
+#[test]
+fn groups_that_are_refused() {
+    let group = |more: &str| {
+        let head = "[[group]]\nname = \"a\"\nprefixes = [\"100.64.0.0/25\"]\n";
+        base_and(&format!("{head}{more}\n"))
+    };
+    let cases: [(&str, String, &[Expected<'_>]); 6] = [
+        (
+            "Nothing in it.",
+            base_and("[[group]]\n"),
+            &[
+                (20, "group[0].name", &["missing", "name = "]),
+                (20, "group[0].prefixes", &["missing", "prefixes = "]),
+            ],
+        ),
+        (
+            "Numbers out of range.",
+            group(
+                "blocks = 7\ntcp_mappings = 6145\nnew_per_second = 0\nsessions = 16777217\nudp_secs = 119\ntcp_established_secs = 7439",
+            ),
+            &[
+                (23, "group[0].blocks", &["is 7", "1 to 6"]),
+                (24, "group[0].tcp_mappings", &["is 6145", "0 to 6144"]),
+                (25, "group[0].new_per_second", &["is 0", "1 to 65535"]),
+                (26, "group[0].sessions", &["is 16777217"]),
+                (27, "group[0].udp_secs", &["is 119", "RFC 4787"]),
+                (
+                    28,
+                    "group[0].tcp_established_secs",
+                    &["is 7439", "RFC 5382"],
+                ),
+            ],
+        ),
+        (
+            "A burst of what has no rate.",
+            group("burst = 10"),
+            &[(23, "group[0].burst", &["new_per_second"])],
+        ),
+        (
+            "A name twice.",
+            group("[[group]]\nname = \"a\"\nprefixes = [\"100.64.0.0/24\"]"),
+            &[(24, "group[1].name", &["\"a\"", "group[0]"])],
+        ),
+        (
+            "A prefix twice.",
+            group("[[group]]\nname = \"b\"\nprefixes = [\"100.64.0.9/32\", \"100.64.0.0/25\"]"),
+            &[(
+                25,
+                "group[1].prefixes[1]",
+                &["100.64.0.0/25", "group[0].prefixes[0]"],
+            )],
+        ),
+        (
+            "A group of nobody.",
+            base_and("[[group]]\nname = \"a\"\nprefixes = []\n"),
+            &[(22, "group[0].prefixes", &["empty"])],
+        ),
+    ];
+    for (sentence, text, expected) in cases {
+        expect(sentence, &text, expected);
+    }
+}
+
+#[test]
+fn tables_and_sweep_are_told_of_groups() {
+    let text = base_and(
+        "[[group]]\nname = \"a\"\nprefixes = [\"100.64.0.0/25\"]\nblocks = 6\nudp_mappings = 10\nnew_per_second = 30\n\
+         [[group]]\nname = \"b\"\nprefixes = [\"100.64.0.1/32\"]\nsessions = 4\nnew_per_second = 5\nburst = 7\nudp_secs = 200\n",
+    );
+    let checked = Config::parse(&text).expect("valid");
+    let geometry = shape::geometry(&checked);
+    let of = |last| geometry.groups.allowance([100, 64, 0, last].into());
+    let a = Allowance {
+        blocks: Some(6),
+        mappings: [None, Some(10), None],
+        sessions: None,
+        rate: Some((30, 60)),
+    };
+    let b = Allowance {
+        sessions: Some(4),
+        rate: Some((5, 7)),
+        ..Allowance::ALL
+    };
+    assert_eq!((of(0), of(1), of(200)), (a, b, Allowance::ALL));
+    let (all, groups) = shape::timers(&checked);
+    assert_eq!(groups[0], all);
+    assert_eq!((all.udp, groups[1].udp), (ticks(300), ticks(200)));
+    // The allocator must let them have what their group may.
+    assert_eq!(shape::pool_specs(&geometry)[0].blocks_per_subscriber, 6);
+    assert!(constants(&text).features.has(Features::QUOTAS));
+    assert!(!constants(BASE).features.has(Features::QUOTAS));
+    // A change of groups changes no table's layout.
+    let without = shape::geometry(&Config::parse(BASE).expect("valid"));
+    assert_eq!(geometry.layout_word(), without.layout_word());
 }

@@ -11,7 +11,7 @@ pub mod message;
 
 use std::net::Ipv4Addr;
 
-use cgn_common::answers::{self, Quota, Rates};
+use cgn_common::answers::{self, Budget, Rates};
 use cgn_common::frame::{Buffer, Frame};
 use cgn_common::layout::{Features, NextHopEntry, Punts, Side};
 use cgn_common::nat::next_hop::{leave, route, rows_of};
@@ -91,9 +91,13 @@ impl Kind {
             Reason::TtlExpired => Some(Self::Expired),
             Reason::TooBig => Some(Self::TooBig),
             Reason::NoRoute | Reason::NeighbourUnresolved => Some(Self::Unreachable),
-            Reason::NoPort | Reason::NoBlock | Reason::SessionsFull | Reason::LogUnavailable => {
-                Some(Self::Exhausted)
-            }
+            Reason::NoPort
+            | Reason::NoBlock
+            | Reason::SessionsFull
+            | Reason::MappingLimit
+            | Reason::MappingRate
+            | Reason::SessionLimit
+            | Reason::LogUnavailable => Some(Self::Exhausted),
             Reason::NoMapping => Some(Self::NoMapping),
             _ => None,
         }
@@ -239,8 +243,8 @@ impl Answers {
         let ended = Ended { link, ip, frame };
         let (message_type, code, mtu) = self.what(tables, &ended, (kind, reason))?;
         let source = source(tables, side, &ended).ok_or(Withheld::NoAddress)?;
-        let quota = Quota::of(side, kind.feature());
-        if !self.take(recipient, quota, tables.now()) {
+        let budget = Budget::of(side, kind.feature());
+        if !self.take(recipient, budget, tables.now()) {
             return Err(Withheld::Rate);
         }
         self.identification = self.identification.wrapping_add(1);
@@ -282,9 +286,9 @@ impl Answers {
         })
     }
 
-    fn take(&self, recipient: u32, quota: Quota, now: u32) -> bool {
+    fn take(&self, recipient: u32, budget: Budget, now: u32) -> bool {
         let slot = |number: u32| &self.slots[number as usize];
-        let (own, all) = (answers::slot_of(recipient), quota as u32);
+        let (own, all) = (answers::slot_of(recipient), budget as u32);
         self.rates.take(slot(own), slot(all), now)
     }
 }

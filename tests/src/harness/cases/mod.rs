@@ -7,6 +7,7 @@ mod fragments;
 mod hairpin;
 mod icmp_errors;
 mod lengths;
+mod limits;
 mod mappings;
 mod mss;
 mod sessions;
@@ -67,6 +68,11 @@ pub fn groups() -> Vec<Group> {
             cases: answered::CASES.to_vec(),
         },
         Group {
+            name: "groups have limits",
+            world: limits::world,
+            cases: limits::CASES.to_vec(),
+        },
+        Group {
             name: "TCP sessions are timed one by one",
             world: timed,
             cases: sessions::CASES.to_vec(),
@@ -98,6 +104,7 @@ fn everything() -> World {
         | Features::DROP_MIDSTREAM
         | Features::INBOUND_REFRESH
         | Features::SHORT_TIMERS
+        | Features::QUOTAS
         | TELL_ALL;
     constants.features = Features(on).with_mss(mss::OUTBOUND, mss::INBOUND);
     World::with(constants, ROOM)

@@ -95,6 +95,7 @@ pub const CASES: &[Case] = &[
             for home in &t.homes {
                 for (key, session) in home.memory().sessions.all().expect("readable") {
                     let stale = session.0 & 0xffff_ffff_ffff | 7 << 48 | 9 << 32;
+                    assert!(home.memory().sessions.end(&key, session));
                     assert!(home.memory().sessions.enter(&key, stale));
                 }
             }

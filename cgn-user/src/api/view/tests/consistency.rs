@@ -15,7 +15,7 @@ fn what_was_given_back_is_gone() {
     withdraw(&cgn.memory, &cgn.geometry, &grant);
     assert!(cgn.view().blocks(ALL, WHOLE).rows.is_empty());
     assert!(cgn.view().mappings(ALL, WHOLE, 100).rows.is_empty());
-    assert!(cgn.view().subscribers(ALL, WHOLE).rows.is_empty());
+    assert!(cgn.view().subscribers(ALL, WHOLE, 300).rows.is_empty());
 }
 
 /// Between finding a block and reading its slab, anything can happen.

@@ -1,0 +1,94 @@
+//! What groups must fulfil.
+
+use std::collections::HashMap;
+
+use super::fault::{Fault, Findings};
+use super::limit;
+use super::place::KeyPath;
+use super::schema::{Config, Group};
+use super::validate::{check_limit, check_name};
+
+pub(super) fn validate(config: &Config, findings: &mut Findings) {
+    for (index, group) in config.group.iter().enumerate() {
+        check_group(&format!("group[{index}]"), group, findings);
+    }
+    check_names(config, findings);
+    check_prefixes(config, findings);
+}
+
+fn check_group(section: &str, group: &Group, findings: &mut Findings) {
+    let key = |key: &str| KeyPath::from(section).key(key);
+    check_name(key("name"), &group.name, findings);
+    if findings.sound(&key("prefixes")) && group.prefixes.is_empty() {
+        let example = "\"100.64.0.0/24\"";
+        findings.add(key("prefixes"), Fault::EmptyList { example });
+    }
+    if group.burst.is_some()
+        && group.new_per_second.is_none()
+        && findings.sound(&key("new_per_second"))
+    {
+        findings.add(key("burst"), Fault::BurstWithoutRate);
+    }
+    let wide = |value: Option<u16>| value.map(u32::from);
+    let transitory = &limit::TCP_TRANSITORY_SECS;
+    for (name, value, limit) in [
+        (
+            "blocks",
+            group.blocks.map(u32::from),
+            &limit::BLOCKS_PER_SUBSCRIBER,
+        ),
+        ("tcp_mappings", group.tcp_mappings, &limit::MAPPINGS),
+        ("udp_mappings", group.udp_mappings, &limit::MAPPINGS),
+        ("icmp_mappings", group.icmp_mappings, &limit::MAPPINGS),
+        ("sessions", group.sessions, &limit::OWN_SESSIONS),
+        (
+            "new_per_second",
+            wide(group.new_per_second),
+            &limit::NEW_PER_SECOND,
+        ),
+        ("burst", wide(group.burst), &limit::NEW_PER_SECOND),
+        ("udp_secs", group.udp_secs, &limit::UDP_SECS),
+        ("icmp_secs", group.icmp_secs, &limit::ICMP_SECS),
+        (
+            "tcp_established_secs",
+            group.tcp_established_secs,
+            &limit::TCP_ESTABLISHED_SECS,
+        ),
+        ("tcp_opening_secs", group.tcp_opening_secs, transitory),
+        ("tcp_closing_secs", group.tcp_closing_secs, transitory),
+    ] {
+        if let Some(value) = value {
+            check_limit(key(name), value, limit, findings);
+        }
+    }
+}
+
+fn check_names(config: &Config, findings: &mut Findings) {
+    let mut seen = HashMap::new();
+    for (index, group) in config.group.iter().enumerate() {
+        let path = KeyPath::from(format!("group[{index}].name"));
+        let other = *seen.entry(group.name.as_str()).or_insert(index);
+        if other < index && findings.sound(&path) {
+            let name = group.name.clone();
+            let other = KeyPath::from(format!("group[{other}]"));
+            findings.add(path, Fault::DuplicateGroupName { name, other });
+        }
+    }
+}
+
+/// One prefix may lie within another, but not be the same.
+fn check_prefixes(config: &Config, findings: &mut Findings) {
+    let mut seen = HashMap::new();
+    for (number, group) in config.group.iter().enumerate() {
+        for (index, prefix) in group.prefixes.iter().enumerate() {
+            let path = KeyPath::from(format!("group[{number}].prefixes[{index}]"));
+            if !findings.sound(&path) {
+                continue;
+            }
+            if let Some(other) = seen.insert(prefix.range(), path.clone()) {
+                let written = prefix.to_string();
+                findings.add(path, Fault::PrefixTwice { written, other });
+            }
+        }
+    }
+}
