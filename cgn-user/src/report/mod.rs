@@ -57,8 +57,10 @@ pub async fn page(source: &Source, request: &Request<'_>) -> Result<String, Prom
     let mut body = String::new();
     for panel in dashboard::panels() {
         match panel {
-            // Writing to a String cannot fail.
-            Panel::Row(title) => drop(write!(body, "<h2>{}</h2>\n", escaped(&title))),
+            Panel::Row(title) => {
+                // Writing to a String cannot fail.
+                let _ = writeln!(body, "<h2>{}</h2>", escaped(&title));
+            }
             Panel::Plot(plot) => {
                 let mut all = Vec::new();
                 for query in &plot.queries {
