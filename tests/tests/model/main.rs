@@ -1,4 +1,4 @@
-//! Random sequences of packets, time, sweeps and blocks, against a NAT so plain
+//! Random sequences of packets, ICMP errors, time, sweeps, blocks and changes of the configuration, against a NAT so plain
 //! that it can be read at a glance.
 
 mod reference;
@@ -6,6 +6,7 @@ mod reference;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use cgn_common::layout::Features;
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_tests::harness::host::run_over;
 use cgn_tests::harness::world::{POOL, SMALL_SHIFT, World, remote};
@@ -17,7 +18,7 @@ use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::sweep::{Swept, sweep_slab};
 use proptest::prelude::*;
-use reference::{Endpoint, Reference, Segment, TIMERS};
+use reference::{Endpoint, QUICK, Reference, Segment, TIMERS};
 
 /// Subscribers of the world's first pool that begin without a block.
 const INSIDE: [Ipv4Addr; 3] = [
@@ -52,6 +53,11 @@ enum Step {
     Hairpin(usize, usize, u16, usize, usize),
     /// From outside to any port.
     Guess(u16, usize),
+    /// An ICMP error from outside about what an external endpoint sent: which, protocol, remote, and
+    /// type of the error.
+    Error(usize, usize, usize, usize),
+    /// The configuration changes: other timers; segments in mid-stream are dropped.
+    Reload(bool, bool),
     /// The clock goes on, in ticks.
     Wait(u32),
     Sweep,
@@ -61,7 +67,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    use Step::{Fill, Give, Guess, Hairpin, In, Out, Sweep, Take, Wait};
+    use Step::{Error, Fill, Give, Guess, Hairpin, In, Out, Reload, Sweep, Take, Wait};
     let small = 0..6_usize;
     prop_oneof![
         12 => (small.clone(), small.clone(), 0..12_u16, small.clone(), small.clone())
@@ -72,6 +78,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (small.clone(), small.clone(), 0..12_u16, any::<usize>(), small.clone())
             .prop_map(|(s, p, port, e, f)| Hairpin(s, p, port, e, f)),
         1 => (1000..3000_u16, small.clone()).prop_map(|(port, p)| Guess(port, p)),
+        4 => (any::<usize>(), small.clone(), small.clone(), small.clone())
+            .prop_map(|(e, p, r, t)| Error(e, p, r, t)),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(t, m)| Reload(t, m)),
         4 => (1..120_u32).prop_map(Wait),
         4 => Just(Sweep),
         3 => small.clone().prop_map(Give),
@@ -85,6 +94,8 @@ struct Pair {
     memory: Memory,
     reference: Reference,
     now: u32,
+    /// Segments in mid-stream open nothing.
+    strict: bool,
     /// Blocks in the hands of each subscriber.
     grants: Vec<Vec<Grant>>,
     free_slabs: BTreeSet<u32>,
@@ -102,6 +113,7 @@ impl Pair {
             memory,
             reference: Reference::default(),
             now: u32::MAX - 300,
+            strict: false,
             grants: vec![Vec::new(); INSIDE.len()],
             free_slabs: (40..64).collect(),
             known: Vec::new(),
@@ -131,6 +143,13 @@ impl Pair {
                     self.hairpin(subscriber % INSIDE.len(), protocol, port, to, flags);
                 }
             }
+            Step::Error(which, protocol, about, kind) => {
+                if !self.known.is_empty() {
+                    let external = self.known[which % self.known.len()];
+                    self.error(external, protocol, about, kind);
+                }
+            }
+            Step::Reload(quick, strict) => self.reload(quick, strict),
             Step::Guess(port, protocol) => self.inbound((POOL[1], port), protocol, 0, flag::SYN),
             Step::Wait(ticks) => self.now = self.now.wrapping_add(ticks),
             Step::Sweep => self.sweep(),
@@ -184,9 +203,8 @@ impl Pair {
                 .reference
                 .refresh_out(inside, protocol, segment, self.now);
         }
-        if protocol == Protocol::Tcp && flags & flag::RST != 0 {
-            let ending = Ending::Dropped(Reason::StrayReset);
-            assert_eq!(run.ending, ending, "a RST opens nothing\n{}", shown(&run));
+        if let Some(reason) = self.stray(protocol, flags) {
+            assert_eq!(run.ending, reason.into(), "opens nothing\n{}", shown(&run));
             return;
         }
         if let Some(reason) = self.refusal(subscriber, protocol) {
@@ -199,6 +217,51 @@ impl Pair {
         self.reference
             .open(inside, protocol, external, segment, self.now);
         self.known.push(external);
+    }
+
+    /// Why a segment from inside opens nothing, if so: a RST never does, and one in mid-stream only
+    /// where that is allowed.
+    fn stray(&self, protocol: Protocol, flags: u8) -> Option<Reason> {
+        let begins = flags & (flag::SYN | flag::ACK) == flag::SYN;
+        match protocol {
+            Protocol::Tcp if flags & flag::RST != 0 => Some(Reason::StrayReset),
+            Protocol::Tcp if self.strict && !begins => Some(Reason::MidStream),
+            _ => None,
+        }
+    }
+
+    /// What holds from now on; no mapping is lost to it.
+    fn reload(&mut self, quick: bool, strict: bool) {
+        self.strict = strict;
+        self.memory.constants.features = match strict {
+            true => Features(Features::DROP_MIDSTREAM),
+            false => Features::NONE,
+        };
+        self.reference.timers = if quick { QUICK } else { TIMERS };
+    }
+
+    /// It reaches who sent the packet that it quotes, which is his own again; nothing is opened,
+    /// refreshed or ended by it (RFC 5508 REQ-6).
+    fn error(&self, external: Endpoint, protocol: usize, about: usize, kind: usize) {
+        let protocol = Protocol::ALL[protocol % 3];
+        let to = REMOTES[about % REMOTES.len()];
+        let quoted = Self::draft(protocol, flag::ACK, external, to).packet();
+        let kind = [(3, 3), (3, 4), (11, 0)][kind % 3];
+        let error = Draft::icmp_error(kind, [0; 4], &quoted[..28], remote::OTHER, external.0);
+        let run = self.run(Entry::Outside, &error);
+        assert_eq!(run.counters.created, [0; 3]);
+        let Some(inside) = self.reference.inside_of(external, protocol) else {
+            let ending = Ending::Dropped(Reason::NoQuotedMapping);
+            return assert_eq!(run.ending, ending, "{}", shown(&run));
+        };
+        assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
+        let ip = |at: usize| Ipv4Addr::from(*run.bytes[at..].first_chunk::<4>().expect("there"));
+        // Ethernet, IPv4, ICMP, the quoted IPv4; the port, or, of an echo request, the identifier.
+        const QUOTED: usize = 14 + 20 + 8;
+        let at = QUOTED + 20 + if protocol == Protocol::Icmp { 4 } else { 0 };
+        let port = u16::from_be_bytes([run.bytes[at], run.bytes[at + 1]]);
+        assert_eq!(ip(14 + 16), inside.0, "it reaches its owner");
+        assert_eq!((ip(QUOTED + 12), port), inside, "about what he sent");
     }
 
     /// Why no mapping can be opened, if so.
@@ -232,11 +295,9 @@ impl Pair {
         let stopped = match self.reference.inside_of(to, protocol) {
             None => Some(Reason::NoMapping),
             Some(_) if known.is_some() => None,
-            // A RST opens nothing.
-            Some(_) if protocol == Protocol::Tcp && flags & flag::RST != 0 => {
-                Some(Reason::StrayReset)
-            }
-            Some(_) => self.refusal(subscriber, protocol),
+            Some(_) => self
+                .stray(protocol, flags)
+                .or_else(|| self.refusal(subscriber, protocol)),
         };
         if let Some(reason) = stopped {
             assert_eq!(run.ending, Ending::from(reason), "{}", shown(&run));
@@ -308,8 +369,15 @@ impl Pair {
         let mut swept = Swept::default();
         for grant in self.grants.iter().flatten() {
             let line = self.world.geometry.slab_line(0, grant.slab);
-            swept.merge(&sweep_slab(&self.memory, line, self.now, &TIMERS));
+            swept.merge(&sweep_slab(
+                &self.memory,
+                line,
+                self.now,
+                &self.reference.timers,
+            ));
         }
+        // A plain NAT has no buckets that mappings could stand outside of.
+        swept.overflow = [0; 3];
         let wanted = self.reference.sweep(self.now);
         assert_eq!(swept, wanted, "at {}", self.now);
     }

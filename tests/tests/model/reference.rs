@@ -25,6 +25,18 @@ pub const TIMERS: Timers = Timers {
     hold_room: u32::MAX,
 };
 
+/// The same after a change of the configuration.
+pub const QUICK: Timers = Timers {
+    udp: 35,
+    icmp: 20,
+    tcp_established: 120,
+    tcp_opening: 45,
+    tcp_closing: 30,
+    short_udp: 15,
+    hold: 25,
+    ..TIMERS
+};
+
 /// What a packet tells of its session.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
@@ -54,21 +66,31 @@ impl Entry {
         self.state != S::Held
     }
 
-    fn timeout(&self, protocol: Protocol) -> u32 {
+    fn timeout(&self, protocol: Protocol, timers: &Timers) -> u32 {
         match (protocol, self.state) {
-            (Protocol::Udp, _) => TIMERS.udp,
-            (Protocol::Icmp, _) => TIMERS.icmp,
-            (Protocol::Tcp, S::TcpInit) if !self.shared => TIMERS.tcp_opening,
-            (Protocol::Tcp, S::TcpClosing | S::TcpTransitory) if !self.shared => TIMERS.tcp_closing,
-            (Protocol::Tcp, _) => TIMERS.tcp_established,
+            (Protocol::Udp, _) => timers.udp,
+            (Protocol::Icmp, _) => timers.icmp,
+            (Protocol::Tcp, S::TcpInit) if !self.shared => timers.tcp_opening,
+            (Protocol::Tcp, S::TcpClosing | S::TcpTransitory) if !self.shared => timers.tcp_closing,
+            (Protocol::Tcp, _) => timers.tcp_established,
         }
     }
 }
 
 /// By protocol and external endpoint.
-#[derive(Default)]
 pub struct Reference {
     entries: BTreeMap<(usize, Endpoint), Entry>,
+    /// What the configuration says.
+    pub timers: Timers,
+}
+
+impl Default for Reference {
+    fn default() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            timers: TIMERS,
+        }
+    }
 }
 
 impl Reference {
@@ -199,11 +221,11 @@ impl Reference {
 
     /// Ends what is idle; frees what has been held.
     pub fn sweep(&mut self, now: u32) -> Swept {
-        let mut swept = Swept::default();
+        let (mut swept, timers) = (Swept::default(), self.timers);
         self.entries.retain(|(protocol, _), entry| {
             let idle = now.wrapping_sub(entry.last_seen);
             if entry.is_live() {
-                if idle < entry.timeout(Protocol::ALL[*protocol]) + STAMP_TICKS {
+                if idle < entry.timeout(Protocol::ALL[*protocol], &timers) + STAMP_TICKS {
                     swept.live[*protocol] += 1;
                 } else {
                     entry.state = S::Held;
@@ -214,7 +236,7 @@ impl Reference {
                 }
                 return true;
             }
-            let over = idle > TIMERS.hold;
+            let over = idle > timers.hold;
             swept.freed += u32::from(over);
             swept.held += u32::from(!over);
             !over
