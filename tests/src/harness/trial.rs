@@ -56,7 +56,7 @@ impl Trial {
         }
     }
 
-    /// Host, slow path and all BPF objects; to be called within [`super::namespace::in_namespace`].
+    /// Host, slow path, released and diagnostics object; to be called within [`super::namespace::in_namespace`].
     #[must_use]
     pub fn everywhere() -> Self {
         Self::everywhere_of(World::new())
@@ -70,8 +70,6 @@ impl Trial {
         trial.homes.push(Box::new(bpf));
         let diagnosing = Bpf::diagnosing(&trial.world, Box::new(|_| {}));
         trial.homes.push(Box::new(diagnosing));
-        let watching = Bpf::watching(&trial.world);
-        trial.homes.push(Box::new(watching));
         trial
     }
 
