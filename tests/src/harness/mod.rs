@@ -172,16 +172,15 @@ pub fn slots(
     inside: Ipv4Addr,
     protocol: Protocol,
 ) -> Vec<(u16, Mapping)> {
-    let Some(subscriber) = world
-        .geometry
-        .subscriber_index(inside)
-        .and_then(|index| memory.subscribers.get(index))
-    else {
+    let Some(index) = world.geometry.subscriber_index(inside) else {
+        return Vec::new();
+    };
+    let Some(subscriber) = memory.subscribers.get(index) else {
         return Vec::new();
     };
     let head = SubscriberHead(subscriber.head.load());
     let mut found = Vec::new();
-    for block in subscriber.blocks.iter().take(head.block_count() as usize) {
+    for block in memory.owned_blocks(index).take(head.block_count() as usize) {
         let block = OwnedBlock(block.load());
         let first = bucket_line(block.slab_line(), protocol, head.block_shift());
         for slot in 0..1_u32 << head.block_shift() {
