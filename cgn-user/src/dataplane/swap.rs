@@ -96,7 +96,7 @@ impl Ear {
     }
 
     /// The next record, as bytes.
-    pub fn next(&mut self) -> Option<Vec<u8>> {
+    pub fn next_record(&mut self) -> Option<Vec<u8>> {
         let record = self.ring.next()?.to_vec();
         self.heard += 1;
         Some(record)
@@ -104,7 +104,7 @@ impl Ear {
 
     /// Packets that fitted and are not told of since the last call: those beyond the
     /// limit, and records that the ring had no room for, the latter known one call later.
-    /// To be called when [`Ear::next`] has no more.
+    /// To be called when [`Ear::next_record`] has no more.
     ///
     /// # Errors
     /// The kernel's.

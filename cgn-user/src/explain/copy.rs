@@ -99,6 +99,9 @@ impl Copy<'_> {
         self.own
             .further_blocks
             .copy_from(&self.live.further_blocks, index..index + 1);
+        self.own
+            .quotas
+            .copy_from(&self.live.quotas, index..index + 1);
         for block in self.own.owned_blocks(index).take(count) {
             let first = OwnedBlock(block.load()).slab_line();
             let lines = first..first + slab_lines(head.block_shift());

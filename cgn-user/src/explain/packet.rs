@@ -177,7 +177,8 @@ impl Packet {
 }
 
 type Tcp = etherparse::PacketBuilderStep<etherparse::TcpHeader>;
-const FLAGS: [(u8, fn(Tcp) -> Tcp); 4] = [
+type SetFlag = fn(Tcp) -> Tcp;
+const FLAGS: [(u8, SetFlag); 4] = [
     (flag::SYN, Tcp::syn),
     (flag::ACK, |tcp| tcp.ack(1)),
     (flag::FIN, Tcp::fin),

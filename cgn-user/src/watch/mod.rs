@@ -167,7 +167,7 @@ fn tell(
     while !is_over {
         wait(ear);
         while told < bounds.count {
-            let Some(record) = ear.next() else {
+            let Some(record) = ear.next_record() else {
                 break;
             };
             let Some(seen) = Seen::parse(&record) else {

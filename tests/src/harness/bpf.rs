@@ -111,8 +111,8 @@ impl Bpf {
     /// It told of more than one, or what it told is no record.
     pub fn heard(&mut self) -> Option<Seen> {
         let ear = self.ear.as_mut()?;
-        let record = ear.next().expect("it tells of every packet");
-        assert!(ear.next().is_none(), "told once");
+        let record = ear.next_record().expect("it tells of every packet");
+        assert!(ear.next_record().is_none(), "told once");
         Some(Seen::parse(&record).expect("a record"))
     }
 

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use cgn_tests::harness::VERIFIER_BUDGET;
 use cgn_tests::skip;
-use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, OBJECT};
+use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, OBJECT, WATCH_OBJECT};
 use libtest_mimic::{Arguments, Failed, Trial};
 use statistics::{Statistics, by_aya, by_libbpf};
 
@@ -20,9 +20,10 @@ const LIMIT: u64 = 1_000_000;
 /// How the statistics of an object are had.
 type Ask = fn() -> Result<BTreeMap<String, Statistics>>;
 
-const OBJECTS: [(&str, Ask); 2] = [
+const OBJECTS: [(&str, Ask); 3] = [
     ("cgn", || by_libbpf(OBJECT)),
     ("cgn-diagnostics", || by_aya(DIAGNOSTICS_OBJECT)),
+    ("cgn-watch", || by_aya(WATCH_OBJECT)),
 ];
 
 const TABLE: &str = "--table";
