@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
+use cgn_common::wire::transport::flag;
 use cgn_tests::lab::{
     self, Daemon, Lab, Plan, Process, RawSocket, Settings, TcpServer, UdpEcho, address,
     cgn_program, run_to_end, wait_until,
@@ -68,6 +69,7 @@ fn every_metric_is_moved_by_what_it_counts() {
         let _other = UdpEcho::start(&lab.internet, OTHER)?;
         flows(lab, &daemon, &echo, &mut moved)?;
         odd_packets(lab, &daemon, &mut moved)?;
+        an_unsolicited_syn(lab, &daemon, &mut moved)?;
         newcomers(lab, &daemon, "cgn_block_refusals_total", &mut moved)?;
         // The next one adopts what is there.
         ensure!(daemon.stop()?.success(), "it ended badly");
@@ -204,6 +206,17 @@ fn odd_packets(lab: &Lab, daemon: &Daemon, moved: &mut Moved) -> Result<()> {
         let name = "cgn_icmp_errors_withheld_total";
         Ok(moved.0.contains(name).then_some(()))
     })
+}
+
+/// A SYN from outside that nobody waits for is held.
+fn an_unsolicited_syn(lab: &Lab, daemon: &Daemon, moved: &mut Moved) -> Result<()> {
+    let syn = Draft::tcp(
+        flag::SYN,
+        (*SERVER.ip(), 7777),
+        ([203, 0, 113, 77].into(), 4444),
+    );
+    RawSocket::open(&lab.internet)?.send(&syn.bytes()[14..])?;
+    moved.wait_for(daemon, &["cgn_syns_held"])
 }
 
 /// Packets wait for a neighbour that answers in the end.

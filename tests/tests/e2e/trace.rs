@@ -133,7 +133,8 @@ fn refused(daemon: &Daemon, lab: &Lab, echo: &UdpEcho) -> Result<()> {
     let rows = packets(trace.lines()?)?;
     let told = (rows[0].verdict.as_str(), rows[0].reason.as_deref());
     ensure!(told == ("drop", Some("no_mapping")), "{rows:?}");
-    ensure!(rows[0].steps == ["pool_address"], "{rows:?}");
+    // "told": the program for refused packets, which sees that this one is no SYN.
+    ensure!(rows[0].steps == ["pool_address", "told"], "{rows:?}");
 
     let gone = Trace::start(daemon, &[])?;
     lab::wait_until("the watching programs", 60.0, || {

@@ -24,6 +24,10 @@ pub const UNREACHABLE: &[(Reason, &str)] = &[
         "needs another processor at the same moment; see `concurrency.rs`",
     ),
     (
+        Reason::Forced,
+        "only the programs of `debug.force_slow_path` say so, of every packet; see `Bpf::forced`",
+    ),
+    (
         Reason::LogUnavailable,
         "the engine counts it, not the translator",
     ),
