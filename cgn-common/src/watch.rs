@@ -1,4 +1,4 @@
-//! Watching packets in the fast path (`cgn trace`, `cgn capture`): which ones are
+//! Watching packets in the fast path (`cgn trace`): which ones are
 //! told of, and what is told. Another build of the same programs does it (ADR 23),
 //! which is on the interfaces only while somebody watches.
 

@@ -47,8 +47,6 @@ impl Features {
     pub const INBOUND_REFRESH: u64 = 1 << 34;
     /// Some destination ports have short timers.
     pub const SHORT_TIMERS: u64 = 1 << 35;
-    /// The programs punt whatever is not the kernel's: see [`crate::forced`].
-    pub const FORCE_SLOW_PATH: u64 = 1 << 63;
     /// Some group limits new mappings or sessions, or wants refusals remembered:
     /// `QUOTAS` is looked at.
     pub const QUOTAS: u64 = 1 << 36;
@@ -64,6 +62,8 @@ impl Features {
     pub const TELL_NO_MAPPING: u64 = 1 << 52;
     /// Nobody waited for a SYN from outside; six seconds later (RFC 5382 REQ-4).
     pub const TELL_SYN: u64 = 1 << 53;
+    /// The programs punt whatever is not the kernel's: see [`crate::forced`].
+    pub const FORCE_SLOW_PATH: u64 = 1 << 63;
 
     #[inline(always)]
     #[must_use]

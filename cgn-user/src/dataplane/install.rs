@@ -262,46 +262,37 @@ pub fn refuse(memory: &Memory, subscriber: u32, refused: bool) {
     }
 }
 
-/// Ports in use, by protocol, in each block of a subscriber.
+/// Ports in use or in hold, by protocol, in each block of a subscriber.
 #[must_use]
 pub fn ports_used(memory: &Memory, subscriber: u32) -> Vec<(u32, [u32; 3])> {
-    let Some(entry) = memory.subscribers.get(subscriber) else {
-        return Vec::new();
-    };
-    let count = SubscriberHead(entry.head.load()).block_count() as usize;
-    entry
-        .blocks
-        .iter()
-        .take(count)
-        .filter_map(|block| {
-            let line = OwnedBlock(block.load()).slab_line();
-            let used = Used(memory.slabs.get(line)?.0[header::USED].load());
-            Some((line, Protocol::ALL.map(|protocol| used.of(protocol))))
-        })
-        .collect()
+    use_of_blocks(memory, subscriber).collect()
 }
 
-/// Ports of the subscriber's blocks that are in use or in hold, by protocol, if its first block is
-/// the one at `slab_line`: so a walk over all blocks meets each subscriber once.
+/// The same of all its blocks together, if its first block is the one at `slab_line`: so a walk
+/// over all blocks meets each subscriber once.
 #[must_use]
 pub fn ports_of_first_block_owner(
     memory: &Memory,
     subscriber: u32,
     slab_line: u32,
 ) -> Option<[u32; 3]> {
-    let entry = memory.subscribers.get(subscriber)?;
-    let count = SubscriberHead(entry.head.load()).block_count() as usize;
-    let lines = memory.owned_blocks(subscriber).take(count);
-    let mut lines = lines.map(|block| OwnedBlock(block.load()).slab_line());
-    let first = lines.next().filter(|first| *first == slab_line)?;
-    let mut sum = [0; 3];
-    for line in std::iter::once(first).chain(lines) {
+    let mut blocks = use_of_blocks(memory, subscriber);
+    let (_, first) = blocks.next().filter(|(line, _)| *line == slab_line)?;
+    Some(blocks.fold(first, |sum, (_, used)| {
+        [0, 1, 2].map(|protocol| sum[protocol] + used[protocol])
+    }))
+}
+
+/// First line of the slab and ports in use, by protocol, of each block.
+fn use_of_blocks(memory: &Memory, subscriber: u32) -> impl Iterator<Item = (u32, [u32; 3])> {
+    let entry = memory.subscribers.get(subscriber);
+    let count = entry.map_or(0, |entry| SubscriberHead(entry.head.load()).block_count());
+    let blocks = memory.owned_blocks(subscriber).take(count as usize);
+    blocks.filter_map(|block| {
+        let line = OwnedBlock(block.load()).slab_line();
         let used = Used(memory.slabs.get(line)?.0[header::USED].load());
-        for protocol in Protocol::ALL {
-            sum[protocol as usize] += used.of(protocol);
-        }
-    }
-    Some(sum)
+        Some((line, Protocol::ALL.map(|protocol| used.of(protocol))))
+    })
 }
 
 /// Row in `BLOCKS` of a block.

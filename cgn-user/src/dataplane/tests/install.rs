@@ -2,11 +2,15 @@ use std::net::Ipv4Addr;
 
 use cgn_common::block::first_port;
 use cgn_common::layout::{OwnedBlock, SubscriberHead, Used, header};
+use cgn_common::verdict::Protocol;
 
 use super::super::geometry::Geometry;
-use super::super::install::{Grant, InstallError, give, ports_used, refuse, take, withdraw};
+use super::super::install::{
+    Grant, InstallError, give, ports_of_first_block_owner, ports_used, refuse, take, withdraw,
+};
 use super::super::memory::Memory;
 use super::{EXTERNAL, INSIDE, addr, grant, small};
+use crate::policy::groups::{Allowance, Group, Groups};
 
 /// Head, and slab line and first port of each block, of the subscriber.
 fn line_of(memory: &Memory, geometry: &Geometry) -> (SubscriberHead, Vec<(u32, u16)>) {
@@ -54,6 +58,53 @@ fn a_given_block_is_seen_from_both_sides() {
     assert_eq!(slab[header::LOG_SEQUENCE].load(), 77);
     assert_eq!(slab[header::WATERMARK].load(), 48);
     assert_eq!(ports_used(&memory, index), [(line, [0; 3])]);
+}
+
+/// Also of those that do not stand in the subscriber's own entry.
+#[test]
+fn the_use_of_each_of_six_blocks_is_told() {
+    let (geometry, memory) = small();
+    let lines: Vec<_> = (0..6).map(|slab| geometry.slab_line(0, slab)).collect();
+    for (number, line) in (0..6).zip(&lines) {
+        give(&memory, &geometry, &grant(number), 0, 0).expect("free");
+        let slab = memory.slabs.get(*line).expect("a slab");
+        let used = u64::from(number + 1) * Used::one(Protocol::Udp);
+        slab.0[header::USED].store(used);
+    }
+    let index = geometry.subscriber_index(INSIDE).expect("known");
+    let told: Vec<_> = (1..=6).map(|udp| [0, udp, 0]).collect();
+    let told: Vec<_> = lines.iter().copied().zip(told).collect();
+    assert_eq!(ports_used(&memory, index), told);
+    let sum = |line| ports_of_first_block_owner(&memory, index, line);
+    assert_eq!(sum(lines[0]), Some([0, 21, 0]));
+    assert_eq!(sum(lines[2]), None, "met already");
+}
+
+#[test]
+fn what_a_group_may_is_shared_out_over_all_blocks() {
+    let (mut geometry, memory) = small();
+    let allowance = Allowance {
+        mappings: [None, Some(200), None],
+        ..Allowance::ALL
+    };
+    let group = Group {
+        name: "few".to_owned(),
+        allowance,
+    };
+    geometry.groups = Groups::new(vec![(group, vec![(INSIDE, 32)])]);
+    for number in 0..6 {
+        give(&memory, &geometry, &grant(number), 0, 0).expect("free");
+        let limits = (0..=u32::from(number)).map(|slab| {
+            let slab = memory.slabs.get(geometry.slab_line(0, slab));
+            slab.expect("a slab").limits()
+        });
+        let (udp, tcp) = limits.fold((0, 0), |(udp, tcp), limits| {
+            let of = |protocol| limits.of(protocol);
+            (udp + of(Protocol::Udp), tcp + of(Protocol::Tcp))
+        });
+        let ports = 64 * (u32::from(number) + 1);
+        assert_eq!((udp, tcp), (ports.min(200), ports), "{number}");
+    }
 }
 
 #[test]
