@@ -438,9 +438,6 @@ fn find_or_open<T: Tables>(
                 }
                 let live = opened.live();
                 if live.is_some() {
-                    if !live.is_at_home() {
-                        tables.note_detour(flow, live);
-                    }
                     return Ok(home.port_of(live.slot()));
                 }
                 claim = opened.claim();

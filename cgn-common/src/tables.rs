@@ -153,15 +153,18 @@ pub trait Tables {
     fn remember(&self, subscriber: u32, reason: Reason, tick: u32) {
         quota::remember(self, subscriber, reason, tick);
     }
-    /// See [`walk::walk`].
+    /// See [`walk::follow`] and, if that finds nothing, [`walk::walk`].
     #[inline(always)]
     fn walk(&self, request: walk::Request) -> walk::Found {
-        walk::walk(self, request)
+        match walk::follow(self, request) {
+            walk::Found(0) => walk::walk(self, request),
+            found => found,
+        }
     }
     /// See [`walk::spill`].
     #[inline(always)]
     fn spill(&self, request: walk::Spill) {
-        walk::spill(self, request, walk::MAX_BUCKETS);
+        walk::spill(self, request);
     }
     /// See [`home::is_clear`].
     #[inline(always)]
@@ -172,11 +175,6 @@ pub trait Tables {
     #[inline(always)]
     fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
         home::open(self, flow, clear)
-    }
-    /// See [`open::note_detour`].
-    #[inline(always)]
-    fn note_detour(&self, flow: open::Flow, own: search::Candidate) {
-        open::note_detour(self, flow, own);
     }
     /// See [`search::search`].
     #[inline(always)]

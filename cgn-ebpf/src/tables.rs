@@ -400,8 +400,11 @@ impl Tables for XdpTables {
 
     #[inline(always)]
     fn walk(&self, request: walk::Request) -> walk::Found {
-        let (a, b) = request.pack();
-        walk::Found(cgn_walk(a, b))
+        let (a, b, place) = request.pack();
+        match cgn_follow(a, b, place) {
+            0 => walk::Found(cgn_walk(a, b, place)),
+            found => walk::Found(found),
+        }
     }
 
     #[inline(always)]
@@ -420,11 +423,6 @@ impl Tables for XdpTables {
         self.note(Step::OpenAtHome);
         let tick = u64::from(flow.tick) | u64::from(clear) << 32;
         home::Opened(cgn_open_at_home(flow.pack(), flow.remote, tick))
-    }
-
-    #[inline(always)]
-    fn note_detour(&self, flow: open::Flow, own: search::Candidate) {
-        cgn_note_detour(flow.pack(), u64::from(flow.tick), own.0);
     }
 
     #[inline(always)]
@@ -487,14 +485,20 @@ extern "C" fn cgn_remember(subscriber: u64, reason: u64, tick: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn cgn_walk(a: u64, b: u64) -> u64 {
-    walk::walk(&DETACHED, walk::Request::unpack(a, b)).0
+extern "C" fn cgn_follow(a: u64, b: u64, place: u64) -> u64 {
+    walk::follow(&DETACHED, walk::Request::unpack(a, b, place)).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_walk(a: u64, b: u64, place: u64) -> u64 {
+    walk::walk(&DETACHED, walk::Request::unpack(a, b, place)).0
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cgn_spill(a: u64, b: u64) -> u64 {
-    walk::spill(&DETACHED, walk::Spill::unpack(a, b), walk::MAX_BUCKETS);
+    walk::spill(&DETACHED, walk::Spill::unpack(a, b));
     0
 }
 
@@ -512,14 +516,6 @@ extern "C" fn cgn_open_at_home(flow: u64, remote: u64, tick: u64) -> u64 {
         tick >> 32 != 0,
     );
     home::open(&DETACHED, flow, clear).0
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn cgn_note_detour(flow: u64, tick: u64, own: u64) -> u64 {
-    let flow = open::Flow::unpack(flow, 0, tick as u32);
-    open::note_detour(&DETACHED, flow, search::Candidate(own));
-    0
 }
 
 #[unsafe(no_mangle)]

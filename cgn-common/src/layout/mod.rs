@@ -49,7 +49,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 8;
+pub const LAYOUT_VERSION: u32 = 9;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]

@@ -79,6 +79,9 @@ impl SlotKey {
     /// A further session did not fit into the table of sessions: the mapping
     /// lives as long as an established one.
     pub const UNLISTED: u64 = 1 << 38;
+    /// The mapping stands away from its home, and no [`Detour`] leads to it: it is
+    /// counted in the buckets between, see [`peer`].
+    pub const ASTRAY: u64 = 1 << 39;
     const STATE: u64 = 0xf << 32;
     /// The states that are live, by number.
     const LIVE: u64 = 0xffff << SlotState::FIRST_LIVE & 0xffff;
@@ -140,6 +143,11 @@ impl SlotKey {
     }
     #[inline(always)]
     #[must_use]
+    pub const fn is_astray(self) -> bool {
+        self.0 & Self::ASTRAY != 0
+    }
+    #[inline(always)]
+    #[must_use]
     pub const fn has_many_ports(self) -> bool {
         self.0 & Self::MANY_PORTS != 0
     }
@@ -172,14 +180,14 @@ impl SlotKey {
 }
 
 /// Second word of a slot: bits 0-31 remote address, 32-47 remote port of the
-/// first session. Bits 48-63 are the bucket's. In the first slot: 48-57 *overflow*,
-/// the number of mappings that wanted this bucket, or one before it, and were
-/// placed further on; 58-63 *astray*, how many of those that wanted this very
-/// bucket have no [`Detour`]. In the others a [`Detour`].
+/// first session. Bits 48-63 are the bucket's. In the others than the first slot
+/// they are a [`Detour`]. In the first slot they count the mappings that stand
+/// further on and have none: 58-63 *astray*, those that wanted this very bucket;
+/// 48-57 *overflow*, those that wanted it or one before it.
 pub mod peer {
     /// Remote endpoint part.
     pub const REMOTE: u64 = 0xffff_ffff_ffff;
-    /// One mapping more that was placed further on.
+    /// One mapping more that is astray beyond this bucket.
     pub const ONE_OVERFLOW: u64 = 1 << 48;
     /// One mapping more that wanted this very bucket and has no detour.
     pub const ONE_ASTRAY: u64 = 1 << ASTRAY;
@@ -194,7 +202,7 @@ pub mod peer {
     pub const fn remote(address: u32, port: u16) -> u64 {
         address as u64 | (port as u64) << 32
     }
-    /// Mappings that wanted this bucket, or one before it, and were placed further on.
+    /// Mappings that are astray beyond this bucket.
     #[inline(always)]
     #[must_use]
     pub const fn overflow(word: u64) -> u64 {
@@ -213,8 +221,7 @@ const _: () =
 
 /// Where a mapping stands that wanted this bucket: bits 0-9 slot of the block,
 /// 10-15 tag of the mapping's hash, all inverted, so that 0 is none. It may lead to
-/// another mapping with that tag, or to none any more; a mapping that has no
-/// detour is counted as astray.
+/// another mapping with that tag, or to none any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detour(pub u16);
 
@@ -262,6 +269,13 @@ impl Detour {
     pub const fn has_tag(self, tag: u32) -> u64 {
         let differs = (self.tag() ^ tag) as u64;
         differs.wrapping_sub(1) >> 63 & ((self.0 as u64).wrapping_neg() >> 63)
+    }
+    /// 1 if the home bucket has a place for one more, else 0.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_place(home: &Line) -> u64 {
+        let is_taken = |at| (Self::of(home.peer_at(at).load()).0 as u64).wrapping_neg() >> 63;
+        (is_taken(1) & is_taken(2) & is_taken(3)) ^ 1
     }
     /// Writes it into the second word of the slots of its home bucket, where one
     /// has a place for it.

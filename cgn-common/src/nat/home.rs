@@ -13,7 +13,7 @@ use super::open::{Flow, Standing};
 use super::place::Place;
 use super::quota;
 use super::search::{self, Candidate};
-use super::walk::{self, NO_SLOT, Request};
+use super::walk::{NO_SLOT, Request};
 use crate::layout::{
     Detour, Line, OwnedBlock, SlotKey, Subscriber, SubscriberHead, bucket_line, buckets, peer,
 };
@@ -107,8 +107,7 @@ impl<'t> Home<'t> {
     #[inline(always)]
     #[must_use]
     pub fn tells_all(&self) -> bool {
-        // In this order: a mapping gets its detour, and then is astray no longer.
-        self.astray() == 0 && detour(self.line, self.place.tag()).is_none()
+        self.astray() | detours(self.line, self.place.tag()) == 0
     }
     /// External port of a slot of its block.
     #[inline(always)]
@@ -122,6 +121,12 @@ impl<'t> Home<'t> {
         self.tells_all() && claims_in(self.line, inside_port) == 0
     }
 
+    #[inline(always)]
+    fn has_room<T: Tables + ?Sized>(&self, tables: &T, protocol: Protocol) -> bool {
+        let head = tables.line(self.block.slab_line());
+        head.is_some_and(|head| head.has_room(protocol))
+    }
+
     /// Step 1: whether the mapping stands nowhere, and nobody is about to open it.
     #[inline(always)]
     pub fn is_clear<T: Tables + ?Sized>(&self, tables: &T, inside_port: u16) -> bool {
@@ -133,10 +138,8 @@ impl<'t> Home<'t> {
         }
         let found = tables.walk(Request {
             first_line: self.first_line,
-            mask: buckets(self.head.block_shift()) - 1,
-            start: self.bucket,
-            stride: self.place.stride(),
-            first_slot: 0,
+            shift: self.head.block_shift(),
+            place: self.place,
             inside_port,
             skip: NO_SLOT,
             want_free: false,
@@ -145,7 +148,8 @@ impl<'t> Home<'t> {
     }
 
     /// Step 2: takes a port of the block and claims a slot as tentative, here
-    /// or as near as one is free.
+    /// or as near as one is free; but for the detour to it, if it is not here
+    /// ([`Standing::leave_detour`]). None goes astray: that is for [`super::open`].
     #[inline(always)]
     pub fn claim<T: Tables + ?Sized>(&self, tables: &'t T, flow: Flow) -> Claim<'t> {
         let shift = self.head.block_shift();
@@ -155,6 +159,9 @@ impl<'t> Home<'t> {
         if !head.has_room(flow.protocol) {
             return Claim::Full(search::full(self.head, head.limits(), flow.protocol));
         }
+        let Some((bucket, line, slot)) = self.nearest_free(tables) else {
+            return Claim::Lost;
+        };
         // Not `tables.may_open`: as below.
         if !quota::may_open(tables, flow.subscriber, flow.tick) {
             return Claim::Full(Reason::MappingRate);
@@ -162,60 +169,44 @@ impl<'t> Home<'t> {
         if !head.take_port(flow.protocol) {
             return Claim::Lost;
         }
-        let mut standing = Standing {
+        let slot = bucket * SLOTS_PER_BUCKET + slot;
+        let standing = Standing {
             flow,
-            candidate: Candidate::NONE,
+            candidate: Candidate::new(self.block.slab_line(), slot, self.bucket, true),
             shift,
             home: self.bucket,
-            bucket: self.bucket,
+            bucket,
             tag: self.place.tag(),
             stride: self.place.stride(),
             head,
-            line: self.line,
+            line,
+            astray: 0,
         };
-        let free = self.nearest_free(tables, &mut standing);
-        let bucket = standing.bucket;
-        standing.candidate = Candidate::new(
-            self.block.slab_line(),
-            bucket * SLOTS_PER_BUCKET + free.unwrap_or_default(),
-            self.bucket,
-            true,
-        );
-        if free.is_some() && standing.mark() {
+        if standing.mark() {
             return Claim::Slot(standing);
         }
-        // Not `give_back`: another function's stack would be too much for XDP.
-        walk::spill(tables, standing.beyond(false), NEAR);
         head.give_port(flow.protocol);
         Claim::Lost
     }
 
-    /// Goes from bucket to bucket until one has a free slot, and counts the
-    /// mapping in those that it passes.
+    /// Goes from bucket to bucket until one has a free slot: bucket, its line and the
+    /// slot in it.
     #[inline(always)]
-    fn nearest_free<T: Tables + ?Sized>(
-        &self,
-        tables: &'t T,
-        standing: &mut Standing<'t>,
-    ) -> Option<u32> {
-        let mut free = free_slot(standing.line, self.place.slot());
-        if free.is_none() && self.astray() >= peer::MOST_ASTRAY {
+    fn nearest_free<T: Tables + ?Sized>(&self, tables: &'t T) -> Option<(u32, &'t Line, u32)> {
+        let (mut bucket, mut line) = (self.bucket, self.line);
+        let mut free = free_slot(line, self.place.slot());
+        if free.is_none() && Detour::has_place(line) == 0 {
             return None;
         }
         for _ in 0..NEAR {
-            let next = self.after(standing.bucket);
+            let next = self.after(bucket);
             if free.is_some() || next == self.bucket {
                 break;
             }
-            let Some(line) = tables.line(self.first_line + next) else {
-                break;
-            };
-            let passed = walk::passed(standing.bucket, self.bucket);
-            standing.line.peer_at(0).add(passed);
-            (standing.bucket, standing.line) = (next, line);
+            (bucket, line) = (next, tables.line(self.first_line + next)?);
             free = free_slot(line, self.place.slot());
         }
-        free
+        Some((bucket, line, free?))
     }
 
     /// Step 3, where one look tells: whether the claim is known to be the only one.
@@ -227,11 +218,11 @@ impl<'t> Home<'t> {
         if subscriber.head.load() != self.head.0 || subscriber.blocks[0].load() != self.block.0 {
             return false;
         }
-        // Its own claim is one, here or further on. If it was removed, `settle` will notice.
+        // Its own claim is one, here or where a detour leads. If it was removed, `settle`
+        // will notice.
         let away = u64::from(claim.bucket != self.bucket);
-        // In this order, as in `tells_all`.
-        self.astray() == away
-            && detour(self.line, self.place.tag()).is_none()
+        self.astray() == 0
+            && detours(self.line, self.place.tag()) == away
             && claims_in(self.line, claim.flow.inside_port) + away == 1
     }
 
@@ -241,7 +232,7 @@ impl<'t> Home<'t> {
         (bucket + self.place.stride()) & (buckets(self.head.block_shift()) - 1)
     }
 
-    /// Mappings that wanted this bucket, stand further on, and have no detour.
+    /// Mappings that wanted this bucket and are astray.
     #[inline(always)]
     fn astray(&self) -> u64 {
         peer::astray(self.line.peer_at(0).load())
@@ -314,7 +305,7 @@ impl Opened {
             Candidate::NONE
         }
     }
-    /// Where the new mapping stands; its detour, if it needs one, is still to be noted.
+    /// Where the new mapping stands.
     #[inline(always)]
     #[must_use]
     pub const fn live(self) -> Candidate {
@@ -363,9 +354,15 @@ pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow, clear: bool) -> Opened {
         return Opened::LOST;
     };
     if !clear && !home.tells_all() {
-        return Opened::UNCLEAR;
+        // In a full block there is nothing to open, whatever is clear.
+        return if home.has_room(tables, flow.protocol) {
+            Opened::UNCLEAR
+        } else {
+            Opened::LOST
+        };
     }
     match home.claim(tables, flow) {
+        Claim::Slot(claim) if !claim.leave_detour(tables) => Opened::LOST,
         Claim::Slot(claim) => match home.is_surely_alone(tables, &claim) {
             true if claim.go_live(tables) => Opened::made_live(claim.candidate),
             _ => Opened::claimed(claim.candidate),
@@ -375,6 +372,13 @@ pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow, clear: bool) -> Opened {
         Claim::Full(_) => Opened::LOST,
         Claim::Lost => Opened::LOST,
     }
+}
+
+/// Detours of the bucket with this tag.
+#[inline(always)]
+fn detours(line: &Line, tag: u32) -> u64 {
+    let has_tag = |at| Detour::of(line.peer_at(at).load()).has_tag(tag);
+    has_tag(1) + has_tag(2) + has_tag(3)
 }
 
 /// Slots of the bucket with a claim to the inside port.

@@ -205,11 +205,11 @@ fn features_of<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Features {
     }
 }
 
-/// Step 2, see [`Standing::claim`].
+/// Step 2, see [`Standing::claim`] and [`Standing::leave_detour`].
 #[inline(always)]
 pub fn claim<T: Tables + ?Sized>(tables: &T, flow: Flow, candidate: Candidate) -> bool {
     match Standing::new(tables, flow, candidate) {
-        Some(standing) => standing.claim(tables),
+        Some(mut standing) => standing.claim(tables) && standing.leave_detour(tables),
         None => false,
     }
 }
@@ -225,15 +225,6 @@ pub fn settle<T: Tables + ?Sized>(
     match Standing::new(tables, flow, candidate) {
         Some(standing) => standing.settle(tables, alone),
         None => Settled::LOST,
-    }
-}
-
-/// The last of step 4 for a mapping that was opened at home, see
-/// [`Standing::note_detour`].
-#[inline(always)]
-pub fn note_detour<T: Tables + ?Sized>(tables: &T, flow: Flow, candidate: Candidate) {
-    if let Some(standing) = Standing::new(tables, flow, candidate) {
-        standing.note_detour(tables);
     }
 }
 
@@ -255,11 +246,18 @@ pub struct Standing<'t> {
     pub(super) head: &'t Line,
     /// Line of that bucket.
     pub(super) line: &'t Line,
+    /// [`SlotKey::ASTRAY`] if no detour will lead to it, else 0.
+    pub(super) astray: u64,
 }
 
 impl<'t> Standing<'t> {
+    /// Where `candidate` is; None if there is no such place.
     #[inline(always)]
-    fn new<T: Tables + ?Sized>(tables: &'t T, flow: Flow, candidate: Candidate) -> Option<Self> {
+    pub fn new<T: Tables + ?Sized>(
+        tables: &'t T,
+        flow: Flow,
+        candidate: Candidate,
+    ) -> Option<Self> {
         let head = tables.line(candidate.slab_line())?;
         let shift = (head.0[header::BLOCK].load() >> 16) as u32 & 0xff;
         let bucket = candidate.slot() / SLOTS_PER_BUCKET;
@@ -271,6 +269,9 @@ impl<'t> Standing<'t> {
             (place.bucket(shift), place.tag(), place.stride())
         };
         let first = bucket_line(candidate.slab_line(), flow.protocol, shift);
+        let line = tables.line(first + bucket)?;
+        // If it is ours, as it was claimed; if not, nothing will be changed.
+        let key = line.key_at(candidate.slot() % SLOTS_PER_BUCKET).load();
         Some(Self {
             flow,
             candidate,
@@ -280,16 +281,27 @@ impl<'t> Standing<'t> {
             tag,
             stride,
             head,
-            line: tables.line(first + bucket)?,
+            line,
+            astray: key & SlotKey::ASTRAY,
         })
     }
 
-    /// Step 2: takes a port of the block and claims the slot as tentative.
-    /// False, with everything undone, if another was quicker.
+    /// Step 2: takes a port of the block and claims the slot as tentative. One that
+    /// goes astray is counted before. False, with everything undone, if another
+    /// was quicker.
     #[inline(always)]
-    pub fn claim<T: Tables + ?Sized>(&self, tables: &T) -> bool {
-        if self.bucket != self.home && !self.may_go_astray(tables) {
-            return false;
+    pub fn claim<T: Tables + ?Sized>(&mut self, tables: &T) -> bool {
+        self.astray = 0;
+        if self.is_away() {
+            let Some(home) = self.home_line(tables) else {
+                return false;
+            };
+            if Detour::has_place(home) == 0 || !self.detour().is_some() {
+                self.astray = SlotKey::ASTRAY;
+                if peer::astray(home.peer_at(0).load()) >= peer::MOST_ASTRAY {
+                    return false;
+                }
+            }
         }
         if !self.head.take_port(self.flow.protocol) {
             return false;
@@ -300,6 +312,24 @@ impl<'t> Standing<'t> {
             self.give_back(tables);
         }
         claimed
+    }
+
+    /// The last of step 2, after the slot was claimed, so that every detour leads
+    /// somewhere: whoever comes to the home sees the claim. False, with everything
+    /// undone, if the home has no place for it any more.
+    #[inline(always)]
+    pub fn leave_detour<T: Tables + ?Sized>(&self, tables: &T) -> bool {
+        if !self.is_away() || self.astray != 0 {
+            return true;
+        }
+        let left = match self.home_line(tables) {
+            Some(home) => self.detour().leave_in(home),
+            None => false,
+        };
+        if !left {
+            self.give_up(tables);
+        }
+        left
     }
 
     /// Claims the slot, if it is free.
@@ -320,16 +350,29 @@ impl<'t> Standing<'t> {
     #[inline(always)]
     pub fn settle<T: Tables + ?Sized>(&self, tables: &T, alone: bool) -> Settled {
         if alone && self.go_live(tables) {
-            self.note_detour(tables);
             return self.settled();
         }
+        self.give_up(tables);
+        Settled::LOST
+    }
+
+    /// Frees the slot, and gives back what the claim took. Whoever empties the slot
+    /// does that: not us, if we come so late that the sweep found the claim abandoned.
+    #[inline(always)]
+    fn give_up<T: Tables + ?Sized>(&self, tables: &T) {
         let claim = self.tentative();
-        // Whoever empties the slot gives back what the claim took. That is not us
-        // if we come so late that the sweep found the claim abandoned.
+        if self.is_away() && self.astray == 0 {
+            // Its detour is taken away while the slot is nobody else's. Nobody
+            // needs it: the claim counts no longer.
+            let removed = claim.removed().0;
+            let is_ours = self.word().replace(claim.0, removed) || self.word().load() == removed;
+            if is_ours && let Some(home) = self.home_line(tables) {
+                self.detour().take_from(home);
+            }
+        }
         if self.word().replace(claim.0, 0) || self.word().replace(claim.removed().0, 0) {
             self.give_back(tables);
         }
-        Settled::LOST
     }
 
     /// Makes the claim live; false if it was removed.
@@ -359,7 +402,21 @@ impl<'t> Standing<'t> {
     }
     #[inline(always)]
     const fn tentative(&self) -> SlotKey {
-        SlotKey::new(self.flow.inside_port, SlotState::Tentative, self.flow.tick)
+        let claim = SlotKey::new(self.flow.inside_port, SlotState::Tentative, self.flow.tick);
+        SlotKey(claim.0 | self.astray)
+    }
+    /// True if it stands in another bucket than it wants.
+    #[inline(always)]
+    const fn is_away(&self) -> bool {
+        self.bucket != self.home
+    }
+    #[inline(always)]
+    const fn detour(&self) -> Detour {
+        Detour::new(self.tag, self.candidate.slot())
+    }
+    #[inline(always)]
+    fn home_line<T: Tables + ?Sized>(&self, tables: &'t T) -> Option<&'t Line> {
+        tables.line(self.first_line() + self.home)
     }
     #[inline(always)]
     const fn live(&self) -> SlotKey {
@@ -379,53 +436,19 @@ impl<'t> Standing<'t> {
         bucket_line(self.candidate.slab_line(), self.flow.protocol, self.shift)
     }
 
-    /// Counts the mapping in (or out of) the buckets that it was placed beyond.
+    /// Counts a mapping that is astray in (or out of) the buckets that it was placed
+    /// beyond.
     #[inline(always)]
     fn spill<T: Tables + ?Sized>(&self, tables: &T, placed: bool) {
-        if self.bucket != self.home {
-            tables.spill(self.beyond(placed));
-        }
-    }
-
-    /// The buckets that it was placed beyond.
-    #[inline(always)]
-    pub(super) fn beyond(&self, placed: bool) -> Spill {
-        Spill {
-            first_line: self.first_line(),
-            mask: buckets(self.shift) - 1,
-            home: self.home,
-            bucket: self.bucket,
-            stride: self.stride,
-            placed,
-        }
-    }
-
-    /// Whether the home bucket can count one more that is astray.
-    #[inline(always)]
-    fn may_go_astray<T: Tables + ?Sized>(&self, tables: &T) -> bool {
-        let home = tables.line(self.first_line() + self.home);
-        home.is_some_and(|line| peer::astray(line.peer_at(0).load()) < peer::MOST_ASTRAY)
-    }
-
-    /// Leaves a [`Detour`] in the home bucket of a mapping that stands elsewhere,
-    /// if it has a place for one more. In this order, so that at every moment the
-    /// mapping has a detour or is counted as astray.
-    ///
-    /// Should the sweep have freed the slot before the detour was there, then it
-    /// counted the mapping out as one that is astray; if it found the detour, as
-    /// one that is not. Which of the two is seen from the detour.
-    #[inline(always)]
-    pub fn note_detour<T: Tables + ?Sized>(&self, tables: &T) {
-        if self.bucket == self.home {
-            return;
-        }
-        let Some(line) = tables.line(self.first_line() + self.home) else {
-            return;
-        };
-        let detour = Detour::new(self.tag, self.candidate.slot());
-        let live = self.live();
-        if detour.leave_in(line) && (self.word().load() == live.0 || !detour.take_from(line)) {
-            line.peer_at(0).add(peer::ONE_ASTRAY.wrapping_neg());
+        if self.astray != 0 {
+            tables.spill(Spill {
+                first_line: self.first_line(),
+                mask: buckets(self.shift) - 1,
+                home: self.home,
+                bucket: self.bucket,
+                stride: self.stride,
+                placed,
+            });
         }
     }
 

@@ -12,7 +12,7 @@ use crate::verdict::Protocol;
 
 /// The place of one (protocol, inside port) of one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(u64);
+pub struct Place(pub(super) u64);
 
 impl Place {
     /// Hashes with two rounds of multiply and shift: all bits of the secret

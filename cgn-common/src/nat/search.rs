@@ -5,7 +5,7 @@ use super::open::Flow;
 use super::place::Place;
 use super::walk::{Found, NO_SLOT, Request};
 use crate::layout::{
-    Limits, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, bucket_line, buckets,
+    Limits, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, bucket_line,
 };
 use crate::limits::{MAX_BLOCKS_PER_SUBSCRIBER, SLOTS_PER_BUCKET};
 use crate::tables::Tables;
@@ -35,6 +35,12 @@ impl Candidate {
                 | (at_home as u64 * Self::AT_HOME),
         )
     }
+    /// A claim of which only the place matters: slot and slab line, the order in
+    /// which tentative claims of one inside port win.
+    #[inline(always)]
+    const fn place(self) -> u64 {
+        self.0 & (Self::NEWEST - 1)
+    }
     #[inline(always)]
     #[must_use]
     pub const fn is_some(self) -> bool {
@@ -60,11 +66,6 @@ impl Candidate {
     #[must_use]
     pub const fn is_newest(self) -> bool {
         self.0 & Self::NEWEST != 0
-    }
-    /// Order in which tentative claims of one inside port win.
-    #[inline(always)]
-    const fn order(self) -> u64 {
-        (self.0 & 0xffff_ffff) << 16 | self.slot() as u64
     }
 }
 
@@ -190,12 +191,17 @@ pub fn is_alone<T: Tables + ?Sized>(tables: &T, flow: Flow, own: Candidate) -> b
     let Some(scope) = Scope::new(tables, flow) else {
         return false;
     };
+    let own = Candidate(own.place());
     let mut at = 0;
     // Two turns more than blocks: room for two removals.
     for _ in 0..MAX_BLOCKS + 2 {
-        if at >= scope.head.block_count() {
-            // Else a block may have moved from an index not yet seen to one that was.
-            return scope.subscriber.head.load() == scope.head.0;
+        let head = scope.subscriber.head.load();
+        if head != scope.head.0 {
+            // A block may have moved from an index not yet seen to one that was.
+            return false;
+        }
+        if at >= SubscriberHead(head).block_count() {
+            return true;
         }
         let Some(block) = scope.block(at) else {
             return false;
@@ -211,7 +217,7 @@ pub fn is_alone<T: Tables + ?Sized>(tables: &T, flow: Flow, own: Candidate) -> b
         }
         if found.is_tentative() {
             let other = scope.candidate(block, found.slot(), false);
-            if other.order() < own.order() || !scope.remove(other) {
+            if other.place() < own.0 || !scope.remove(other) {
                 return false;
             }
         } else {
@@ -256,10 +262,8 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
         let shift = self.head.block_shift();
         self.tables.walk(Request {
             first_line: bucket_line(block.slab_line(), self.flow.protocol, shift),
-            mask: buckets(shift) - 1,
-            start: self.place.bucket(shift),
-            stride: self.place.stride(),
-            first_slot: self.place.slot(),
+            shift,
+            place: self.place,
             inside_port: self.flow.inside_port,
             skip,
             want_free,

@@ -1,12 +1,15 @@
 //! Walking the buckets of one protocol in one block.
 //!
 //! A mapping stands in the bucket that its hash names (its home) or, where
-//! that was full, further on, in strides of its own. Each bucket counts the mappings
-//! that wanted it and stand further on: a walk that meets a bucket with count
-//! 0 knows that what it looks for is not there. So look-ups stay short, every
-//! slot of a block can be used, and a freed slot hides nothing.
+//! that was full, further on, in strides of its own. Its home has a detour to it;
+//! where there is no place for one more, it is astray, and counted in each bucket that
+//! it was placed beyond: a walk that meets a bucket with count 0 knows that
+//! what it looks for is not there. As few are astray, look-ups stay short in a
+//! block that is full, too; every slot of a block can be used, and a freed slot hides
+//! nothing.
 
-use crate::layout::{SlotKey, SlotState, peer};
+use super::place::Place;
+use crate::layout::{Detour, SlotKey, SlotState, buckets, peer};
 use crate::limits::{MAX_BLOCK_PORTS, SLOTS_PER_BUCKET};
 use crate::tables::Tables;
 
@@ -20,14 +23,10 @@ pub const NO_SLOT: u32 = 0xffff;
 pub struct Request {
     /// Line of bucket 0 of this protocol in this block.
     pub first_line: u32,
-    /// Number of buckets minus one.
-    pub mask: u32,
-    /// First bucket to visit.
-    pub start: u32,
-    /// See [`super::place::Place::stride`].
-    pub stride: u32,
-    /// Slot that is tried first in each bucket.
-    pub first_slot: u32,
+    /// log2 of the ports of the block.
+    pub shift: u32,
+    /// Where the mapping belongs: the walk begins at its home.
+    pub place: Place,
     /// Inside port of the mapping.
     pub inside_port: u16,
     /// Slot that is not looked at (one's own claim), or [`NO_SLOT`].
@@ -37,32 +36,27 @@ pub struct Request {
 }
 
 impl Request {
-    /// As two scalars: XDP calls [`walk`] as a global function, which takes no structs.
+    /// As three scalars: XDP calls [`walk`] as a global function, which takes no structs.
     #[inline(always)]
     #[must_use]
-    pub const fn pack(self) -> (u64, u64) {
+    pub const fn pack(self) -> (u64, u64, u64) {
         (
-            self.first_line as u64 | (self.mask as u64) << 32 | (self.start as u64) << 48,
-            self.inside_port as u64
-                | (self.skip as u64) << 16
-                | (self.first_slot as u64) << 32
-                | (self.want_free as u64) << 40
-                | (self.stride as u64) << 48,
+            self.first_line as u64 | (self.shift as u64) << 32 | (self.want_free as u64) << 40,
+            self.inside_port as u64 | (self.skip as u64) << 16,
+            self.place.0,
         )
     }
     /// The inverse of [`Request::pack`].
     #[inline(always)]
     #[must_use]
-    pub const fn unpack(a: u64, b: u64) -> Self {
+    pub const fn unpack(a: u64, b: u64, place: u64) -> Self {
         Self {
             first_line: a as u32,
-            mask: (a >> 32) as u32 & 0xffff,
-            start: (a >> 48) as u32,
-            stride: (b >> 48) as u32 & 0xff,
+            shift: (a >> 32) as u32 & 0xf,
+            place: Place(place),
             inside_port: b as u16,
             skip: (b >> 16) as u32 & 0xffff,
-            first_slot: (b >> 32) as u32 & 3,
-            want_free: (b >> 40) & 1 != 0,
+            want_free: (a >> 40) & 1 != 0,
         }
     }
 }
@@ -96,6 +90,16 @@ impl Found {
     pub const fn is_tentative(self) -> bool {
         self.0 & Self::TENTATIVE != 0
     }
+    /// What a slot says that has the mapping.
+    #[inline(always)]
+    const fn claim(key: SlotKey, slot: u32) -> u64 {
+        slot as u64
+            | if key.is_live() {
+                Self::LIVE
+            } else {
+                Self::TENTATIVE
+            }
+    }
     /// A free slot, the nearest to the start.
     #[inline(always)]
     #[must_use]
@@ -108,13 +112,14 @@ impl Found {
     }
 }
 
-/// Visits the buckets from `request.start` on.
+/// Visits the buckets from the home on.
 #[inline(always)]
 pub fn walk<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
     let mut result = 0;
-    let mut bucket = request.start;
+    let mask = buckets(request.shift) - 1;
+    let mut bucket = request.place.bucket(request.shift);
     for step in 0..MAX_BUCKETS {
-        if step > request.mask {
+        if step > mask {
             break;
         }
         let Some(line) = tables.line(request.first_line + bucket) else {
@@ -123,7 +128,7 @@ pub fn walk<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
         for turn in 0..SLOTS_PER_BUCKET {
             // `step` keeps LLVM from computing all turns before the loop, which
             // costs more stack than XDP has.
-            let at = (turn + step + request.first_slot) & (SLOTS_PER_BUCKET - 1);
+            let at = (turn + step + request.place.slot()) & (SLOTS_PER_BUCKET - 1);
             let slot = bucket * SLOTS_PER_BUCKET + at;
             let key = SlotKey(line.0[(2 * at as usize) & 7].load());
             if key.is_free() {
@@ -134,12 +139,7 @@ pub fn walk<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
                 && key.state() != SlotState::Held as u64
                 && slot != request.skip
             {
-                let kind = if key.is_live() {
-                    Found::LIVE
-                } else {
-                    Found::TENTATIVE
-                };
-                return Found(result | kind | slot as u64);
+                return Found(result | Found::claim(key, slot));
             }
         }
         if peer::overflow(line.0[1].load()) == 0 {
@@ -148,12 +148,36 @@ pub fn walk<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
         if result & Found::CHAIN_OVER != 0 && (!request.want_free || result & Found::FREE != 0) {
             break;
         }
-        bucket = (bucket + request.stride) & request.mask;
+        bucket = (bucket + request.place.stride()) & mask;
     }
     Found(result)
 }
 
-/// A change of the overflow counts between a mapping's home and its place.
+/// The mapping, if it stands where a detour of its home leads: what is looked at
+/// before a [`walk`], which does not see that.
+#[inline(always)]
+pub fn follow<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
+    let Some(home) = tables.line(request.first_line + request.place.bucket(request.shift)) else {
+        return Found(0);
+    };
+    for at in 1..SLOTS_PER_BUCKET {
+        let detour = Detour::of(home.peer_at(at).load());
+        if detour.has_tag(request.place.tag()) == 0 || detour.slot() == request.skip {
+            continue;
+        }
+        let slot = detour.slot();
+        let Some(line) = tables.line(request.first_line + slot / SLOTS_PER_BUCKET) else {
+            continue;
+        };
+        let key = SlotKey(line.key_at(slot % SLOTS_PER_BUCKET).load());
+        if key.is_claim_to(request.inside_port) != 0 {
+            return Found(Found::claim(key, slot));
+        }
+    }
+    Found(0)
+}
+
+/// A change of the counts between the home of a mapping that is astray and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spill {
     /// Line of bucket 0 of this protocol in this block.
@@ -195,12 +219,12 @@ impl Spill {
     }
 }
 
-/// Changes the overflow counts from bucket `home` on, up to (not including)
-/// `bucket`, at `most` so many, for a mapping that is astray.
+/// Changes the counts from bucket `home` on, up to (not including) `bucket`, for a
+/// mapping that is astray.
 #[inline(always)]
-pub fn spill<T: Tables + ?Sized>(tables: &T, request: Spill, most: u32) {
+pub fn spill<T: Tables + ?Sized>(tables: &T, request: Spill) {
     let sign = if request.placed { 1 } else { u64::MAX };
-    for step in 0..most {
+    for step in 0..MAX_BUCKETS {
         let at = (request.home + step * request.stride) & request.mask;
         if at == request.bucket {
             break;

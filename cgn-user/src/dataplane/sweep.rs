@@ -147,8 +147,8 @@ impl Part<'_> {
                     self.visit(bucket, line, at, key, now, timers, swept);
                 }
             }
-            self.drop_stale_detours(bucket, line);
-            swept.overflow[self.protocol as usize] += peer::overflow(line.0[1].load());
+            let detours = self.drop_stale_detours(bucket, line);
+            swept.overflow[self.protocol as usize] += detours + peer::astray(line.0[1].load());
         }
     }
 
@@ -192,37 +192,40 @@ impl Part<'_> {
             } else {
                 swept.held += 1;
             }
-        } else if idle >= ABANDONED {
-            self.free(bucket, line, at, key);
+        } else if idle >= ABANDONED && word.replace(key.0, key.removed().0) {
+            self.free(bucket, line, at, key.removed());
         }
     }
 
-    /// Frees a slot, then takes back what it counted: in this order, so that
-    /// at every moment the counts cover at least what is there.
+    /// Frees a slot in hold, whose detour nobody needs any more. What one that was
+    /// astray counted is taken back afterwards, so that at every moment the counts
+    /// cover at least what is there.
     fn free(&self, bucket: u32, line: &Line, at: usize, key: SlotKey) {
         let peer_word = &line.0[2 * at + 1];
         let remote = peer_word.load();
         let _ = peer_word.replace(remote, remote & !peer::REMOTE);
-        if !line.0[2 * at].replace(key.0, 0) {
-            return;
-        }
         let secret = self.subscriber.secret.load();
         let place = Place::new(secret, self.protocol, key.inside_port());
         let home = place.bucket(self.shift);
-        let mask = buckets(self.shift) - 1;
         let slot = bucket * SLOTS_PER_BUCKET + at as u32;
-        let mut at = home;
-        while at != bucket {
-            if let Some(line) = self.memory.slabs.get(self.first_line + at) {
-                let is_noted = at == home && Detour::new(place.tag(), slot).take_from(line);
-                let count = if is_noted {
-                    peer::ONE_OVERFLOW
-                } else {
-                    walk::passed(at, home)
-                };
-                line.0[1].add(count.wrapping_neg());
+        if home != bucket
+            && !key.is_astray()
+            && let Some(line) = self.memory.slabs.get(self.first_line + home)
+        {
+            Detour::new(place.tag(), slot).take_from(line);
+        }
+        if !line.0[2 * at].replace(key.0, 0) {
+            return;
+        }
+        if key.is_astray() {
+            let mask = buckets(self.shift) - 1;
+            let mut at = home;
+            while at != bucket {
+                if let Some(line) = self.memory.slabs.get(self.first_line + at) {
+                    line.0[1].add(walk::passed(at, home).wrapping_neg());
+                }
+                at = (at + place.stride()) & mask;
             }
-            at = (at + place.stride()) & mask;
         }
         self.head.0[header::USED].add(Used::one(self.protocol).wrapping_neg());
     }
@@ -230,18 +233,22 @@ impl Part<'_> {
 
 impl Part<'_> {
     /// Takes out the detours that lead no longer to a mapping that wanted this
-    /// bucket, as a sweep that was killed leaves them. They do no harm, but keep
-    /// the place of others.
-    fn drop_stale_detours(&self, home: u32, line: &Line) {
+    /// bucket, as a processor leaves one whose claim was found abandoned. They do no
+    /// harm, but keep the place of others. Returns how many are left.
+    fn drop_stale_detours(&self, home: u32, line: &Line) -> u64 {
+        let mut left = 0;
         for at in 1..SLOTS_PER_BUCKET {
             let word = line.peer_at(at);
             let old = word.load();
             let detour = Detour::of(old);
-            if detour.is_some() && !self.leads_home(detour, home) {
+            if detour.is_some() && self.leads_home(detour, home) {
+                left += 1;
+            } else if detour.is_some() {
                 // A packet that writes the remote endpoint meanwhile wins, until the next sweep.
                 let _ = word.replace(old, Detour::NONE.put_into(old));
             }
         }
+        left
     }
 
     fn leads_home(&self, detour: Detour, home: u32) -> bool {

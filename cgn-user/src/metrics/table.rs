@@ -78,7 +78,7 @@ pub const TABLE: &[Metric] = &[
         "Mappings that the sweep ended because they were idle.",
         |s, out| by_protocol(s.stats.sweep.expired, out)),
     gauge("cgn_mapping_overflow", PROTOCOL,
-        "Buckets beyond its own at which a mapping stands, summed over all live mappings as of the last complete sweep; divided by cgn_mappings, the further look-ups that opening one took.",
+        "Mappings that stand in another bucket than their own, as of the last complete sweep; divided by cgn_mappings, the share that needs a second look.",
         |s, out| by_protocol(s.stats.overflow(), out)),
     gauge("cgn_sessions", PROTOCOL,
         "First sessions of mappings, as of the last complete sweep; cgn_further_sessions has the others, where they are noted.",

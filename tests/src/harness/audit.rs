@@ -149,10 +149,16 @@ impl<'a> Part<'a> {
             let place = Place::new(self.secret, self.protocol, key.inside_port());
             let mut bucket = place.bucket(self.shift);
             let detour = Detour::new(place.tag(), slot);
-            if bucket != slot / 4 && !self.detours(bucket).contains(&detour) {
-                astray[bucket as usize] += 1;
+            let is_away = bucket != slot / 4;
+            let has_detour = self.detours(bucket).contains(&detour);
+            if key.is_astray() && !is_away {
+                found.push(format!("{what}: slot {slot} is said to be astray, at home"));
             }
-            while bucket != slot / 4 {
+            if is_away && !key.is_astray() && !has_detour {
+                found.push(format!("{what}: nothing leads to slot {slot}"));
+            }
+            astray[bucket as usize] += u64::from(key.is_astray());
+            while key.is_astray() && bucket != slot / 4 {
                 spilled[bucket as usize] += 1;
                 bucket = (bucket + place.stride()) % buckets(self.shift);
             }

@@ -65,26 +65,30 @@ impl Slab {
         (place.bucket(6) + strides * place.stride()) % buckets(6)
     }
 
-    /// Writes a slot `further` strides behind its home, with all its counts.
-    fn put(&self, protocol: Protocol, key: SlotKey, further: u32) -> (u32, usize) {
+    /// Writes a slot `further` strides behind its home, with the detour to it, or with
+    /// all its counts where there is no place for one.
+    fn put(&self, protocol: Protocol, mut key: SlotKey, further: u32) -> (u32, usize) {
         let place = Place::new(self.secret, protocol, key.inside_port());
         let home = place.bucket(6);
         let bucket = self.after(protocol, key.inside_port(), further);
         let line = self.bucket(protocol, bucket);
         let free = (0..4).find(|at| line.0[2 * at].load() == 0).expect("room");
-        for passed in 0..further {
-            let passed = self.after(protocol, key.inside_port(), passed);
-            let passed = self.bucket(protocol, passed);
-            passed.0[1].add(peer::ONE_OVERFLOW);
-        }
         if further > 0 {
             let home = self.bucket(protocol, home);
             let detour = Detour::new(place.tag(), bucket * 4 + free as u32);
             let vacant = (1..4).find(|at| !Detour::of(home.peer_at(*at).load()).is_some());
             match vacant.map(|at| home.peer_at(at)) {
                 Some(word) => word.store(detour.put_into(word.load())),
-                None => _ = home.0[1].add(peer::ONE_ASTRAY),
+                None => {
+                    key.0 |= SlotKey::ASTRAY;
+                    home.0[1].add(peer::ONE_ASTRAY);
+                }
             }
+        }
+        for passed in 0..if key.is_astray() { further } else { 0 } {
+            let passed = self.after(protocol, key.inside_port(), passed);
+            let passed = self.bucket(protocol, passed);
+            passed.0[1].add(peer::ONE_OVERFLOW);
         }
         line.0[2 * free].store(key.0);
         line.0[2 * free + 1].add(peer::remote(0x0808_0808, 53));
@@ -198,7 +202,7 @@ fn a_freed_slot_takes_back_every_count_of_its_way() {
 }
 
 #[test]
-fn a_freed_slot_leaves_the_counts_of_others_alone() {
+fn a_freed_slot_takes_its_own_detour_with_it() {
     let slab = Slab::new();
     let old = SlotKey::new(1, SlotState::Held, 0);
     let home = slab.home(Protocol::Udp, 1);
@@ -208,11 +212,7 @@ fn a_freed_slot_leaves_the_counts_of_others_alone() {
     let stays = slab.put(Protocol::Udp, young, 2);
     let swept = slab.sweep(500);
     assert_eq!((swept.freed, swept.live), (1, [0, 1, 0]));
-    for (passed, count) in [(0, 1), (1, 1), (2, 0), (3, 0)] {
-        let passed_bucket = slab.after(Protocol::Udp, young.inside_port(), passed);
-        let line = slab.bucket(Protocol::Udp, passed_bucket);
-        assert_eq!(peer::overflow(line.0[1].load()), count, "{passed} further");
-    }
+    assert_eq!(swept.overflow, [0, 1, 0], "one stands away from home");
     assert!(slab.key(Protocol::Udp, stays).is_live());
     assert_eq!(slab.used().of(Protocol::Udp), 1);
     let detour = || Detour::of(slab.bucket(Protocol::Udp, home).peer_at(2).load());
@@ -228,6 +228,29 @@ fn a_freed_slot_leaves_the_counts_of_others_alone() {
     let _ = slab.sweep(500);
     assert_eq!(detour(), to_the_other, "still leads to its mapping");
     assert_eq!(Detour::of(word.load()), Detour::NONE, "led nowhere");
+}
+
+#[test]
+fn a_freed_slot_that_was_astray_leaves_the_counts_of_others_alone() {
+    let slab = Slab::new();
+    let home = slab.home(Protocol::Udp, 1);
+    let mut ports = (1..).filter(|port| slab.home(Protocol::Udp, *port) == home);
+    let mut put = |state, seen, further| {
+        let key = SlotKey::new(ports.next().expect("more"), state, seen);
+        slab.put(Protocol::Udp, key, further);
+        key.inside_port()
+    };
+    for _ in 0..3 {
+        put(SlotState::Open, 500, 1); // these take the detours
+    }
+    put(SlotState::Held, 0, 3);
+    let stays = put(SlotState::Open, 500, 2);
+    assert_eq!(slab.sweep(500).freed, 1);
+    for (passed, count) in [(0, 1), (1, 1), (2, 0)] {
+        let bucket = slab.after(Protocol::Udp, stays, passed);
+        let word = slab.bucket(Protocol::Udp, bucket).0[1].load();
+        assert_eq!(peer::overflow(word), count, "{passed} further");
+    }
 }
 
 #[test]
