@@ -5,6 +5,8 @@
 //! | `micro` | the cases, sizes and rounds of `bench micro` |
 //! | `world` | hosts, blocks and mappings in the product's own tables |
 //! | `generator` | runs a program behind the generator, and checks what it did |
+//! | `rig` | packets a second through real links, beside other systems |
+//! | `processor` | which processor a thread runs on |
 //! | `sample` | from time stamps to one figure |
 //! | `maplog` | the size and speed of the mapping log, on years that it generates |
 //! | `report` | the table, the goals, the JSON |
@@ -12,7 +14,9 @@
 pub mod generator;
 pub mod maplog;
 pub mod micro;
+pub mod processor;
 pub mod report;
+pub mod rig;
 pub mod sample;
 pub mod slowpath;
 pub mod world;
@@ -20,3 +24,7 @@ pub mod world;
 /// The generator's arithmetic, shared with the BPF program.
 #[path = "../../../cgn-ebpf/src/bench/plan.rs"]
 pub mod plan;
+
+/// The rig's arithmetic, likewise.
+#[path = "../../../cgn-ebpf/src/rig/crowd.rs"]
+pub mod crowd;
