@@ -420,8 +420,7 @@ impl Live for Xdp {
 }
 
 fn index(namespace: &Namespace, device: &str) -> Result<u32> {
-    namespace
-        .within(|| Ok(cgn_user::dataplane::interface::index_of(device).context("no such device")?))
+    namespace.within(|| cgn_user::dataplane::interface::index_of(device).context("no such device"))
 }
 
 fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {

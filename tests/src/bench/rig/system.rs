@@ -30,6 +30,8 @@ pub enum System {
     CgnNative,
     /// Ours, in generic mode.
     CgnGeneric,
+    /// Another state of ours, in the driver: name, program.
+    OtherCgn(String, PathBuf),
     /// einat's program at this path.
     Einat(PathBuf),
     /// Whatever this script sets up: name, path.
@@ -48,7 +50,7 @@ impl System {
             Self::CgnNative => "cgn_native",
             Self::CgnGeneric => "cgn_generic",
             Self::Einat(_) => "einat",
-            Self::Script(name, _) => name,
+            Self::OtherCgn(name, _) | Self::Script(name, _) => name,
         }
     }
 
@@ -73,7 +75,7 @@ impl System {
         };
         match self {
             Self::Nftables => runs("nft", "nftables"),
-            Self::Einat(path) | Self::Script(_, path) => {
+            Self::Einat(path) | Self::OtherCgn(_, path) | Self::Script(_, path) => {
                 ensure!(path.is_file(), "{} is no file", path.display());
                 Ok(())
             }
@@ -106,12 +108,10 @@ impl System {
                     Self::CgnNative => "native",
                     _ => "generic",
                 };
-                let toml = configuration(bed, population, mode);
-                let program = cgn_program()?;
-                let (dut, folder) = (&bed.dut, bed.folder());
-                let mut daemon = Daemon::launch_in(dut, folder, &toml, &program, &[])?;
-                daemon.wait_until_ready()?;
-                running.daemon = Some(daemon);
+                running.daemon = Some(cgn(bed, population, mode, &[])?);
+            }
+            Self::OtherCgn(_, program) => {
+                running.daemon = Some(start(bed, population, "native", program, &[])?);
             }
             Self::Einat(path) => running.process = Some(einat(bed, path)?),
             Self::Script(_, path) => {
@@ -158,6 +158,27 @@ impl Drop for Running<'_> {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// Starts our daemon on the rig.
+///
+/// # Errors
+/// It does not start; the error shows what it printed.
+pub fn cgn(bed: &Bed, population: Population, mode: &str, arguments: &[&str]) -> Result<Daemon> {
+    start(bed, population, mode, &cgn_program()?, arguments)
+}
+
+fn start(
+    bed: &Bed,
+    population: Population,
+    mode: &str,
+    program: &Path,
+    arguments: &[&str],
+) -> Result<Daemon> {
+    let toml = configuration(bed, population, mode);
+    let mut daemon = Daemon::launch_in(&bed.dut, bed.folder(), &toml, program, arguments)?;
+    daemon.wait_until_ready()?;
+    Ok(daemon)
 }
 
 /// Ours, for so many subscribers, with one block of 64 ports each.

@@ -1,5 +1,7 @@
 //! The program behind `cargo xtask bench`.
 
+mod control;
+mod rfc9693;
 mod rig;
 
 use std::fs;
@@ -21,6 +23,10 @@ enum Part {
     Micro(Micro),
     /// Packets a second through real links, beside nftables, the bare redirect and others
     Rig(rig::Args),
+    /// The tests of RFC 9693: connections a second, throughput, latency, tear-down, capacity
+    Rfc9693(rfc9693::Args),
+    /// What the control plane costs and does: slow path, sweep, take-over, log, memory
+    Control(control::Args),
     /// Blocks a second for new subscribers, with known ones losing nothing
     Slowpath(Slowpath),
     /// Size and speed of the mapping log, on a year that is generated, written and asked. The year
@@ -98,6 +104,8 @@ fn main() -> Result<()> {
     match Part::parse() {
         Part::Micro(args) => micro(&args),
         Part::Rig(args) => rig::run(&args),
+        Part::Rfc9693(args) => rfc9693::run(&args),
+        Part::Control(args) => control::run(&args),
         Part::Slowpath(args) => blocks(&args),
         Part::Log(args) => log(&args),
     }

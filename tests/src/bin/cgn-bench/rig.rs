@@ -40,6 +40,10 @@ pub struct Args {
         default_value = "drop,forward,nftables,native,generic"
     )]
     systems: Vec<String>,
+    /// Also another state of ours, whose daemon is here: `cargo xtask bench rig --compare REV`
+    /// builds it
+    #[arg(long, value_name = "NAME=FILE")]
+    other_cgn: Vec<String>,
     /// Also einat, whose program is here
     #[arg(long, value_name = "FILE")]
     einat: Option<PathBuf>,
@@ -62,13 +66,23 @@ impl Args {
             });
         }
         systems.extend(self.einat.clone().map(System::Einat));
+        for text in &self.other_cgn {
+            let (name, file) = named_file(text)?;
+            systems.push(System::OtherCgn(name, file));
+        }
         for text in &self.system {
-            let (name, file) = text.split_once('=').context("--system wants NAME=FILE")?;
-            let file = std::fs::canonicalize(file).with_context(|| format!("no file {file}"))?;
-            systems.push(System::Script(name.to_owned(), file));
+            let (name, file) = named_file(text)?;
+            systems.push(System::Script(name, file));
         }
         Ok(systems)
     }
+}
+
+/// Of `NAME=FILE`.
+fn named_file(text: &str) -> Result<(String, PathBuf)> {
+    let (name, file) = text.split_once('=').context("NAME=FILE is wanted")?;
+    let file = std::fs::canonicalize(file).with_context(|| format!("no file {file}"))?;
+    Ok((name.to_owned(), file))
 }
 
 pub fn run(args: &Args) -> Result<()> {
