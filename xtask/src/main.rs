@@ -62,7 +62,7 @@ enum Command {
     Demo(demo::Args),
     /// Make a Debian package; with --test, install, upgrade and purge it in a container
     Dist(dist::Args),
-    /// Measure: `bench micro` tells what one packet costs
+    /// Measure: `bench micro` tells what one packet costs, `bench rig` compares with other systems
     Bench(bench::Args),
 }
 

@@ -47,6 +47,12 @@ pub const ARTIFACTS: &[Artifact] = &[
         object: "tests/bpf/cgn-bench.bpf.o",
         record: "tests/bpf/cgn-bench.bpf.o.sources",
     },
+    Artifact {
+        binary: "cgn-rig",
+        features: "",
+        object: "tests/bpf/cgn-rig.bpf.o",
+        record: "tests/bpf/cgn-rig.bpf.o.sources",
+    },
 ];
 
 /// Inputs of the build that the compiler's own list of files does not hold.

@@ -79,6 +79,11 @@ const RUN: &[Need] = &[
         Sign::Program("tracepath"),
         "must find the MTU behind the CGN",
     ),
+    need(
+        "nftables",
+        Sign::Program("nft"),
+        "what the rig of the benches compares with",
+    ),
     need("iperf3", Sign::Program("iperf3"), "TCP and UDP streams"),
     need(
         "curl",

@@ -83,7 +83,10 @@ pub const fn reciprocal(divisor: u64) -> u64 {
     (1_u64 << RECIPROCAL_SHIFT).div_ceil(divisor)
 }
 
-const fn divide(number: u64, reciprocal: u64) -> u64 {
+/// `number` (below 2^30) divided by what `reciprocal` is of.
+#[inline(always)]
+#[must_use]
+pub const fn divide(number: u64, reciprocal: u64) -> u64 {
     (number * reciprocal) >> RECIPROCAL_SHIFT
 }
 

@@ -5,14 +5,22 @@
 //! | `micro` | the cases, sizes and rounds of `bench micro` |
 //! | `world` | hosts, blocks and mappings in the product's own tables |
 //! | `generator` | runs a program behind the generator, and checks what it did |
+//! | `rig` | packets a second through real links, beside other systems |
+//! | `control` | what the control plane costs and does |
+//! | `rfc9693` | the tests of RFC 9693 on the rig |
+//! | `processor` | which processor a thread runs on |
 //! | `sample` | from time stamps to one figure |
 //! | `maplog` | the size and speed of the mapping log, on years that it generates |
 //! | `report` | the table, the goals, the JSON |
 
+pub mod control;
 pub mod generator;
 pub mod maplog;
 pub mod micro;
+pub mod processor;
 pub mod report;
+pub mod rfc9693;
+pub mod rig;
 pub mod sample;
 pub mod slowpath;
 pub mod world;
@@ -20,3 +28,7 @@ pub mod world;
 /// The generator's arithmetic, shared with the BPF program.
 #[path = "../../../cgn-ebpf/src/bench/plan.rs"]
 pub mod plan;
+
+/// The rig's arithmetic, likewise.
+#[path = "../../../cgn-ebpf/src/rig/crowd.rs"]
+pub mod crowd;

@@ -17,13 +17,34 @@ pub struct Goal {
     pub what: &'static str,
     pub limit: f64,
     pub value: f64,
+    /// The limit is the least, not the most.
+    pub is_least: bool,
 }
 
 impl Goal {
     /// Whether the promise is kept.
     #[must_use]
     pub fn met(&self) -> bool {
+        if self.is_least {
+            return self.value >= self.limit;
+        }
         self.value <= self.limit
+    }
+
+    /// The goal as a line of text.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let met = if self.met() { "met" } else { "NOT MET" };
+        let side = if self.is_least { "least" } else { "most" };
+        let (what, value, limit) = (self.what, self.value, self.limit);
+        format!("{met:<7} {what}: {value:.2} (at {side} {limit})\n")
+    }
+
+    /// The goal as an object.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let (what, limit, value) = (self.what, self.limit, rounded(self.value, 3));
+        json!({"goal": what, "limit": limit, "value": value, "met": self.met()})
     }
 }
 
@@ -44,7 +65,14 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
         rows.iter()
             .find(|r| r.case == case && r.flows == GOAL_FLOWS && r.density == FEW)
     };
-    let goal = |what, limit, value: Option<f64>| value.map(|value| Goal { what, limit, value });
+    let goal = |what, limit, value: Option<f64>| {
+        value.map(|value| Goal {
+            what,
+            limit,
+            value,
+            is_least: false,
+        })
+    };
     let outbound = find(Case::Outbound);
     [
         goal(
@@ -134,11 +162,7 @@ pub fn comparison(rows: &[Row], against: &[Row]) -> String {
 pub fn verdicts(rows: &[Row]) -> String {
     let mut text = String::new();
     for goal in goals(rows) {
-        let met = if goal.met() { "met" } else { "NOT MET" };
-        text.push_str(&format!(
-            "{:<7} {}: {:.2} (at most {})\n",
-            met, goal.what, goal.value, goal.limit
-        ));
+        text.push_str(&goal.line());
     }
     for density in [FEW, MANY] {
         text.push_str(&format!(
@@ -159,10 +183,7 @@ pub fn json(rows: &[Row]) -> Value {
             .map(row_json)
             .collect()
     };
-    let goals: Vec<Value> = goals(rows)
-        .iter()
-        .map(|g| json!({"goal": g.what, "limit": g.limit, "value": rounded(g.value, 3), "met": g.met()}))
-        .collect();
+    let goals: Vec<Value> = goals(rows).iter().map(Goal::json).collect();
     let (slot, with_header) = bytes_per_port(FEW);
     json!({
         "micro": of(FEW),
@@ -186,7 +207,9 @@ fn row_json(row: &Row) -> Value {
     })
 }
 
-fn rounded(value: f64, digits: i32) -> f64 {
+/// `value` with so many digits behind the point.
+#[must_use]
+pub fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (value * scale).round() / scale
 }

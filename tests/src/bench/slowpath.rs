@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use etherparse::PacketBuilder;
 use serde::Serialize;
 
+use super::processor;
 use crate::lab::{Daemon, Lab, Plan, Settings, UdpEcho, address, cgn_program};
 
 /// The goal: blocks a second on one core.
@@ -66,7 +67,7 @@ pub fn measure(sync: bool) -> Result<Figures> {
         &format!("max_blocks = {}\nblock_ports = 64", SUBSCRIBERS + 4096),
     );
     let mut daemon = Daemon::start_with(&lab, &toml, &cgn_program()?, &[])?;
-    stay_on(daemon.process().id(), last_processor()?)?;
+    processor::keep_process(daemon.process().id(), processor::count()? - 1)?;
     let stop = AtomicBool::new(false);
     let (sent, answered) = (AtomicU64::new(0), AtomicU64::new(0));
     let lost_before = AtomicU64::new(0);
@@ -336,27 +337,4 @@ fn parse_mac(text: &str) -> Result<[u8; 6]> {
         .map(|byte| u8::from_str_radix(byte, 16))
         .collect::<std::result::Result<_, _>>()?;
     bytes.try_into().ok().context("no link address")
-}
-
-fn last_processor() -> Result<usize> {
-    Ok(std::thread::available_parallelism()?.get() - 1)
-}
-
-/// Keeps all threads of a process on one processor.
-fn stay_on(process: u32, processor: usize) -> Result<()> {
-    // SAFETY: a set of processors is plain bits, and all zero is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: no machine that runs this has as many processors as the set has bits.
-    unsafe { libc::CPU_SET(processor, &mut set) };
-    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
-        let id: i32 = thread?.file_name().to_string_lossy().parse()?;
-        // SAFETY: the set is valid for the call and of the length given.
-        let result = unsafe { libc::sched_setaffinity(id, size_of_val(&set), &raw const set) };
-        ensure!(
-            result == 0,
-            "sched_setaffinity: {}",
-            io::Error::last_os_error()
-        );
-    }
-    Ok(())
 }

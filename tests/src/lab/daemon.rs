@@ -141,18 +141,32 @@ impl Daemon {
     /// # Errors
     /// It cannot be started, or the text is no configuration.
     pub fn launch(lab: &Lab, toml: &str, program: &Path, arguments: &[&str]) -> Result<Self> {
-        let file = lab.folder().join("cgn.toml");
+        Self::launch_in(&lab.cgn, lab.folder(), toml, program, arguments)
+    }
+
+    /// The same in any namespace, with a folder for its files.
+    ///
+    /// # Errors
+    /// As of [`Daemon::launch`].
+    pub fn launch_in(
+        namespace: &Namespace,
+        folder: &Path,
+        toml: &str,
+        program: &Path,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let file = folder.join("cgn.toml");
         std::fs::write(&file, toml).with_context(|| format!("cannot write {}", file.display()))?;
         let config = cgn_user::config::Config::parse(toml)
             .with_context(|| format!("the laboratory's configuration:\n{toml}"))?;
-        let mut command = lab.cgn.command(program);
+        let mut command = namespace.command(program);
         command.args(["run", "--config"]).arg(&file).args(arguments);
         // `cgn run` colours its log only on a terminal; this is for people who force it.
         command.env("NO_COLOR", "1");
-        let process = Process::start("cgn run", &mut command, &lab.folder().join("daemon.log"))?;
+        let process = Process::start("cgn run", &mut command, &folder.join("daemon.log"))?;
         Ok(Self {
             process,
-            namespace: lab.cgn.clone(),
+            namespace: namespace.clone(),
             program: program.to_owned(),
             socket: config.config.control.socket.clone(),
             log: config.config.log.directory.clone(),

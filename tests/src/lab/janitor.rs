@@ -30,6 +30,8 @@ pub enum Kind {
     Namespace,
     Folder,
     Mount,
+    /// A file of /proc or /sys, then a blank and what is to be written back.
+    Setting,
 }
 
 impl Janitor {
@@ -49,12 +51,13 @@ impl Janitor {
         Ok(Self { pid })
     }
 
-    /// Tells of a thing that is about to be made. Names have no blanks.
+    /// Tells of a thing that is about to be made, or changed. Names have no blanks.
     pub fn will_make(&self, kind: Kind, name: impl Display) -> Result<()> {
         let kind = match kind {
             Kind::Namespace => "namespace",
             Kind::Folder => "folder",
             Kind::Mount => "mount",
+            Kind::Setting => "setting",
         };
         let mut at_work = at_work();
         let stdin = at_work

@@ -1,11 +1,12 @@
 # Removes what a laboratory made, when its process says so or has died: standard input ends then.
-# Each line of it is "KIND NAME", told before the thing is made.
+# Each line of it is "KIND NAME", told before the thing is made, or "setting FILE VALUE".
 trap '' INT TERM HUP
 while read -r kind name; do
     case $kind in
         namespace) namespaces="$name $namespaces" ;;
         folder) folders="$name $folders" ;;
         mount) mounts="$name $mounts" ;;
+        setting) settings="$name $settings" ;;
     esac
 done
 processes() {
@@ -30,4 +31,10 @@ for mount in $mounts; do
 done
 for folder in $folders; do
     rm -rf "$folder"
+done
+# The last change first.
+set -- $settings
+while [ "$#" -ge 2 ]; do
+    echo "$2" >"$1"
+    shift 2
 done

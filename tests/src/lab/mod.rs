@@ -15,6 +15,7 @@
 //! | file | what it has |
 //! |---|---|
 //! | `topology` | [`Lab`]: builds and removes all of it |
+//! | `bed` | [`Bed`]: the rig of the benches |
 //! | `namespace` | a namespace: sockets and processes inside it |
 //! | `janitor`, `signals`, `lock` | removal at every kind of end; one test laboratory at a time |
 //! | `process`, `daemon`, `http` | processes that end with their value; the CGN's daemon |
@@ -23,6 +24,7 @@
 //! | `stream` | a stream of numbered datagrams, and which of them were lost |
 //! | `capture`, `xdp_pass` | what was on the wire |
 
+mod bed;
 mod capture;
 mod daemon;
 mod deadline;
@@ -41,6 +43,7 @@ mod topology;
 mod udp;
 mod xdp_pass;
 
+pub use bed::{Bed, DEVICES, ENDS, mac};
 pub use capture::{Capture, CapturedPacket, read_pcap};
 pub use daemon::{Daemon, Settings, owner_in};
 pub use deadline::{poll, wait_until};

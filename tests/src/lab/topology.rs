@@ -331,7 +331,7 @@ impl Lab {
 }
 
 /// Makes a veth pair, both ends up.
-fn link(one: &Namespace, device: &str, other: &Namespace, peer: &str) -> Result<()> {
+pub(super) fn link(one: &Namespace, device: &str, other: &Namespace, peer: &str) -> Result<()> {
     one.ip(&format!(
         "link add name {device} type veth peer name {peer} netns {}\nlink set {device} up\n",
         other.name()
@@ -372,14 +372,14 @@ fn vlan(namespace: &Namespace, below: &str, name: &str, ids: &[u16]) -> Result<(
 
 /// Makes a device fit for packets that XDP redirects: a checksum that is left to the device is lost
 /// on the way, and a veth end takes redirected frames only with GRO (or a program of its own).
-fn plain(namespace: &Namespace, device: &str) -> Result<()> {
+pub(super) fn plain(namespace: &Namespace, device: &str) -> Result<()> {
     namespace.set_features(
         device,
         &["tx", "off", "tso", "off", "gso", "off", "gro", "on"],
     )
 }
 
-fn make_folders(janitor: &Janitor, stem: &str) -> Result<(PathBuf, PathBuf)> {
+pub(super) fn make_folders(janitor: &Janitor, stem: &str) -> Result<(PathBuf, PathBuf)> {
     let folder = std::env::temp_dir().join(stem);
     janitor.will_make(Kind::Folder, folder.display())?;
     fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

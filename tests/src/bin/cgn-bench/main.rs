@@ -1,13 +1,17 @@
 //! The program behind `cargo xtask bench`.
 
+mod control;
+mod rfc9693;
+mod rig;
+
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_tests::bench::micro::{self, Options};
 use cgn_tests::bench::world::{FEW, MANY};
-use cgn_tests::bench::{maplog, report, slowpath};
+use cgn_tests::bench::{maplog, processor, report, slowpath};
 use cgn_user::dataplane::load::OBJECT;
 use clap::Parser;
 
@@ -17,6 +21,12 @@ use clap::Parser;
 enum Part {
     /// Nanoseconds per packet of the XDP programs, beside a kernel hash map's look-up
     Micro(Micro),
+    /// Packets a second through real links, beside nftables, the bare redirect and others
+    Rig(rig::Args),
+    /// The tests of RFC 9693: connections a second, throughput, latency, tear-down, capacity
+    Rfc9693(rfc9693::Args),
+    /// What the control plane costs and does: slow path, sweep, take-over, log, memory
+    Control(control::Args),
     /// Blocks a second for new subscribers, with known ones losing nothing
     Slowpath(Slowpath),
     /// Size and speed of the mapping log, on a year that is generated, written and asked. The year
@@ -93,6 +103,9 @@ struct Micro {
 fn main() -> Result<()> {
     match Part::parse() {
         Part::Micro(args) => micro(&args),
+        Part::Rig(args) => rig::run(&args),
+        Part::Rfc9693(args) => rfc9693::run(&args),
+        Part::Control(args) => control::run(&args),
         Part::Slowpath(args) => blocks(&args),
         Part::Log(args) => log(&args),
     }
@@ -100,12 +113,7 @@ fn main() -> Result<()> {
 
 fn micro(args: &Micro) -> Result<()> {
     ensure!(args.rounds > 0, "--rounds must be at least 1");
-    // SAFETY: a system call without arguments.
-    if unsafe { libc::geteuid() } != 0 {
-        bail!(
-            "bench micro loads BPF programs, which only root may; remedy: sudo cargo xtask bench micro"
-        );
-    }
+    as_root("micro")?;
     let cpu = pin(args.cpu)?;
     eprintln!(
         "on processor {cpu}; other load on this machine makes figures worse, not wrong ratios"
@@ -213,19 +221,24 @@ fn blocks(args: &Slowpath) -> Result<()> {
     Ok(())
 }
 
+/// An error that tells the remedy, if we are not root.
+fn as_root(part: &str) -> Result<()> {
+    // SAFETY: a system call without arguments.
+    if unsafe { libc::geteuid() } != 0 {
+        bail!(
+            "bench {part} loads BPF programs, which only root may; remedy: sudo cargo xtask bench {part}"
+        );
+    }
+    Ok(())
+}
+
 /// Stays on one processor, ahead of other work there.
 fn pin(cpu: Option<usize>) -> Result<usize> {
-    let count = std::thread::available_parallelism().context("cannot count processors")?;
-    let cpu = cpu.unwrap_or(count.get() - 1);
-    ensure!(cpu < libc::CPU_SETSIZE as usize, "no processor {cpu}");
-    // SAFETY: a set of processors is plain bits, and all zero is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `cpu` is within the set (checked above).
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: the set is valid for the call and of the length given.
-    if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } != 0 {
-        return Err(io::Error::last_os_error()).context(format!("cannot run on processor {cpu}"));
-    }
+    let cpu = match cpu {
+        Some(cpu) => cpu,
+        None => processor::count()? - 1,
+    };
+    processor::stay_on(cpu)?;
     // SAFETY: a system call without pointers. Without success the run is only noisier.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
     Ok(cpu)

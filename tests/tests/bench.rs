@@ -1,0 +1,116 @@
+//! The benches, each so small that it takes a second or two: that they still measure what they
+//! say. Their figures are not looked at.
+
+use cgn_tests::bench::control;
+use cgn_tests::bench::rfc9693::bench::{Bench, Setup};
+use cgn_tests::bench::rig::cell::Cell;
+use cgn_tests::bench::rig::ends::End;
+use cgn_tests::bench::rig::population::Population;
+use cgn_tests::bench::rig::system::System;
+use cgn_tests::skip;
+
+/// The rig with sixteen subscribers: an error unless every frame came out as it should.
+fn rig(system: System) {
+    let cell = Cell {
+        system: system.clone(),
+        population: Population::of(1008).expect("63 times 16"),
+        secs: 0.01,
+        cpu: 0,
+    };
+    let measured = cell.measure().expect("the rig measures");
+    assert!(measured.pps > 1000.0, "{measured:?}");
+    assert_eq!(measured.cps.is_some(), system.is_nat());
+    assert_eq!((measured.loss, measured.new_loss), (0.0, 0.0));
+}
+
+#[test]
+fn the_rig_measures_the_cgn_in_the_driver() {
+    if skip::is_root("the_rig_measures_the_cgn_in_the_driver") {
+        rig(System::CgnNative);
+    }
+}
+
+#[test]
+fn the_rig_measures_the_cgn_in_generic_mode() {
+    if skip::is_root("the_rig_measures_the_cgn_in_generic_mode") {
+        rig(System::CgnGeneric);
+    }
+}
+
+#[test]
+fn the_rig_measures_its_limit() {
+    if skip::is_root("the_rig_measures_its_limit") {
+        rig(System::Redirect);
+        rig(System::Drop);
+    }
+}
+
+#[test]
+fn the_rig_measures_nftables() {
+    let name = "the_rig_measures_nftables";
+    if !skip::is_root(name) {
+        return;
+    }
+    match System::Nftables.check() {
+        Ok(()) => rig(System::Nftables),
+        Err(error) => skip::skip(name, &format!("{error:#}")),
+    }
+}
+
+/// Both phases at a rate that any machine keeps. Only that the generator kept it is up to the machine,
+/// and gets another chance.
+#[test]
+fn the_tests_of_rfc_9693_validate_every_connection() {
+    if !skip::is_root("the_tests_of_rfc_9693_validate_every_connection") {
+        return;
+    }
+    let setup = Setup {
+        population: Population::of(1008).expect("63 times 16"),
+        cpus: (0, 0),
+        most_loss: 0.0,
+    };
+    let mut said = Vec::new();
+    let prepared = (0..5).find_map(|_| {
+        let mut bench = Bench::new(setup).expect("a rig and a daemon");
+        match bench.establish(2_000.0).expect("a trial") {
+            Ok(()) => return Some(bench),
+            Err(why) => said.push(why),
+        }
+        None
+    });
+    let mut bench = prepared.unwrap_or_else(|| panic!("no trial in order: {said:?}"));
+    for from in [End::Inside, End::Outside] {
+        for bytes in [60, 1514] {
+            let mut trial = |_| bench.forward(from, 5_000.0, 0.2, bytes).expect("a trial");
+            let in_order = (0..5).map(&mut trial).any(|outcome| outcome.is_ok());
+            assert!(in_order, "{from:?}, {bytes} bytes: {:?}", trial(5));
+        }
+        let latency = bench.latency(from, 5_000.0, 0.1, 60).expect("a trial");
+        assert!(
+            latency.is_some_and(|[least, ..]| least > 0.0),
+            "{latency:?}"
+        );
+    }
+    assert!(bench.table_bytes().expect("pinned maps") > 1008 * 48);
+    assert!(bench.tear_down().expect("all end") > 0.0);
+}
+
+#[test]
+fn the_control_plane_is_measured() {
+    if !skip::is_root("the_control_plane_is_measured") {
+        return;
+    }
+    let options = control::Options {
+        mappings: 1008,
+        secs: 0.2,
+        floods: 0,
+        log_days: 0,
+        cpus: (0, 0),
+    };
+    let figures = control::measure(&options, |what| println!("{what}")).expect("it measures");
+    assert!(figures.punt_us.is_some() && figures.calm_us.is_some() && figures.swept_us.is_some());
+    assert!(
+        figures.sweep_secs > 0.0 && figures.takeover_secs > 0.0,
+        "{figures:?}"
+    );
+}
