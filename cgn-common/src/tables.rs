@@ -153,13 +153,10 @@ pub trait Tables {
     fn remember(&self, subscriber: u32, reason: Reason, tick: u32) {
         quota::remember(self, subscriber, reason, tick);
     }
-    /// See [`walk::follow`] and, if that finds nothing, [`walk::walk`].
+    /// See [`walk::walk`].
     #[inline(always)]
     fn walk(&self, request: walk::Request) -> walk::Found {
-        match walk::follow(self, request) {
-            walk::Found(0) => walk::walk(self, request),
-            found => found,
-        }
+        walk::walk(self, request)
     }
     /// See [`walk::spill`].
     #[inline(always)]

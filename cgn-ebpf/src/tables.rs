@@ -402,7 +402,7 @@ impl Tables for XdpTables {
     fn walk(&self, request: walk::Request) -> walk::Found {
         let (a, b, place) = request.pack();
         match cgn_follow(a, b, place) {
-            0 => walk::Found(cgn_walk(a, b, place)),
+            0 => walk::Found(cgn_visit(a, b, place)),
             found => walk::Found(found),
         }
     }
@@ -491,8 +491,8 @@ extern "C" fn cgn_follow(a: u64, b: u64, place: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn cgn_walk(a: u64, b: u64, place: u64) -> u64 {
-    walk::walk(&DETACHED, walk::Request::unpack(a, b, place)).0
+extern "C" fn cgn_visit(a: u64, b: u64, place: u64) -> u64 {
+    walk::visit(&DETACHED, walk::Request::unpack(a, b, place)).0
 }
 
 #[unsafe(no_mangle)]

@@ -112,9 +112,19 @@ impl Found {
     }
 }
 
-/// Visits the buckets from the home on.
+/// The mapping, if it stands where a detour of its home leads or else somewhere
+/// from the home on.
 #[inline(always)]
 pub fn walk<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
+    match follow(tables, request) {
+        Found(0) => visit(tables, request),
+        found => found,
+    }
+}
+
+/// Visits the buckets from the home on.
+#[inline(always)]
+pub fn visit<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
     let mut result = 0;
     let mask = buckets(request.shift) - 1;
     let mut bucket = request.place.bucket(request.shift);
@@ -153,8 +163,7 @@ pub fn walk<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
     Found(result)
 }
 
-/// The mapping, if it stands where a detour of its home leads: what is looked at
-/// before a [`walk`], which does not see that.
+/// The mapping, if it stands where a detour of its home leads.
 #[inline(always)]
 pub fn follow<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
     let Some(home) = tables.line(request.first_line + request.place.bucket(request.shift)) else {
