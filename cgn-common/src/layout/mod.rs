@@ -49,7 +49,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 8;
+pub const LAYOUT_VERSION: u32 = 9;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -65,8 +65,10 @@ pub struct Settings {
     pub fragment_ticks: Word,
     /// Random; decides who shares a counter in `IDS`.
     pub id_secret: Word,
+    /// Hash of all that decides where things stand but the addresses of the pools.
+    pub fixed: Word,
     /// 0; for later settings.
-    pub reserved: [Word; 3],
+    pub reserved: [Word; 2],
 }
 
 macro_rules! shape {
