@@ -381,7 +381,21 @@ pub(crate) fn external_port<T: Tables>(
     transport: &Transport,
     destination: u32,
 ) -> Result<u16, Reason> {
-    let found = find_or_open(tables, index, subscriber, transport, destination);
+    external_port_if(tables, index, subscriber, transport, destination, true)
+}
+
+/// The same; with `may_open` false none is opened, and the error says [`Reason::MidStream`]
+/// or [`Reason::StrayReset`].
+#[inline(always)]
+pub(crate) fn external_port_if<T: Tables>(
+    tables: &T,
+    index: u32,
+    subscriber: &Subscriber,
+    transport: &Transport,
+    destination: u32,
+    may_open: bool,
+) -> Result<u16, Reason> {
+    let found = find_or_open(tables, index, subscriber, transport, destination, may_open);
     if let Err(reason) = found {
         tables.remember(index, reason, tables.now());
     }
@@ -396,6 +410,7 @@ fn find_or_open<T: Tables>(
     subscriber: &Subscriber,
     transport: &Transport,
     destination: u32,
+    may_open: bool,
 ) -> Result<u16, Reason> {
     let (protocol, inside_port) = (transport.protocol, transport.source_port);
     let remote = peer::remote(destination, transport.destination_port);
@@ -409,6 +424,7 @@ fn find_or_open<T: Tables>(
         inside_port,
         remote,
         state: match flags {
+            _ if !may_open => SlotState::Free,
             Some(flags) => tcp_state::first(flags, !features.has(Features::DROP_MIDSTREAM)),
             None => SlotState::Open,
         },

@@ -14,7 +14,6 @@ mod hairpin;
 use crate::answers::{self, Budget};
 use crate::frame::Frame;
 use crate::layout::{RareProgram, Side};
-use crate::nat::next_hop::rows_of;
 use crate::path::{Next, check_alive, end, network, stop, subscriber_of};
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
@@ -29,8 +28,10 @@ pub fn whole<F: Frame, T: Tables>(
     reason: Reason,
 ) -> Verdict {
     let next = match RareProgram::of(side, reason) {
-        RareProgram::Inside => match inside(frame, tables) {
-            Next::Rare(..) => fragment_inside(frame, tables),
+        RareProgram::Inside => inside(frame, tables),
+        RareProgram::Hairpin => match hairpin(frame, tables) {
+            Next::Rare(_, Reason::Fragment) => fragment_inside(frame, tables),
+            Next::Rare(..) => inside(frame, tables),
             next => next,
         },
         RareProgram::Outside => outside(frame, tables),
@@ -46,13 +47,26 @@ pub fn whole<F: Frame, T: Tables>(
     }
 }
 
-/// Rare packets from inside. Of hairpinned fragments only the first has ports;
-/// the others go on where all later fragments do.
+/// Rare packets from inside.
 #[inline(always)]
 pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
     match outbound(frame, tables) {
         Ok(verdict) => Next::Done(verdict),
-        Err(Reason::Fragment) => Next::Rare(Side::Inside, Reason::Fragment),
+        Err(reason) => end(tables, Side::Inside, reason),
+    }
+}
+
+/// Packets from inside to a pool address. Errors go on where all of them do, and so do
+/// later fragments, which have no ports.
+#[inline(always)]
+pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    match elsewhere(frame) {
+        Ok(None) => {}
+        Ok(Some(reason)) => return Next::Rare(Side::Inside, reason),
+        Err(reason) => return end(tables, Side::Inside, reason),
+    }
+    match hairpin::hairpin(frame, tables) {
+        Ok(verdict) => Next::Done(verdict),
         Err(reason) => end(tables, Side::Inside, reason),
     }
 }
@@ -105,15 +119,20 @@ fn outbound<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, R
     }
     // 3 filter
     subscriber_of(tables, ip.source.get())?;
-    // 2 classify
-    if rows_of(tables, ip.destination.get()).is_pool_address() {
-        if ip.is_later_fragment() {
-            return Err(Reason::Fragment);
-        }
-        return hairpin::hairpin(frame, tables);
-    }
     check_alive(&ip)?;
     Err(Reason::UnsupportedIcmp)
+}
+
+/// Why a packet to a pool address is not hairpinned as one that has ports is.
+#[inline(always)]
+fn elsewhere<F: Frame>(frame: &F) -> Result<Option<Reason>, Reason> {
+    // 1 parse
+    let link = ethernet::parse(frame)?;
+    let ip = network(frame, &link)?;
+    if is_translated_error(frame, link.length, &ip)? {
+        return Ok(Some(Reason::UnsupportedIcmp));
+    }
+    Ok(ip.is_later_fragment().then_some(Reason::Fragment))
 }
 
 #[inline(always)]

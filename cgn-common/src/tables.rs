@@ -213,6 +213,11 @@ pub trait Tables {
     fn arrive(&self, party: session::Party, first: u64) -> session::Arrival {
         session::arrive(self, party, first)
     }
+    /// See [`session::admits`].
+    #[inline(always)]
+    fn admits(&self, party: session::Party, first: u64) -> bool {
+        session::admits(self, party, first)
+    }
     /// See [`open::settle`].
     #[inline(always)]
     fn settle(&self, flow: open::Flow, own: search::Candidate, alone: bool) -> open::Settled {

@@ -102,7 +102,7 @@ reasons! {
     4 BadIpChecksum Drop "bad_ip_checksum" "the IPv4 header checksum is wrong (RFC 1812 section 5.2.2)";
     5 BadTransportHeader Drop "bad_transport_header" "TCP, UDP or ICMP header does not fit in the IPv4 packet, or its length field lies";
     6 Fragment Drop "fragment" "a fragment, and the program for them is missing; please report it";
-    7 UnsupportedProtocol Drop "unsupported_protocol" "not TCP, UDP or ICMP";
+    7 UnsupportedProtocol Drop "unsupported_protocol" "an IPv4 protocol that is not translated and has no reason of its own";
     8 UnsupportedIcmp Drop "unsupported_icmp" "an ICMP message other than echo requests from inside, their replies, and the errors of RFC 5508 REQ-10a and 10b";
     9 TtlExpired Drop "ttl_expired" "the time to live ended here";
     10 SpoofedSource Drop "spoofed_source" "the source address of a packet from inside belongs to no subscriber prefix";
@@ -129,6 +129,13 @@ reasons! {
     67 QuotedFragment Drop "quoted_fragment" "an ICMP error about a fragment that is not the first: it has no ports";
     68 QuoteMismatch Drop "quote_mismatch" "an ICMP error about a packet that was not its receiver's, or not for its sender";
     69 NoQuotedMapping Drop "no_quoted_mapping" "an ICMP error about a packet without a mapping (RFC 5508 REQ-4, REQ-5)";
+    70 UnsupportedGre Drop "unsupported_gre" "GRE (IPv4 protocol 47; PPTP, say): it has no ports to translate";
+    71 UnsupportedEsp Drop "unsupported_esp" "ESP (50; IPsec that is not in UDP): it has no ports to translate";
+    72 UnsupportedAh Drop "unsupported_ah" "AH (51): it signs the addresses, so that no NAT can change them";
+    73 UnsupportedSctp Drop "unsupported_sctp" "SCTP (132): not translated";
+    74 UnsupportedDccp Drop "unsupported_dccp" "DCCP (33): not translated (RFC 5597 binds who does)";
+    75 UnsupportedIpv6 Drop "unsupported_ipv6" "IPv6 in IPv4 (41; 6to4, 6in4): it has no ports to translate";
+    76 UnsupportedIpip Drop "unsupported_ipip" "IPv4 in IPv4 (4): it has no ports to translate";
     80 TinyFragment Drop "tiny_fragment" "a first fragment that does not hold a whole transport header (RFC 1858)";
     81 BadFragment Drop "bad_fragment" "a fragment without data, not the last and no multiple of 8 bytes long, or beyond the end of the largest packet";
     82 FragmentOverlap Drop "fragment_overlap" "a fragment that overwrites what another one says (RFC 1858, RFC 3128)";

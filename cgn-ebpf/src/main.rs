@@ -102,6 +102,17 @@ pub fn cgn_rare_inside(ctx: XdpContext) -> u32 {
     })
 }
 
+/// For packets from inside to a pool address, whatever the interface.
+#[xdp]
+#[inline(always)]
+pub fn cgn_hairpin(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let next = rare::hairpin(&mut XdpFrame::new(ctx.ctx), &tables);
+    go_on(&ctx, &tables, next, |tables| {
+        socket_base(tables, INSIDE_SOCKETS)
+    })
+}
+
 /// For rare packets from outside, whatever the interface.
 #[xdp]
 #[inline(always)]

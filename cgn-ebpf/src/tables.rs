@@ -461,6 +461,12 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn admits(&self, party: session::Party, first: u64) -> bool {
+        let (a, b, c) = party.pack();
+        cgn_admits(a, b, c, first) != 0
+    }
+
+    #[inline(always)]
     fn settle(&self, flow: open::Flow, own: search::Candidate, alone: bool) -> open::Settled {
         let tick = u64::from(flow.tick) | u64::from(alone) << 32;
         open::Settled(cgn_settle(flow.pack(), flow.remote, tick, own.0))
@@ -573,6 +579,16 @@ extern "C" fn cgn_depart(a: u64, b: u64, c: u64, external: u64) -> u64 {
 #[inline(never)]
 extern "C" fn cgn_arrive(a: u64, b: u64, c: u64, first: u64) -> u64 {
     session::arrive(&DETACHED, session::Party::unpack(a, b, c), first).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_admits(a: u64, b: u64, c: u64, first: u64) -> u64 {
+    u64::from(session::admits(
+        &DETACHED,
+        session::Party::unpack(a, b, c),
+        first,
+    ))
 }
 
 #[unsafe(no_mangle)]

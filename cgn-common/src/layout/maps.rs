@@ -191,15 +191,18 @@ pub enum RareProgram {
     FragmentOutside = 3,
     /// Packets that end here, and whose senders may be told.
     Refused = 4,
+    /// Packets from inside to a pool address.
+    Hairpin = 5,
 }
 
 impl RareProgram {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Inside,
         Self::Outside,
         Self::FragmentInside,
         Self::FragmentOutside,
         Self::Refused,
+        Self::Hairpin,
     ];
 
     /// Where a packet of this side goes on that is rare for this reason.
@@ -209,6 +212,7 @@ impl RareProgram {
         let is_fragment = matches!(reason, Reason::Fragment | Reason::Oversize);
         match side {
             Side::Inside if is_fragment => Self::FragmentInside,
+            Side::Inside if matches!(reason, Reason::Hairpin) => Self::Hairpin,
             Side::Outside if is_fragment => Self::FragmentOutside,
             Side::Inside => Self::Inside,
             Side::Outside => Self::Outside,
@@ -222,6 +226,7 @@ impl RareProgram {
             Self::Inside => "cgn_rare_inside",
             Self::Outside => "cgn_rare_outside",
             Self::Refused => "cgn_refused",
+            Self::Hairpin => "cgn_hairpin",
             Self::FragmentInside => "cgn_fragment_inside",
             Self::FragmentOutside => "cgn_fragment_outside",
         }

@@ -65,8 +65,10 @@ pub struct Settings {
     pub fragment_ticks: Word,
     /// Random; decides who shares a counter in `IDS`.
     pub id_secret: Word,
+    /// Hash of all that decides where things stand but the addresses of the pools.
+    pub fixed: Word,
     /// 0; for later settings.
-    pub reserved: [Word; 3],
+    pub reserved: [Word; 2],
 }
 
 macro_rules! shape {

@@ -134,7 +134,7 @@ fn translate_transport<F: Frame>(
 
 /// Replaces both ends, each an address and a port, and takes one from the time
 /// to live: what [`translate`] would do outbound and then inbound. The
-/// identifier of an echo reply is the destination's.
+/// identifier of an echo becomes that of the destination.
 ///
 /// # Errors
 /// [`Reason::Truncated`]; cannot happen for a packet that was parsed.

@@ -26,6 +26,10 @@ pub fn from_outside<F: Frame, T: Tables>(
     ip: Ipv4,
 ) -> Result<Verdict, Reason> {
     let error = parse(frame, &link, &ip)?;
+    if is_about(&error, ECHO_REPLY) {
+        // To outside, a reply was never sent from a mapping.
+        return Err(Reason::NoQuotedMapping);
+    }
     let mut ends = unchanged(&ip, &error);
     // 5 look up
     ends.quoted_source = receiver_of(tables, &ip, &error)?;
@@ -52,6 +56,9 @@ pub fn from_inside<F: Frame, T: Tables>(
         ends.quoted_source = receiver_of(tables, &ip, &error)?;
         ends.destination = ends.quoted_source.0;
         side = Side::Inside;
+    } else if is_about(&error, ECHO_REQUEST) {
+        // None comes in from outside.
+        return Err(Reason::NoQuotedMapping);
     }
     emit(frame, tables, (link, ip), &error, &ends, side)
 }
@@ -76,6 +83,12 @@ fn unchanged(ip: &Ipv4, error: &IcmpError) -> ErrorEnds {
     }
 }
 
+/// True if the quoted packet is an echo of this type.
+#[inline(always)]
+fn is_about(error: &IcmpError, echo: u8) -> bool {
+    error.quoted_type == echo && matches!(error.protocol, Protocol::Icmp)
+}
+
 /// Inside endpoint of who is told: he sent the quoted packet, from the external
 /// endpoint that the error is sent to.
 #[inline(always)]
@@ -83,10 +96,6 @@ fn receiver_of<T: Tables>(tables: &T, ip: &Ipv4, error: &IcmpError) -> Result<(u
     let external = error.quoted.source.get();
     if external != ip.destination.get() {
         return Err(Reason::QuoteMismatch);
-    }
-    if error.quoted_type == ECHO_REPLY && error.protocol == Protocol::Icmp {
-        // A reply was never sent from a mapping.
-        return Err(Reason::NoQuotedMapping);
     }
     let rows = rows_of(tables, external);
     let port = error.ports[0].get();
@@ -115,9 +124,10 @@ fn sender_of<T: Tables>(tables: &T, ip: &Ipv4, error: &IcmpError) -> Result<(u32
         Err(_) if is_subscriber => return Err(Reason::QuoteMismatch),
         found => found?,
     };
-    if error.quoted_type == ECHO_REQUEST && error.protocol == Protocol::Icmp {
-        // No request comes in.
-        return Err(Reason::NoQuotedMapping);
+    if is_about(error, ECHO_REQUEST) {
+        // Its identifier is that of who sent it.
+        let head = SubscriberHead(subscriber.head.load());
+        return Ok((head.external(), 0));
     }
     let flow = Flow {
         subscriber: index,

@@ -231,7 +231,7 @@ pub(crate) fn check(ip: &Ipv4) -> Result<(), Reason> {
     match ip.protocol {
         transport::TCP if ip.fragment_offset() == TCP_FLAGS => Err(Reason::FragmentOverlap),
         transport::TCP | transport::UDP | transport::ICMP => Ok(()),
-        _ => Err(Reason::UnsupportedProtocol),
+        _ => Err(transport::unsupported(ip.protocol)),
     }
 }
 

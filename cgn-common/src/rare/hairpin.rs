@@ -1,10 +1,16 @@
 //! Hairpinning: a packet goes outbound and inbound at once.
+//!
+//! An echo has one identifier for both ends (RFC 792). That of a request tells
+//! the receiver's mapping, as from outside, and becomes the one of the sender's
+//! mapping; a reply to that finds its way back by it, and becomes what the
+//! sender's own was.
 
 use crate::frame::Frame;
-use crate::layout::{NextHopEntry, Side, SubscriberHead, peer};
+use crate::layout::{Features, NextHopEntry, Side, SubscriberHead, peer};
 use crate::nat::next_hop::{leave, route, rows_of};
+use crate::nat::session::Party;
 use crate::nat::{lookup, rewrite};
-use crate::path::{Packet, arrive, depart, external_port, network, subscriber_of, transmit};
+use crate::path::{Packet, arrive, depart, external_port_if, network, subscriber_of, transmit};
 use crate::rare::fragments;
 use crate::steps::Step;
 use crate::tables::Tables;
@@ -17,16 +23,22 @@ use crate::wire::{ethernet, transport};
 #[inline(always)]
 pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Reason> {
     // 1 to 5 for the receiver: so that no mapping is opened in vain
-    let Delivery { packet, .. } = deliver(frame, tables)?;
+    let delivery = deliver(frame, tables)?;
+    let (transport, ip) = (delivery.packet.transport, delivery.packet.ip);
     // 3 filter, 5 look up for the sender
-    let (index, subscriber) = subscriber_of(tables, packet.ip.source.get())?;
-    let transport = packet.transport;
-    let port = match transport.protocol {
-        Protocol::Icmp => 0, // an echo reply has one identifier, the receiver's
-        _ => {
-            let destination = packet.ip.destination.get();
-            external_port(tables, index, subscriber, &transport, destination)?
-        }
+    let (index, subscriber) = subscriber_of(tables, ip.source.get())?;
+    let port = if transport.is_echo_reply() {
+        0 // its identifier is the receiver's
+    } else {
+        let external = SubscriberHead(subscriber.head.load()).external();
+        let may_open = admits_newcomer(tables, &delivery, external);
+        let destination = ip.destination.get();
+        external_port_if(tables, index, subscriber, &transport, destination, may_open).map_err(
+            |reason| match reason {
+                Reason::MidStream | Reason::StrayReset if !may_open => Reason::Filtered,
+                other => other,
+            },
+        )?
     };
     let head = SubscriberHead(subscriber.head.load());
     if head.block_count() == 0 {
@@ -41,7 +53,7 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
         pool,
         hop,
     } = deliver(frame, tables)?;
-    if packet.transport.protocol != Protocol::Icmp {
+    if !packet.transport.is_echo_reply() {
         depart(tables, &packet, head.pool(), sender)?;
     }
     // 3 filter: the receiver's mapping sees the sender's external endpoint
@@ -60,7 +72,13 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
         packet.ip = fragments::identify(frame, tables, &packet, ends, inside)?;
     }
     // 6 translate
-    let receiver = (inside_address, slot.key.inside_port());
+    let is_request = transport.icmp_type == transport::ECHO_REQUEST;
+    let receiver_port = if is_request {
+        sender.1
+    } else {
+        slot.key.inside_port()
+    };
+    let receiver = (inside_address, receiver_port);
     rewrite::translate_both(frame, &packet, sender, receiver)?;
     // 7 emit: a packet of the sender's, and one of the receiver's
     rewrite::link_header(frame, &packet.link, hop)?;
@@ -89,7 +107,7 @@ fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery
     fragments::check(&ip)?;
     let packet = fragments::packet_of(frame, link, ip)?;
     let transport = packet.transport;
-    if transport.protocol == Protocol::Icmp && transport.icmp_type != transport::ECHO_REPLY {
+    if transport.protocol == Protocol::Icmp && !transport.is_echo() {
         return Err(Reason::UnsupportedIcmp);
     }
     let rows = rows_of(tables, destination);
@@ -106,6 +124,31 @@ fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery
         pool: rows.pool(),
         hop,
     })
+}
+
+/// True if the receiver's filter lets in a mapping of address `external` that is yet to be
+/// opened. A sender who has a mapping may go on and be refused: the receiver's answer, if he
+/// sends one, then comes through, as between two NATs. To one who has none nobody can answer.
+#[inline(always)]
+fn admits_newcomer<T: Tables>(tables: &T, delivery: &Delivery<'_>, external: u32) -> bool {
+    let Delivery {
+        packet, slot, pool, ..
+    } = delivery;
+    let transport = packet.transport;
+    let features = tables.features_within(*pool, transport.protocol);
+    if !features.has(Features::SESSIONS) {
+        return true;
+    }
+    let party = Party {
+        protocol: transport.protocol,
+        inside: (delivery.inside_address, slot.key.inside_port()),
+        external_port: transport.destination_port,
+        remote: peer::remote(external, 0),
+        flags: transport.flags,
+        policy: tables.policy(*pool),
+        tick: tables.now(),
+    };
+    tables.admits(party, slot.peer().load())
 }
 
 #[inline(always)]

@@ -12,6 +12,15 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 
+/// What only goes through a NAT that knows it, and not through this one: see [`unsupported`].
+const IP_IN_IP: u8 = 4;
+const DCCP: u8 = 33;
+const IPV6: u8 = 41;
+const GRE: u8 = 47;
+const ESP: u8 = 50;
+const AH: u8 = 51;
+const SCTP: u8 = 132;
+
 /// ICMP message types.
 pub const ECHO_REPLY: u8 = 0;
 pub const ECHO_REQUEST: u8 = 8;
@@ -68,6 +77,39 @@ pub struct Transport {
     pub icmp_type: u8,
 }
 
+impl Transport {
+    /// True for an ICMP echo reply.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_echo_reply(&self) -> bool {
+        matches!(self.protocol, Protocol::Icmp) && self.icmp_type == ECHO_REPLY
+    }
+    /// True for an ICMP echo request or reply.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_echo(&self) -> bool {
+        matches!(self.protocol, Protocol::Icmp)
+            && matches!(self.icmp_type, ECHO_REPLY | ECHO_REQUEST)
+    }
+}
+
+/// Why a packet of an IPv4 protocol other than TCP, UDP and ICMP is dropped. The ones that
+/// subscribers ask for have names of their own, so that an operator sees who misses what.
+#[inline(always)]
+#[must_use]
+pub const fn unsupported(protocol: u8) -> Reason {
+    match protocol {
+        GRE => Reason::UnsupportedGre,
+        ESP => Reason::UnsupportedEsp,
+        AH => Reason::UnsupportedAh,
+        SCTP => Reason::UnsupportedSctp,
+        DCCP => Reason::UnsupportedDccp,
+        IPV6 => Reason::UnsupportedIpv6,
+        IP_IN_IP => Reason::UnsupportedIpip,
+        _ => Reason::UnsupportedProtocol,
+    }
+}
+
 /// Reads and checks the header at `offset`, of which the IPv4 packet holds
 /// `length` bytes.
 ///
@@ -84,7 +126,7 @@ pub fn parse<F: Frame>(
     if length < UDP_HEADER {
         return Err(match protocol {
             TCP | UDP | ICMP => Reason::BadTransportHeader,
-            _ => Reason::UnsupportedProtocol,
+            _ => unsupported(protocol),
         });
     }
     let start: Start = frame.load(offset).ok_or(Reason::Truncated)?;
@@ -92,7 +134,7 @@ pub fn parse<F: Frame>(
         TCP => parse_tcp(frame, offset, length, start),
         UDP => parse_udp(length, start),
         ICMP => parse_icmp(length, start),
-        _ => Err(Reason::UnsupportedProtocol),
+        _ => Err(unsupported(protocol)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The taken blocks of one external address.
 
+use std::collections::BTreeSet;
+
 use rand::{Rng, RngExt};
 
 /// A bit for each block, set while the block is used or in hold.
@@ -10,11 +12,15 @@ pub(super) struct BlockSet {
 }
 
 impl BlockSet {
-    pub(super) fn new(blocks: u32) -> Self {
-        Self {
+    /// Of so many blocks, of which the `reserved` ones count as taken for ever.
+    pub(super) fn new(blocks: u32, reserved: &BTreeSet<u16>) -> Self {
+        let mut set = Self {
             words: vec![0; blocks.div_ceil(64) as usize].into_boxed_slice(),
             free: blocks,
-        }
+        };
+        let reserved = reserved.iter().filter(|block| u32::from(**block) < blocks);
+        reserved.for_each(|block| set.take(*block));
+        set
     }
 
     pub(super) fn free(&self) -> u32 {
@@ -67,8 +73,6 @@ fn nth_set_bit(mut word: u64, rank: u32) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -78,7 +82,7 @@ mod tests {
     fn every_block_can_be_chosen_and_none_twice() {
         for blocks in [1, 2, 63, 64, 65, 126, 1008] {
             let mut rng = StdRng::seed_from_u64(7);
-            let mut set = BlockSet::new(blocks);
+            let mut set = BlockSet::new(blocks, &BTreeSet::new());
             let mut seen = BTreeSet::new();
             while let Some(block) = set.choose(&mut rng) {
                 assert!(!set.is_taken(block) && u32::from(block) < blocks);

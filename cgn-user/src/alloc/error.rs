@@ -26,6 +26,8 @@ pub enum SpecError {
     TooManyAddresses { pool: String },
     #[error("pool {pool:?}: block_ports is {block_ports}: it must be 1 to 64512")]
     BlockPorts { pool: String, block_ports: u32 },
+    #[error("pool {pool:?}: all its blocks are reserved: reserve fewer")]
+    AllReserved { pool: String },
     #[error("pool {pool:?}: blocks_per_subscriber is 0: it must be at least 1")]
     BlocksPerSubscriber { pool: String },
     #[error("pool {pool:?}: max_blocks is {max_blocks}: it must be 1 to 16777216")]

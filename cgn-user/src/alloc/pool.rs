@@ -59,7 +59,7 @@ impl Pool {
             holds: Holds::default(),
             slabs: Slabs::new(spec.max_blocks),
             used_blocks: 0,
-            free_blocks: u64::from(ranges.count()) * u64::from(spec.blocks_per_address()),
+            free_blocks: u64::from(ranges.count()) * u64::from(spec.usable_blocks()),
             used_addresses: 0,
             counters: PoolCounters::default(),
             ranges,
@@ -161,7 +161,7 @@ impl Pool {
     fn free_blocks_of(&self, address: u32) -> u32 {
         match self.addresses.get(&address) {
             Some(state) => state.taken.free(),
-            None => self.spec.blocks_per_address(),
+            None => self.spec.usable_blocks(),
         }
     }
 
@@ -232,9 +232,9 @@ impl Pool {
     }
 
     pub(super) fn status(&self) -> PoolStatus {
-        let blocks_per_address = u64::from(self.spec.blocks_per_address());
+        let usable = u64::from(self.spec.usable_blocks());
         PoolStatus {
-            blocks_total: u64::from(self.ranges.count()) * blocks_per_address,
+            blocks_total: u64::from(self.ranges.count()) * usable,
             blocks_used: self.used_blocks,
             blocks_held: u64::from(self.holds.count()),
             blocks_free: self.free_blocks,
@@ -248,13 +248,16 @@ impl Pool {
         }
     }
 
-    /// Marks a free block as taken.
+    /// Marks a free block as taken; a reserved one is taken already.
     fn take(&mut self, (address, block): BlockKey) {
-        let blocks_per_address = self.spec.blocks_per_address();
+        let spec = &self.spec;
         let state = self.addresses.entry(address).or_insert_with(|| Address {
-            taken: BlockSet::new(blocks_per_address),
+            taken: BlockSet::new(spec.blocks_per_address(), &spec.reserved_blocks),
             used_blocks: 0,
         });
+        if spec.reserved_blocks.contains(&block) {
+            return;
+        }
         state.taken.take(block);
         if state.taken.free() == 0 {
             self.open.close(address);
@@ -262,17 +265,19 @@ impl Pool {
         self.free_blocks -= 1;
     }
 
-    /// Marks a taken block, which nobody has any more, as free.
+    /// Marks a taken block, which nobody has any more, as free; a reserved one stays taken.
     fn give_back(&mut self, (address, block): BlockKey) {
         let Some(state) = self.addresses.get_mut(&address) else {
             return;
         };
-        if state.taken.free() == 0 {
-            self.open.reopen(address);
+        if !self.spec.reserved_blocks.contains(&block) {
+            if state.taken.free() == 0 {
+                self.open.reopen(address);
+            }
+            state.taken.give_back(block);
+            self.free_blocks += 1;
         }
-        state.taken.give_back(block);
-        self.free_blocks += 1;
-        if state.taken.free() == self.spec.blocks_per_address() {
+        if state.used_blocks == 0 && state.taken.free() == self.spec.usable_blocks() {
             self.addresses.remove(&address);
         }
     }

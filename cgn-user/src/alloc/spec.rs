@@ -1,5 +1,7 @@
 //! What the configuration says of a pool, and the order of its addresses.
 
+use std::collections::BTreeSet;
+
 use super::error::SpecError;
 
 /// First port that a block may hold (RFC 6056 section 3.2: the well-known ports stay out).
@@ -20,6 +22,9 @@ pub struct PoolSpec {
     pub block_ports: u32,
     /// Most blocks that one subscriber may have at once.
     pub blocks_per_subscriber: u32,
+    /// Blocks of each address that nobody gets, since they hold a port that is reserved (RFC 6056
+    /// section 3.3). One that has an owner at start is left to it.
+    pub reserved_blocks: BTreeSet<u16>,
     /// Most blocks allocated at once = slabs of slot memory.
     pub max_blocks: u32,
 }
@@ -53,6 +58,13 @@ impl PoolSpec {
         USABLE_PORTS / self.block_ports
     }
 
+    /// Those of them that can be given.
+    pub(super) fn usable_blocks(&self) -> u32 {
+        let all = self.blocks_per_address();
+        let reserved = self.reserved_blocks.iter();
+        all - reserved.filter(|block| u32::from(**block) < all).count() as u32
+    }
+
     pub(super) fn check(&self) -> Result<(), SpecError> {
         let pool = || self.name.clone();
         if self.block_ports == 0 || self.block_ports > USABLE_PORTS {
@@ -60,6 +72,9 @@ impl PoolSpec {
                 pool: pool(),
                 block_ports: self.block_ports,
             });
+        }
+        if self.usable_blocks() == 0 {
+            return Err(SpecError::AllReserved { pool: pool() });
         }
         if self.blocks_per_subscriber == 0 {
             return Err(SpecError::BlocksPerSubscriber { pool: pool() });
@@ -163,6 +178,7 @@ mod tests {
             addresses: addresses.to_vec(),
             block_ports: 512,
             blocks_per_subscriber: 4,
+            reserved_blocks: BTreeSet::new(),
             max_blocks: 16,
         }
     }

@@ -3,6 +3,7 @@
 
 mod distribution;
 mod model;
+mod reserved;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ fn spec(addresses: u32, block_ports: u32, blocks_per_subscriber: u32) -> PoolSpe
         addresses: vec![(FIRST, FIRST + addresses - 1)],
         block_ports,
         blocks_per_subscriber,
+        reserved_blocks: BTreeSet::new(),
         max_blocks: addresses * (USABLE_PORTS / block_ports),
     }
 }

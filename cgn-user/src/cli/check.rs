@@ -1,9 +1,11 @@
 //! `cgn check`.
 
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::config::Checked;
 use crate::dataplane::interface;
 
 use super::Check;
@@ -57,7 +59,23 @@ pub(super) fn examine(
         count => writeln!(out, "{file}: no errors, {}", counted(count, "warning"))?,
     }
     writeln!(out, "{}", checked.config.capacity())?;
+    if uses_shared_space(&checked) {
+        writeln!(out, "{SHARED_SPACE_HINT}")?;
+    }
     Ok(true)
+}
+
+/// RFC 6598 section 4, of which a NAT sees nothing.
+const SHARED_SPACE_HINT: &str = "hint: subscribers have addresses of 100.64.0.0/10: let your resolvers answer its reverse \
+    zones, 64.100.in-addr.arpa to 127.100.in-addr.arpa, themselves (RFC 6598 section 4)";
+
+fn uses_shared_space(checked: &Checked) -> bool {
+    let (first, last) = (
+        Ipv4Addr::new(100, 64, 0, 0),
+        Ipv4Addr::new(100, 127, 255, 255),
+    );
+    let mut ranges = checked.subscribers.iter();
+    ranges.any(|one| one.range.first() <= last && first <= one.range.last())
 }
 
 /// `1 error`, `2 errors`.

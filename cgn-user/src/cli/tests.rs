@@ -345,6 +345,14 @@ fn check_names_every_error_and_otherwise_says_what_the_file_provides() {
         "{out}"
     );
 
+    assert!(
+        out.contains("hint: ") && out.contains("127.100.in-addr.arpa"),
+        "{out}"
+    );
+    let private = Config::SAMPLE.replace("100.64.0.0/21", "10.64.0.0/21");
+    let (_, out, _) = check(&private, |_| true);
+    assert!(!out.contains("in-addr.arpa"), "{out}");
+
     let short = Config::SAMPLE.replace("port_secs = 120", "port_secs = 10");
     let (is_right, out, err) = check(&short, |_| true);
     assert!(is_right && err.starts_with("warning: "), "{err}");

@@ -1,6 +1,9 @@
 //! What a configuration provides: addresses, blocks and the memory that they take.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use cgn_common::block::block_of;
 
 use super::SubscriberRange;
 use super::address::Ipv4Set;
@@ -38,6 +41,20 @@ impl Pool {
     /// How many blocks all addresses have together.
     pub fn total_blocks(&self) -> u64 {
         self.address_count() * u64::from(self.blocks_per_address())
+    }
+
+    /// Numbers of the blocks of each address that hold a reserved port, in order.
+    pub fn reserved_blocks(&self) -> BTreeSet<u16> {
+        let shift = self.block_ports.trailing_zeros();
+        let ports = self.reserved_ports.iter();
+        let blocks = ports.filter_map(|port| block_of(*port, shift));
+        blocks.map(|block| block as u16).collect()
+    }
+
+    /// How many blocks all addresses have together for subscribers.
+    pub fn blocks_to_give(&self) -> u64 {
+        let reserved = self.reserved_blocks().len() as u64;
+        self.total_blocks() - self.address_count() * reserved
     }
 
     /// How many blocks can be allocated at once: `max_blocks` or its default.
@@ -105,7 +122,7 @@ impl Config {
                     addresses: pool.address_count(),
                     subscribers,
                     block_ports: pool.block_ports,
-                    blocks: pool.total_blocks(),
+                    blocks: pool.blocks_to_give(),
                     blocks_at_once: pool.blocks_at_once(),
                     slot_bytes: pool.slot_bytes(),
                 })
@@ -132,7 +149,7 @@ pub struct PoolCapacity {
     pub subscribers: u64,
     /// Ports per block and protocol.
     pub block_ports: u16,
-    /// Blocks that the addresses have.
+    /// Blocks that the addresses have, without those that hold a reserved port.
     pub blocks: u64,
     /// Blocks that can be allocated at once.
     pub blocks_at_once: u32,

@@ -44,11 +44,16 @@ pub(super) fn examine(config: &Config, cautions: &mut Findings) {
 }
 
 fn examine_size(path: &KeyPath, pool: &Pool, subscribers: u64, cautions: &mut Findings) {
-    let blocks = pool.blocks_at_once();
+    let (value, total) = (pool.blocks_at_once(), pool.total_blocks());
+    if u64::from(value) > total {
+        cautions.add(path.key("max_blocks"), Fault::RoomToGrow { value, total });
+    }
+    let to_give = u32::try_from(pool.blocks_to_give()).unwrap_or(u32::MAX);
+    let blocks = pool.blocks_at_once().min(to_give);
     if subscribers == 0 {
         cautions.add(path.key("name"), Fault::UnusedPool);
     } else if subscribers > u64::from(blocks) {
-        let capped = u64::from(blocks) < pool.total_blocks();
+        let capped = blocks < to_give;
         let fault = Fault::MoreSubscribersThanBlocks {
             subscribers,
             blocks,

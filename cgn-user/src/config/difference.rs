@@ -58,7 +58,10 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
         .into_iter()
         .filter(|key| was.get(*key) != is.get(*key))
         .map(|key| Difference {
-            effect: effect(key),
+            effect: match pool_of(key).is_some_and(|pool| grows(old, new, &pool)) {
+                true if is_of_size(key) => Effect::InPlace,
+                _ => effect(key),
+            },
             pool: pool_of(key),
             from: was.get(key).cloned(),
             to: is.get(key).cloned(),
@@ -98,6 +101,29 @@ fn effect(key: &str) -> Effect {
         }
         _ => Effect::InPlace,
     }
+}
+
+/// Keys that may change in place while a pool grows.
+fn is_of_size(key: &str) -> bool {
+    let last = key.rsplit('.').next().unwrap_or_default();
+    ["addresses", "max_blocks"].contains(&last) || key.contains(".addresses[")
+}
+
+/// True if the pool of this name keeps all its addresses and its slot memory (RFC 6888 REQ-3).
+fn grows(old: &Config, new: &Config, pool: &str) -> bool {
+    let of = |config: &Config| {
+        let found = config.pool.iter().find(|one| one.name == pool)?;
+        Some((found.address_set(), found.blocks_at_once()))
+    };
+    let (Some((was, blocks)), Some((is, blocks_now))) = (of(old), of(new)) else {
+        return false;
+    };
+    let mut ranges = was.ranges().iter();
+    blocks == blocks_now
+        && ranges.all(|range| {
+            let mut wider = is.ranges().iter();
+            wider.any(|all| all.contains(range.first()) && all.contains(range.last()))
+        })
 }
 
 fn pool_of(key: &str) -> Option<String> {
@@ -198,6 +224,21 @@ mod tests {
                 "more addresses",
                 "203.0.113.16/28",
                 "203.0.113.16/27",
+                &[("pool[b].addresses", Disruptive, Some("b"))],
+            ),
+            (
+                "more addresses, and room for their blocks as before (a /28 has 2016)",
+                "addresses = [\"203.0.113.16/28\"]",
+                "addresses = [\"203.0.113.16/27\"]\nmax_blocks = 2016",
+                &[
+                    ("pool[b].addresses", InPlace, Some("b")),
+                    ("pool[b].max_blocks", InPlace, Some("b")),
+                ],
+            ),
+            (
+                "other addresses, and room as before",
+                "addresses = [\"203.0.113.16/28\"]",
+                "addresses = [\"203.0.113.64/28\"]",
                 &[("pool[b].addresses", Disruptive, Some("b"))],
             ),
             (

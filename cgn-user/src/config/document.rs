@@ -133,6 +133,7 @@ fn read_pool(pool: &mut TableReader<'_>) -> Pool {
             Pool::default_blocks_per_subscriber(),
             integer(&limit::BLOCKS_PER_SUBSCRIBER),
         ),
+        reserved_ports: pool.list("reserved_ports", 0, integer(&limit::USABLE_PORT)),
         high_percent: pool.optional(
             "high_percent",
             Pool::default_high_percent(),

@@ -132,12 +132,15 @@ pub enum Fault {
         other_written: String,
         remedy: &'static str,
     },
-    #[error(
-        "is {value}, but the pool has only {total} blocks; write at most that, or leave the key out"
-    )]
-    MoreBlocksThanPool { value: u32, total: u64 },
+
+    #[error("every block holds a reserved port, so nobody would get one; reserve fewer ports")]
+    AllBlocksReserved,
 
     // ---- warnings: allowed, but worth knowing ----
+    #[error(
+        "is {value}, but the pool has only {total} blocks; the memory of the others waits for addresses to come"
+    )]
+    RoomToGrow { value: u32, total: u64 },
     #[error("no subscribers use this pool; name it in a [[subscribers]] section, or delete it")]
     UnusedPool,
     #[error(

@@ -126,11 +126,17 @@ pub struct Pool {
     /// Percent at which they are told that it is over, below `high_percent`. Default: 80.
     #[serde(default = "Pool::default_low_percent")]
     pub low_percent: u8,
-    /// How many blocks of the pool can be allocated at once, 1 up to all that it has. This sets the
-    /// slot memory: 64 + 48 x `block_ports` bytes for each. Default: all blocks of the pool, but at
+    /// How many blocks of the pool can be allocated at once. This sets the slot memory: 64 + 48 x
+    /// `block_ports` bytes for each. While it stays as it is, addresses can be added by a reload
+    /// without losing a packet, so a pool that is to grow has more than its blocks. Default: all blocks of the pool, but at
     /// most 16384.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_blocks: Option<u32>,
+    /// External ports that no subscriber gets (RFC 6056 section 3.3), 1024 to 65535. The whole block
+    /// that holds one is left out, on each address, so each costs up to `block_ports` ports. Who has
+    /// such a block keeps it until it is released. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved_ports: Vec<u16>,
     /// From whom a UDP or ICMP mapping takes packets (RFC 4787 REQ-8). What it refuses is dropped
     /// and counted, and keeps nothing alive. Default: `"endpoint-independent"`.
     #[serde(default)]

@@ -129,7 +129,17 @@ fn check_pool(section: &str, pool: &Pool, findings: &mut Findings) {
     if is_sound && high > 0 && low >= high {
         findings.add(key("low_percent"), Fault::LowNotBelowHigh { low, high });
     }
+    for (index, port) in pool.reserved_ports.iter().enumerate() {
+        let path = key("reserved_ports").index(index);
+        check_limit(path, u32::from(*port), &limit::USABLE_PORT, findings);
+    }
     check_block_count(section, pool, findings);
+    let known = ["block_ports", "reserved_ports"];
+    if known.into_iter().all(|name| findings.sound(&key(name)))
+        && pool.reserved_blocks().len() >= pool.blocks_per_address() as usize
+    {
+        findings.add(key("reserved_ports"), Fault::AllBlocksReserved);
+    }
 }
 
 fn check_block_count(section: &str, pool: &Pool, findings: &mut Findings) {
@@ -144,14 +154,6 @@ fn check_block_count(section: &str, pool: &Pool, findings: &mut Findings) {
         return;
     };
     check_limit(key("max_blocks"), value, &limit::MAX_BLOCKS, findings);
-    let known = ["block_ports", "addresses", "max_blocks"]
-        .into_iter()
-        .all(|name| findings.sound(&key(name)));
-    let total = pool.total_blocks();
-    if known && u64::from(value) > total {
-        let path = key("max_blocks");
-        findings.add(path, Fault::MoreBlocksThanPool { value, total });
-    }
 }
 
 fn check_pool_names(config: &Config, findings: &mut Findings) {

@@ -15,7 +15,7 @@ use cgn_common::layout::{self, BlockEntry, MapSpec, Settings};
 
 use super::load::{Dataplane, Entry, LoadError};
 use super::memory::Table;
-use super::{bpf_fs, pinned_link};
+use super::{bpf_fs, growth, pinned_link};
 use crate::config::XdpMode;
 
 /// Why a program is not on an interface.
@@ -64,6 +64,14 @@ impl Mode {
             Mode::Generic => "generic",
         }
     }
+}
+
+/// Begin of the name of an empty directory that is there while a pool grows.
+const GROWS: &str = "grows-";
+
+/// Where the new one of a table is pinned while a pool grows.
+pub(super) fn path_of_new(directory: &Path, spec: &MapSpec) -> PathBuf {
+    directory.join(format!("new-{}", spec.name))
 }
 
 /// Where the pins are.
@@ -120,7 +128,44 @@ impl Pins {
             .collect()
     }
 
-    fn table<T>(&self, spec: &MapSpec, elements: Option<usize>) -> Option<Table<T>> {
+    /// Second word of the same.
+    #[must_use]
+    pub fn fixed_word(&self) -> Option<u64> {
+        let table: Table<Settings> = self.table(&layout::SETTINGS, Some(1))?;
+        Some(table.get(0)?.fixed.load())
+    }
+
+    /// Says that tables of [`growth::RENEWED`] are going to be made beside the old ones, for a
+    /// layout with this word.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn begin_growth(&self, word: u64) -> io::Result<()> {
+        self.end_growth();
+        fs::create_dir(self.directory.join(format!("{GROWS}{word:016x}")))
+    }
+
+    /// Ends what [`Pins::begin_growth`] began. If the settings have the word of the new layout,
+    /// the new tables take the places of the old ones, else they go. Whoever dies in between
+    /// leaves it to the next daemon.
+    pub fn end_growth(&self) {
+        let names = self.names();
+        let Some(marker) = names.iter().find(|name| name.starts_with(GROWS)) else {
+            return;
+        };
+        let word = u64::from_str_radix(&marker[GROWS.len()..], 16).ok();
+        let is_valid = word.is_some() && word == self.layout_word();
+        for map in growth::RENEWED {
+            let new = path_of_new(&self.directory, map);
+            let _ = match is_valid {
+                true => fs::rename(new, self.directory.join(map.name)),
+                false => fs::remove_file(new),
+            };
+        }
+        let _ = fs::remove_dir(self.directory.join(marker));
+    }
+
+    pub(super) fn table<T>(&self, spec: &MapSpec, elements: Option<usize>) -> Option<Table<T>> {
         let map = aya::maps::MapData::from_pin(self.directory.join(spec.name)).ok()?;
         let info = map.info().ok()?;
         if info.value_size() as usize != size_of::<T>() {
@@ -268,6 +313,7 @@ impl Pins {
 
     /// Unpins the tables. Programs on interfaces keep theirs until others take their place.
     pub fn remove_tables(&self) {
+        self.end_growth();
         for map in layout::MAPS {
             let _ = fs::remove_file(self.directory.join(map.name));
         }

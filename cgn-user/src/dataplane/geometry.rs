@@ -94,27 +94,36 @@ impl Geometry {
     /// word are not adopted.
     #[must_use]
     pub fn layout_word(&self) -> u64 {
-        let mut hash = 0x811c_9dc5_u32;
-        let mut mix = |value: u32| {
-            for byte in value.to_le_bytes() {
-                hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-            }
-        };
-        for pool in &self.pools {
-            mix(pool.block_shift);
-            mix(pool.max_blocks);
-            for (first, last) in &pool.addresses {
-                mix(first.to_bits());
-                mix(last.to_bits());
-            }
-        }
-        for range in &self.subscribers {
-            mix(range.first.to_bits());
-            mix(range.last.to_bits());
-            mix(u32::from(range.pool));
-        }
-        mix(self.sizes.sessions);
-        mix(self.sizes.datagrams);
+        let pools = self.pools.iter();
+        let ends = pools.flat_map(|pool| pool.addresses.iter().flat_map(|(a, b)| [a, b]));
+        let addresses = ends.map(|address| address.to_bits());
+        self.word_of(self.fixed_parts().chain(addresses))
+    }
+
+    /// The same without the addresses of the pools. Tables that differ in those only can be
+    /// adopted, too: see [`super::growth`].
+    #[must_use]
+    pub fn fixed_word(&self) -> u64 {
+        self.word_of(self.fixed_parts())
+    }
+
+    fn fixed_parts(&self) -> impl Iterator<Item = u32> + '_ {
+        let pools = self.pools.iter();
+        let pools = pools.flat_map(|pool| [pool.block_shift, pool.max_blocks]);
+        let ranges = self.subscribers.iter();
+        let ranges = ranges.flat_map(|range| {
+            let (first, last) = (range.first.to_bits(), range.last.to_bits());
+            [first, last, u32::from(range.pool)]
+        });
+        let sizes = [self.sizes.sessions, self.sizes.datagrams];
+        pools.chain(ranges).chain(sizes)
+    }
+
+    fn word_of(&self, parts: impl Iterator<Item = u32>) -> u64 {
+        let bytes = parts.flat_map(u32::to_le_bytes);
+        let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
         u64::from(LAYOUT_VERSION) | u64::from(hash) << 32
     }
 
@@ -171,12 +180,8 @@ impl Geometry {
             .index_of(external.to_bits())
     }
 
-    /// Writes directories, subscriber and address entries into empty tables.
-    /// `secret` gives each subscriber its own random secret.
-    pub fn install(&self, memory: &Memory, mut secret: impl FnMut() -> u64) {
-        for (number, page) in &self.inside_pages {
-            memory.inside_pages.write(*number, *page);
-        }
+    /// Writes the directory and the entries of external addresses into empty tables.
+    pub fn install_externals(&self, memory: &Memory) {
         for (number, page) in &self.outside_pages {
             memory.outside_pages.write(*number, *page);
         }
@@ -194,6 +199,15 @@ impl Geometry {
                 row += blocks;
             }
         }
+    }
+
+    /// Writes directories, subscriber and address entries into empty tables.
+    /// `secret` gives each subscriber its own random secret.
+    pub fn install(&self, memory: &Memory, mut secret: impl FnMut() -> u64) {
+        for (number, page) in &self.inside_pages {
+            memory.inside_pages.write(*number, *page);
+        }
+        self.install_externals(memory);
         for range in &self.subscribers {
             let shift = self.pools[usize::from(range.pool)].block_shift as u8;
             let head = SubscriberHead::new(0, 0, shift, range.pool, SubscriberHead::VALID);
@@ -223,6 +237,13 @@ impl PoolShape {
             .iter()
             .map(|(first, last)| last.to_bits() - first.to_bits() + 1)
             .sum()
+    }
+
+    /// True for an external address of this pool.
+    #[must_use]
+    pub fn has_address(&self, address: Ipv4Addr) -> bool {
+        let mut ranges = self.addresses.iter();
+        ranges.any(|(first, last)| (first..=last).contains(&&address))
     }
 
     /// Every external address, in order.

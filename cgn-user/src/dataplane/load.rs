@@ -16,6 +16,7 @@ use cgn_common::layout::{
 };
 pub use cgn_common::path::Entry;
 
+use super::attach;
 use super::datagrams::Datagrams;
 use super::diagnostics::Diagnostics;
 use super::memory::{Memory, Sizes, Table};
@@ -125,6 +126,21 @@ impl Dataplane {
         constants: &Constants,
         pins: Option<&Path>,
     ) -> Result<Self, LoadError> {
+        Self::load_renewing(object, sizes, constants, pins, &[])
+    }
+
+    /// The same, with new tables in the place of those in `renewed` that are pinned. They are
+    /// pinned beside the old ones, until [`super::attach::Pins::end_growth`].
+    ///
+    /// # Errors
+    /// As above.
+    pub fn load_renewing(
+        object: &[u8],
+        sizes: Sizes,
+        constants: &Constants,
+        pins: Option<&Path>,
+        renewed: &[&MapSpec],
+    ) -> Result<Self, LoadError> {
         let mut loader = EbpfLoader::new();
         let written = Element(*constants);
         // An object of an older version, as benches load them, has nothing that could be on.
@@ -139,7 +155,11 @@ impl Dataplane {
                 source,
             })?;
             for spec in layout::MAPS {
-                loader.map_pin_path(spec.name, pins.join(spec.name));
+                let path = match renewed.iter().any(|new| new.name == spec.name) {
+                    true => attach::path_of_new(pins, spec),
+                    false => pins.join(spec.name),
+                };
+                loader.map_pin_path(spec.name, path);
             }
         }
         let ebpf = loader.load(object).map_err(LoadError::Object)?;

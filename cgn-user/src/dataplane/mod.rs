@@ -6,6 +6,7 @@ mod bpf_fs;
 pub mod datagrams;
 pub mod diagnostics;
 pub mod geometry;
+pub mod growth;
 pub mod install;
 pub mod interface;
 pub mod load;

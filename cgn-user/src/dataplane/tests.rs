@@ -1,6 +1,7 @@
 //! Geometry, giving and taking of blocks, links, and the sweep, over private memory.
 
 mod geometry;
+mod growth;
 mod install;
 mod routing;
 mod sessions;

@@ -30,7 +30,7 @@ pub fn keeper(
     adopt: bool,
     random: StdRng,
 ) -> Result<Keeper> {
-    let specs = shape::pool_specs(&state.geometry);
+    let specs = shape::pool_specs(&state.geometry, &state.config.config);
     let mut allocator = Allocator::new(&specs, shape::hold_policy(&state.config), random)?;
     let mut report = Reconciliation::default();
     let granted = match adopt {

@@ -24,6 +24,8 @@ use super::{adoption, clock};
 use crate::config::{Checked, LogSync, OnFull, Side as SideConfig};
 use crate::dataplane::attach::Pins;
 use crate::dataplane::diagnostics;
+use crate::dataplane::geometry::Geometry;
+use crate::dataplane::growth;
 use crate::dataplane::interface;
 use crate::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use crate::dataplane::routing::{self, Applied};
@@ -100,20 +102,31 @@ pub fn start(
 ) -> Result<(Arc<State>, Engine)> {
     let plans = plan(&checked)?;
     let pins = Pins::open(&checked.config.control.pin_directory)?;
+    pins.end_growth();
     let geometry = shape::geometry(&checked);
-    let adopt = may_adopt(&pins, geometry.layout_word(), &recovery, switches)?;
+    let found = found(&pins, &geometry, &recovery, switches)?;
     let had_programs = !pins.interfaces().is_empty();
-    if !adopt {
-        // The programs of an earlier daemon go on with the old tables until ours take their place.
-        pins.remove_tables();
-    }
+    let renewed: &[_] = match found {
+        Found::Fitting => &[],
+        Found::Grown(_) => {
+            let begun = pins.begin_growth(geometry.layout_word());
+            begun.context("no new tables can be pinned beside the old ones")?;
+            &growth::RENEWED
+        }
+        Found::Nothing => {
+            // The programs of an earlier daemon go on with the old tables until ours take their place.
+            pins.remove_tables();
+            &[]
+        }
+    };
     let object = match switches.diagnose {
         true => DIAGNOSTICS_OBJECT,
         false => OBJECT,
     };
     let constants = shape::constants(&checked.config);
     let directory = Some(pins.directory());
-    let dataplane = Dataplane::load(object, geometry.sizes, &constants, directory);
+    let dataplane =
+        Dataplane::load_renewing(object, geometry.sizes, &constants, directory, renewed);
     let started = dataplane
         .map_err(anyhow::Error::from)
         .and_then(|mut dataplane| {
@@ -136,7 +149,7 @@ pub fn start(
                 geometry,
                 config: checked,
             });
-            let parts = build(state, dataplane, log, &recovery, adopt, plans, &pins)?;
+            let parts = build(state, dataplane, log, &recovery, found, plans, &pins)?;
             Ok((parts, diagnostics))
         });
     match started {
@@ -151,27 +164,51 @@ pub fn start(
     }
 }
 
-/// True if the pinned tables fit; false if there are none, or if those that are there may go.
+/// What an earlier daemon left.
+enum Found {
+    /// No tables, or such that may go.
+    Nothing,
+    /// Tables of this layout.
+    Fitting,
+    /// The same but for the addresses of the pools, and every block in use is at an address that
+    /// its pool still has.
+    Grown(growth::Old),
+}
+
+/// The tables that are pinned, as far as they can be used.
 ///
 /// # Errors
 /// Tables of another layout hold blocks, and nobody said that they may be lost.
-fn may_adopt(pins: &Pins, word: u64, recovery: &Recovery, switches: Switches) -> Result<bool> {
+fn found(
+    pins: &Pins,
+    geometry: &Geometry,
+    recovery: &Recovery,
+    switches: Switches,
+) -> Result<Found> {
+    let word = geometry.layout_word();
     let found = match pins.layout_word() {
         // 0: their daemon died before it had made them.
-        None | Some(0) => return Ok(false),
-        Some(found) if found == word => return Ok(true),
+        None | Some(0) => return Ok(Found::Nothing),
+        Some(found) if found == word => return Ok(Found::Fitting),
         Some(found) => found,
     };
     let lost = Loss::of(pins, recovery);
     if lost.blocks == 0 {
-        return Ok(false);
+        return Ok(Found::Nothing);
+    }
+    if found as u32 == word as u32
+        && pins.fixed_word() == Some(geometry.fixed_word())
+        && let Some(old) = growth::Old::of(pins)
+        && old.misfit(geometry).is_none()
+    {
+        return Ok(Found::Grown(old));
     }
     let why = match (found as u32, word as u32) {
         (theirs, ours) if theirs != ours => {
             format!("they have layout version {theirs}, this program has {ours}")
         }
         _ => {
-            "the configuration has other pools, subscriber prefixes, block sizes, sessions.max or \
+            "the configuration has other pools (or lacks addresses of theirs that are in use), subscriber prefixes, block sizes, sessions.max or \
               fragments.max_datagrams than they were made for"
                 .to_owned()
         }
@@ -182,7 +219,7 @@ fn may_adopt(pins: &Pins, word: u64, recovery: &Recovery, switches: Switches) ->
             subscribers = lost.subscribers,
             "the tables of the last daemon are discarded, with all mappings in them: {why}"
         );
-        return Ok(false);
+        return Ok(Found::Nothing);
     }
     bail!(
         "the tables of the last daemon cannot be adopted: {why}. {} blocks of {} subscribers and all \
@@ -290,19 +327,27 @@ fn build(
     mut dataplane: Dataplane,
     log: Log,
     recovery: &Recovery,
-    adopt: bool,
+    found: Found,
     plans: Vec<Plan>,
     pins: &Pins,
 ) -> Result<Parts> {
     let mut random =
         StdRng::try_from_rng(&mut SysRng).context("no random numbers from the kernel")?;
-    if !adopt {
-        state.geometry.install(&state.memory, || random.next_u64());
-        if let Some(settings) = state.memory.settings.get(0) {
-            settings.layout.store(state.geometry.layout_word());
+    let adopt = !matches!(found, Found::Nothing);
+    match &found {
+        Found::Nothing => {
+            state.geometry.install(&state.memory, || random.next_u64());
         }
+        Found::Grown(old) => old.carry_over(&state.geometry, &state.memory),
+        Found::Fitting => {}
     }
-    let answers = answers(&state, random.next_u32() as u16);
+    if let Some(settings) = state.memory.settings.get(0) {
+        settings.fixed.store(state.geometry.fixed_word());
+        // From here on the new tables hold, if a pool grew.
+        settings.layout.store(state.geometry.layout_word());
+    }
+    pins.end_growth();
+    let answers = answers(&state);
     if let Some(settings) = state.memory.settings.get(0) {
         let known = shape::fragment_limits(&state.config).ticks;
         settings.fragment_ticks.store(u64::from(known));
@@ -345,13 +390,13 @@ fn build(
 }
 
 /// Who tells senders of the end of their packets, and, in the tables, how often.
-fn answers(state: &State, identification: u16) -> Answers {
+fn answers(state: &State) -> Answers {
     let icmp = &state.config.config.icmp;
     let rates = shape::rates(icmp);
     if let Some(settings) = state.memory.settings.get(0) {
         settings.answers.store(rates.0);
     }
-    Answers::new(rates, shape::exhausted_code(icmp), identification)
+    Answers::new(rates, shape::exhausted_code(icmp))
 }
 
 /// Which program and sockets each interface gets.

@@ -62,7 +62,7 @@ fn a_hundred_thousand_subscribers_are_scraped_within_a_second_and_5_mb() {
         may_lack: false,
     };
     let (log, _) = Log::open(&scratch.0, options).unwrap();
-    let specs = shape::pool_specs(&state.geometry);
+    let specs = shape::pool_specs(&state.geometry, &state.config.config);
     let policy = shape::hold_policy(&state.config);
     let allocator = Allocator::new(&specs, policy, StdRng::seed_from_u64(1)).unwrap();
     let mut keeper = Keeper::new(Arc::clone(&state), allocator, log, Vec::new());

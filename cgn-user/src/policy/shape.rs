@@ -155,10 +155,10 @@ fn pool_shape(pool: &Pool) -> PoolShape {
 
 /// Pools as the allocator wants them.
 #[must_use]
-pub fn pool_specs(geometry: &Geometry) -> Vec<PoolSpec> {
+pub fn pool_specs(geometry: &Geometry, config: &Config) -> Vec<PoolSpec> {
     let groups = geometry.groups.all().iter();
     let of_groups = groups.filter_map(|group| group.allowance.blocks).max();
-    let spec = |pool: &PoolShape| PoolSpec {
+    let spec = |(pool, config): (&PoolShape, &Pool)| PoolSpec {
         name: pool.name.clone(),
         addresses: pool
             .addresses
@@ -168,9 +168,10 @@ pub fn pool_specs(geometry: &Geometry) -> Vec<PoolSpec> {
         block_ports: 1 << pool.block_shift,
         // The keeper knows what each subscriber may have.
         blocks_per_subscriber: pool.blocks_per_subscriber.max(of_groups.unwrap_or(0)),
+        reserved_blocks: config.reserved_blocks(),
         max_blocks: pool.max_blocks,
     };
-    geometry.pools.iter().map(spec).collect()
+    geometry.pools.iter().zip(&config.pool).map(spec).collect()
 }
 
 /// How long released blocks are held.

@@ -8,7 +8,7 @@ use cgn_tests::packets::check::judge;
 use cgn_tests::packets::{Draft, Transport, flag};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
-use crate::registry::tests;
+use crate::registry::{run_cases, tests};
 
 tests! {
     checksums_are_right_after_translation ["R3022-1"]
@@ -19,6 +19,8 @@ tests! {
         "No packet leaves with a private source address";
     dccp_is_not_offered ["R5597-1"]
         "DCCP is translated as RFC 5597 says, or not at all";
+    other_protocols_are_dropped_each_with_its_counter ["R5597-2"]
+        "GRE, ESP, AH, SCTP, IPv6 and IPv4 in IPv4, and whatever else, have a stated policy: dropped, and counted apart";
     multicast_is_not_forwarded ["R5135-1"]
         "Multicast and IGMP from inside are not forwarded";
 }
@@ -104,9 +106,13 @@ fn no_private_source_leaves(t: &mut Trial) {
 
 fn dccp_is_not_offered(t: &mut Trial) {
     let dccp = Draft::new(Transport::Other(33), CLIENT, SERVER);
-    t.stopped(Inside, &dccp.bytes(), Reason::UnsupportedProtocol);
+    t.stopped(Inside, &dccp.bytes(), Reason::UnsupportedDccp);
     let inward = Draft::new(Transport::Other(33), SERVER, (POOL[0], 0));
-    t.stopped(Outside, &inward.bytes(), Reason::UnsupportedProtocol);
+    t.stopped(Outside, &inward.bytes(), Reason::UnsupportedDccp);
+}
+
+fn other_protocols_are_dropped_each_with_its_counter(t: &mut Trial) {
+    run_cases(t, &["protocols that have no ports we know"]);
 }
 
 fn multicast_is_not_forwarded(t: &mut Trial) {

@@ -26,6 +26,8 @@ tests! {
         "REQ-4: an unsolicited SYN is answered after six seconds at the earliest; few of a flood get so far";
     an_established_connection_may_be_silent_for_7440_seconds ["R5382-5", "R7857-1b"]
         "REQ-5: an idle established connection lives 2 hours 4 minutes, others 4 minutes; in all, not on top";
+    an_ftp_control_channel_is_left_alone ["R5382-6"]
+        "REQ-6: no application layer gateway changes TCP payloads";
     no_port_is_given_twice ["R5382-7"]
         "REQ-7: two live mappings never share an external address and port";
     connections_between_subscribers ["R5382-8"]
@@ -219,6 +221,19 @@ fn an_established_connection_may_be_silent_for_7440_seconds(t: &mut Trial) {
         None,
         "established, after 7444 s"
     );
+}
+
+fn an_ftp_control_channel_is_left_alone(t: &mut Trial) {
+    let client = (CLIENT.0, 4021);
+    for (flags, said) in [
+        (S, String::new()),
+        (A, format!("PORT {},19,137\r\n", CLIENT.0).replace('.', ",")),
+        (A, format!("EPRT |1|{}|5001|\r\n", CLIENT.0)),
+        (A, "PASV\r\n".to_owned()),
+    ] {
+        let draft = Draft::tcp(flags, client, (SERVER.0, 21)).with(|d| d.payload = said.into());
+        t.outbound(Inside, &draft, hop::OUTSIDE);
+    }
 }
 
 fn no_port_is_given_twice(t: &mut Trial) {

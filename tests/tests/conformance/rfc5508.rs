@@ -147,7 +147,15 @@ fn errors_refresh_and_end_nothing(t: &mut Trial) {
 }
 
 fn errors_between_subscribers(t: &mut Trial) {
-    run_cases(t, &["an error about a hairpinned packet"]);
+    run_cases(
+        t,
+        &[
+            "an error about a hairpinned packet",
+            "an error about a hairpinned echo request",
+            "an echo request to another's query, and the reply",
+            "an echo request to one's own query",
+        ],
+    );
 }
 
 fn errors_about_errors_are_dropped(t: &mut Trial) {

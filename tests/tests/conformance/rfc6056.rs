@@ -18,15 +18,55 @@ use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
 
+use cgn_user::alloc::{Allocator, HoldPolicy};
+use cgn_user::config::Config;
+use cgn_user::policy::shape;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
 use crate::registry::tests;
 
 tests! {
     all_ports_from_1024_up_are_used ["R6056-1", "R4787-3"]
         "Section 3.2: external ports come from 1024 to 65535, all 64512 of them, and none has two owners";
+    reserved_ports_are_never_given ["R6056-2"]
+        "Section 3.3: ports that are reserved are skipped; all others are given";
     ports_are_spread_and_do_not_follow_one_another ["R6056-3", "R6056-5", "R6888-15"]
         "Section 3.3: who knows a subscriber's earlier ports learns nothing of the next one";
     random_ports_of_a_resolver_stay_random ["R6056-7"]
         "Section 3.3: ports that a resolver chose at random are random outside, too";
+}
+
+fn reserved_ports_are_never_given(_: &mut Trial) {
+    let reserved = [5060, 8080, 1024, 65_535];
+    for block_ports in [64, 512, 1024] {
+        let text = format!(
+            "[inside]\ninterface = \"a\"\n[outside]\ninterface = \"b\"\n\
+             [[pool]]\nname = \"p\"\naddresses = [\"203.0.113.0/31\"]\n\
+             block_ports = {block_ports}\nreserved_ports = {reserved:?}\n\
+             [[subscribers]]\nprefixes = [\"100.64.0.0/20\"]\npool = \"p\"\n"
+        );
+        let checked = Config::parse(&text).expect("a good configuration");
+        let specs = shape::pool_specs(&shape::geometry(&checked), &checked.config);
+        let random = StdRng::seed_from_u64(1);
+        let mut allocator = Allocator::new(&specs, HoldPolicy::default(), random).expect("a pool");
+        let mut given = BTreeSet::new();
+        for subscriber in 0.. {
+            let Ok(got) = allocator.allocate(0, subscriber, 0) else {
+                break;
+            };
+            let ports = u32::from(got.base_port)..u32::from(got.base_port) + block_ports;
+            given.extend(ports.map(|port| (got.external, port)));
+        }
+        assert!(
+            reserved
+                .iter()
+                .all(|port| given.iter().all(|(_, p)| p != port))
+        );
+        // Each of them is in a block of its own, and no other block is left out.
+        let lost = 2 * reserved.len() * block_ports as usize;
+        assert_eq!(given.len() + lost, 2 * USABLE_PORTS as usize);
+    }
 }
 
 /// A UDP datagram without checksum, whose source is written in place.

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use cgn_common::layout::SlotState;
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_tests::harness::slots;
 use cgn_tests::harness::trial::{Endpoint, Trial};
 use cgn_tests::harness::world::{POOL, hop, remote, subscriber};
 use cgn_tests::packets::{Draft, flag};
+use cgn_user::dataplane::install;
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
-use crate::registry::tests;
+use crate::registry::{LIMITED, Verdict, in_group, run_cases, tests};
+use crate::rows::behaviour;
 use crate::settings::{configured, default_timers, timers_with};
 
 tests! {
@@ -19,6 +22,14 @@ tests! {
         "REQ-4, REQ-11a: external ports of a subscriber are limited; beyond the limit packets are dropped, others go on";
     the_limit_is_the_administrators ["R6888-4a"]
         "REQ-4a: the administrator sets the limit";
+    new_mappings_have_a_rate ["R6888-4c"]
+        "REQ-4c: the rate at which a subscriber opens mappings is limited; established flows are not slowed";
+    sessions_have_a_limit ["R6888-5"]
+        "REQ-5: what a subscriber can note beside its ports is limited, and so is the rate";
+    every_transport_behaves_as_its_document_says ["R6888-1"]
+        "REQ-1: what is translated behaves as RFC 4787, 5382 and 5508 say, and what has no such document is dropped";
+    a_closed_connection_counts_as_a_used_port ["S-4"]
+        "RFC 6269: a port is used, and shown as such, until its connection's last timer and its hold are over";
     anyone_may_answer_by_default ["R6888-7"]
         "REQ-7: endpoint-independent filtering by default";
     a_freed_port_rests_for_two_minutes ["R6888-8"]
@@ -90,6 +101,70 @@ fn the_limit_is_the_administrators(t: &mut Trial) {
             Reason::NoPort,
         );
     }
+}
+
+fn new_mappings_have_a_rate(t: &mut Trial) {
+    let beginnings = ["so many new mappings at once, then so many a second"];
+    in_group(t, LIMITED, &beginnings, |_| {});
+}
+
+fn sessions_have_a_limit(t: &mut Trial) {
+    let beginnings = [
+        "further sessions end at the limit",
+        "one mapping more than the group may have is refused",
+        "the limit is that of all blocks together",
+    ];
+    in_group(t, LIMITED, &beginnings, |_| {});
+}
+
+fn every_transport_behaves_as_its_document_says(t: &mut Trial) {
+    for row in [behaviour::RFC4787, behaviour::RFC5382, behaviour::RFC5508]
+        .into_iter()
+        .flatten()
+    {
+        assert!(
+            !matches!(row.verdict, Verdict::NotMet(_)),
+            "{} is open",
+            row.id
+        );
+    }
+    run_cases(t, &["protocols that have no ports we know"]);
+}
+
+fn a_closed_connection_counts_as_a_used_port(t: &mut Trial) {
+    let tcp = |flags, port| Draft::tcp(flags, (CLIENT.0, port), SERVER);
+    let timers = default_timers();
+    for port in 0..64 {
+        let external = t.outbound(Inside, &tcp(flag::SYN, port), hop::OUTSIDE);
+        let back = |flags| Draft::tcp(flags, SERVER, external);
+        for flags in [flag::SYN | flag::ACK, flag::FIN | flag::ACK] {
+            t.inbound(Outside, &back(flags), (CLIENT.0, port), hop::INSIDE);
+        }
+        t.outbound(Inside, &tcp(flag::FIN | flag::ACK, port), hop::OUTSIDE);
+    }
+    let used = |t: &Trial| {
+        let index = t.world.geometry.subscriber_index(CLIENT.0).expect("one");
+        install::ports_used(t.homes[0].memory(), index)[0].1[Protocol::Tcp as usize]
+    };
+    let live = |t: &Trial| {
+        slots(t.homes[0].memory(), &t.world, CLIENT.0, Protocol::Tcp)
+            .iter()
+            .filter(|(_, mapping)| mapping.state == SlotState::TcpClosing as u64)
+            .count()
+    };
+    // TIME_WAIT: 240 s in which the mappings are live, then 120 s of hold.
+    t.pass(238);
+    t.sweep(&timers);
+    assert_eq!((used(t), live(t)), (64, 64));
+    t.stopped(Inside, &tcp(flag::SYN, 99).bytes(), Reason::BlockFull);
+    t.pass(5);
+    t.sweep(&timers);
+    assert_eq!((used(t), live(t)), (64, 0));
+    t.stopped(Inside, &tcp(flag::SYN, 99).bytes(), Reason::BlockFull);
+    t.pass(122);
+    t.sweep(&timers);
+    assert_eq!(used(t), 0);
+    t.outbound(Inside, &tcp(flag::SYN, 99), hop::OUTSIDE);
 }
 
 fn anyone_may_answer_by_default(t: &mut Trial) {

@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use cgn_tests::lab::{
-    Daemon, Lab, Plan, Process, Settings, TcpServer, UdpEcho, XdpPass, address, cgn_program,
-    echo_from, exchange, run_to_end,
+    Daemon, Lab, Namespace, Plan, Process, Settings, TcpServer, UdpEcho, XdpPass, address,
+    cgn_program, echo_from, exchange, run_to_end,
 };
 
 use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program};
@@ -76,6 +76,46 @@ fn coturn_finds_mapping_and_filtering_independent_of_the_endpoint() {
         }
         Ok(())
     });
+}
+
+/// RFC 5780 section 3.5 and 7.6: requests and responses are padded beyond the MTU.
+#[test]
+fn coturn_finds_that_fragments_pass() {
+    let name = "discovery::coturn_finds_that_fragments_pass";
+    if lacks_coturn(name) {
+        return;
+    }
+    in_lab(name, &Plan::default(), |lab| {
+        let _daemon = Daemon::start(lab, &Settings::default())?;
+        let _server = stun_server(lab)?;
+        for (ask, finding) in [
+            ("-m", "NAT with Endpoint Independent Mapping!"),
+            ("-f", "NAT with Endpoint Independent Filtering!"),
+        ] {
+            let said = run_to_end(&mut stun_client(lab, &[ask, "-P"]), PROGRAM_SECS)?;
+            ensure!(said.contains(finding), "no {finding:?} in:\n{said}");
+        }
+        for (host, what) in [
+            (&lab.internet, "requests"),
+            (&lab.subscribers[0], "responses"),
+        ] {
+            let whole = reassembled(host)?;
+            ensure!(whole > 0, "no {what} came in fragments");
+        }
+        Ok(())
+    });
+}
+
+/// Datagrams that the kernel of a namespace has put together of fragments.
+fn reassembled(host: &Namespace) -> Result<u64> {
+    let said = run_to_end(host.command("cat").arg("/proc/net/snmp"), PROGRAM_SECS)?;
+    let mut lines = said.lines().filter(|line| line.starts_with("Ip:"));
+    let (names, values) = lines.next().zip(lines.next()).context("two lines of Ip")?;
+    let mut counters = names.split(' ').zip(values.split(' '));
+    let (_, count) = counters
+        .find(|(name, _)| *name == "ReasmOKs")
+        .context("the counter ReasmOKs")?;
+    Ok(count.parse()?)
 }
 
 #[test]

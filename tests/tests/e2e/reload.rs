@@ -83,6 +83,64 @@ fn a_reload_in_place_loses_no_packet() {
     );
 }
 
+/// RFC 6888 REQ-3: addresses come to a pool, and nobody who had one before loses a packet.
+#[test]
+fn a_pool_grows_without_a_lost_packet() {
+    in_lab(
+        "reload::a_pool_grows_without_a_lost_packet",
+        &Plan::default(),
+        |lab| {
+            // Two addresses, with room for the blocks of four.
+            let settings = |addresses: &str| Settings {
+                addresses: addresses.to_owned(),
+                block_ports: 1024,
+                max_blocks: Some(4 * 63),
+                ..Settings::default()
+            };
+            let small = settings(r#""203.0.113.4/31""#);
+            let _daemon = Daemon::start_with(lab, &small.toml(lab), &cgn_program()?, &[])?;
+            let stream = UdpStream::start(
+                (&lab.subscribers[0], address::subscriber(1, 9)),
+                (&lab.internet, STREAM_SERVER),
+                10_000,
+            )?;
+            let echo = UdpEcho::start(&lab.internet, SERVER)?;
+            let kept = lab::echo_from(&lab.subscribers[0], address::subscriber(1, 8))?;
+            let seen = lab::exchange(&kept, echo.address(), b"one", false, PATIENCE_SECS)?;
+            // In between the old ones and above them, so that every row of the tables moves.
+            let grown = settings(r#""203.0.113.1", "203.0.113.4/31", "203.0.113.77""#);
+            write(lab, &grown.toml(lab))?;
+            tells(
+                &reload(lab, &[])?,
+                0,
+                &["pool[lab].addresses", "in place", "ready with the new"],
+            )?;
+            let again = lab::exchange(&kept, echo.address(), b"two", false, PATIENCE_SECS)?;
+            ensure!(again == seen, "{seen} became {again}");
+            let streamed = stream.finish()?;
+            ensure!(
+                streamed.lost.is_empty() && streamed.seen.len() == 1,
+                "{} of {} datagrams lost, seen {:?}",
+                streamed.lost.len(),
+                streamed.sent,
+                streamed.seen
+            );
+            // New subscribers are given the new addresses, too.
+            let mut externals = std::collections::BTreeSet::new();
+            for host in 10..40 {
+                let socket = lab::echo_from(&lab.subscribers[0], address::subscriber(1, host))?;
+                let seen = lab::exchange(&socket, echo.address(), b"new", true, 10.0)?;
+                externals.insert(*seen.ip());
+            }
+            ensure!(externals.len() == 4, "only {externals:?} are used");
+            // Another start finds all in its place.
+            tells(&reload(lab, &[])?, 0, &["no change"])?;
+            write(lab, &small.toml(lab))?;
+            tells(&reload(lab, &[])?, REFUSED, &["disruptive"])
+        },
+    );
+}
+
 /// RFC 4787 REQ-5b: what was an idle mapping of 300 s ends after 120 s once that is said.
 #[test]
 fn a_timer_changes_while_it_runs() {

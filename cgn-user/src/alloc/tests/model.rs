@@ -1,6 +1,6 @@
 //! Random operations against a reference that is too simple to be wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -331,6 +331,7 @@ proptest! {
             addresses: vec![(FIRST + 3, FIRST + 3), (FIRST, FIRST + 1)],
             block_ports: 16_000,
             blocks_per_subscriber: limit,
+            reserved_blocks: BTreeSet::new(),
             max_blocks,
         };
         let policy = HoldPolicy {

@@ -13,7 +13,7 @@ use crate::policy::shape;
 
 #[test]
 fn values_that_are_refused() {
-    let cases: [(&str, String, &[Expected<'_>]); 15] = [
+    let cases: [(&str, String, &[Expected<'_>]); 17] = [
         (
             "A filtering that there is not.",
             base_with("512", "512\nfiltering = \"symmetric\""),
@@ -88,6 +88,25 @@ fn values_that_are_refused() {
             "A refresh in words.",
             base_and("[timeouts]\ninbound_refresh = 1\n"),
             &[(21, "timeouts.inbound_refresh", &["true or false"])],
+        ),
+        (
+            "Reserved ports that are never given out anyway.",
+            base_with("512", "512\nreserved_ports = [5060, 1023, 65536]"),
+            &[
+                (11, "pool[0].reserved_ports[1]", &["is 1023", "1024 to"]),
+                (11, "pool[0].reserved_ports[2]", &["is 65536"]),
+            ],
+        ),
+        (
+            "So many reserved ports that no block is left.",
+            base_with(
+                "512",
+                &format!(
+                    "512\nreserved_ports = {:?}",
+                    (0..126).map(|at| 1024 + 512 * at).collect::<Vec<_>>()
+                ),
+            ),
+            &[(11, "pool[0].reserved_ports", &["every block"])],
         ),
         (
             "A word for exhaustion that there is not.",
@@ -316,7 +335,10 @@ fn tables_and_sweep_are_told_of_groups() {
     assert_eq!(groups[0], all);
     assert_eq!((all.udp, groups[1].udp), (ticks(300), ticks(200)));
     // The allocator must let them have what their group may.
-    assert_eq!(shape::pool_specs(&geometry)[0].blocks_per_subscriber, 6);
+    assert_eq!(
+        shape::pool_specs(&geometry, &checked.config)[0].blocks_per_subscriber,
+        6
+    );
     assert!(constants(&text).features.has(Features::QUOTAS));
     assert!(!constants(BASE).features.has(Features::QUOTAS));
     // A change of groups changes no table's layout.

@@ -414,7 +414,7 @@ fn interfaces_and_vlans() {
 
 #[test]
 fn pools_and_subscribers() {
-    let cases: [(&str, String, &[Expected<'_>]); 21] = [
+    let cases: [(&str, String, &[Expected<'_>]); 20] = [
         (
             "A block size that is not a power of two.",
             base_with("512", "500"),
@@ -468,11 +468,6 @@ fn pools_and_subscribers() {
             "No block at once.",
             base_with("512", "512\nmax_blocks = 0"),
             &[(11, "pool[0].max_blocks", &["is 0", "1 to"])],
-        ),
-        (
-            "One block more than 17 addresses of 126 blocks have.",
-            base_with("512", "512\nmax_blocks = 2143"),
-            &[(11, "pool[0].max_blocks", &["is 2143", "only 2142 blocks"])],
         ),
         (
             "A number of blocks beyond every integer type, in hexadecimal.",

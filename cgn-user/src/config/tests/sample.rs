@@ -71,6 +71,7 @@ fn keys_of(text: &str) -> BTreeSet<String> {
 fn every_key_of_the_structs_stands_in_the_sample() {
     let mut config = Config::parse(BASE).expect("valid").config;
     config.pool[0].max_blocks = Some(1);
+    config.pool[0].reserved_ports = vec![5060];
     let whole = Config::parse(&whole_sample()).expect("valid").config;
     (config.sink, config.group) = (whole.sink, whole.group);
     let written = toml::to_string(&config).expect("serializes");
@@ -99,6 +100,7 @@ fn the_sample_shows_the_defaults() {
         high_percent: Pool::default_high_percent(),
         low_percent: Pool::default_low_percent(),
         max_blocks: None,
+        reserved_ports: Vec::new(),
         ..shown.clone()
     };
     assert_eq!(shown.max_blocks, Some(without.blocks_at_once()));

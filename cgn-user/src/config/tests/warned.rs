@@ -8,7 +8,7 @@ type Expected<'a> = (usize, &'a str, &'a str);
 
 #[test]
 fn warnings() {
-    let cases: [(&str, String, &[Expected<'_>]); 9] = [
+    let cases: [(&str, String, &[Expected<'_>]); 11] = [
         (
             "Short transitory timers are allowed (RFC 7857 section 2.1).",
             base_and("[timeouts]\ntcp_opening_secs = 239\ntcp_closing_secs = 1\n"),
@@ -44,6 +44,16 @@ fn warnings() {
             "More subscribers than max_blocks, which can then be raised.",
             base_with("512", "512\nmax_blocks = 255"),
             &[(9, "pool[0].addresses", "add addresses, raise max_blocks, or make")],
+        ),
+        (
+            "One block more than 17 addresses of 126 blocks have: room to grow.",
+            base_with("512", "512\nmax_blocks = 2143"),
+            &[(11, "pool[0].max_blocks", "addresses to come")],
+        ),
+        (
+            "As many blocks as the addresses have.",
+            base_with("512", "512\nmax_blocks = 2142"),
+            &[],
         ),
         (
             "Private and shared addresses in a pool.",

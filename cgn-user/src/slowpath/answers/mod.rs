@@ -128,7 +128,6 @@ pub struct Answers {
     /// Code of the destination unreachable when ports are used up.
     exhausted_code: u8,
     slots: Vec<Punts>,
-    identification: u16,
     stats: AnswerStats,
 }
 
@@ -148,14 +147,13 @@ impl Ended<'_> {
 }
 
 impl Answers {
-    /// Nobody was told anything yet. `identification` is that of the first packet.
+    /// Nobody was told anything yet.
     #[must_use]
-    pub fn new(rates: Rates, exhausted_code: u8, identification: u16) -> Self {
+    pub fn new(rates: Rates, exhausted_code: u8) -> Self {
         Self {
             rates,
             exhausted_code,
             slots: (0..answers::SLOTS).map(|_| Punts::default()).collect(),
-            identification,
             stats: AnswerStats::default(),
         }
     }
@@ -247,14 +245,16 @@ impl Answers {
         if !self.take(recipient, budget, tables.now()) {
             return Err(Withheld::Rate);
         }
-        self.identification = self.identification.wrapping_add(1);
+        let (from, protocol) = (source.to_bits(), transport::ICMP);
         let message = Message {
             message_type,
             code,
             mtu,
             source,
             destination: Ipv4Addr::from_bits(recipient),
-            identification: self.identification,
+            // Shared with all that is translated between the two, so that no other packet has it
+            // (RFC 6864 section 4.3); and it goes on where an earlier daemon ended.
+            identification: tables.fresh_id(from, recipient, protocol),
         };
         send_back(tables, side, &ended, &message).ok_or(Withheld::Forbidden)
     }

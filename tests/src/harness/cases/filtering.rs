@@ -128,6 +128,37 @@ pub const CASES: &[Case] = &[
         },
     ),
     (
+        "a hairpinned packet that nobody could answer opens no mapping of its sender",
+        |t| {
+            let (alice, bob) = (SMALL, (subscriber::TWO_BLOCKS, 6000));
+            for (make, protocol) in [(UDP, Protocol::Udp), (SYN, Protocol::Tcp)] {
+                let at_alice = t.outbound(Inside, &make(alice, SERVER), HERE);
+                let uncalled = make(bob, at_alice).bytes();
+                t.stopped(Inside, &uncalled, Reason::Filtered);
+                assert_eq!(t.mapping(bob, protocol), None);
+                // Who has a mapping can be answered: his packet lets the answer in.
+                let at_bob = t.outbound(Inside, &make(bob, SERVER), HERE);
+                t.stopped(Inside, &uncalled, Reason::Filtered);
+                t.hairpin(Inside, &make(alice, at_bob), bob, hop::INSIDE);
+            }
+            let query = t.outbound(Inside, &Draft::ping(alice, SERVER.0), HERE);
+            let ping = Draft::ping((bob.0, query.1), query.0).bytes();
+            t.stopped(Inside, &ping, Reason::Filtered);
+            assert_eq!(t.mapping((bob.0, query.1), Protocol::Icmp), None);
+        },
+    ),
+    (
+        "by address: who has sent to the sender's address lets a new mapping of it in",
+        |t| {
+            let (alice, bob) = (SMALL, (subscriber::TWO_BLOCKS, 6000));
+            let at_alice = t.outbound(Inside, &UDP(alice, SERVER), HERE);
+            let at_bob = t.outbound(Inside, &UDP((bob.0, 1), SERVER), HERE);
+            t.stopped(Inside, &UDP(alice, at_bob).bytes(), Reason::Filtered);
+            assert_eq!(t.mapping(bob, Protocol::Udp), None);
+            t.hairpin(Inside, &UDP(bob, at_alice), alice, hop::INSIDE);
+        },
+    ),
+    (
         "a segment in mid-stream of an unknown flow is dropped where it is to be",
         |t| {
             for flags in [

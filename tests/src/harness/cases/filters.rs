@@ -74,6 +74,23 @@ fn udp_from(source: Ipv4Addr) -> Draft {
     Draft::udp((source, 5000), SERVER)
 }
 
+/// Protocols that are not translated, by their numbers at the IANA: those that subscribers ask
+/// for are counted each by itself.
+pub const OTHER_PROTOCOLS: &[(u8, Reason)] = &[
+    (4, Reason::UnsupportedIpip),
+    (33, Reason::UnsupportedDccp),
+    (41, Reason::UnsupportedIpv6),
+    (47, Reason::UnsupportedGre),
+    (50, Reason::UnsupportedEsp),
+    (51, Reason::UnsupportedAh),
+    (132, Reason::UnsupportedSctp),
+    (0, Reason::UnsupportedProtocol),
+    (2, Reason::UnsupportedProtocol),
+    (89, Reason::UnsupportedProtocol),
+    (136, Reason::UnsupportedProtocol),
+    (255, Reason::UnsupportedProtocol),
+];
+
 pub const CASES: &[Case] = &[
     (
         "ARP, IPv6, LLDP, PPPoE, an 802.3 length: the kernel's",
@@ -276,13 +293,13 @@ pub const CASES: &[Case] = &[
         too_big,
     ),
     ("protocols that have no ports we know", |t| {
-        for number in [0, 2, 4, 41, 47, 50, 51, 89, 132, 136, 255] {
-            let draft = Draft::new(Transport::Other(number), CLIENT, SERVER);
-            t.stopped(Inside, &draft.bytes(), Reason::UnsupportedProtocol);
+        for (number, reason) in OTHER_PROTOCOLS {
+            let draft = Draft::new(Transport::Other(*number), CLIENT, SERVER);
+            t.stopped(Inside, &draft.bytes(), *reason);
             let empty = draft.clone().with(|d| d.payload = vec![]);
-            t.stopped(Inside, &empty.bytes(), Reason::UnsupportedProtocol);
+            t.stopped(Inside, &empty.bytes(), *reason);
             let inbound = draft.with(|d| (d.source.0, d.destination.0) = (SERVER.0, POOL[0]));
-            t.stopped(Outside, &inbound.bytes(), Reason::UnsupportedProtocol);
+            t.stopped(Outside, &inbound.bytes(), *reason);
         }
     }),
     ("ICMP but echo from inside and its reply from outside", icmp),

@@ -277,11 +277,11 @@ pub const CASES: &[Case] = &[
                 let draft = Draft::new(Transport::Other(protocol), (ALICE.0, 0), (SERVER.0, 0));
                 draft.with(|d| (d.payload, d.fragment_offset) = (vec![3; 64], offset))
             };
-            t.stopped(Inside, &piece(47, 10).bytes(), Reason::UnsupportedProtocol);
+            t.stopped(Inside, &piece(47, 10).bytes(), Reason::UnsupportedGre);
             t.stopped(
                 Inside,
                 &piece(47, 0).with(|d| d.more_fragments = true).bytes(),
-                Reason::UnsupportedProtocol,
+                Reason::UnsupportedGre,
             );
             t.stopped(
                 Inside,

@@ -116,6 +116,34 @@ pub const CASES: &[Case] = &[
         },
     ),
     (
+        "an echo request to another's query, and the reply: each sees the other's external address",
+        |t| {
+            let query = t.outbound(Inside, &Draft::ping(BOB, SERVER.0), hop::OUTSIDE);
+            let asks = (ALICE.0, query.1);
+            let alice = t.hairpin(Inside, &Draft::ping(asks, query.0), BOB, hop::INSIDE);
+            // Bob answers to the identifier that reached him, which is that of alice's mapping.
+            let reply = Draft::pong(BOB.0, alice);
+            let arrives = Draft::pong(query.0, asks);
+            t.becomes(Inside, &reply, arrives, hop::INSIDE, &[0, 1]);
+            // It is the mapping that serves the internet, too.
+            let again = t.outbound(Inside, &Draft::ping(asks, SERVER.0), hop::OUTSIDE);
+            assert_eq!(again, alice);
+        },
+    ),
+    (
+        "an echo request to one's own query, and to an identifier that nobody has",
+        |t| {
+            let query = t.outbound(Inside, &Draft::ping(ALICE, SERVER.0), hop::OUTSIDE);
+            let asks = (ALICE.0, query.1);
+            let external = t.hairpin(Inside, &Draft::ping(asks, query.0), ALICE, hop::INSIDE);
+            let arrives = Draft::pong(query.0, asks);
+            let reply = Draft::pong(ALICE.0, external);
+            t.becomes(Inside, &reply, arrives, hop::INSIDE, &[0, 1]);
+            let nobody = Draft::ping((ALICE.0, 7), POOL[1]);
+            stopped_without_mapping(t, Inside, &nobody, Reason::NoMapping);
+        },
+    ),
+    (
         "from and to a VLAN; the next hop's tags with the packet's priority",
         |t| {
             let bob = t.outbound(Inside, &Draft::udp(BOB, SERVER), hop::OUTSIDE);

@@ -336,6 +336,24 @@ pub const CASES: &[Case] = &[
         },
     ),
     (
+        "an error about a hairpinned echo request quotes the identifier that its sender chose",
+        |t| {
+            let query = t.outbound(Inside, &Draft::ping(BOB, SERVER.0), hop::OUTSIDE);
+            let asks = (ALICE.0, query.1);
+            let alice = t.hairpin(Inside, &Draft::ping(asks, query.0), BOB, hop::INSIDE);
+            let error = |quoted: Draft, from, to| {
+                Draft::icmp_error(UNREACHABLE, NONE, &quoted.packet(), from, to)
+            };
+            let came = error(Draft::ping(alice, BOB.0), BOB.0, alice.0);
+            let wanted = error(Draft::ping(asks, query.0), query.0, ALICE.0);
+            t.becomes(Inside, &came, wanted, hop::INSIDE, &[0, 1]);
+            // From the internet such an error would be about a packet that never was.
+            let reply = Draft::pong(SERVER.0, query).packet();
+            let forged = Draft::icmp_error(UNREACHABLE, NONE, &reply, SERVER.0, query.0);
+            t.stopped(Outside, &forged.bytes(), Reason::NoQuotedMapping);
+        },
+    ),
+    (
         "the error itself has a time to live, a size, a route",
         |t| {
             let there = Journey::new(t, Draft::udp(ALICE, SERVER));

@@ -1,6 +1,6 @@
 //! RFC 4787, 5382 and 5508: how a NAT behaves.
 
-use crate::registry::{Row, met, met_by, not_met, refused};
+use crate::registry::{Row, met, met_by, refused};
 
 pub const RFC4787: &[Row] = &[
     met_by(
@@ -29,7 +29,7 @@ pub const RFC4787: &[Row] = &[
     refused(
         "R4787-4",
         "parity is kept",
-        "RFC 7857 section 8 allows to leave it, and ports are hard to guess instead (RFC 6888 REQ-15)",
+        "RFC 7857 section 8 allows to leave it for all mappings that traffic makes, and ports are hard to guess instead (RFC 6888 REQ-15)",
     ),
     met_by(
         "R4787-5",
@@ -163,10 +163,10 @@ pub const RFC5382: &[Row] = &[
         "established 7440 s, opening and closing 240 s",
         &["cgn_user::config::tests::refused_values::numbers_of_seconds"],
     ),
-    not_met(
+    refused(
         "R5382-6",
-        "no gateway but FTP's by default",
-        "no FTP gateway; active FTP does not work, passive does",
+        "an FTP gateway",
+        "REQ-6 speaks of the gateways that a NAT includes, and leaves the default of FTP's open; there are none, so passive FTP works and active does not",
     ),
     met("R5382-7", "no TCP port has two owners"),
     met("R5382-8", "TCP hairpinning"),
@@ -203,7 +203,7 @@ pub const RFC5508: &[Row] = &[
     met("R5508-4", "errors from outside"),
     met("R5508-5", "errors from inside"),
     met("R5508-6", "errors refresh and end nothing"),
-    met("R5508-7", "hairpinned errors"),
+    met("R5508-7", "hairpinned errors, and queries"),
     met_by(
         "R5508-8",
         "no resources: administratively prohibited, on request (RFC 6888 REQ-11b asks for another code)",

@@ -3,20 +3,23 @@
 use crate::registry::{Row, met, met_by, not_met, refused};
 
 pub const RFC6888: &[Row] = &[
-    not_met(
+    met(
         "R6888-1",
         "every transport that is handled behaves as its RFC says",
-        "not while rows of the chapters above are open",
     ),
     met_by(
         "R6888-2",
         "paired pooling over all protocols of a subscriber",
         &["e2e::flows::several_subscribers_at_once"],
     ),
-    not_met(
+    met_by(
         "R6888-3",
         "pools of any size and any ranges, which can grow",
-        "any ranges, but a live pool cannot grow yet",
+        &[
+            "e2e::reload::a_pool_grows_without_a_lost_packet",
+            "cgn_user::dataplane::tests::growth::what_was_at_an_address_is_there_in_the_grown_tables",
+            "cgn_user::config::tests::refused_values::addresses_that_overlap",
+        ],
     ),
     met_by(
         "R6888-4",
@@ -32,15 +35,15 @@ pub const RFC6888: &[Row] = &[
         "limits by protocol",
         "REQ-4b is a MAY; each protocol has as many ports as the blocks have",
     ),
-    not_met(
+    met_by(
         "R6888-4c",
-        "a limit of new mappings per second",
-        "no such limit yet",
+        "a limit of new mappings per second, by group",
+        &["cgn_user::config::tests::behaviour::tables_and_sweep_are_told_of_groups"],
     ),
-    not_met(
+    met_by(
         "R6888-5",
-        "a limit of state per subscriber",
-        "state is bounded by ports, but there is no limit in rate",
+        "a limit of state per subscriber, by group: mappings, further sessions, and their rate",
+        &["e2e::reload::a_limit_of_a_group_is_changed_without_losing_a_flow"],
     ),
     not_met(
         "R6888-6",
@@ -85,10 +88,14 @@ pub const RFC6888: &[Row] = &[
             "e2e::icmp::a_refused_subscriber_is_told_on_request",
         ],
     ),
-    not_met(
+    met_by(
         "R6888-11c",
-        "out of ports: the operator is told",
-        "by counters only yet",
+        "out of ports: the operator is told, by notices (natEvent 12, 13), once in a window",
+        &[
+            "cgn_user::engine::notices::tests::each_refusal_has_its_notice_and_has_it_once_in_a_window",
+            "cgn_user::maplog::encode::tests::notices_are_as_rfc_8158_draws_them",
+            "maplog_judges::notices::tshark_reads_each_kind_of_notice",
+        ],
     ),
     met("R6888-11d", "no mapping is removed to make room"),
     met_by(
@@ -149,9 +156,10 @@ pub const RFC7857: &[Row] = &[
         "no PCP",
     ),
     met("R7857-12", "ports are obfuscated"),
-    met(
+    met_by(
         "R7857-13",
         "IPv4 identifications of merged sources do not collide",
+        &["answers::no_two_packets_to_one_host_have_one_identification"],
     ),
     met("R7857-14", "a query mapping ends with its last session"),
     met("R7857-15", "ICMP hairpinning finds the inside address"),

@@ -1,6 +1,6 @@
 //! Every row, by chapter. What a row demands is said in a few words; the RFC says it whole.
 
-mod behaviour;
+pub mod behaviour;
 mod benchmark;
 mod cgn;
 mod control;

@@ -10,10 +10,10 @@ pub const COUNTED: &[Row] = &[
         "translated packets by direction and protocol",
         &["e2e::programs::promtool_checks_the_metrics"],
     ),
-    not_met(
+    met_by(
         "M-2",
         "address mappings and their creations",
-        "subscribers with blocks are counted, creations are not",
+        &["cgn_user::metrics::tests::values_are_those_of_their_sources"],
     ),
     met_by(
         "M-3",
@@ -46,7 +46,11 @@ pub const COUNTED: &[Row] = &[
         "start time",
         &["cgn_user::metrics::tests::values_are_those_of_their_sources"],
     ),
-    not_met("M-8", "limits", "those of pools are shown, no others"),
+    met_by(
+        "M-8",
+        "limits",
+        &["cgn_user::metrics::tests::values_are_those_of_their_sources"],
+    ),
     not_met(
         "M-9",
         "figures by protocol",
@@ -85,17 +89,24 @@ pub const SHARING: &[Row] = &[
         "an infected host exhausts only its own ports",
         "limits are there, detection is not",
     ),
-    not_met(
+    met_by(
         "S-4",
         "TIME_WAIT counts as a used port",
-        "not shown in the metrics",
+        &["cgn_user::metrics::tests::values_are_those_of_their_sources"],
     ),
     not_met(
         "S-5",
         "a shared address that is blocked",
         "no query command, no quarantine yet",
     ),
-    not_met("S-6", "traceability", "see R6302-4"),
+    met_by(
+        "S-6",
+        "traceability: who had a port of an address at a time",
+        &[
+            "cgn_user::maplog::query::tests::who_is_answered_alike_from_segments_and_sealed_files",
+            "e2e::flows::several_subscribers_at_once",
+        ],
+    ),
     not_met("S-7", "scenarios that fail behind NATs", "not tried yet"),
     refused(
         "S-8",
