@@ -21,6 +21,8 @@ use super::{Allocation, BlockSlab, Released, SubscriberBlocks};
 struct Address {
     taken: BlockSet,
     used_blocks: u32,
+    /// Number of the key that scatters its blocks; 0: none.
+    key: u8,
 }
 
 /// A subscriber that has a block.
@@ -44,6 +46,8 @@ pub(super) struct Pool {
     used_blocks: u64,
     free_blocks: u64,
     used_addresses: u32,
+    /// Number of the key that addresses get; 0 where blocks are contiguous.
+    newest_key: u8,
     counters: PoolCounters,
 }
 
@@ -61,6 +65,7 @@ impl Pool {
             used_blocks: 0,
             free_blocks: u64::from(ranges.count()) * u64::from(spec.blocks_per_address()),
             used_addresses: 0,
+            newest_key: 0,
             counters: PoolCounters::default(),
             ranges,
             spec: spec.clone(),
@@ -122,6 +127,7 @@ impl Pool {
             block,
             base_port: self.base_port(block),
             slab,
+            key: self.key_of(address),
         })
     }
 
@@ -141,21 +147,41 @@ impl Pool {
         }
     }
 
-    /// Of two addresses drawn at random, the one with more free blocks: this
+    /// Of two addresses drawn at random, one with the newest key, else the one with more
+    /// free blocks: this
     /// keeps addresses evenly filled, so that subscribers find room for further
     /// blocks at theirs, and stays hard to guess.
     fn choose_first(&self, rng: &mut impl Rng) -> Option<BlockKey> {
         let (one, other) = (self.open.choose(rng)?, self.open.choose(rng)?);
-        let address = if self.free_blocks_of(other) > self.free_blocks_of(one) {
-            other
-        } else {
-            one
-        };
+        let rank = |address| (self.has_newest_key(address), self.free_blocks_of(address));
+        let address = if rank(other) > rank(one) { other } else { one };
         let block = match self.addresses.get(&address) {
             Some(state) => state.taken.choose(rng)?,
             None => rng.random_range(0..self.spec.blocks_per_address()) as u16,
         };
         Some((address, block))
+    }
+
+    pub(super) fn set_newest_key(&mut self, key: u8) {
+        if self.spec.scattered {
+            self.newest_key = key;
+        }
+    }
+
+    pub(super) fn keep_key(&mut self, external: u32, key: u8) {
+        let address = self.ranges.ordinal(external);
+        if let Some(state) = address.and_then(|address| self.addresses.get_mut(&address)) {
+            state.key = key;
+        }
+    }
+
+    fn key_of(&self, address: u32) -> u8 {
+        let state = self.addresses.get(&address);
+        state.map_or(self.newest_key, |state| state.key)
+    }
+
+    fn has_newest_key(&self, address: u32) -> bool {
+        self.key_of(address) == self.newest_key
     }
 
     fn free_blocks_of(&self, address: u32) -> u32 {
@@ -251,9 +277,11 @@ impl Pool {
     /// Marks a free block as taken.
     fn take(&mut self, (address, block): BlockKey) {
         let blocks_per_address = self.spec.blocks_per_address();
+        let key = self.newest_key;
         let state = self.addresses.entry(address).or_insert_with(|| Address {
             taken: BlockSet::new(blocks_per_address),
             used_blocks: 0,
+            key,
         });
         state.taken.take(block);
         if state.taken.free() == 0 {

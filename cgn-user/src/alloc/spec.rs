@@ -22,6 +22,8 @@ pub struct PoolSpec {
     pub blocks_per_subscriber: u32,
     /// Most blocks allocated at once = slabs of slot memory.
     pub max_blocks: u32,
+    /// Its blocks are scattered: each address has a key while a block of it is used or in hold.
+    pub scattered: bool,
 }
 
 /// How long what was released stays out of use.
@@ -159,6 +161,7 @@ mod tests {
 
     fn spec(addresses: &[(u32, u32)]) -> PoolSpec {
         PoolSpec {
+            scattered: false,
             name: "p".into(),
             addresses: addresses.to_vec(),
             block_ports: 512,

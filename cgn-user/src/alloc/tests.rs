@@ -2,6 +2,7 @@
 //! `distribution`; the comparison with a naive reference is in `model`.
 
 mod distribution;
+mod keys;
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ const FIRST: u32 = 0xcb00_7100;
 
 fn spec(addresses: u32, block_ports: u32, blocks_per_subscriber: u32) -> PoolSpec {
     PoolSpec {
+        scattered: false,
         name: "residential".into(),
         addresses: vec![(FIRST, FIRST + addresses - 1)],
         block_ports,

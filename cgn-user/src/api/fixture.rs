@@ -58,6 +58,7 @@ pub struct Fixture {
 impl Fixture {
     pub fn new() -> Self {
         let pool = |name: &str, first: [u8; 4], last: [u8; 4], block_shift| PoolShape {
+            scattered: false,
             name: name.to_owned(),
             addresses: vec![(first.into(), last.into())],
             block_shift,

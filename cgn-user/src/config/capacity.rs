@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::SubscriberRange;
 use super::address::Ipv4Set;
-use super::schema::{Config, Pool};
+use super::schema::{Config, Pool, PortMode};
 
 /// How many ports of an external address are given out, for each protocol: 1024 to 65535.
 pub const PORTS_PER_ADDRESS: u32 = cgn_common::limits::USABLE_PORTS;
@@ -61,6 +61,13 @@ impl Pool {
 }
 
 impl Config {
+    /// Whether some pool has scattered blocks.
+    #[must_use]
+    pub fn scatters(&self) -> bool {
+        let mut pools = self.pool.iter();
+        pools.any(|pool| pool.port_mode == PortMode::Scattered)
+    }
+
     /// The index of the pool with this name.
     pub fn pool_index(&self, name: &str) -> Option<usize> {
         self.pool.iter().position(|pool| pool.name == name)

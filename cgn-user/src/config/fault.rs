@@ -108,6 +108,10 @@ pub enum Fault {
     BurstWithoutRate,
     #[error("NetFlow 9 goes over UDP only; write \"udp\", or format = \"ipfix\"")]
     SinkTransport,
+    #[error(
+        "this format has ranges of ports only, and the blocks of pool {pool:?} are scattered; write \"syslog\" or \"jsonl\", or port_mode = \"contiguous\""
+    )]
+    ScatteredRanges { pool: String },
     #[error("TLS needs {what}; add for example `{example}`")]
     TlsNeeds {
         what: &'static str,

@@ -6,6 +6,7 @@ mod hostile;
 mod refused_text;
 mod refused_values;
 mod sample;
+mod scatter;
 mod warned;
 
 use super::{Config, ConfigErrors};

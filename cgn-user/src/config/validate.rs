@@ -293,6 +293,10 @@ fn check_tcp(config: &Config, findings: &mut Findings) {
             check_limit(path.into(), bytes.into(), &limit::MSS_BYTES, findings);
         }
     }
+    if config.scatter.key_days != 0 {
+        let days = config.scatter.key_days;
+        check_limit("scatter.key_days".into(), days, &limit::KEY_DAYS, findings);
+    }
     let max = config.sessions.max;
     check_limit("sessions.max".into(), max, &limit::SESSIONS, findings);
     for (index, port) in config.timeouts.short_udp_ports.iter().enumerate() {

@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::limit::Limit;
 use super::notation::AddressError;
 use super::schema::{
-    Exhausted, Filtering, LogSync, Midstream, OnFull, SinkFormat, SinkTransport, XdpMode,
+    Exhausted, Filtering, LogSync, Midstream, OnFull, PortMode, SinkFormat, SinkTransport, XdpMode,
 };
 
 /// A whole number. Values that `T` cannot hold are refused here, values outside `limit` that it
@@ -65,6 +65,18 @@ pub(super) fn xdp_mode(value: &DeValue<'_>) -> Result<XdpMode, Fault> {
         _ => Err(Fault::UnknownChoice {
             text,
             choices: "\"auto\", \"native\" or \"generic\"",
+        }),
+    }
+}
+
+pub(super) fn port_mode(value: &DeValue<'_>) -> Result<PortMode, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "contiguous" => Ok(PortMode::Contiguous),
+        "scattered" => Ok(PortMode::Scattered),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"contiguous\" or \"scattered\"",
         }),
     }
 }

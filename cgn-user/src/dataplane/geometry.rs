@@ -25,6 +25,8 @@ pub struct PoolShape {
     pub watermark_ports: u32,
     /// Blocks that can be allocated at once.
     pub max_blocks: u32,
+    /// Ports of its blocks lie anywhere, see [`cgn_common::nat::scatter`].
+    pub scattered: bool,
 }
 
 /// Inside addresses that use one pool.
@@ -75,6 +77,10 @@ impl Geometry {
             sizes: Sizes {
                 subscribers: subscriber_count.max(1),
                 externals: external_count.max(1),
+                scatterings: match pools.iter().any(|pool| pool.scattered) {
+                    true => external_count.max(1),
+                    false => 1,
+                },
                 blocks: rows.max(1),
                 slab_lines: lines,
                 sessions: SESSIONS.entries,
@@ -103,6 +109,9 @@ impl Geometry {
         for pool in &self.pools {
             mix(pool.block_shift);
             mix(pool.max_blocks);
+            if pool.scattered {
+                mix(u32::MAX);
+            }
             for (first, last) in &pool.addresses {
                 mix(first.to_bits());
                 mix(last.to_bits());

@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 
 use super::clock;
 use super::notices::{Limits, Notices};
+use super::scatter::Scatter;
 use crate::alloc::{Allocation, Allocator, Refusal};
 use crate::config::OnFull;
 use crate::dataplane::install::{self, Grant};
@@ -51,6 +52,8 @@ pub struct Keeper {
     /// Blocks that are out of the tables, but whose release could not be logged yet.
     unlogged: Vec<(Granted, ReleaseReason)>,
     notices: Notices,
+    /// There if some pool has scattered blocks.
+    scatter: Option<Scatter>,
 }
 
 /// A block that the allocator gave and the log has not seen yet.
@@ -67,6 +70,7 @@ impl Keeper {
         allocator: Allocator<StdRng>,
         log: Log,
         granted: Vec<Granted>,
+        scatter: Option<Scatter>,
     ) -> Self {
         Self {
             notices: Notices::new(state.config.config.log.notice_secs),
@@ -76,6 +80,7 @@ impl Keeper {
             granted,
             refused: HashSet::new(),
             unlogged: Vec::new(),
+            scatter,
         }
     }
 
@@ -133,7 +138,7 @@ impl Keeper {
         }
         let now_ms = clock::monotonic_ms(&self.state);
         match self.allocator.allocate(pool, subscriber, now_ms) {
-            Ok(allocation) => Ok(Pending {
+            Ok(allocation) => self.scattered(Pending {
                 grant: Grant {
                     inside,
                     external: Ipv4Addr::from_bits(allocation.external),
@@ -157,6 +162,39 @@ impl Keeper {
                 };
                 Err(self.refuse(subscriber, reason))
             }
+        }
+    }
+
+    /// The block with its address's key in the tables, where it is to have one.
+    fn scattered(&mut self, pending: Pending) -> Result<Pending, Reason> {
+        let (key, external) = (pending.allocation.key, pending.grant.external);
+        let Some(scatter) = self.scatter.as_ref().filter(|_| key != 0) else {
+            return Ok(pending);
+        };
+        if let Err(error) = scatter.install(&self.state, external, key) {
+            tracing::error!(error = &error as &dyn std::error::Error, "please report");
+            self.take_back(&pending);
+            return Err(Reason::Internal);
+        }
+        Ok(pending)
+    }
+
+    /// Makes a new key when it is time.
+    fn turn_key(&mut self) {
+        let unix_ms = clock::unix_ms(&self.state);
+        let Some(scatter) = &mut self.scatter else {
+            return;
+        };
+        match scatter.turn(unix_ms) {
+            Ok(true) => {
+                tracing::info!(key = scatter.newest(), "a new key for scattered blocks");
+                self.allocator.set_newest_key(scatter.newest());
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no new key for scattered blocks: the last one stays in use"
+            ),
         }
     }
 
@@ -234,13 +272,18 @@ impl Keeper {
         Ok(())
     }
 
-    fn refuse_unlogged(&mut self, pending: &Pending) {
+    /// Gives a block that nobody could use back to the allocator.
+    fn take_back(&mut self, pending: &Pending) {
         let withdrawn =
             self.allocator
                 .withdraw(pending.grant.pool, pending.subscriber, &pending.allocation);
         if let Err(error) = withdrawn {
             tracing::error!(error = &error as &dyn std::error::Error, "please report");
         }
+    }
+
+    fn refuse_unlogged(&mut self, pending: &Pending) {
+        self.take_back(pending);
         let pool = usize::from(pending.grant.pool);
         if let Some(pool) = self.state.stats().pools.get_mut(pool) {
             pool.refused_log_unavailable += 1;
@@ -464,6 +507,7 @@ impl Keeper {
         }
         self.catch_up();
         self.end_hour();
+        self.turn_key();
         self.tell_use();
         let mut stats = self.state.stats();
         stats.log.segment_bytes = self.log.length_bytes();
@@ -522,5 +566,6 @@ pub fn block(state: &State, grant: &Grant) -> Block {
         ports: PortRange::new(first, 1 << shift).expect("blocks end at port 65535 at the latest"),
         pool: grant.pool,
         scope: ProtocolScope::All,
+        key: state.memory.scatter_key(grant.pool as u8, grant.external),
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::record::{DecodeError, VERSION};
+use super::scatter::KeyringError;
 use super::sealed::SealedError;
 
 /// A log that cannot be read, wholly or from some byte on.
@@ -59,6 +60,9 @@ pub enum ReadError {
     TornInside { path: PathBuf, bytes: u64 },
     #[error(transparent)]
     Sealed(#[from] SealedError),
+    /// Nothing can be said of scattered blocks.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
 }
 
 /// A log that the daemon cannot write to.

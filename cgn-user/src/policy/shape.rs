@@ -9,7 +9,7 @@ use cgn_common::wire::icmp::code;
 
 use super::groups::{Allowance, Group, Groups};
 use crate::alloc::{HoldPolicy, PoolSpec};
-use crate::config::{self, Checked, Config, Exhausted, Filtering, Icmp, Midstream, Pool};
+use crate::config::{self, Checked, Config, Exhausted, Filtering, Icmp, Midstream, Pool, PortMode};
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::sweep::{PortSet, Timers};
 use crate::slowpath::fragments;
@@ -81,6 +81,7 @@ pub fn constants(config: &Config) -> Constants {
         (!timeouts.short_udp_ports.is_empty(), Features::SHORT_TIMERS),
         (config.debug.force_slow_path, Features::FORCE_SLOW_PATH),
         (!config.group.is_empty(), Features::QUOTAS),
+        (config.scatters(), Features::SCATTERED),
     ];
     let switches = switches.into_iter().chain(told(&config.icmp));
     let on = switches.filter(|(on, _)| *on);
@@ -117,14 +118,12 @@ pub const fn exhausted_code(icmp: &Icmp) -> u8 {
 }
 
 fn policy(pool: &Pool, config: &Config) -> Policy {
-    let flags = match config.sessions.time_tcp {
-        true => Policy::TIMED_SESSIONS,
-        false => 0,
-    };
+    let timed = u8::from(config.sessions.time_tcp) * Policy::TIMED_SESSIONS;
+    let scattered = u8::from(pool.port_mode == PortMode::Scattered) * Policy::SCATTERED;
     Policy::new(
         filtering(pool.filtering),
         filtering(pool.tcp_filtering),
-        flags,
+        timed | scattered,
     )
 }
 
@@ -150,6 +149,7 @@ fn pool_shape(pool: &Pool) -> PoolShape {
         blocks_per_subscriber: u32::from(pool.blocks_per_subscriber),
         watermark_ports: (ports * u32::from(pool.watermark_percent) / 100).max(1),
         max_blocks: pool.blocks_at_once(),
+        scattered: pool.port_mode == PortMode::Scattered,
     }
 }
 
@@ -169,6 +169,7 @@ pub fn pool_specs(geometry: &Geometry) -> Vec<PoolSpec> {
         // The keeper knows what each subscriber may have.
         blocks_per_subscriber: pool.blocks_per_subscriber.max(of_groups.unwrap_or(0)),
         max_blocks: pool.max_blocks,
+        scattered: pool.scattered,
     };
     geometry.pools.iter().map(spec).collect()
 }

@@ -23,6 +23,7 @@ pub use who::{Answer, Enquiry, Outcome, who};
 use super::directory::{self, Content, Hour};
 use super::error::ReadError;
 use super::event::{Block, Event, ReleaseReason};
+use super::scatter::{Keyring, KeyringError};
 use super::sealed::{Fact, Row, SealedFile};
 
 /// A block in the hands of one subscriber.
@@ -63,7 +64,14 @@ fn exact_since(root: &Path, block: &Block, hour_ms: u64) -> Result<Option<u64>, 
 }
 
 /// Whether the row is about a block with this port of this address.
-fn concerns(row: &Row, external: Ipv4Addr, port: u16) -> bool {
-    row.block()
-        .is_some_and(|block| block.external == external && block.ports.contains(port))
+fn concerns(
+    row: &Row,
+    keys: &Keyring,
+    external: Ipv4Addr,
+    port: u16,
+) -> Result<bool, KeyringError> {
+    match row.block().filter(|block| block.external == external) {
+        Some(block) => keys.has(&block, port),
+        None => Ok(false),
+    }
 }

@@ -36,6 +36,7 @@ fn block(inside: u8, first_port: u16) -> Block {
         ports: PortRange::new(first_port, 512).unwrap(),
         pool: 0,
         scope: ProtocolScope::All,
+        key: 0,
     }
 }
 

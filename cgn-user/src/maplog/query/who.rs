@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::super::error::ReadError;
 use super::super::event::Event;
+use super::super::scatter::Keyring;
 use super::super::sealed::{Fact, Row};
 use super::walk::{Gap, Source, Walk};
 use super::{Holding, concerns, exact_since};
@@ -53,7 +54,8 @@ pub fn who(root: &Path, enquiry: &Enquiry) -> Result<Answer, ReadError> {
     let from_ms = enquiry.at_ms.saturating_sub(enquiry.skew_ms);
     let to_ms = enquiry.at_ms.saturating_add(enquiry.skew_ms);
     let mut walk = Walk::back_from(root, to_ms)?;
-    let facts = facts(&mut walk, enquiry, from_ms, to_ms)?;
+    let keys = Keyring::read(root)?;
+    let facts = facts(&mut walk, &keys, enquiry, from_ms, to_ms)?;
     let mut holdings = holdings(&facts.rows, from_ms);
     for holding in &mut holdings {
         if let Some(hour_ms) = facts.held_since_ms
@@ -120,15 +122,19 @@ struct Facts {
     gaps: Vec<Gap>,
 }
 
-fn facts(walk: &mut Walk, enquiry: &Enquiry, from_ms: u64, to_ms: u64) -> Result<Facts, ReadError> {
+fn facts(
+    walk: &mut Walk,
+    keys: &Keyring,
+    enquiry: &Enquiry,
+    from_ms: u64,
+    to_ms: u64,
+) -> Result<Facts, ReadError> {
     let mut facts = Facts {
         rows: Vec::new(),
         held_since_ms: None,
         is_decided: false,
         gaps: walk.marked_in(from_ms, to_ms).into_iter().collect(),
     };
-    let is_wanted =
-        |row: &Row| concerns(row, enquiry.external, enquiry.port) && row.unix_ms <= to_ms;
     while let Some(source) = walk.next()? {
         facts.gaps.extend(source.gaps_in(from_ms, to_ms)?);
         let (rows, day_ms) = match source {
@@ -139,7 +145,16 @@ fn facts(walk: &mut Walk, enquiry: &Enquiry, from_ms: u64, to_ms: u64) -> Result
             }
             Source::Held(..) => continue,
         };
-        let wanted: Vec<Row> = rows.into_iter().filter(is_wanted).collect();
+        let mut wanted = Vec::new();
+        for row in rows.into_iter().filter(|row| row.unix_ms <= to_ms) {
+            if concerns(&row, keys, enquiry.external, enquiry.port)? {
+                wanted.push(row);
+            }
+        }
+        // Blocks of several keys or sizes stand apart in a sealed file.
+        if wanted.iter().any(|row| row.key() != wanted[0].key()) {
+            wanted.sort_by_key(|row| row.unix_ms);
+        }
         if day_ms.is_some() {
             facts.held_since_ms = wanted.last().map(|row| row.unix_ms);
         }
@@ -169,9 +184,10 @@ fn holdings(rows: &[Row], from_ms: u64) -> Vec<Holding> {
             }),
             Fact::Event(Event::Release { block, reason }) => {
                 let until = Some((row.unix_ms, reason));
-                match holdings.last_mut() {
-                    Some(last) if last.block == block && last.until.is_none() => last.until = until,
-                    _ => holdings.push(Holding {
+                let mut open = holdings.iter_mut().rev();
+                match open.find(|held| held.block == block && held.until.is_none()) {
+                    Some(held) => held.until = until,
+                    None => holdings.push(Holding {
                         block,
                         since_ms: None,
                         until,

@@ -19,16 +19,18 @@ pub const CHOICE: &[Row] = &[
         "earlier ports tell nothing of the next",
         &["cgn_user::alloc::tests::distribution::earlier_blocks_say_nothing_of_the_next"],
     ),
-    not_met(
+    met(
         "R6056-6",
-        "the bits of randomness of a block are shown",
-        "not printed yet",
+        "the bits of randomness of a block are shown: `cgn show pools`",
     ),
     met("R6056-7", "random ports of a resolver stay random"),
-    not_met(
+    met_by(
         "R6431-1",
-        "scattered blocks by a keyed permutation",
-        "blocks are contiguous",
+        "scattered blocks by a keyed permutation of an address's ports; the keys are with the log",
+        &[
+            "cgn_user::maplog::scatter::tests::each_port_is_of_exactly_one_block_of_a_key",
+            "e2e::scattered::ports_lie_anywhere_and_every_one_is_attributed",
+        ],
     ),
     met_by(
         "R7768-1",
