@@ -173,16 +173,8 @@ fn adopted(state: &State, report: &mut Reconciliation) -> Vec<Granted> {
 }
 
 fn has_block(state: &State, subscriber: u32, line: u32) -> bool {
-    state
-        .memory
-        .subscribers
-        .get(subscriber)
-        .is_some_and(|entry| {
-            entry
-                .blocks
-                .iter()
-                .any(|block| OwnedBlock(block.load()).slab_line() == line)
-        })
+    let mut blocks = state.memory.owned_blocks(subscriber);
+    blocks.any(|block| OwnedBlock(block.load()).slab_line() == line)
 }
 
 /// A block that was being taken back when the daemon died: no mapping can be opened in it.
