@@ -17,6 +17,13 @@ impl BlockSet {
         }
     }
 
+    /// The same without the first `reserved` blocks, which look taken.
+    pub(super) fn without(reserved: u32, blocks: u32) -> Self {
+        let mut set = Self::new(blocks);
+        (0..reserved.min(blocks)).for_each(|block| set.take(block as u16));
+        set
+    }
+
     pub(super) fn free(&self) -> u32 {
         self.free
     }

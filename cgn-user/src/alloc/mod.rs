@@ -140,6 +140,26 @@ impl<R: CryptoRng> Allocator<R> {
         known.allocate(subscriber, now_ms, &mut self.rng)
     }
 
+    /// Gives `subscriber` one of the blocks that are reserved in each address
+    /// ([`PoolSpec::reserved_blocks`]): the caller knows whose it is.
+    ///
+    /// # Errors
+    /// It has an owner or is in hold, is of another address than the subscriber's other blocks, or there is no
+    /// slab; nothing was changed.
+    pub fn assign(
+        &mut self,
+        pool: u16,
+        subscriber: u32,
+        external: u32,
+        block: u16,
+        now_ms: u64,
+    ) -> Result<Allocation, Refusal> {
+        let now_ms = self.tick(now_ms);
+        let known = self.pools.get_mut(usize::from(pool));
+        let known = known.ok_or(Refusal::UnknownPool { pool })?;
+        known.assign(subscriber, external, block, now_ms)
+    }
+
     /// Takes back an allocation that no packet could use, for want of its log
     /// record for example: block and slab are free at once, so that a full disk
     /// does not put the whole pool in hold.

@@ -131,6 +131,42 @@ impl Pool {
         })
     }
 
+    /// Gives a reserved block to the subscriber that it is for.
+    pub(super) fn assign(
+        &mut self,
+        subscriber: u32,
+        external: u32,
+        block: u16,
+        now_ms: u64,
+    ) -> Result<Allocation, Refusal> {
+        self.advance(now_ms);
+        let unusable = Refusal::AddressExhausted {
+            external: external.into(),
+        };
+        let key = self.key(external, block).ok_or(unusable)?;
+        let known = self.subscribers.get(&subscriber);
+        let is_paired = known.is_none_or(|known| known.address == key.0);
+        let is_free = self.owner(key).is_none() && !self.holds.contains(key);
+        if !is_paired || !self.is_reserved(block) || !is_free {
+            return Err(unusable);
+        }
+        let is_first = known.is_none();
+        let slab = self.slabs.take().ok_or(Refusal::NoSlab {
+            max_blocks: self.spec.max_blocks,
+        })?;
+        self.take(key);
+        self.give(subscriber, key, slab);
+        self.counters.allocated += 1;
+        self.counters.paired += u64::from(is_first);
+        Ok(Allocation {
+            external,
+            block,
+            base_port: self.base_port(block),
+            slab,
+            key: self.key_of(key.0),
+        })
+    }
+
     /// A further block comes from the subscriber's address (RFC 4787 REQ-2, RFC 6888 REQ-2).
     fn choose_further(&self, known: &Subscriber, rng: &mut impl Rng) -> Result<BlockKey, Refusal> {
         let limit = self.spec.blocks_per_subscriber;
@@ -157,7 +193,11 @@ impl Pool {
         let address = if rank(other) > rank(one) { other } else { one };
         let block = match self.addresses.get(&address) {
             Some(state) => state.taken.choose(rng)?,
-            None => rng.random_range(0..self.spec.blocks_per_address()) as u16,
+            None if self.spec.open_blocks() == 0 => return None,
+            None => {
+                let open = rng.random_range(0..self.spec.open_blocks());
+                (self.spec.reserved_blocks + open) as u16
+            }
         };
         Some((address, block))
     }
@@ -187,7 +227,7 @@ impl Pool {
     fn free_blocks_of(&self, address: u32) -> u32 {
         match self.addresses.get(&address) {
             Some(state) => state.taken.free(),
-            None => self.spec.blocks_per_address(),
+            None => self.spec.open_blocks(),
         }
     }
 
@@ -274,33 +314,49 @@ impl Pool {
         }
     }
 
-    /// Marks a free block as taken.
-    fn take(&mut self, (address, block): BlockKey) {
+    /// State of an address of which a block is about to be used.
+    fn address(&mut self, address: u32) -> &mut Address {
         let blocks_per_address = self.spec.blocks_per_address();
-        let key = self.newest_key;
-        let state = self.addresses.entry(address).or_insert_with(|| Address {
-            taken: BlockSet::new(blocks_per_address),
+        let (reserved, key) = (self.spec.reserved_blocks, self.newest_key);
+        self.addresses.entry(address).or_insert_with(|| Address {
+            taken: BlockSet::without(reserved, blocks_per_address),
             used_blocks: 0,
             key,
-        });
+        })
+    }
+
+    /// Marks a free block as taken; a reserved one is never seen as free.
+    fn take(&mut self, (address, block): BlockKey) {
+        self.free_blocks -= 1;
+        let is_reserved = self.is_reserved(block);
+        let state = self.address(address);
+        if is_reserved {
+            return;
+        }
         state.taken.take(block);
         if state.taken.free() == 0 {
             self.open.close(address);
         }
-        self.free_blocks -= 1;
+    }
+
+    fn is_reserved(&self, block: u16) -> bool {
+        u32::from(block) < self.spec.reserved_blocks
     }
 
     /// Marks a taken block, which nobody has any more, as free.
     fn give_back(&mut self, (address, block): BlockKey) {
+        let is_reserved = self.is_reserved(block);
         let Some(state) = self.addresses.get_mut(&address) else {
             return;
         };
-        if state.taken.free() == 0 {
-            self.open.reopen(address);
+        if !is_reserved {
+            if state.taken.free() == 0 {
+                self.open.reopen(address);
+            }
+            state.taken.give_back(block);
         }
-        state.taken.give_back(block);
         self.free_blocks += 1;
-        if state.taken.free() == self.spec.blocks_per_address() {
+        if state.used_blocks == 0 && state.taken.free() == self.spec.open_blocks() {
             self.addresses.remove(&address);
         }
     }

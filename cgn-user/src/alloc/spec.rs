@@ -24,6 +24,8 @@ pub struct PoolSpec {
     pub max_blocks: u32,
     /// Its blocks are scattered: each address has a key while a block of it is used or in hold.
     pub scattered: bool,
+    /// Blocks of each address, from 0 on, that only [`super::Allocator::assign`] gives.
+    pub reserved_blocks: u32,
 }
 
 /// How long what was released stays out of use.
@@ -53,6 +55,11 @@ impl PoolSpec {
     /// Blocks of one external address: 64512 / `block_ports`, rounded down.
     pub(super) fn blocks_per_address(&self) -> u32 {
         USABLE_PORTS / self.block_ports
+    }
+
+    /// Blocks of one address that anyone can get.
+    pub(super) fn open_blocks(&self) -> u32 {
+        self.blocks_per_address() - self.reserved_blocks.min(self.blocks_per_address())
     }
 
     pub(super) fn check(&self) -> Result<(), SpecError> {
@@ -162,6 +169,7 @@ mod tests {
     fn spec(addresses: &[(u32, u32)]) -> PoolSpec {
         PoolSpec {
             scattered: false,
+            reserved_blocks: 0,
             name: "p".into(),
             addresses: addresses.to_vec(),
             block_ports: 512,

@@ -1,6 +1,7 @@
 //! The allocator as a whole: cases. How it chooses, and at what effort, is in
 //! `distribution`; the comparison with a naive reference is in `model`.
 
+mod assigned;
 mod distribution;
 mod keys;
 mod model;
@@ -17,6 +18,7 @@ const FIRST: u32 = 0xcb00_7100;
 fn spec(addresses: u32, block_ports: u32, blocks_per_subscriber: u32) -> PoolSpec {
     PoolSpec {
         scattered: false,
+        reserved_blocks: 0,
         name: "residential".into(),
         addresses: vec![(FIRST, FIRST + addresses - 1)],
         block_ports,

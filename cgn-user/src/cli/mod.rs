@@ -11,6 +11,7 @@ mod explain;
 mod listing;
 mod log;
 mod lookup;
+mod map;
 mod reload;
 mod report;
 mod show;
@@ -35,6 +36,7 @@ pub use documents::{completions, manual};
 pub use explain::explain;
 pub use log::{Log, log};
 pub use lookup::lookup;
+pub use map::{Map, map};
 pub use reload::reload;
 pub use report::report;
 pub use show::show;
@@ -97,6 +99,9 @@ pub enum Command {
     /// Ask the mapping log who had which ports when, or prove that it is unchanged
     #[command(subcommand)]
     Log(Log),
+    /// Compute who has which static ports of a deterministic pool (RFC 7422), without the daemon
+    #[command(subcommand)]
+    Map(Map),
     /// Make a page with the plots of the Grafana dashboard, from what a Prometheus has scraped
     Report(Report),
     /// Print a configuration file with every key explained

@@ -5,6 +5,7 @@ use std::fmt;
 use super::SubscriberRange;
 use super::address::Ipv4Set;
 use super::schema::{Config, Pool, PortMode};
+use crate::policy::deterministic::{Map, MapError};
 
 /// How many ports of an external address are given out, for each protocol: 1024 to 65535.
 pub const PORTS_PER_ADDRESS: u32 = cgn_common::limits::USABLE_PORTS;
@@ -66,6 +67,27 @@ impl Config {
     pub fn scatters(&self) -> bool {
         let mut pools = self.pool.iter();
         pools.any(|pool| pool.port_mode == PortMode::Scattered)
+    }
+
+    /// Static ports of the subscribers of a pool, were it deterministic.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub fn map_of(&self, number: usize) -> Result<Map, MapError> {
+        let pool = &self.pool[number];
+        let ranges = self.subscriber_ranges().into_iter();
+        let inside = ranges
+            .filter(|range| range.pool == number)
+            .map(|range| (range.range.first(), range.range.last()));
+        let outside = pool.address_set();
+        let outside = outside.ranges().iter();
+        Map::new(
+            inside.collect(),
+            outside.map(|range| (range.first(), range.last())).collect(),
+            pool.dynamic_factor,
+            pool.block_ports.into(),
+            pool.blocks_per_subscriber.into(),
+        )
     }
 
     /// The index of the pool with this name.

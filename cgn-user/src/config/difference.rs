@@ -98,6 +98,8 @@ fn effect(key: &str) -> Effect {
                 "max_blocks",
                 "name",
                 "port_mode",
+                "mode",
+                "dynamic_factor",
             ]
             .contains(&last) =>
         {

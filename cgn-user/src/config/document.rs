@@ -11,12 +11,12 @@ use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
 use super::schema::{
     Config, Control, Debug, Filtering, Fragments, Group, Hold, Icmp, Log, Metrics, Midstream, Pool,
-    PortMode, Scatter, Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts,
-    Xdp, XdpMode,
+    PoolMode, PortMode, Scatter, Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp,
+    Timeouts, Xdp, XdpMode,
 };
 use super::value::{
-    address, boolean, exhausted, filtering, integer, log_sync, midstream, on_full, path, port_mode,
-    sink_format, sink_transport, socket_address, string, xdp_mode,
+    address, boolean, exhausted, filtering, integer, log_sync, midstream, on_full, path, pool_mode,
+    port_mode, sink_format, sink_transport, socket_address, string, xdp_mode,
 };
 
 /// Reads a file. `None` when it is not TOML; the findings say why.
@@ -129,6 +129,12 @@ fn read_pool(pool: &mut TableReader<'_>) -> Pool {
             "block_ports",
             Pool::default_block_ports(),
             integer(&limit::BLOCK_PORTS),
+        ),
+        mode: pool.optional("mode", PoolMode::default(), pool_mode),
+        dynamic_factor: pool.optional(
+            "dynamic_factor",
+            Pool::default_dynamic_factor(),
+            integer(&limit::DYNAMIC_FACTOR),
         ),
         port_mode: pool.optional("port_mode", PortMode::default(), port_mode),
         blocks_per_subscriber: pool.optional(

@@ -115,6 +115,18 @@ pub struct Pool {
     /// Default: 512.
     #[serde(default = "Pool::default_block_ports")]
     pub block_ports: u16,
+    /// Who gets which block: `"dynamic"`, any, on record, or `"deterministic"` (RFC 7422): the
+    /// subscribers share the addresses in order, as many on each, and each has the same static ports
+    /// as long as the configuration is the same. These need no record (`cgn map` computes them), only
+    /// the configuration is recorded. Further blocks come from the rest of the address, on record.
+    /// `watermark_percent` is then 100. Default: `"dynamic"`.
+    #[serde(default)]
+    pub mode: PoolMode,
+    /// In a deterministic pool, how many shares of each address are kept for further blocks; 0 to 64512.
+    /// A share is 64512 / (subscribers of an address + this) ports, rounded down to whole blocks.
+    /// Default: 1.
+    #[serde(default = "Pool::default_dynamic_factor")]
+    pub dynamic_factor: u32,
     /// Which ports make a block (RFC 6431): `"contiguous"`, one range, or `"scattered"`, ports from all
     /// over the address by a permutation with a secret key, so that one who knows some of a
     /// subscriber's ports cannot guess others. A scattered block is one record in the log too, which
@@ -148,6 +160,17 @@ pub struct Pool {
     /// The same for TCP (RFC 5382 REQ-3). Default: `"endpoint-independent"`.
     #[serde(default)]
     pub tcp_filtering: Filtering,
+}
+
+/// The values of `mode` of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolMode {
+    /// Any free block of the subscriber's address.
+    #[default]
+    Dynamic,
+    /// Its own first.
+    Deterministic,
 }
 
 /// The values of `port_mode`.
@@ -194,6 +217,11 @@ impl Pool {
     /// The default of `block_ports`.
     pub const fn default_block_ports() -> u16 {
         512
+    }
+
+    /// The default of `dynamic_factor`.
+    pub const fn default_dynamic_factor() -> u32 {
+        1
     }
 
     /// The default of `blocks_per_subscriber`.

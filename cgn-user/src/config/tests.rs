@@ -2,6 +2,7 @@
 
 mod address;
 mod behaviour;
+mod deterministic;
 mod hostile;
 mod refused_text;
 mod refused_values;

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::address::Ipv4Range;
+use super::deterministic;
 use super::fault::{Fault, Findings};
 use super::groups;
 use super::limit::{self, Limit};
@@ -42,6 +43,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     groups::validate(config, findings);
     sinks::validate(config, findings);
     check_daemon(config, findings);
+    deterministic::validate(config, findings);
 }
 
 fn check_side(section: &str, side: &Side, findings: &mut Findings) {

@@ -10,6 +10,7 @@ use cgn_common::layout::{
 };
 
 use super::memory::{Memory, Sizes};
+use crate::policy::deterministic::Map;
 use crate::policy::groups::Groups;
 
 /// A pool, as far as the tables care.
@@ -45,6 +46,8 @@ pub struct Geometry {
     pub sizes: Sizes,
     /// Who may do what: decides nothing of the layout, so that it may change.
     pub groups: Groups,
+    /// By pool: static ports of its subscribers, if it is deterministic.
+    pub maps: Vec<Option<Map>>,
     inside_pages: BTreeMap<u32, Page>,
     outside_pages: BTreeMap<u32, Page>,
     /// Line of slab 0, by pool.
@@ -89,6 +92,7 @@ impl Geometry {
             pools,
             subscribers,
             groups: Groups::default(),
+            maps: Vec::new(),
             inside_pages,
             outside_pages,
             first_lines,
@@ -121,6 +125,10 @@ impl Geometry {
             mix(range.first.to_bits());
             mix(range.last.to_bits());
             mix(u32::from(range.pool));
+        }
+        for map in self.maps.iter().flatten() {
+            mix(map.compression);
+            mix(map.static_blocks);
         }
         mix(self.sizes.sessions);
         mix(self.sizes.datagrams);
@@ -170,6 +178,19 @@ impl Geometry {
             .iter()
             .find(|s| s.first <= inside && inside <= s.last)?;
         Some(u16::from(range.pool))
+    }
+
+    /// Static ports of the subscribers of a pool, if it is deterministic.
+    #[must_use]
+    pub fn map(&self, pool: u16) -> Option<&Map> {
+        self.maps.get(usize::from(pool))?.as_ref()
+    }
+
+    /// Whether a block of a pool is in a share: its owner is known without a record.
+    #[must_use]
+    pub fn is_static(&self, pool: u16, block: u16) -> bool {
+        self.map(pool)
+            .is_some_and(|map| u32::from(block) < map.reserved_blocks())
     }
 
     /// Index in `EXTERNALS`; None for an address that is in no page of a pool.

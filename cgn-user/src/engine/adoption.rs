@@ -17,6 +17,7 @@ use super::keeper::{Granted, Keeper, block};
 use super::scatter::Scatter;
 use crate::alloc::Allocator;
 use crate::dataplane::install::{self, Grant};
+use crate::maplog::maps::Maps;
 use crate::maplog::{Entry as LogEntry, Event, Log, LoggedBlock, Recovery, ReleaseReason};
 use crate::policy::shape;
 use crate::state::{Reconciliation, State};
@@ -40,6 +41,7 @@ pub fn keeper(
     if let Some(scatter) = &scatter {
         allocator.set_newest_key(scatter.newest());
     }
+    let maps = Maps::read(&state.config.config.log.directory)?;
     let mut report = Reconciliation::default();
     let granted = match adopt {
         true => adopted(state, &mut report),
@@ -69,10 +71,13 @@ pub fn keeper(
     hold(state, &mut allocator, &granted, recovery);
     tell(&report);
     state.stats().reconciliation = report;
-    let mut keeper = Keeper::new(Arc::clone(state), allocator, log, granted, scatter);
+    let mut keeper = Keeper::new(Arc::clone(state), allocator, log, granted, scatter, maps);
     keeper
         .catch_up_with(&missing)
         .context("the mapping log cannot be brought up to date")?;
+    keeper
+        .record_maps()
+        .context("static ports must be on record before they are used")?;
     keeper.mark(Event::Start);
     keeper.advance();
     Ok(keeper)
@@ -219,6 +224,10 @@ fn reconcile(
         }
     }
     for (key, one) in &in_tables {
+        if state.geometry.is_static(one.grant.pool, one.grant.block) {
+            report.identical += 1;
+            continue;
+        }
         let logged = recovery.live.get(key);
         if is_same_owner(logged, one) {
             report.identical += 1;

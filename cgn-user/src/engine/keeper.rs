@@ -19,11 +19,13 @@ use super::scatter::Scatter;
 use crate::alloc::{Allocation, Allocator, Refusal};
 use crate::config::OnFull;
 use crate::dataplane::install::{self, Grant};
+use crate::maplog::maps::{Maps, MapsError};
 use crate::maplog::notice::{Notice, What};
 use crate::maplog::{
     AppendError, Block, Entry, Event, Log, PortRange, ProtocolScope, ReleaseReason,
 };
 use crate::policy;
+use crate::policy::shape;
 use crate::state::State;
 use crate::utc::Utc;
 
@@ -54,6 +56,8 @@ pub struct Keeper {
     notices: Notices,
     /// There if some pool has scattered blocks.
     scatter: Option<Scatter>,
+    /// Records of static ports.
+    maps: Maps,
 }
 
 /// A block that the allocator gave and the log has not seen yet.
@@ -71,6 +75,7 @@ impl Keeper {
         log: Log,
         granted: Vec<Granted>,
         scatter: Option<Scatter>,
+        maps: Maps,
     ) -> Self {
         Self {
             notices: Notices::new(state.config.config.log.notice_secs),
@@ -81,6 +86,7 @@ impl Keeper {
             refused: HashSet::new(),
             unlogged: Vec::new(),
             scatter,
+            maps,
         }
     }
 
@@ -97,6 +103,15 @@ impl Keeper {
                     .ok()
             })
             .collect();
+        // Whose static ports are is on record by the configuration.
+        let geometry = &self.state.geometry;
+        let is_static = |p: &Pending| geometry.is_static(p.grant.pool, p.grant.block);
+        let (fixed, pending): (Vec<_>, Vec<_>) = pending.into_iter().partition(is_static);
+        for pending in fixed {
+            if let Err(reason) = self.install(&pending, NO_RECORD) {
+                refusals.insert(pending.grant.inside, reason);
+            }
+        }
         if pending.is_empty() {
             return refusals;
         }
@@ -137,7 +152,13 @@ impl Keeper {
             return Err(self.refuse(subscriber, Reason::NoPort));
         }
         let now_ms = clock::monotonic_ms(&self.state);
-        match self.allocator.allocate(pool, subscriber, now_ms) {
+        let allocated = match self.next_static(pool, inside, subscriber) {
+            Some((external, block)) => self
+                .allocator
+                .assign(pool, subscriber, external, block, now_ms),
+            None => self.allocator.allocate(pool, subscriber, now_ms),
+        };
+        match allocated {
             Ok(allocation) => self.scattered(Pending {
                 grant: Grant {
                     inside,
@@ -163,6 +184,28 @@ impl Keeper {
                 Err(self.refuse(subscriber, reason))
             }
         }
+    }
+
+    /// External address and number of the first static block that the subscriber has not got yet.
+    fn next_static(&self, pool: u16, inside: Ipv4Addr, subscriber: u32) -> Option<(u32, u16)> {
+        let map = self.state.geometry.map(pool)?;
+        let share = map.forward(inside)?;
+        let owned = self.allocator.blocks_of(pool, subscriber);
+        let is_owned = |number: u16| {
+            owned.is_some_and(|owned| owned.blocks.iter().any(|one| one.block == number))
+        };
+        let mut blocks = share.first_block..share.first_block + map.static_blocks;
+        let next = blocks.find(|number| !is_owned(*number as u16))?;
+        Some((share.external.to_bits(), next as u16))
+    }
+
+    /// Records which static ports are whose, where that is due.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn record_maps(&mut self) -> Result<(), MapsError> {
+        let (unix_ms, now) = (clock::unix_ms(&self.state), shape::maps(&self.state.config));
+        self.maps.bring_up(&now, unix_ms).map(drop)
     }
 
     /// The block with its address's key in the tables, where it is to have one.
@@ -339,6 +382,9 @@ impl Keeper {
 
     fn may_take(&self, granted: &Granted) -> bool {
         let geometry = &self.state.geometry;
+        if geometry.is_static(granted.grant.pool, granted.grant.block) {
+            return false;
+        }
         let line = geometry.slab_line(granted.grant.pool, granted.grant.slab);
         let watermark = geometry.pools[usize::from(granted.grant.pool)].watermark_ports;
         let blocks = install::ports_used(&self.state.memory, granted.subscriber);
@@ -508,6 +554,12 @@ impl Keeper {
         self.catch_up();
         self.end_hour();
         self.turn_key();
+        if let Err(error) = self.record_maps() {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the daily record of static ports"
+            );
+        }
         self.tell_use();
         let mut stats = self.state.stats();
         stats.log.segment_bytes = self.log.length_bytes();

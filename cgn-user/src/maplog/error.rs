@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::maps::MapsError;
 use super::record::{DecodeError, VERSION};
 use super::scatter::KeyringError;
 use super::sealed::SealedError;
@@ -60,6 +61,9 @@ pub enum ReadError {
     TornInside { path: PathBuf, bytes: u64 },
     #[error(transparent)]
     Sealed(#[from] SealedError),
+    /// Nothing can be said of static ports.
+    #[error(transparent)]
+    Maps(#[from] MapsError),
     /// Nothing can be said of scattered blocks.
     #[error(transparent)]
     Keys(#[from] KeyringError),

@@ -2,5 +2,6 @@
 //! who may do what, and when blocks are given and taken back.
 
 pub mod blocks;
+pub mod deterministic;
 pub mod groups;
 pub mod shape;

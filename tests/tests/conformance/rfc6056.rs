@@ -26,7 +26,7 @@ use crate::registry::tests;
 tests! {
     all_ports_from_1024_up_are_used ["R6056-1", "R4787-3"]
         "Section 3.2: external ports come from 1024 to 65535, all 64512 of them, and none has two owners";
-    ports_are_spread_and_do_not_follow_one_another ["R6056-3", "R6056-5", "R6888-15"]
+    ports_are_spread_and_do_not_follow_one_another ["R6056-3", "R6056-5", "R6888-15", "R7422-5"]
         "Section 3.3: who knows a subscriber's earlier ports learns nothing of the next one";
     the_entropy_that_is_shown_is_what_one_faces ["R6056-5", "R6056-6"]
         "A block of 512 leaves 9 bits to guess, scattered ones nearly 16, and `cgn show pools` says so";

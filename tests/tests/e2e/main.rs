@@ -25,12 +25,14 @@
 //! | `announce` | the pool announced by BIRD, and withdrawn |
 //! | `documents` | exit codes, manual pages |
 //! | `privileges` | capabilities of process and threads |
+//! | `deterministic` | static ports and overflow of a deterministic pool, `cgn map` |
 //! | `diagnostics` | `cgn run --diagnose` |
 
 mod announce;
 mod blocks;
 mod both_ways;
 mod check;
+mod deterministic;
 mod diagnostics;
 mod discovery;
 mod documents;

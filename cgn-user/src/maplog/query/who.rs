@@ -6,10 +6,11 @@ use std::path::Path;
 
 use super::super::error::ReadError;
 use super::super::event::Event;
+use super::super::maps::Maps;
 use super::super::scatter::Keyring;
 use super::super::sealed::{Fact, Row};
 use super::walk::{Gap, Source, Walk};
-use super::{Holding, concerns, exact_since};
+use super::{Holding, concerns, exact_since, held_by_map};
 use crate::utc::Utc;
 
 /// What is asked.
@@ -46,6 +47,9 @@ pub struct Answer {
     pub remarks: Vec<String>,
 }
 
+/// Remark of an answer without a record of the subscriber.
+const STATIC: &str = "by the configuration of that time, which is on record: the port is static";
+
 /// Answers from the log in the directory `root`.
 ///
 /// # Errors
@@ -53,6 +57,20 @@ pub struct Answer {
 pub fn who(root: &Path, enquiry: &Enquiry) -> Result<Answer, ReadError> {
     let from_ms = enquiry.at_ms.saturating_sub(enquiry.skew_ms);
     let to_ms = enquiry.at_ms.saturating_add(enquiry.skew_ms);
+    let maps = Maps::read(root)?;
+    let fixed = maps.who(enquiry.external, enquiry.port, from_ms, to_ms);
+    let fixed: Vec<Holding> = fixed.filter_map(held_by_map).collect();
+    // A static port is nobody else's while its map holds: the log has nothing to say of it.
+    if let [one] = &fixed[..]
+        && one.since_ms.is_some_and(|since| since <= from_ms)
+        && one.until.is_none_or(|(until, _)| until > to_ms)
+    {
+        return Ok(Answer {
+            outcome: Outcome::One,
+            holdings: fixed,
+            remarks: vec![STATIC.to_owned()],
+        });
+    }
     let mut walk = Walk::back_from(root, to_ms)?;
     let keys = Keyring::read(root)?;
     let facts = facts(&mut walk, &keys, enquiry, from_ms, to_ms)?;
@@ -63,6 +81,10 @@ pub fn who(root: &Path, enquiry: &Enquiry) -> Result<Answer, ReadError> {
         {
             holding.since_ms = exact_since(root, &holding.block, hour_ms)?;
         }
+    }
+    if !fixed.is_empty() {
+        holdings.extend(fixed);
+        holdings.sort_by_key(|holding| holding.since_ms);
     }
     let subscribers: BTreeSet<Ipv4Addr> = holdings.iter().map(|held| held.block.inside).collect();
     let mut remarks: Vec<String> = walk
