@@ -186,6 +186,7 @@ impl Fixture {
             reload: watch::Sender::new(None),
             wiring: OnceLock::from(wiring()),
             watch: Desk::default(),
+            peaks: Mutex::default(),
             turns: AtomicU64::new(0),
         })
     }

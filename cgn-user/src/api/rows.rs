@@ -147,6 +147,17 @@ fn is_zero(key: &u8) -> bool {
     *key == 0
 }
 
+/// `/v1/peaks`: how many ports subscribers had in use at once at most, those in hold included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeaksRow {
+    /// Start of the daemon: RFC 3339, UTC.
+    pub since: String,
+    /// Pairs of ports and how many subscribers had at most so many, ascending; nobody without one.
+    pub tcp: Vec<(u16, u64)>,
+    pub udp: Vec<(u16, u64)>,
+    pub icmp: Vec<(u16, u64)>,
+}
+
 /// Why blocks were not given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusals {

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and the commands that do not run the
 //! daemon.
 
+mod advise;
 mod check;
 mod client;
 mod config_file;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use advise::{Advise, advise};
 pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
 pub use detach::detach;
@@ -102,6 +104,9 @@ pub enum Command {
     /// Compute who has which static ports of a deterministic pool (RFC 7422), without the daemon
     #[command(subcommand)]
     Map(Map),
+    /// Advise on the configuration, from what subscribers did
+    #[command(subcommand)]
+    Advise(Advise),
     /// Make a page with the plots of the Grafana dashboard, from what a Prometheus has scraped
     Report(Report),
     /// Print a configuration file with every key explained

@@ -47,6 +47,7 @@ fn state() -> Arc<State> {
         reload: watch::Sender::new(None),
         wiring: OnceLock::new(),
         watch: Desk::default(),
+        peaks: Mutex::default(),
         turns: AtomicU64::new(0),
         geometry,
         config,

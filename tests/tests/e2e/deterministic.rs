@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use cgn_tests::lab::{
-    self, Daemon, Lab, Plan, Settings, UdpEcho, address, cgn_program, run_to_end,
+    self, Daemon, Lab, Plan, Settings, UdpEcho, address, cgn_program, run_to_end, wait_until,
 };
 use cgn_user::maplog::{Event, Record};
 use serde_json::Value;
@@ -73,6 +73,7 @@ fn static_ports_need_no_record_and_overflow_has_one() {
             who(&daemon, seen, inside)?;
         }
         map(lab, &daemon, flows[0].1, inside)?;
+        advice(&daemon)?;
         // Another daemon takes both over, and repairs nothing.
         daemon.process().kill();
         daemon = Daemon::start_with(lab, &toml, &program, &["--test-clock"])?;
@@ -87,6 +88,20 @@ fn static_ports_need_no_record_and_overflow_has_one() {
         );
         Ok(())
     });
+}
+
+/// `cgn advise limits` has seen the subscriber's 193 ports.
+fn advice(daemon: &Daemon) -> Result<()> {
+    wait_until("a sweep that saw all ports", PATIENCE_SECS, || {
+        let mut command = Command::new(cgn_program()?);
+        command
+            .args(["advise", "limits", "--json", "--socket"])
+            .arg(daemon.socket());
+        let said: Value = serde_json::from_str(&run_to_end(&mut command, PATIENCE_SECS)?)?;
+        let udp = &said["protocols"][1];
+        let is_seen = udp["protocol"] == "udp" && udp["most"] == SHARE + 1;
+        Ok((is_seen && udp["subscribers"] == 1 && udp["advised"] == 256).then_some(()))
+    })
 }
 
 fn allocations(records: &[Record]) -> Vec<Ipv4Addr> {

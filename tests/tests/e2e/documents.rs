@@ -83,6 +83,11 @@ fn exit_codes_are_those_of_the_table() -> Result<()> {
             1,
         ),
         (
+            "no daemon to advise",
+            &["advise", "limits", "--socket", &socket],
+            1,
+        ),
+        (
             "no Prometheus",
             &["report", "--prometheus", "127.0.0.1:1"],
             1,
