@@ -36,7 +36,7 @@ use crate::layout::{
 use crate::nat::home::Home;
 use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, rows_of};
 use crate::nat::session::{Departure, Party};
-use crate::nat::{lookup, open, rewrite, search, tcp_state};
+use crate::nat::{lookup, open, rewrite, scatter, search, tcp_state};
 use crate::rare;
 use crate::steps::Step;
 use crate::tables::{Route, Tables};
@@ -261,8 +261,12 @@ fn inbound<F: Frame, T: Tables>(
         return Err(Reason::UnsupportedIcmp);
     }
     // 5 look up: the slot's index is the port
-    let (slot, inside_address) =
-        lookup::mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
+    let (slot, inside_address) = lookup::mapping_at(
+        tables,
+        (destination, rows),
+        transport.protocol,
+        transport.destination_port,
+    )?;
     tables.note(Step::Port);
     // 4 route
     let route_in = route(tables, source, inside_address);
@@ -396,13 +400,25 @@ pub(crate) fn external_port_if<T: Tables>(
     may_open: bool,
 ) -> Result<u16, Reason> {
     let found = find_or_open(tables, index, subscriber, transport, destination, may_open);
-    if let Err(reason) = found {
-        tables.remember(index, reason, tables.now());
+    match found {
+        Ok(place) => {
+            // A block may have been given since, and the first one tells the address.
+            let head = SubscriberHead(subscriber.head.load());
+            Ok(scatter::outward(
+                tables,
+                head.pool(),
+                head.external(),
+                place,
+            ))
+        }
+        Err(reason) => {
+            tables.remember(index, reason, tables.now());
+            Err(reason)
+        }
     }
-    found
 }
 
-/// The same: at home, opened there, or else.
+/// Its place, which is the port where blocks are contiguous: at home, opened there, or else.
 #[inline(always)]
 fn find_or_open<T: Tables>(
     tables: &T,

@@ -5,9 +5,10 @@ use crate::counters::Counters;
 use crate::event::Event;
 use crate::layout::{
     BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NEAR_BLOCKS,
-    NextHopEntry, OwnedBlock, Page, Policy, Quota, SessionKey, Side, Subscriber, VlanKey,
+    NextHopEntry, OwnedBlock, Page, Policy, Quota, Scattering, SessionKey, Side, Subscriber,
+    VlanKey,
 };
-use crate::nat::{fragment, home, open, quota, search, session, walk};
+use crate::nat::{fragment, home, open, quota, scatter, search, session, walk};
 use crate::steps::Step;
 use crate::verdict::{Protocol, Reason};
 use crate::word::Word;
@@ -79,6 +80,8 @@ pub trait Tables {
     /// By the same index.
     fn quota(&self, index: u32) -> Option<&Quota>;
     fn external(&self, index: u32) -> Option<&External>;
+    /// By the same index.
+    fn scattering(&self, index: u32) -> Option<&Scattering>;
     fn block(&self, index: u32) -> Option<&BlockEntry>;
     fn line(&self, index: u32) -> Option<&Line>;
 
@@ -143,6 +146,16 @@ pub trait Tables {
     /// Asks user space for the subscriber's next block; false if the ring is full.
     fn request_block(&self, event: Event) -> bool;
 
+    /// Port of a place of a scattered address: see [`scatter::port_of`].
+    #[inline(always)]
+    fn port_of(&self, external: u32, place: u16) -> u16 {
+        scatter::port_of(scatter::keys_of(self, external), place)
+    }
+    /// The inverse: see [`scatter::place_of`].
+    #[inline(always)]
+    fn place_of(&self, external: u32, port: u16) -> u16 {
+        scatter::place_of(scatter::keys_of(self, external), port)
+    }
     /// See [`quota::may_open`].
     #[inline(always)]
     fn may_open(&self, subscriber: u32, tick: u32) -> bool {

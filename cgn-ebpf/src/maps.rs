@@ -8,8 +8,8 @@ use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
     self, BlockEntry, Constants, Datagram, External, FragmentKey, FurtherBlocks, Line, Link,
-    NextHopEntry, Page, Punts, Quota, RouteLine, SessionKey, Settings, Subscriber, VlanKey,
-    VlanRole,
+    NextHopEntry, Page, Punts, Quota, RouteLine, Scattering, SessionKey, Settings, Subscriber,
+    VlanKey, VlanRole,
 };
 use cgn_common::word::Word;
 
@@ -42,6 +42,9 @@ pub static FURTHER_BLOCKS: Array<
 > = Array::new();
 #[btf_map]
 pub static EXTERNALS: Array<External, { layout::EXTERNALS.entries as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub static SCATTERINGS: Array<Scattering, { layout::SCATTERINGS.entries as usize }, MMAPABLE> =
     Array::new();
 #[btf_map]
 pub static BLOCKS: Array<BlockEntry, { layout::BLOCKS.entries as usize }, MMAPABLE> = Array::new();

@@ -12,11 +12,11 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Handed, Line, Link,
-    NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, SessionKey, Side, Subscriber, VlanKey,
-    is_ahead,
+    NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey, Side, Subscriber,
+    VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
-use cgn_common::nat::{fragment, home, open, quota, search, session, walk};
+use cgn_common::nat::{fragment, home, open, quota, scatter, search, session, walk};
 use cgn_common::punts;
 use cgn_common::steps::Step;
 use cgn_common::tables::{Route, Tables};
@@ -167,6 +167,11 @@ impl Tables for XdpTables {
     #[inline(always)]
     fn external(&self, index: u32) -> Option<&External> {
         maps::EXTERNALS.get(index)
+    }
+
+    #[inline(always)]
+    fn scattering(&self, index: u32) -> Option<&Scattering> {
+        maps::SCATTERINGS.get(index)
     }
 
     #[inline(always)]
@@ -385,6 +390,16 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn port_of(&self, external: u32, place: u16) -> u16 {
+        cgn_port_of(u64::from(external), u64::from(place)) as u16
+    }
+
+    #[inline(always)]
+    fn place_of(&self, external: u32, port: u16) -> u16 {
+        cgn_place_of(u64::from(external), u64::from(port)) as u16
+    }
+
+    #[inline(always)]
     fn may_open(&self, subscriber: u32, tick: u32) -> bool {
         // Not even called where nobody is limited.
         !self.features().has(Features::QUOTAS)
@@ -474,6 +489,20 @@ impl Tables for XdpTables {
 }
 
 // Global functions: the verifier checks each once, whatever calls it how often.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_port_of(external: u64, place: u64) -> u64 {
+    let keys = scatter::keys_of(&DETACHED, external as u32);
+    u64::from(scatter::port_of(keys, place as u16))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_place_of(external: u64, port: u64) -> u64 {
+    let keys = scatter::keys_of(&DETACHED, external as u32);
+    u64::from(scatter::place_of(keys, port as u16))
+}
 
 #[unsafe(no_mangle)]
 #[inline(never)]

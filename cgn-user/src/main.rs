@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Command::Trace(arguments) => cli::trace(&arguments),
         Command::Top(arguments) => cli::top(&arguments),
         Command::Log(arguments) => cli::log(&arguments),
+        Command::Advise(arguments) => cli::advise(&arguments),
+        Command::Map(arguments) => cli::map(&arguments),
         Command::Report(arguments) => cli::report(&arguments),
         Command::Completions { shell } => cli::completions(shell),
         Command::Manual { folder } => cli::manual(&folder),

@@ -17,6 +17,7 @@ use crate::dataplane::memory::Memory;
 use crate::histogram::{self, Histogram};
 use crate::maplog::notice::{Board, What};
 use crate::maplog::stream::SinkStats;
+use crate::policy::advice::Peaks;
 use crate::reload::Reload;
 use crate::slowpath::answers::AnswerStats;
 use crate::watch::Desk;
@@ -48,6 +49,8 @@ pub struct State {
     pub wiring: OnceLock<Wiring>,
     /// Where one asks to watch packets.
     pub watch: Desk,
+    /// Most ports that each subscriber had in use.
+    pub peaks: Mutex<Peaks>,
     /// Turns of the engine since start: it lives as long as this grows.
     pub turns: AtomicU64,
 }
@@ -57,6 +60,12 @@ impl State {
     pub fn stats(&self) -> MutexGuard<'_, Stats> {
         // Plain numbers: a writer that panicked left none half-written that matters.
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Most ports that each subscriber had in use, locked.
+    pub fn peaks(&self) -> MutexGuard<'_, Peaks> {
+        // Plain numbers, as above.
+        self.peaks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Now, on the data plane's clock, in nanoseconds: the kernel's coarse

@@ -55,6 +55,32 @@ impl Rows {
     }
 }
 
+/// Element of `SCATTERINGS`, by the index in `EXTERNALS`: the keys that scatter the
+/// blocks of an address. Written before the address has a block, and never while it
+/// has one. The lowest byte of the last word is the number of the key in the mapping
+/// log; all zero: none yet.
+#[derive(Debug, Default)]
+#[repr(C, align(32))]
+pub struct Scattering(pub [Word; 4]);
+
+impl Scattering {
+    #[inline(always)]
+    #[must_use]
+    pub fn keys(&self) -> [u64; 4] {
+        [
+            self.0[0].load(),
+            self.0[1].load(),
+            self.0[2].load(),
+            self.0[3].load(),
+        ]
+    }
+    /// Number of the key in the mapping log; 0: none.
+    #[must_use]
+    pub fn key_number(&self) -> u8 {
+        self.0[3].load() as u8
+    }
+}
+
 /// One element of `BLOCKS`: who has this block of this external address.
 /// Bits 0-31 first line of its slab in `SLABS` (0: nobody has it), 32-63
 /// inside address of the owner.

@@ -50,6 +50,8 @@ impl Features {
     /// Some group limits new mappings or sessions, or wants refusals remembered:
     /// `QUOTAS` is looked at.
     pub const QUOTAS: u64 = 1 << 36;
+    /// Some pool has scattered blocks: see [`crate::nat::scatter`].
+    pub const SCATTERED: u64 = 1 << 37;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.
@@ -109,7 +111,7 @@ pub enum Filtering {
 }
 
 /// What is special in one pool. Bits 0-1 [`Filtering`] of UDP and ICMP, 2-3 of
-/// TCP, 4 TCP sessions are timed one by one.
+/// TCP, 4 TCP sessions are timed one by one, 5 blocks are scattered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Policy(pub u8);
@@ -117,6 +119,7 @@ pub struct Policy(pub u8);
 impl Policy {
     pub const PLAIN: Self = Self(0);
     pub const TIMED_SESSIONS: u8 = 1 << 4;
+    pub const SCATTERED: u8 = 1 << 5;
 
     #[must_use]
     pub const fn new(others: Filtering, tcp: Filtering, flags: u8) -> Self {

@@ -2,8 +2,8 @@
 
 use super::{
     AWAITED_SHIFT, BlockEntry, Datagram, External, FragmentKey, FurtherBlocks, Line, Link,
-    NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RouteLine, Session, SessionKey,
-    Settings, Side, Subscriber, VlanRole,
+    NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RouteLine, Scattering, Session,
+    SessionKey, Settings, Side, Subscriber, VlanRole,
 };
 use crate::verdict::Reason;
 use crate::word::Word;
@@ -68,6 +68,7 @@ pub const MAPS: &[MapSpec] = &[
     FURTHER_BLOCKS,
     QUOTAS,
     EXTERNALS,
+    SCATTERINGS,
     BLOCKS,
     SLABS,
     ROUTES,
@@ -101,6 +102,8 @@ pub const FURTHER_BLOCKS: MapSpec = array("FURTHER_BLOCKS", size_of::<FurtherBlo
 /// As many as `SUBSCRIBERS`.
 pub const QUOTAS: MapSpec = array("QUOTAS", size_of::<Quota>(), 1);
 pub const EXTERNALS: MapSpec = array("EXTERNALS", size_of::<External>(), 1);
+/// As many as `EXTERNALS`; one where no pool is scattered.
+pub const SCATTERINGS: MapSpec = array("SCATTERINGS", size_of::<Scattering>(), 1);
 pub const BLOCKS: MapSpec = array("BLOCKS", size_of::<BlockEntry>(), 1);
 pub const SLABS: MapSpec = array("SLABS", size_of::<Line>(), 1);
 pub const ROUTES: MapSpec = array("ROUTES", size_of::<RouteLine>(), 65_536 / ROUTES_PER_LINE);

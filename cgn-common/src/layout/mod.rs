@@ -6,7 +6,7 @@
 //! | `directory` | addresses to entries |
 //! | `subscriber` | subscribers and their blocks |
 //! | `quota` | what subscribers may do, and were refused |
-//! | `block` | external addresses and their blocks |
+//! | `block` | external addresses, their blocks, and how these are scattered |
 //! | `slab`, `slot` | the memory of a block, and of a mapping |
 //! | `next_hop` | routes and next hops |
 //! | `interface` | sides, VLANs |
@@ -81,6 +81,7 @@ shape! {
     Settings: 64, 64;
     Page: 8, 4;
     External: 8, 8;
+    Scattering: 32, 32;
     Subscriber: 32, 32;
     FurtherBlocks: 32, 32;
     Quota: 64, 64;

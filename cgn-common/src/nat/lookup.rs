@@ -1,6 +1,7 @@
 //! Finding the mapping of an established flow, and keeping it alive.
 
 use super::next_hop::rows_of;
+use super::scatter;
 use super::tcp_state;
 use crate::block::{block_of, first_port};
 use crate::layout::{Features, Line, Rows, SlotKey, SlotState, bucket_line, peer};
@@ -44,19 +45,21 @@ pub fn by_port<'t, T: Tables + ?Sized>(
     key.is_live().then_some(Slot { line, at, key })
 }
 
-/// The live mapping that has this external port, and its inside address.
+/// The live mapping that has this port of the external address with these rows, and its
+/// inside address.
 ///
 /// # Errors
 /// [`Reason::NoMapping`].
 #[inline(always)]
 pub fn mapping_at<T: Tables + ?Sized>(
     tables: &T,
-    rows: Rows,
+    (external, rows): (u32, Rows),
     protocol: Protocol,
     port: u16,
 ) -> Result<(Slot<'_>, u32), Reason> {
     let shift = rows.block_shift();
-    let number = block_of(port, shift).ok_or(Reason::NoMapping)?;
+    let place = scatter::inward(tables, rows.pool(), external, port);
+    let number = block_of(place, shift).ok_or(Reason::NoMapping)?;
     let entry = tables
         .block(rows.first_row() + number)
         .ok_or(Reason::Internal)?;
@@ -64,7 +67,7 @@ pub fn mapping_at<T: Tables + ?Sized>(
     if slab_line == 0 {
         return Err(Reason::NoMapping);
     }
-    let offset = u32::from(port - first_port(number, shift));
+    let offset = u32::from(place - first_port(number, shift));
     let slot = by_port(tables, slab_line, protocol, shift, offset).ok_or(Reason::NoMapping)?;
     Ok((slot, inside_address))
 }
@@ -81,7 +84,7 @@ pub fn by_external<T: Tables + ?Sized>(
     if !rows.is_pool_address() {
         return None;
     }
-    let (slot, _) = mapping_at(tables, rows, protocol, port).ok()?;
+    let (slot, _) = mapping_at(tables, (external, rows), protocol, port).ok()?;
     Some(slot)
 }
 

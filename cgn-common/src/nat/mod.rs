@@ -10,6 +10,7 @@ pub mod open;
 pub mod place;
 pub mod quota;
 pub mod rewrite;
+pub mod scatter;
 pub mod search;
 pub mod session;
 pub mod tcp_state;

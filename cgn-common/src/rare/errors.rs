@@ -7,7 +7,7 @@ use crate::layout::{Side, SlotState, SubscriberHead};
 use crate::nat::next_hop::{is_host, leave, route, rows_of};
 use crate::nat::open::Flow;
 use crate::nat::rewrite::{self, ErrorEnds};
-use crate::nat::{lookup, search};
+use crate::nat::{lookup, scatter, search};
 use crate::path::{check_hop, check_whole, subscriber_of, transmit};
 use crate::steps::Step;
 use crate::tables::Tables;
@@ -99,8 +99,8 @@ fn receiver_of<T: Tables>(tables: &T, ip: &Ipv4, error: &IcmpError) -> Result<(u
     }
     let rows = rows_of(tables, external);
     let port = error.ports[0].get();
-    let (slot, inside) =
-        lookup::mapping_at(tables, rows, error.protocol, port).map_err(|reason| match reason {
+    let (slot, inside) = lookup::mapping_at(tables, (external, rows), error.protocol, port)
+        .map_err(|reason| match reason {
             Reason::NoMapping => Reason::NoQuotedMapping,
             other => other,
         })?;
@@ -140,6 +140,7 @@ fn sender_of<T: Tables>(tables: &T, ip: &Ipv4, error: &IcmpError) -> Result<(u32
     match tables.search(flow).outcome() {
         search::Outcome::Found { port, .. } => {
             let head = SubscriberHead(subscriber.head.load());
+            let port = scatter::outward(tables, head.pool(), head.external(), port);
             Ok((head.external(), port))
         }
         _ => Err(Reason::NoQuotedMapping),

@@ -107,8 +107,12 @@ pub fn from_outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Ve
         return Err(Reason::UnsupportedIcmp);
     }
     // 5 look up
-    let (slot, inside) =
-        lookup::mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
+    let (slot, inside) = lookup::mapping_at(
+        tables,
+        (destination, rows),
+        transport.protocol,
+        transport.destination_port,
+    )?;
     // 4 route
     let way = route(tables, source, inside);
     let hop = leave(tables, way, Side::Inside, inside)?;

@@ -111,8 +111,12 @@ fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery
         return Err(Reason::UnsupportedIcmp);
     }
     let rows = rows_of(tables, destination);
-    let (slot, inside_address) =
-        lookup::mapping_at(tables, rows, transport.protocol, transport.destination_port)?;
+    let (slot, inside_address) = lookup::mapping_at(
+        tables,
+        (destination, rows),
+        transport.protocol,
+        transport.destination_port,
+    )?;
     tables.note(Step::Port);
     let route_in = route(tables, source, inside_address);
     let hop = leave(tables, route_in, Side::Inside, inside_address)?;

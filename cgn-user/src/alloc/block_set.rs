@@ -12,14 +12,14 @@ pub(super) struct BlockSet {
 }
 
 impl BlockSet {
-    /// Of so many blocks, of which the `reserved` ones count as taken for ever.
-    pub(super) fn new(blocks: u32, reserved: &BTreeSet<u16>) -> Self {
+    /// Of so many blocks, of which the `closed` ones look taken for ever.
+    pub(super) fn new(blocks: u32, closed: &BTreeSet<u16>) -> Self {
         let mut set = Self {
             words: vec![0; blocks.div_ceil(64) as usize].into_boxed_slice(),
             free: blocks,
         };
-        let reserved = reserved.iter().filter(|block| u32::from(**block) < blocks);
-        reserved.for_each(|block| set.take(*block));
+        let closed = closed.iter().filter(|block| u32::from(**block) < blocks);
+        closed.for_each(|block| set.take(*block));
         set
     }
 

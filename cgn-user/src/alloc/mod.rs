@@ -50,12 +50,14 @@ pub struct Allocation {
     /// External address, host byte order.
     pub external: u32,
     /// Number of the block in its address; block b holds the ports from
-    /// 1024 + b * `block_ports` on.
+    /// 1024 + b * `block_ports` on, or where these are scattered to.
     pub block: u16,
-    /// First port of the block, host byte order.
+    /// First port of the block, or place if it is scattered, host byte order.
     pub base_port: u16,
     /// Slab that serves the block, below the pool's `max_blocks`.
     pub slab: u32,
+    /// Number of the key that scatters the address's blocks; 0 in a pool with contiguous ones.
+    pub key: u8,
 }
 
 /// A block that a subscriber gave back.
@@ -136,6 +138,26 @@ impl<R: CryptoRng> Allocator<R> {
         let known = self.pools.get_mut(usize::from(pool));
         let known = known.ok_or(Refusal::UnknownPool { pool })?;
         known.allocate(subscriber, now_ms, &mut self.rng)
+    }
+
+    /// Gives `subscriber` one of the blocks that are reserved in each address
+    /// ([`PoolSpec::static_blocks`]): the caller knows whose it is.
+    ///
+    /// # Errors
+    /// It has an owner or is in hold, is of another address than the subscriber's other blocks, or there is no
+    /// slab; nothing was changed.
+    pub fn assign(
+        &mut self,
+        pool: u16,
+        subscriber: u32,
+        external: u32,
+        block: u16,
+        now_ms: u64,
+    ) -> Result<Allocation, Refusal> {
+        let now_ms = self.tick(now_ms);
+        let known = self.pools.get_mut(usize::from(pool));
+        let known = known.ok_or(Refusal::UnknownPool { pool })?;
+        known.assign(subscriber, external, block, now_ms)
     }
 
     /// Takes back an allocation that no packet could use, for want of its log
@@ -233,6 +255,22 @@ impl<R: CryptoRng> Allocator<R> {
             let blocks = pool.blocks_covering(external, &ports)?;
             Some((number as u16, blocks))
         })
+    }
+
+    /// From now on addresses of scattered pools of which no block is used or in hold take the
+    /// key of this number, and new subscribers go to those that have it, of two at random.
+    pub fn set_newest_key(&mut self, key: u8) {
+        for pool in &mut self.pools {
+            pool.set_newest_key(key);
+        }
+    }
+
+    /// The blocks of `external` that are used or in hold are scattered with the key of this
+    /// number: says so at start, of addresses that are taken over.
+    pub fn keep_key(&mut self, pool: u16, external: u32, key: u8) {
+        if let Some(pool) = self.pools.get_mut(usize::from(pool)) {
+            pool.keep_key(external, key);
+        }
     }
 
     /// First port of `block`; None if there is no such pool or block.

@@ -2,9 +2,9 @@
 
 mod recovery;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use rand::{Rng, RngExt};
+use rand::Rng;
 
 use super::block_set::BlockSet;
 use super::error::{Refusal, ReleaseError, SpecError};
@@ -21,6 +21,8 @@ use super::{Allocation, BlockSlab, Released, SubscriberBlocks};
 struct Address {
     taken: BlockSet,
     used_blocks: u32,
+    /// Number of the key that scatters its blocks; 0: none.
+    key: u8,
 }
 
 /// A subscriber that has a block.
@@ -38,12 +40,16 @@ pub(super) struct Pool {
     ranges: AddressRanges,
     open: OpenAddresses,
     addresses: HashMap<u32, Address>,
+    /// Blocks of each address that are reserved or static: nobody is given one by chance.
+    closed: BTreeSet<u16>,
     subscribers: HashMap<u32, Subscriber>,
     holds: Holds,
     slabs: Slabs,
     used_blocks: u64,
     free_blocks: u64,
     used_addresses: u32,
+    /// Number of the key that addresses get; 0 where blocks are contiguous.
+    newest_key: u8,
     counters: PoolCounters,
 }
 
@@ -55,12 +61,14 @@ impl Pool {
             policy,
             open: OpenAddresses::new(ranges.count()),
             addresses: HashMap::new(),
+            closed: spec.closed_blocks(),
             subscribers: HashMap::new(),
             holds: Holds::default(),
             slabs: Slabs::new(spec.max_blocks),
             used_blocks: 0,
             free_blocks: u64::from(ranges.count()) * u64::from(spec.usable_blocks()),
             used_addresses: 0,
+            newest_key: 0,
             counters: PoolCounters::default(),
             ranges,
             spec: spec.clone(),
@@ -122,6 +130,43 @@ impl Pool {
             block,
             base_port: self.base_port(block),
             slab,
+            key: self.key_of(address),
+        })
+    }
+
+    /// Gives a static block to the subscriber that it is for.
+    pub(super) fn assign(
+        &mut self,
+        subscriber: u32,
+        external: u32,
+        block: u16,
+        now_ms: u64,
+    ) -> Result<Allocation, Refusal> {
+        self.advance(now_ms);
+        let unusable = Refusal::AddressExhausted {
+            external: external.into(),
+        };
+        let key = self.key(external, block).ok_or(unusable)?;
+        let known = self.subscribers.get(&subscriber);
+        let is_paired = known.is_none_or(|known| known.address == key.0);
+        let is_free = self.owner(key).is_none() && !self.holds.contains(key);
+        if !is_paired || u32::from(block) >= self.spec.static_blocks || !is_free {
+            return Err(unusable);
+        }
+        let is_first = known.is_none();
+        let slab = self.slabs.take().ok_or(Refusal::NoSlab {
+            max_blocks: self.spec.max_blocks,
+        })?;
+        self.take(key);
+        self.give(subscriber, key, slab);
+        self.counters.allocated += 1;
+        self.counters.paired += u64::from(is_first);
+        Ok(Allocation {
+            external,
+            block,
+            base_port: self.base_port(block),
+            slab,
+            key: self.key_of(key.0),
         })
     }
 
@@ -141,27 +186,47 @@ impl Pool {
         }
     }
 
-    /// Of two addresses drawn at random, the one with more free blocks: this
+    /// Of two addresses drawn at random, one with the newest key, else the one with more
+    /// free blocks: this
     /// keeps addresses evenly filled, so that subscribers find room for further
     /// blocks at theirs, and stays hard to guess.
     fn choose_first(&self, rng: &mut impl Rng) -> Option<BlockKey> {
         let (one, other) = (self.open.choose(rng)?, self.open.choose(rng)?);
-        let address = if self.free_blocks_of(other) > self.free_blocks_of(one) {
-            other
-        } else {
-            one
-        };
+        let rank = |address| (self.has_newest_key(address), self.free_blocks_of(address));
+        let address = if rank(other) > rank(one) { other } else { one };
         let block = match self.addresses.get(&address) {
             Some(state) => state.taken.choose(rng)?,
-            None => rng.random_range(0..self.spec.blocks_per_address()) as u16,
+            None => BlockSet::new(self.spec.blocks_per_address(), &self.closed).choose(rng)?,
         };
         Some((address, block))
+    }
+
+    pub(super) fn set_newest_key(&mut self, key: u8) {
+        if self.spec.scattered {
+            self.newest_key = key;
+        }
+    }
+
+    pub(super) fn keep_key(&mut self, external: u32, key: u8) {
+        let address = self.ranges.ordinal(external);
+        if let Some(state) = address.and_then(|address| self.addresses.get_mut(&address)) {
+            state.key = key;
+        }
+    }
+
+    fn key_of(&self, address: u32) -> u8 {
+        let state = self.addresses.get(&address);
+        state.map_or(self.newest_key, |state| state.key)
+    }
+
+    fn has_newest_key(&self, address: u32) -> bool {
+        self.key_of(address) == self.newest_key
     }
 
     fn free_blocks_of(&self, address: u32) -> u32 {
         match self.addresses.get(&address) {
             Some(state) => state.taken.free(),
-            None => self.spec.usable_blocks(),
+            None => self.open_blocks(),
         }
     }
 
@@ -248,36 +313,50 @@ impl Pool {
         }
     }
 
-    /// Marks a free block as taken; a reserved one is taken already.
-    fn take(&mut self, (address, block): BlockKey) {
-        let spec = &self.spec;
-        let state = self.addresses.entry(address).or_insert_with(|| Address {
-            taken: BlockSet::new(spec.blocks_per_address(), &spec.reserved_blocks),
+    /// State of an address of which a block is about to be used.
+    fn address(&mut self, address: u32) -> &mut Address {
+        let (closed, key) = (&self.closed, self.newest_key);
+        let blocks = self.spec.blocks_per_address();
+        self.addresses.entry(address).or_insert_with(|| Address {
+            taken: BlockSet::new(blocks, closed),
             used_blocks: 0,
-        });
-        if spec.reserved_blocks.contains(&block) {
+            key,
+        })
+    }
+
+    /// Marks a free block as taken; a closed one is never seen as free.
+    fn take(&mut self, (address, block): BlockKey) {
+        self.free_blocks -= u64::from(!self.spec.reserved_blocks.contains(&block));
+        let is_closed = self.closed.contains(&block);
+        let state = self.address(address);
+        if is_closed {
             return;
         }
         state.taken.take(block);
         if state.taken.free() == 0 {
             self.open.close(address);
         }
-        self.free_blocks -= 1;
     }
 
-    /// Marks a taken block, which nobody has any more, as free; a reserved one stays taken.
+    /// Blocks of one address that anyone can get.
+    fn open_blocks(&self) -> u32 {
+        self.spec.blocks_per_address() - self.closed.len() as u32
+    }
+
+    /// Marks a taken block, which nobody has any more, as free; a closed one stays taken.
     fn give_back(&mut self, (address, block): BlockKey) {
+        let open_blocks = self.open_blocks();
         let Some(state) = self.addresses.get_mut(&address) else {
             return;
         };
-        if !self.spec.reserved_blocks.contains(&block) {
+        if !self.closed.contains(&block) {
             if state.taken.free() == 0 {
                 self.open.reopen(address);
             }
             state.taken.give_back(block);
-            self.free_blocks += 1;
         }
-        if state.used_blocks == 0 && state.taken.free() == self.spec.usable_blocks() {
+        self.free_blocks += u64::from(!self.spec.reserved_blocks.contains(&block));
+        if state.used_blocks == 0 && state.taken.free() == open_blocks {
             self.addresses.remove(&address);
         }
     }

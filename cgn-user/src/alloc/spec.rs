@@ -27,6 +27,10 @@ pub struct PoolSpec {
     pub reserved_blocks: BTreeSet<u16>,
     /// Most blocks allocated at once = slabs of slot memory.
     pub max_blocks: u32,
+    /// Its blocks are scattered: each address has a key while a block of it is used or in hold.
+    pub scattered: bool,
+    /// Blocks of each address, from 0 on, that only [`super::Allocator::assign`] gives.
+    pub static_blocks: u32,
 }
 
 /// How long what was released stays out of use.
@@ -63,6 +67,14 @@ impl PoolSpec {
         let all = self.blocks_per_address();
         let reserved = self.reserved_blocks.iter();
         all - reserved.filter(|block| u32::from(**block) < all).count() as u32
+    }
+
+    /// Those that nobody is given by chance: reserved or static.
+    pub(super) fn closed_blocks(&self) -> BTreeSet<u16> {
+        let all = self.blocks_per_address();
+        let fixed = (0..self.static_blocks).map(|block| block as u16);
+        let closed = self.reserved_blocks.iter().copied().chain(fixed);
+        closed.filter(|block| u32::from(*block) < all).collect()
     }
 
     pub(super) fn check(&self) -> Result<(), SpecError> {
@@ -174,6 +186,8 @@ mod tests {
 
     fn spec(addresses: &[(u32, u32)]) -> PoolSpec {
         PoolSpec {
+            scattered: false,
+            static_blocks: 0,
             name: "p".into(),
             addresses: addresses.to_vec(),
             block_ports: 512,

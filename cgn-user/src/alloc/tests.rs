@@ -1,7 +1,9 @@
 //! The allocator as a whole: cases. How it chooses, and at what effort, is in
 //! `distribution`; the comparison with a naive reference is in `model`.
 
+mod assigned;
 mod distribution;
+mod keys;
 mod model;
 mod reserved;
 
@@ -16,6 +18,8 @@ const FIRST: u32 = 0xcb00_7100;
 
 fn spec(addresses: u32, block_ports: u32, blocks_per_subscriber: u32) -> PoolSpec {
     PoolSpec {
+        scattered: false,
+        static_blocks: 0,
         name: "residential".into(),
         addresses: vec![(FIRST, FIRST + addresses - 1)],
         block_ports,

@@ -58,6 +58,7 @@ pub struct Fixture {
 impl Fixture {
     pub fn new() -> Self {
         let pool = |name: &str, first: [u8; 4], last: [u8; 4], block_shift| PoolShape {
+            scattered: false,
             name: name.to_owned(),
             addresses: vec![(first.into(), last.into())],
             block_shift,
@@ -185,6 +186,7 @@ impl Fixture {
             reload: watch::Sender::new(None),
             wiring: OnceLock::from(wiring()),
             watch: Desk::default(),
+            peaks: Mutex::default(),
             turns: AtomicU64::new(0),
         })
     }

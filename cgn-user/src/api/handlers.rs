@@ -13,12 +13,13 @@ use serde::Serialize;
 
 use super::enquiry::{self, Asked as Asking, EnquiryError};
 use super::query::{ExplainQuery, Keys, Query, QueryError, TraceQuery};
-use super::rows::{ClockAnswer, ClockRequest, Failure, Page, ReloadRequest, TraceLine};
+use super::rows::{ClockAnswer, ClockRequest, Failure, Page, PeaksRow, ReloadRequest, TraceLine};
 use super::view::{self, Part, Selection, View};
 use crate::engine::clock;
 use crate::explain::{self, packet::Packet};
 use crate::reload;
 use crate::state::State;
+use crate::utc::Utc;
 use crate::watch::{Clock, Heard, WatchError};
 
 /// Furthest that one request may move the clock: 30 days.
@@ -37,6 +38,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/drops", get(drops))
         .route("/v1/status", get(status))
         .route("/v1/log/who", get(log_who))
+        .route("/v1/peaks", get(peaks))
         .route("/v1/explain", get(explain))
         .route("/v1/trace", get(trace))
         .route("/v1/top", get(top))
@@ -83,6 +85,22 @@ async fn drops(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal>
 
 async fn status(Shared(state): Daemon) -> Result<Response, Refusal> {
     read(move || view::status(&state)).await
+}
+
+/// How many subscribers had how many ports in use at most.
+async fn peaks(Shared(state): Daemon) -> Result<Response, Refusal> {
+    read(move || {
+        // The engine waits for the lock: copy, and count then.
+        let peaks = state.peaks().clone();
+        let [tcp, udp, icmp] = [0, 1, 2].map(|protocol| peaks.counts(protocol));
+        PeaksRow {
+            since: Utc(state.started_unix_ms).to_string(),
+            tcp,
+            udp,
+            icmp,
+        }
+    })
+    .await
 }
 
 /// Who had a port when, by the mapping log.

@@ -70,6 +70,10 @@ pub struct BlockRow {
     pub first_port: u16,
     /// Belongs to the block, too.
     pub last_port: u16,
+    /// Number of the key of a scattered block, whose ports are places: `external_port` tells which
+    /// block has a port. Left out (0) if it is contiguous.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub key: u8,
     pub pool: String,
     pub inside: Ipv4Addr,
     /// When the subscriber got it: RFC 3339, UTC.
@@ -106,7 +110,7 @@ pub struct MappingRow {
 }
 
 /// `/v1/pools`: a pool of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolRow {
     pub pool: String,
     pub addresses: u64,
@@ -118,6 +122,11 @@ pub struct PoolRow {
     pub subscribers: u64,
     /// Ports of a block, for each protocol.
     pub block_ports: u64,
+    /// `contiguous` or `scattered`.
+    pub port_mode: String,
+    /// What one faces outside who knows a subscriber's earlier ports and guesses the next: log2 of
+    /// the ports that it can have.
+    pub entropy_bits: f64,
     pub blocks_per_subscriber: u64,
     /// Blocks that can be used at once.
     pub max_blocks: u64,
@@ -131,6 +140,22 @@ pub struct PoolRow {
     pub held_ports: u64,
     /// Blocks wanted and not given, since start.
     pub refusals: Refusals,
+}
+
+/// For serde.
+fn is_zero(key: &u8) -> bool {
+    *key == 0
+}
+
+/// `/v1/peaks`: how many ports subscribers had in use at once at most, those in hold included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeaksRow {
+    /// Start of the daemon: RFC 3339, UTC.
+    pub since: String,
+    /// Pairs of ports and how many subscribers had at most so many, ascending; nobody without one.
+    pub tcp: Vec<(u16, u64)>,
+    pub udp: Vec<(u16, u64)>,
+    pub icmp: Vec<(u16, u64)>,
 }
 
 /// Why blocks were not given.
@@ -359,7 +384,7 @@ pub struct TraceRow {
 }
 
 /// `/v1/top`: what changes from moment to moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Top {
     /// When, in milliseconds of the data plane's clock.
     pub at_ms: u64,

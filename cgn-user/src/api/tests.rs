@@ -287,6 +287,7 @@ async fn the_log_answers_over_the_socket_while_it_is_written() {
         ports: PortRange::new(1024, 512).unwrap(),
         pool: 0,
         scope: ProtocolScope::All,
+        key: 0,
     };
     let given = Entry {
         unix_ms: 1_772_546_587_123,

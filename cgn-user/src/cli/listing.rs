@@ -84,7 +84,13 @@ impl Listed for BlockRow {
     fn cells(&self) -> Vec<String> {
         vec![
             self.external.to_string(),
-            format!("{}-{}", self.first_port, self.last_port),
+            match self.key {
+                0 => format!("{}-{}", self.first_port, self.last_port),
+                key => format!(
+                    "{}-{} scattered, key {key}",
+                    self.first_port, self.last_port
+                ),
+            },
             self.inside.to_string(),
             self.ports_used.tcp.to_string(),
             self.ports_used.udp.to_string(),
@@ -156,6 +162,8 @@ impl Listed for PoolRow {
         numbers("ICMP"),
         numbers("HELD PORTS"),
         numbers("REFUSED"),
+        words("PORTS"),
+        numbers("ENTROPY"),
     ];
     const NONE_YET: &'static str = "the configuration has no pool";
     const ONE: &'static str = "pool";
@@ -173,6 +181,8 @@ impl Listed for PoolRow {
             self.mappings.icmp.to_string(),
             self.held_ports.to_string(),
             self.refusals.sum().to_string(),
+            self.port_mode.clone(),
+            format!("{} bits", self.entropy_bits),
         ]
     }
 

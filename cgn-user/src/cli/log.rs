@@ -289,12 +289,12 @@ fn time(text: Option<&str>) -> Result<Option<u64>, LogError> {
     Ok(Some(parsed.0))
 }
 
-fn address_and_port(text: &str) -> Option<(Ipv4Addr, u16)> {
+pub(super) fn address_and_port(text: &str) -> Option<(Ipv4Addr, u16)> {
     let (address, port) = text.rsplit_once(':')?;
     Some((address.parse().ok()?, port.parse().ok()?))
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |since| since.as_millis() as u64)
 }

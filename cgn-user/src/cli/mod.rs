@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and the commands that do not run the
 //! daemon.
 
+mod advise;
 mod check;
 mod client;
 mod config_file;
@@ -11,6 +12,7 @@ mod explain;
 mod listing;
 mod log;
 mod lookup;
+mod map;
 mod reload;
 mod report;
 mod show;
@@ -28,6 +30,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use advise::{Advise, advise};
 pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
 pub use detach::detach;
@@ -35,6 +38,7 @@ pub use documents::{completions, manual};
 pub use explain::explain;
 pub use log::{Log, log};
 pub use lookup::lookup;
+pub use map::{Map, map};
 pub use reload::reload;
 pub use report::report;
 pub use show::show;
@@ -97,6 +101,12 @@ pub enum Command {
     /// Ask the mapping log who had which ports when, or prove that it is unchanged
     #[command(subcommand)]
     Log(Log),
+    /// Compute who has which static ports of a deterministic pool (RFC 7422), without the daemon
+    #[command(subcommand)]
+    Map(Map),
+    /// Advise on the configuration, from what subscribers did
+    #[command(subcommand)]
+    Advise(Advise),
     /// Make a page with the plots of the Grafana dashboard, from what a Prometheus has scraped
     Report(Report),
     /// Print a configuration file with every key explained

@@ -7,7 +7,8 @@ use cgn_common::block::block_of;
 
 use super::SubscriberRange;
 use super::address::Ipv4Set;
-use super::schema::{Config, Pool};
+use super::schema::{Config, Pool, PortMode};
+use crate::policy::deterministic::{Map, MapError};
 
 /// How many ports of an external address are given out, for each protocol: 1024 to 65535.
 pub const PORTS_PER_ADDRESS: u32 = cgn_common::limits::USABLE_PORTS;
@@ -78,6 +79,34 @@ impl Pool {
 }
 
 impl Config {
+    /// Whether some pool has scattered blocks.
+    #[must_use]
+    pub fn scatters(&self) -> bool {
+        let mut pools = self.pool.iter();
+        pools.any(|pool| pool.port_mode == PortMode::Scattered)
+    }
+
+    /// Static ports of the subscribers of a pool, were it deterministic.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub fn map_of(&self, number: usize) -> Result<Map, MapError> {
+        let pool = &self.pool[number];
+        let ranges = self.subscriber_ranges().into_iter();
+        let inside = ranges
+            .filter(|range| range.pool == number)
+            .map(|range| (range.range.first(), range.range.last()));
+        let outside = pool.address_set();
+        let outside = outside.ranges().iter();
+        Map::new(
+            inside.collect(),
+            outside.map(|range| (range.first(), range.last())).collect(),
+            pool.dynamic_factor,
+            pool.block_ports.into(),
+            pool.blocks_per_subscriber.into(),
+        )
+    }
+
     /// The index of the pool with this name.
     pub fn pool_index(&self, name: &str) -> Option<usize> {
         self.pool.iter().position(|pool| pool.name == name)

@@ -95,7 +95,16 @@ fn effect(key: &str) -> Effect {
         "log.directory" | "sessions.max" | "fragments.max_datagrams" => Effect::Disruptive,
         _ if is_in("inside.") || is_in("outside.") || is_in("subscribers[") => Effect::Disruptive,
         _ if is_in("pool[")
-            && ["addresses", "block_ports", "max_blocks", "name"].contains(&last) =>
+            && [
+                "addresses",
+                "block_ports",
+                "max_blocks",
+                "name",
+                "port_mode",
+                "mode",
+                "dynamic_factor",
+            ]
+            .contains(&last) =>
         {
             Effect::Disruptive
         }

@@ -11,11 +11,12 @@ use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
 use super::schema::{
     Config, Control, Debug, Filtering, Fragments, Group, Hold, Icmp, Log, Metrics, Midstream, Pool,
-    Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
+    PoolMode, PortMode, Scatter, Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp,
+    Timeouts, Xdp, XdpMode,
 };
 use super::value::{
-    address, boolean, exhausted, filtering, integer, log_sync, midstream, on_full, path,
-    sink_format, sink_transport, socket_address, string, xdp_mode,
+    address, boolean, exhausted, filtering, integer, log_sync, midstream, on_full, path, pool_mode,
+    port_mode, sink_format, sink_transport, socket_address, string, xdp_mode,
 };
 
 /// Reads a file. `None` when it is not TOML; the findings say why.
@@ -93,6 +94,7 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
         fragments: file.section("fragments", "a section [fragments]", read_fragments),
         timeouts: file.section("timeouts", "a section [timeouts]", read_timeouts),
         hold: file.section("hold", "a section [hold]", read_hold),
+        scatter: file.section("scatter", "a section [scatter]", read_scatter),
         log: file.section("log", "a section [log]", read_log),
         sink: file.sections("sink", "a section [[sink]], with two brackets", read_sink),
         metrics: file.section("metrics", "a section [metrics]", read_metrics),
@@ -128,6 +130,13 @@ fn read_pool(pool: &mut TableReader<'_>) -> Pool {
             Pool::default_block_ports(),
             integer(&limit::BLOCK_PORTS),
         ),
+        mode: pool.optional("mode", PoolMode::default(), pool_mode),
+        dynamic_factor: pool.optional(
+            "dynamic_factor",
+            Pool::default_dynamic_factor(),
+            integer(&limit::DYNAMIC_FACTOR),
+        ),
+        port_mode: pool.optional("port_mode", PortMode::default(), port_mode),
         blocks_per_subscriber: pool.optional(
             "blocks_per_subscriber",
             Pool::default_blocks_per_subscriber(),
@@ -303,6 +312,13 @@ fn read_hold(hold: &mut TableReader<'_>) -> Hold {
             default.block_idle_secs,
             integer(&limit::BLOCK_IDLE_SECS),
         ),
+    }
+}
+
+fn read_scatter(scatter: &mut TableReader<'_>) -> Scatter {
+    let default = Scatter::default();
+    Scatter {
+        key_days: scatter.optional("key_days", default.key_days, integer(&limit::KEY_DAYS)),
     }
 }
 

@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::limit::{self, Limit};
 use super::notation::AddressError;
 use super::place::{KeyPath, Places};
+use crate::policy::deterministic::MapError;
 
 /// What is wrong with a key, and what would be right. Text from the file is quoted and escaped.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -108,6 +109,22 @@ pub enum Fault {
     BurstWithoutRate,
     #[error("NetFlow 9 goes over UDP only; write \"udp\", or format = \"ipfix\"")]
     SinkTransport,
+    #[error(
+        "{0}; change addresses, block_ports, blocks_per_subscriber or dynamic_factor, or write \"dynamic\""
+    )]
+    Deterministic(MapError),
+    #[error(
+        "blocks of a deterministic pool cannot be scattered; write \"dynamic\", or port_mode = \"contiguous\""
+    )]
+    DeterministicScattered,
+    #[error(
+        "all subscribers together have {needed} static blocks; write a max_blocks of at least that"
+    )]
+    DeterministicBlocks { needed: u64 },
+    #[error(
+        "this format has ranges of ports only, and the blocks of pool {pool:?} are scattered; write \"syslog\" or \"jsonl\", or port_mode = \"contiguous\""
+    )]
+    ScatteredRanges { pool: String },
     #[error("TLS needs {what}; add for example `{example}`")]
     TlsNeeds {
         what: &'static str,
@@ -135,6 +152,10 @@ pub enum Fault {
 
     #[error("every block holds a reserved port, so nobody would get one; reserve fewer ports")]
     AllBlocksReserved,
+    #[error(
+        "a port is reserved with its whole block, which is possible in dynamic pools with contiguous blocks only; leave it out, or set mode = \"dynamic\" and port_mode = \"contiguous\""
+    )]
+    ReservedOfNoRange,
 
     // ---- warnings: allowed, but worth knowing ----
     #[error(
@@ -284,6 +305,11 @@ pub(super) struct Findings {
 }
 
 impl Findings {
+    /// True if nothing is wrong so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.faults.is_empty() && self.spoiled.is_empty()
+    }
+
     pub(super) fn add(&mut self, path: KeyPath, fault: Fault) {
         self.spoil(path.clone());
         self.faults.push((path, None, fault));

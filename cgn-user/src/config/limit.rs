@@ -69,6 +69,10 @@ pub const MAPPINGS: Limit = Limit::new(
     MAX_BLOCK_PORTS * MAX_BLOCKS_PER_SUBSCRIBER as u32,
     "ports",
 );
+/// `pool[..].dynamic_factor`
+pub const DYNAMIC_FACTOR: Limit = Limit::new(0, 64_512, "shares, RFC 7422 section 2");
+/// `scatter.key_days`, besides 0: in the log a key has a number of one byte.
+pub const KEY_DAYS: Limit = Limit::new(7, 3650, "days, or 0 for never");
 /// `group[..].sessions`
 pub const OWN_SESSIONS: Limit = Limit::new(0, 1 << 24, "sessions");
 /// `group[..].new_per_second`, `group[..].burst`

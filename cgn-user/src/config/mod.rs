@@ -19,6 +19,7 @@
 pub mod address;
 pub mod capacity;
 mod caution;
+mod deterministic;
 pub mod difference;
 mod document;
 pub mod fault;
@@ -43,8 +44,8 @@ pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
 pub use place::KeyPath;
 pub use schema::{
     Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Hold, Icmp, Log, LogSync,
-    Metrics, Midstream, OnFull, Pool, Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers,
-    Tcp, Timeouts, Xdp, XdpMode,
+    Metrics, Midstream, OnFull, Pool, PoolMode, PortMode, Scatter, Sessions, Side, Sink,
+    SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 
 use fault::Findings;

@@ -46,6 +46,9 @@ pub struct Config {
     /// `[hold]`
     #[serde(default)]
     pub hold: Hold,
+    /// `[scatter]`
+    #[serde(default)]
+    pub scatter: Scatter,
     /// `[log]`
     #[serde(default)]
     pub log: Log,
@@ -112,6 +115,25 @@ pub struct Pool {
     /// Default: 512.
     #[serde(default = "Pool::default_block_ports")]
     pub block_ports: u16,
+    /// Who gets which block: `"dynamic"`, any, on record, or `"deterministic"` (RFC 7422): the
+    /// subscribers share the addresses in order, as many on each, and each has the same static ports
+    /// as long as the configuration is the same. These need no record (`cgn map` computes them), only
+    /// the configuration is recorded. Further blocks come from the rest of the address, on record.
+    /// `watermark_percent` is then 100. Default: `"dynamic"`.
+    #[serde(default)]
+    pub mode: PoolMode,
+    /// In a deterministic pool, how many shares of each address are kept for further blocks; 0 to 64512.
+    /// A share is 64512 / (subscribers of an address + this) ports, rounded down to whole blocks.
+    /// Default: 1.
+    #[serde(default = "Pool::default_dynamic_factor")]
+    pub dynamic_factor: u32,
+    /// Which ports make a block (RFC 6431): `"contiguous"`, one range, or `"scattered"`, ports from all
+    /// over the address by a permutation with a secret key, so that one who knows some of a
+    /// subscriber's ports cannot guess others. A scattered block is one record in the log too, which
+    /// only the log's `scatter.keys` explains; no sink with ranges (`ipfix`, `netflow9`) can tell of
+    /// it. Default: `"contiguous"`.
+    #[serde(default)]
+    pub port_mode: PortMode,
     /// How many blocks one subscriber can have at once, 1 to 6; all on one external address
     /// (paired pooling). Beyond them new flows are refused, existing ones stay. Default: 4.
     #[serde(default = "Pool::default_blocks_per_subscriber")]
@@ -146,6 +168,44 @@ pub struct Pool {
     pub tcp_filtering: Filtering,
 }
 
+/// The values of `mode` of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolMode {
+    /// Any free block of the subscriber's address.
+    #[default]
+    Dynamic,
+    /// Its own first.
+    Deterministic,
+}
+
+/// The values of `port_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortMode {
+    /// Block b has the ports from 1024 + b * `block_ports` on.
+    #[default]
+    Contiguous,
+    /// It has the ports that the key of the address gives for these.
+    Scattered,
+}
+
+/// `[scatter]`: the keys of pools with `port_mode = "scattered"`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scatter {
+    /// After how many days a new key is made, 7 to 3650; 0 never. An address takes it once none of
+    /// its blocks is in use or in hold, and new subscribers go to addresses with the newest key where
+    /// there is a choice; blocks in use keep theirs. There can be 255 keys in all. Default: 30.
+    pub key_days: u32,
+}
+
+impl Default for Scatter {
+    fn default() -> Self {
+        Self { key_days: 30 }
+    }
+}
+
 /// The values of `filtering` and `tcp_filtering`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -163,6 +223,11 @@ impl Pool {
     /// The default of `block_ports`.
     pub const fn default_block_ports() -> u16 {
         512
+    }
+
+    /// The default of `dynamic_factor`.
+    pub const fn default_dynamic_factor() -> u32 {
+        1
     }
 
     /// The default of `blocks_per_subscriber`.

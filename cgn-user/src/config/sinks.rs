@@ -3,7 +3,7 @@
 use super::fault::{Fault, Findings};
 use super::limit;
 use super::place::KeyPath;
-use super::schema::{Config, Sink, SinkFormat, SinkTransport};
+use super::schema::{Config, PortMode, Sink, SinkFormat, SinkTransport};
 use super::validate::{check_limit, check_name};
 
 pub(super) fn validate(config: &Config, findings: &mut Findings) {
@@ -20,6 +20,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
                 Fault::DuplicateSinkName { name, other },
             );
         }
+        check_format(config, &section, sink, findings);
         check_transport(&section, sink, findings);
         for (key, value, limit) in [
             ("template_secs", sink.template_secs, &limit::TEMPLATE_SECS),
@@ -32,6 +33,20 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
         ] {
             check_limit(section.key(key), value, limit, findings);
         }
+    }
+}
+
+/// The standards have ranges of ports only (RFC 8158): a scattered block would be told wrongly.
+fn check_format(config: &Config, section: &KeyPath, sink: &Sink, findings: &mut Findings) {
+    let key = section.key("format");
+    let has_ranges = matches!(sink.format, SinkFormat::Ipfix | SinkFormat::Netflow9);
+    let pool = config
+        .pool
+        .iter()
+        .find(|pool| pool.port_mode == PortMode::Scattered);
+    if let Some(pool) = pool.filter(|_| has_ranges && findings.sound(&key)) {
+        let pool = pool.name.clone();
+        findings.add(key, Fault::ScatteredRanges { pool });
     }
 }
 

@@ -2,10 +2,12 @@
 
 mod address;
 mod behaviour;
+mod deterministic;
 mod hostile;
 mod refused_text;
 mod refused_values;
 mod sample;
+mod scatter;
 mod warned;
 
 use super::{Config, ConfigErrors};

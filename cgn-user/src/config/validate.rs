@@ -6,13 +6,14 @@ use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::address::Ipv4Range;
+use super::deterministic;
 use super::fault::{Fault, Findings};
 use super::groups;
 use super::limit::{self, Limit};
 use super::overlap;
 use super::place::KeyPath;
 use super::reader::nearest_name;
-use super::schema::{Config, Pool, Side, Subscribers};
+use super::schema::{Config, Pool, PoolMode, PortMode, Side, Subscribers};
 use super::sinks;
 
 /// IFNAMSIZ without the closing zero byte.
@@ -42,6 +43,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     groups::validate(config, findings);
     sinks::validate(config, findings);
     check_daemon(config, findings);
+    deterministic::validate(config, findings);
 }
 
 fn check_side(section: &str, side: &Side, findings: &mut Findings) {
@@ -139,6 +141,10 @@ fn check_pool(section: &str, pool: &Pool, findings: &mut Findings) {
         && pool.reserved_blocks().len() >= pool.blocks_per_address() as usize
     {
         findings.add(key("reserved_ports"), Fault::AllBlocksReserved);
+    }
+    let is_plain = pool.mode == PoolMode::Dynamic && pool.port_mode == PortMode::Contiguous;
+    if !pool.reserved_ports.is_empty() && !is_plain {
+        findings.add(key("reserved_ports"), Fault::ReservedOfNoRange);
     }
 }
 
@@ -294,6 +300,10 @@ fn check_tcp(config: &Config, findings: &mut Findings) {
         if bytes != 0 {
             check_limit(path.into(), bytes.into(), &limit::MSS_BYTES, findings);
         }
+    }
+    if config.scatter.key_days != 0 {
+        let days = config.scatter.key_days;
+        check_limit("scatter.key_days".into(), days, &limit::KEY_DAYS, findings);
     }
     let max = config.sessions.max;
     check_limit("sessions.max".into(), max, &limit::SESSIONS, findings);

@@ -9,7 +9,8 @@ use super::fault::Fault;
 use super::limit::Limit;
 use super::notation::AddressError;
 use super::schema::{
-    Exhausted, Filtering, LogSync, Midstream, OnFull, SinkFormat, SinkTransport, XdpMode,
+    Exhausted, Filtering, LogSync, Midstream, OnFull, PoolMode, PortMode, SinkFormat,
+    SinkTransport, XdpMode,
 };
 
 /// A whole number. Values that `T` cannot hold are refused here, values outside `limit` that it
@@ -65,6 +66,30 @@ pub(super) fn xdp_mode(value: &DeValue<'_>) -> Result<XdpMode, Fault> {
         _ => Err(Fault::UnknownChoice {
             text,
             choices: "\"auto\", \"native\" or \"generic\"",
+        }),
+    }
+}
+
+pub(super) fn pool_mode(value: &DeValue<'_>) -> Result<PoolMode, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "dynamic" => Ok(PoolMode::Dynamic),
+        "deterministic" => Ok(PoolMode::Deterministic),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"dynamic\" or \"deterministic\"",
+        }),
+    }
+}
+
+pub(super) fn port_mode(value: &DeValue<'_>) -> Result<PortMode, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "contiguous" => Ok(PortMode::Contiguous),
+        "scattered" => Ok(PortMode::Scattered),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"contiguous\" or \"scattered\"",
         }),
     }
 }

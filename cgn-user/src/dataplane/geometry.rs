@@ -10,6 +10,7 @@ use cgn_common::layout::{
 };
 
 use super::memory::{Memory, Sizes};
+use crate::policy::deterministic::Map;
 use crate::policy::groups::Groups;
 
 /// A pool, as far as the tables care.
@@ -25,6 +26,8 @@ pub struct PoolShape {
     pub watermark_ports: u32,
     /// Blocks that can be allocated at once.
     pub max_blocks: u32,
+    /// Ports of its blocks lie anywhere, see [`cgn_common::nat::scatter`].
+    pub scattered: bool,
 }
 
 /// Inside addresses that use one pool.
@@ -43,6 +46,8 @@ pub struct Geometry {
     pub sizes: Sizes,
     /// Who may do what: decides nothing of the layout, so that it may change.
     pub groups: Groups,
+    /// By pool: static ports of its subscribers, if it is deterministic.
+    pub maps: Vec<Option<Map>>,
     inside_pages: BTreeMap<u32, Page>,
     outside_pages: BTreeMap<u32, Page>,
     /// Line of slab 0, by pool.
@@ -75,6 +80,10 @@ impl Geometry {
             sizes: Sizes {
                 subscribers: subscriber_count.max(1),
                 externals: external_count.max(1),
+                scatterings: match pools.iter().any(|pool| pool.scattered) {
+                    true => external_count.max(1),
+                    false => 1,
+                },
                 blocks: rows.max(1),
                 slab_lines: lines,
                 sessions: SESSIONS.entries,
@@ -83,6 +92,7 @@ impl Geometry {
             pools,
             subscribers,
             groups: Groups::default(),
+            maps: Vec::new(),
             inside_pages,
             outside_pages,
             first_lines,
@@ -109,14 +119,28 @@ impl Geometry {
 
     fn fixed_parts(&self) -> impl Iterator<Item = u32> + '_ {
         let pools = self.pools.iter();
-        let pools = pools.flat_map(|pool| [pool.block_shift, pool.max_blocks]);
+        let scattered = |pool: &PoolShape| pool.scattered.then_some(u32::MAX);
+        let pools = pools.flat_map(move |pool| {
+            let sizes = [pool.block_shift, pool.max_blocks];
+            sizes.into_iter().chain(scattered(pool))
+        });
         let ranges = self.subscribers.iter();
         let ranges = ranges.flat_map(|range| {
             let (first, last) = (range.first.to_bits(), range.last.to_bits());
             [first, last, u32::from(range.pool)]
         });
+        // With other addresses, subscribers of a deterministic pool have other ports.
+        let maps = self.pools.iter().zip(&self.maps);
+        let maps = maps.filter_map(|(pool, map)| Some((pool, map.as_ref()?)));
+        let maps = maps.flat_map(|(pool, map)| {
+            let ends = pool.addresses.iter().flat_map(|(a, b)| [a, b]);
+            let addresses = ends.map(|address| address.to_bits());
+            [map.compression, map.static_blocks]
+                .into_iter()
+                .chain(addresses)
+        });
         let sizes = [self.sizes.sessions, self.sizes.datagrams];
-        pools.chain(ranges).chain(sizes)
+        pools.chain(ranges).chain(maps).chain(sizes)
     }
 
     fn word_of(&self, parts: impl Iterator<Item = u32>) -> u64 {
@@ -170,6 +194,19 @@ impl Geometry {
             .iter()
             .find(|s| s.first <= inside && inside <= s.last)?;
         Some(u16::from(range.pool))
+    }
+
+    /// Static ports of the subscribers of a pool, if it is deterministic.
+    #[must_use]
+    pub fn map(&self, pool: u16) -> Option<&Map> {
+        self.maps.get(usize::from(pool))?.as_ref()
+    }
+
+    /// Whether a block of a pool is in a share: its owner is known without a record.
+    #[must_use]
+    pub fn is_static(&self, pool: u16, block: u16) -> bool {
+        self.map(pool)
+            .is_some_and(|map| u32::from(block) < map.reserved_blocks())
     }
 
     /// Index in `EXTERNALS`; None for an address that is in no page of a pool.

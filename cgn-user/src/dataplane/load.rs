@@ -487,6 +487,7 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         further_blocks: table(ebpf, &layout::FURTHER_BLOCKS, sizes.subscribers)?,
         quotas: table(ebpf, &layout::QUOTAS, sizes.subscribers)?,
         externals: table(ebpf, &layout::EXTERNALS, sizes.externals)?,
+        scatterings: table(ebpf, &layout::SCATTERINGS, sizes.scatterings)?,
         blocks: table(ebpf, &layout::BLOCKS, sizes.blocks)?,
         slabs: table(ebpf, &layout::SLABS, sizes.slab_lines)?,
         routes: table(ebpf, &layout::ROUTES, layout::ROUTES.entries)?,

@@ -4,15 +4,18 @@
 use std::fmt;
 use std::io;
 use std::mem::size_of;
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
 use bytemuck::Pod;
+use cgn_common::block::page_of;
 use cgn_common::layout::{
     BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, NextHopEntry, PAGES, Page,
-    Punts, Quota, RouteLine, Settings, Subscriber,
+    Policy, Punts, Quota, RouteLine, Scattering, Settings, Subscriber,
 };
+use cgn_common::nat::scatter;
 use cgn_common::word::Word;
 
 use super::datagrams::Datagrams;
@@ -162,6 +165,7 @@ impl Shared for Subscriber {}
 impl Shared for FurtherBlocks {}
 impl Shared for Quota {}
 impl Shared for External {}
+impl Shared for Scattering {}
 impl Shared for BlockEntry {}
 impl Shared for Line {}
 impl Shared for NextHopEntry {}
@@ -173,6 +177,8 @@ impl Shared for Word {}
 pub struct Sizes {
     pub subscribers: u32,
     pub externals: u32,
+    /// As many as externals, or 1.
+    pub scatterings: u32,
     pub blocks: u32,
     pub slab_lines: u32,
     pub sessions: u32,
@@ -182,15 +188,17 @@ pub struct Sizes {
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 8] {
+    pub fn by_name(&self) -> [(&'static str, u32); 9] {
         use cgn_common::layout::{
-            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, QUOTAS, SESSIONS, SLABS, SUBSCRIBERS,
+            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, QUOTAS, SCATTERINGS, SESSIONS, SLABS,
+            SUBSCRIBERS,
         };
         [
             (SUBSCRIBERS.name, self.subscribers),
             (FURTHER_BLOCKS.name, self.subscribers),
             (QUOTAS.name, self.subscribers),
             (EXTERNALS.name, self.externals),
+            (SCATTERINGS.name, self.scatterings),
             (BLOCKS.name, self.blocks),
             (SLABS.name, self.slab_lines),
             (SESSIONS.name, self.sessions),
@@ -210,6 +218,8 @@ pub struct Memory {
     /// By the same index.
     pub quotas: Table<Quota>,
     pub externals: Table<External>,
+    /// By the same index; one element where no pool is scattered.
+    pub scatterings: Table<Scattering>,
     pub blocks: Table<BlockEntry>,
     pub slabs: Table<Line>,
     pub routes: Table<RouteLine>,
@@ -242,6 +252,7 @@ impl Memory {
             further_blocks: Table::zeroed(sizes.subscribers as usize)?,
             quotas: Table::zeroed(sizes.subscribers as usize)?,
             externals: Table::zeroed(sizes.externals as usize)?,
+            scatterings: Table::zeroed(sizes.scatterings as usize)?,
             blocks: Table::zeroed(sizes.blocks as usize)?,
             slabs: Table::zeroed(sizes.slab_lines as usize)?,
             routes: Table::zeroed(ROUTES.entries as usize)?,
@@ -262,6 +273,36 @@ impl Memory {
         let further = self.further_blocks.get(index).map(|further| &further.0);
         let near = near.into_iter().flatten();
         near.chain(further.into_iter().flatten())
+    }
+
+    /// Port of a place of an address of this pool: the same where blocks are contiguous.
+    #[must_use]
+    pub fn port_of(&self, pool: u8, external: Ipv4Addr, place: u16) -> u16 {
+        self.scattering(pool, external)
+            .map_or(place, |keys| scatter::port_of(keys, place))
+    }
+
+    /// Place of a port: the inverse of [`Self::port_of`].
+    #[must_use]
+    pub fn place_of(&self, pool: u8, external: Ipv4Addr, port: u16) -> u16 {
+        self.scattering(pool, external)
+            .map_or(port, |keys| scatter::place_of(keys, port))
+    }
+
+    /// Number of the key that scatters the address; 0: its blocks are contiguous.
+    #[must_use]
+    pub fn scatter_key(&self, pool: u8, external: Ipv4Addr) -> u8 {
+        self.scattering(pool, external)
+            .map_or(0, |keys| keys[3] as u8)
+    }
+
+    fn scattering(&self, pool: u8, external: Ipv4Addr) -> Option<[u64; 4]> {
+        if !self.constants.pools[usize::from(pool)].has(Policy::SCATTERED) {
+            return None;
+        }
+        let address = external.to_bits();
+        let index = self.outside_pages.read(page_of(address))?.index_of(address);
+        Some(self.scatterings.get(index?)?.keys())
     }
 
     /// Nanoseconds by which the clock of the data plane is moved.

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::net::Ipv4Addr;
 
 use cgn_common::layout::{
     Policy, Session, SessionKey, SlotKey, Used, bucket_line, buckets, header,
@@ -85,7 +86,9 @@ impl Pass {
         let used = Used(head.0[header::USED].load());
         let block = head.0[header::BLOCK].load();
         let (first_port, shift) = (block as u16, (block >> 16) as u32 & 0xff);
-        let inside = head.0[header::OWNER].load() as u32;
+        let owner = head.0[header::OWNER].load();
+        let (inside, external) = (owner as u32, Ipv4Addr::from_bits((owner >> 32) as u32));
+        let pool = (block >> 24) as u8;
         for protocol in Protocol::ALL {
             if used.of(protocol) == 0 || !policy.notes_sessions(protocol) {
                 continue;
@@ -97,7 +100,7 @@ impl Pass {
                 };
                 let word = line.key_at(slot % SLOTS_PER_BUCKET);
                 let key = SlotKey(word.load());
-                let port = first_port + slot as u16;
+                let port = memory.port_of(pool, external, first_port + slot as u16);
                 let mapping = (protocol as u16, inside, key.inside_port(), port);
                 if self.is_alone(key) && !self.mappings.contains(&mapping) {
                     // A packet that changes it meanwhile wins, until the next sweep.

@@ -10,7 +10,7 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NextHopEntry, Page,
-    Policy, Quota, ROUTES_PER_LINE, SessionKey, Settings, Side, Subscriber, VlanKey,
+    Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey, Settings, Side, Subscriber, VlanKey,
 };
 use cgn_common::nat::{home, open, search};
 use cgn_common::steps::{Step, Steps};
@@ -145,6 +145,9 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn external(&self, index: u32) -> Option<&External> {
         self.memory.externals.get(index)
+    }
+    fn scattering(&self, index: u32) -> Option<&Scattering> {
+        self.memory.scatterings.get(index)
     }
     fn block(&self, index: u32) -> Option<&BlockEntry> {
         self.memory.blocks.get(index)

@@ -22,6 +22,7 @@ fn addr(text: &str) -> Ipv4Addr {
 
 fn pool(ranges: &[(&str, &str)], block_shift: u32) -> PoolShape {
     PoolShape {
+        scattered: false,
         name: "main".to_owned(),
         addresses: ranges.iter().map(|(a, b)| (addr(a), addr(b))).collect(),
         block_shift,

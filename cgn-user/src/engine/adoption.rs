@@ -8,12 +8,16 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use cgn_common::block::{blocks_per_address, first_port};
 use cgn_common::layout::{OwnedBlock, Rows, Used, header};
-use rand::rngs::StdRng;
+use cgn_common::limits::FIRST_PORT;
+use rand::SeedableRng as _;
+use rand::rngs::{StdRng, SysRng};
 
 use super::clock;
 use super::keeper::{Granted, Keeper, block};
+use super::scatter::Scatter;
 use crate::alloc::Allocator;
 use crate::dataplane::install::{self, Grant};
+use crate::maplog::maps::Maps;
 use crate::maplog::{Entry as LogEntry, Event, Log, LoggedBlock, Recovery, ReleaseReason};
 use crate::policy::shape;
 use crate::state::{Reconciliation, State};
@@ -32,6 +36,12 @@ pub fn keeper(
 ) -> Result<Keeper> {
     let specs = shape::pool_specs(&state.geometry, &state.config.config);
     let mut allocator = Allocator::new(&specs, shape::hold_policy(&state.config), random)?;
+    let seed = StdRng::try_from_rng(&mut SysRng).context("no random numbers from the kernel")?;
+    let scatter = Scatter::open(state, recovery, seed)?;
+    if let Some(scatter) = &scatter {
+        allocator.set_newest_key(scatter.newest());
+    }
+    let maps = Maps::read(&state.config.config.log.directory)?;
     let mut report = Reconciliation::default();
     let granted = match adopt {
         true => adopted(state, &mut report),
@@ -48,6 +58,10 @@ pub fn keeper(
         allocator
             .adopt(pool, one.subscriber, external.to_bits(), block, slab)
             .context("the tables contradict themselves; `cgn run --discard-tables` starts with empty ones")?;
+        if let Some(scatter) = scatter.as_ref().filter(|_| is_scattered(state, pool)) {
+            let key = scatter.adopted(state, external)?;
+            allocator.keep_key(pool, external.to_bits(), key);
+        }
     }
     for (inside, subscriber) in state.geometry.each_subscriber() {
         install::renew(&state.memory, &state.geometry, inside, subscriber);
@@ -57,10 +71,13 @@ pub fn keeper(
     hold(state, &mut allocator, &granted, recovery);
     tell(&report);
     state.stats().reconciliation = report;
-    let mut keeper = Keeper::new(Arc::clone(state), allocator, log, granted);
+    let mut keeper = Keeper::new(Arc::clone(state), allocator, log, granted, scatter, maps);
     keeper
         .catch_up_with(&missing)
         .context("the mapping log cannot be brought up to date")?;
+    keeper
+        .record_maps()
+        .context("static ports must be on record before they are used")?;
     keeper.mark(Event::Start);
     keeper.advance();
     Ok(keeper)
@@ -161,16 +178,8 @@ fn adopted(state: &State, report: &mut Reconciliation) -> Vec<Granted> {
 }
 
 fn has_block(state: &State, subscriber: u32, line: u32) -> bool {
-    state
-        .memory
-        .subscribers
-        .get(subscriber)
-        .is_some_and(|entry| {
-            entry
-                .blocks
-                .iter()
-                .any(|block| OwnedBlock(block.load()).slab_line() == line)
-        })
+    let mut blocks = state.memory.owned_blocks(subscriber);
+    blocks.any(|block| OwnedBlock(block.load()).slab_line() == line)
 }
 
 /// A block that was being taken back when the daemon died: no mapping can be opened in it.
@@ -215,6 +224,10 @@ fn reconcile(
         }
     }
     for (key, one) in &in_tables {
+        if state.geometry.is_static(one.grant.pool, one.grant.block) {
+            report.identical += 1;
+            continue;
+        }
         let logged = recovery.live.get(key);
         if is_same_owner(logged, one) {
             report.identical += 1;
@@ -226,6 +239,10 @@ fn reconcile(
         }
     }
     entries
+}
+
+fn is_scattered(state: &State, pool: u16) -> bool {
+    state.geometry.pools[usize::from(pool)].scattered
 }
 
 fn is_same_owner(logged: Option<&LoggedBlock>, one: &Granted) -> bool {
@@ -250,14 +267,25 @@ fn hold(
         (logged.block, now_ms + hold_ms.saturating_sub(since))
     });
     for (block, until_ms) in orphans.chain(released) {
+        let external = block.external.to_bits();
         let ports = block.ports.first()..=block.ports.last();
-        let Some((pool, blocks)) = allocator.blocks_covering(block.external.to_bits(), ports)
-        else {
+        let Some((pool, blocks)) = allocator.blocks_covering(external, ports) else {
             continue; // the configuration has it no more
         };
-        for number in blocks {
+        let is_scattered = is_scattered(state, pool);
+        let blocks = match is_scattered == (block.key != 0) {
+            true => Some(blocks),
+            // Its ports may be in any block now.
+            false => allocator
+                .blocks_covering(external, FIRST_PORT..=u16::MAX)
+                .map(|(_, all)| all),
+        };
+        for number in blocks.into_iter().flatten() {
             // Fails for a block that has an owner again, which needs no hold.
-            let _ = allocator.hold_until(pool, block.external.to_bits(), number, until_ms);
+            let held = allocator.hold_until(pool, external, number, until_ms);
+            if held.is_ok() && is_scattered && block.key != 0 {
+                allocator.keep_key(pool, external, block.key);
+            }
         }
     }
 }

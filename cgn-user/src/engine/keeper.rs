@@ -15,14 +15,17 @@ use rand::rngs::StdRng;
 
 use super::clock;
 use super::notices::{Limits, Notices};
+use super::scatter::Scatter;
 use crate::alloc::{Allocation, Allocator, Refusal};
 use crate::config::OnFull;
 use crate::dataplane::install::{self, Grant};
+use crate::maplog::maps::{Maps, MapsError};
 use crate::maplog::notice::{Notice, What};
 use crate::maplog::{
     AppendError, Block, Entry, Event, Log, PortRange, ProtocolScope, ReleaseReason,
 };
 use crate::policy;
+use crate::policy::shape;
 use crate::state::State;
 use crate::utc::Utc;
 
@@ -51,6 +54,10 @@ pub struct Keeper {
     /// Blocks that are out of the tables, but whose release could not be logged yet.
     unlogged: Vec<(Granted, ReleaseReason)>,
     notices: Notices,
+    /// There if some pool has scattered blocks.
+    scatter: Option<Scatter>,
+    /// Records of static ports.
+    maps: Maps,
 }
 
 /// A block that the allocator gave and the log has not seen yet.
@@ -67,6 +74,8 @@ impl Keeper {
         allocator: Allocator<StdRng>,
         log: Log,
         granted: Vec<Granted>,
+        scatter: Option<Scatter>,
+        maps: Maps,
     ) -> Self {
         Self {
             notices: Notices::new(state.config.config.log.notice_secs),
@@ -76,6 +85,8 @@ impl Keeper {
             granted,
             refused: HashSet::new(),
             unlogged: Vec::new(),
+            scatter,
+            maps,
         }
     }
 
@@ -92,6 +103,15 @@ impl Keeper {
                     .ok()
             })
             .collect();
+        // Whose static ports are is on record by the configuration.
+        let geometry = &self.state.geometry;
+        let is_static = |p: &Pending| geometry.is_static(p.grant.pool, p.grant.block);
+        let (fixed, pending): (Vec<_>, Vec<_>) = pending.into_iter().partition(is_static);
+        for pending in fixed {
+            if let Err(reason) = self.install(&pending, NO_RECORD) {
+                refusals.insert(pending.grant.inside, reason);
+            }
+        }
         if pending.is_empty() {
             return refusals;
         }
@@ -132,8 +152,14 @@ impl Keeper {
             return Err(self.refuse(subscriber, Reason::NoPort));
         }
         let now_ms = clock::monotonic_ms(&self.state);
-        match self.allocator.allocate(pool, subscriber, now_ms) {
-            Ok(allocation) => Ok(Pending {
+        let allocated = match self.next_static(pool, inside, subscriber) {
+            Some((external, block)) => self
+                .allocator
+                .assign(pool, subscriber, external, block, now_ms),
+            None => self.allocator.allocate(pool, subscriber, now_ms),
+        };
+        match allocated {
+            Ok(allocation) => self.scattered(Pending {
                 grant: Grant {
                     inside,
                     external: Ipv4Addr::from_bits(allocation.external),
@@ -157,6 +183,61 @@ impl Keeper {
                 };
                 Err(self.refuse(subscriber, reason))
             }
+        }
+    }
+
+    /// External address and number of the first static block that the subscriber has not got yet.
+    fn next_static(&self, pool: u16, inside: Ipv4Addr, subscriber: u32) -> Option<(u32, u16)> {
+        let map = self.state.geometry.map(pool)?;
+        let share = map.forward(inside)?;
+        let owned = self.allocator.blocks_of(pool, subscriber);
+        let is_owned = |number: u16| {
+            owned.is_some_and(|owned| owned.blocks.iter().any(|one| one.block == number))
+        };
+        let mut blocks = share.first_block..share.first_block + map.static_blocks;
+        let next = blocks.find(|number| !is_owned(*number as u16))?;
+        Some((share.external.to_bits(), next as u16))
+    }
+
+    /// Records which static ports are whose, where that is due.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn record_maps(&mut self) -> Result<(), MapsError> {
+        let (unix_ms, now) = (clock::unix_ms(&self.state), shape::maps(&self.state.config));
+        self.maps.bring_up(&now, unix_ms).map(drop)
+    }
+
+    /// The block with its address's key in the tables, where it is to have one.
+    fn scattered(&mut self, pending: Pending) -> Result<Pending, Reason> {
+        let (key, external) = (pending.allocation.key, pending.grant.external);
+        let Some(scatter) = self.scatter.as_ref().filter(|_| key != 0) else {
+            return Ok(pending);
+        };
+        if let Err(error) = scatter.install(&self.state, external, key) {
+            tracing::error!(error = &error as &dyn std::error::Error, "please report");
+            self.take_back(&pending);
+            return Err(Reason::Internal);
+        }
+        Ok(pending)
+    }
+
+    /// Makes a new key when it is time.
+    fn turn_key(&mut self) {
+        let unix_ms = clock::unix_ms(&self.state);
+        let Some(scatter) = &mut self.scatter else {
+            return;
+        };
+        match scatter.turn(unix_ms) {
+            Ok(true) => {
+                tracing::info!(key = scatter.newest(), "a new key for scattered blocks");
+                self.allocator.set_newest_key(scatter.newest());
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no new key for scattered blocks: the last one stays in use"
+            ),
         }
     }
 
@@ -234,13 +315,18 @@ impl Keeper {
         Ok(())
     }
 
-    fn refuse_unlogged(&mut self, pending: &Pending) {
+    /// Gives a block that nobody could use back to the allocator.
+    fn take_back(&mut self, pending: &Pending) {
         let withdrawn =
             self.allocator
                 .withdraw(pending.grant.pool, pending.subscriber, &pending.allocation);
         if let Err(error) = withdrawn {
             tracing::error!(error = &error as &dyn std::error::Error, "please report");
         }
+    }
+
+    fn refuse_unlogged(&mut self, pending: &Pending) {
+        self.take_back(pending);
         let pool = usize::from(pending.grant.pool);
         if let Some(pool) = self.state.stats().pools.get_mut(pool) {
             pool.refused_log_unavailable += 1;
@@ -296,6 +382,9 @@ impl Keeper {
 
     fn may_take(&self, granted: &Granted) -> bool {
         let geometry = &self.state.geometry;
+        if geometry.is_static(granted.grant.pool, granted.grant.block) {
+            return false;
+        }
         let line = geometry.slab_line(granted.grant.pool, granted.grant.slab);
         let watermark = geometry.pools[usize::from(granted.grant.pool)].watermark_ports;
         let blocks = install::ports_used(&self.state.memory, granted.subscriber);
@@ -464,6 +553,13 @@ impl Keeper {
         }
         self.catch_up();
         self.end_hour();
+        self.turn_key();
+        if let Err(error) = self.record_maps() {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the daily record of static ports"
+            );
+        }
         self.tell_use();
         let mut stats = self.state.stats();
         stats.log.segment_bytes = self.log.length_bytes();
@@ -522,5 +618,6 @@ pub fn block(state: &State, grant: &Grant) -> Block {
         ports: PortRange::new(first, 1 << shift).expect("blocks end at port 65535 at the latest"),
         pool: grant.pool,
         scope: ProtocolScope::All,
+        key: state.memory.scatter_key(grant.pool as u8, grant.external),
     }
 }

@@ -9,6 +9,7 @@ mod fragments;
 mod gathering;
 pub mod keeper;
 pub mod notices;
+mod scatter;
 pub mod sealing;
 pub mod start;
 pub mod streaming;

@@ -145,6 +145,7 @@ pub fn start(
                 reload: watch::Sender::new(None),
                 wiring: OnceLock::new(),
                 watch: Desk::default(),
+                peaks: Mutex::default(),
                 turns: AtomicU64::new(0),
                 geometry,
                 config: checked,

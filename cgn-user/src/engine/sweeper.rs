@@ -143,6 +143,9 @@ impl Sweeper {
             }
             let ports =
                 install::ports_of_first_block_owner(&state.memory, granted.subscriber, line);
+            if let Some(ports) = ports {
+                state.peaks().observe(subscriber, ports);
+            }
             for (histogram, ports) in self.subscriber_ports[pool]
                 .iter_mut()
                 .zip(ports.into_iter().flatten())

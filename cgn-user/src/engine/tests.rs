@@ -19,6 +19,7 @@ use crate::alloc::Allocator;
 use crate::api::fixture::Scratch;
 use crate::config::Config;
 use crate::dataplane::memory::Memory;
+use crate::maplog::maps::Maps;
 use crate::maplog::{Log, LogOptions};
 use crate::metrics::{Snapshot, encode};
 use crate::policy::shape;
@@ -46,6 +47,7 @@ fn state() -> Arc<State> {
         reload: watch::Sender::new(None),
         wiring: OnceLock::new(),
         watch: Desk::default(),
+        peaks: Mutex::default(),
         turns: AtomicU64::new(0),
         geometry,
         config,
@@ -65,7 +67,8 @@ fn a_hundred_thousand_subscribers_are_scraped_within_a_second_and_5_mb() {
     let specs = shape::pool_specs(&state.geometry, &state.config.config);
     let policy = shape::hold_policy(&state.config);
     let allocator = Allocator::new(&specs, policy, StdRng::seed_from_u64(1)).unwrap();
-    let mut keeper = Keeper::new(Arc::clone(&state), allocator, log, Vec::new());
+    let maps = Maps::read(&scratch.0).unwrap();
+    let mut keeper = Keeper::new(Arc::clone(&state), allocator, log, Vec::new(), None, maps);
     let first = Ipv4Addr::new(100, 64, 0, 0).to_bits();
     let all: Vec<Ipv4Addr> = (0..SUBSCRIBERS)
         .map(|number| Ipv4Addr::from_bits(first + number))

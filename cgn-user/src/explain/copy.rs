@@ -121,6 +121,9 @@ impl Copy<'_> {
         self.own
             .externals
             .copy_from(&self.live.externals, index..index + 1);
+        self.own
+            .scatterings
+            .copy_from(&self.live.scatterings, index..index + 1);
         let rows = self.rows(external);
         let (first, count) = (rows.first_row(), rows.blocks());
         self.own
@@ -140,7 +143,8 @@ impl Copy<'_> {
         if !rows.is_pool_address() {
             return None;
         }
-        let row = rows.first_row() + block_of(port, rows.block_shift())?;
+        let place = self.own.place_of(rows.pool(), external, port);
+        let row = rows.first_row() + block_of(place, rows.block_shift())?;
         let (slab_line, inside) = self.own.blocks.get(row).map(BlockEntry::read)?;
         (slab_line != 0).then(|| Ipv4Addr::from_bits(inside))
     }

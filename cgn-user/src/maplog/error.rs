@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::maps::MapsError;
 use super::record::{DecodeError, VERSION};
+use super::scatter::KeyringError;
 use super::sealed::SealedError;
 
 /// A log that cannot be read, wholly or from some byte on.
@@ -59,6 +61,12 @@ pub enum ReadError {
     TornInside { path: PathBuf, bytes: u64 },
     #[error(transparent)]
     Sealed(#[from] SealedError),
+    /// Nothing can be said of static ports.
+    #[error(transparent)]
+    Maps(#[from] MapsError),
+    /// Nothing can be said of scattered blocks.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
 }
 
 /// A log that the daemon cannot write to.

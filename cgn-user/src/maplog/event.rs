@@ -2,14 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 /// At least one port, none beyond 65535. Host byte order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PortRange {
-    #[serde(rename = "first_port")]
     first: u16,
-    #[serde(rename = "port_count")]
     count: u16,
 }
 
@@ -40,16 +39,18 @@ pub enum ReleaseReason {
 }
 
 /// A block and the subscriber that it was given to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Block {
     /// The subscriber's inside address.
     pub inside: Ipv4Addr,
     pub external: Ipv4Addr,
-    #[serde(flatten)]
     pub ports: PortRange,
     /// Number of the pool in the configuration at the time.
     pub pool: u16,
     pub scope: ProtocolScope,
+    /// Number of the key with which the block is scattered (see [`super::scatter`]): `ports` are
+    /// then places, not ports. 0: the block is contiguous.
+    pub key: u8,
 }
 
 /// What happened.
@@ -75,6 +76,28 @@ pub enum Event {
         block: Block,
         reason: ReleaseReason,
     },
+}
+
+impl Serialize for Block {
+    /// A scattered block has `first_place` and `place_count` with a `key`, so that nobody takes
+    /// places for ports.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("inside", &self.inside)?;
+        map.serialize_entry("external", &self.external)?;
+        let (first, count) = match self.key {
+            0 => ("first_port", "port_count"),
+            _ => ("first_place", "place_count"),
+        };
+        map.serialize_entry(first, &self.ports.first())?;
+        map.serialize_entry(count, &self.ports.count())?;
+        if self.key != 0 {
+            map.serialize_entry("key", &self.key)?;
+        }
+        map.serialize_entry("pool", &self.pool)?;
+        map.serialize_entry("scope", &self.scope)?;
+        map.end()
+    }
 }
 
 impl ReleaseReason {

@@ -12,6 +12,8 @@
 //! * `scan`: reads a file record by record and tells a torn tail from damage.
 //! * `file`: the daemon's own log file: lock, recovery, appending.
 //! * `gap`: what the log lacks when it could not be written and blocks were given all the same.
+//! * `maps`: what static ports need no records for.
+//! * `scatter`: the keys of scattered blocks.
 //! * `reader`: the same file for other programs, also while it grows.
 
 mod appender;
@@ -23,6 +25,7 @@ mod file;
 mod gap;
 pub mod keys;
 mod log;
+pub mod maps;
 pub mod notice;
 pub mod query;
 mod reader;
@@ -30,6 +33,7 @@ mod record;
 mod recovery;
 mod replay;
 mod scan;
+pub mod scatter;
 pub mod sealed;
 pub mod sealer;
 pub mod stream;

@@ -20,7 +20,8 @@
 //!                                       28     2  first port
 //!                                       30     2  port count
 //!                                       32     2  pool number
-//!                                       34     1  protocol scope: 0 all
+//!                                       34     1  0: ports of all protocols; else the number of the
+//!                                                 key of a scattered block: places of all protocols
 //!                                       35     1  reason of a release: 1 idle 2 shutdown
 //!                                                 3 orphan 4 reconfigured 5 administrative
 //!                                       36     4  checksum
@@ -135,8 +136,6 @@ pub enum DecodeError {
     Version { found: u8 },
     #[error("record kind {found} is unknown: a newer program wrote it")]
     Kind { found: u8 },
-    #[error("protocol scope {found} is unknown: a newer program wrote it")]
-    Scope { found: u8 },
     #[error("release reason {found} is unknown: a newer program wrote it")]
     Reason { found: u8 },
     #[error("{count} ports from {first} on are no range of ports")]
@@ -346,7 +345,7 @@ impl Block {
         put(bytes, field::PORT_COUNT, self.ports.count().to_le_bytes());
         put(bytes, field::POOL, self.pool.to_le_bytes());
         bytes[field::SCOPE] = match self.scope {
-            ProtocolScope::All => 0,
+            ProtocolScope::All => self.key,
         };
     }
 
@@ -358,10 +357,8 @@ impl Block {
             external: u32_at(bytes, field::EXTERNAL).into(),
             ports: PortRange::new(first, count).ok_or(DecodeError::Ports { first, count })?,
             pool: u16_at(bytes, field::POOL),
-            scope: match bytes[field::SCOPE] {
-                0 => ProtocolScope::All,
-                found => return Err(DecodeError::Scope { found }),
-            },
+            scope: ProtocolScope::All,
+            key: bytes[field::SCOPE],
         })
     }
 }

@@ -79,6 +79,7 @@ fn block(number: u16) -> Block {
         ports: PortRange::new(1024 + number * 512, 512).unwrap(),
         pool: 0,
         scope: ProtocolScope::All,
+        key: 0,
     }
 }
 
@@ -128,6 +129,7 @@ fn any_block() -> impl Strategy<Value = Block> {
             ports,
             pool,
             scope: ProtocolScope::All,
+            key: 0,
         }
     })
 }

@@ -14,11 +14,11 @@ impl Display for ReleaseReason {
 impl Display for Block {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let (first, last) = (self.ports.first(), self.ports.last());
-        write!(
-            f,
-            "{} -> {}:{first}-{last} pool {}",
-            self.inside, self.external, self.pool
-        )
+        write!(f, "{} -> {}:{first}-{last}", self.inside, self.external)?;
+        if self.key != 0 {
+            write!(f, " (places of key {})", self.key)?;
+        }
+        write!(f, " pool {}", self.pool)
     }
 }
 

@@ -35,6 +35,7 @@ fn idle() -> Snapshot {
         fast_path: Counters::ZERO,
         stats: Stats::default(),
         pools: vec![PoolShape {
+            scattered: false,
             name: "home".into(),
             addresses: Vec::new(),
             block_shift: 0,
@@ -173,6 +174,7 @@ fn busy() -> Snapshot {
             routes_generation: next(),
         },
         pools: vec![PoolShape {
+            scattered: false,
             name: "home".into(),
             addresses: vec![([203, 0, 113, 0].into(), [203, 0, 113, 7].into())],
             block_shift: 9,

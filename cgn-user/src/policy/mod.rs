@@ -1,6 +1,8 @@
 //! Decisions, without I/O: what the configuration means for the tables, and
 //! who may do what, and when blocks are given and taken back.
 
+pub mod advice;
 pub mod blocks;
+pub mod deterministic;
 pub mod groups;
 pub mod shape;

@@ -7,9 +7,12 @@ use cgn_common::limits::ticks;
 use cgn_common::verdict::Protocol;
 use cgn_common::wire::icmp::code;
 
+use super::deterministic::Map;
 use super::groups::{Allowance, Group, Groups};
 use crate::alloc::{HoldPolicy, PoolSpec};
-use crate::config::{self, Checked, Config, Exhausted, Filtering, Icmp, Midstream, Pool};
+use crate::config::{
+    self, Checked, Config, Exhausted, Filtering, Icmp, Midstream, Pool, PoolMode, PortMode,
+};
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::sweep::{PortSet, Timers};
 use crate::slowpath::fragments;
@@ -35,7 +38,22 @@ pub fn geometry(checked: &Checked) -> Geometry {
     geometry.sizes.sessions = checked.config.sessions.max;
     geometry.sizes.datagrams = checked.config.fragments.max_datagrams;
     geometry.groups = groups(&checked.config);
+    geometry.maps = maps(checked).into_iter().map(|(_, map)| map).collect();
     geometry
+}
+
+/// Static ports of the subscribers of each pool that is deterministic, by the pool's name.
+#[must_use]
+pub fn maps(checked: &Checked) -> Vec<(String, Option<Map>)> {
+    let pools = checked.config.pool.iter().enumerate();
+    pools
+        .map(|(number, pool)| {
+            let is_deterministic = pool.mode == PoolMode::Deterministic;
+            // It was checked that there is one.
+            let map = is_deterministic.then(|| checked.config.map_of(number));
+            (pool.name.clone(), map.and_then(Result::ok))
+        })
+        .collect()
 }
 
 /// Who may do what.
@@ -81,6 +99,7 @@ pub fn constants(config: &Config) -> Constants {
         (!timeouts.short_udp_ports.is_empty(), Features::SHORT_TIMERS),
         (config.debug.force_slow_path, Features::FORCE_SLOW_PATH),
         (!config.group.is_empty(), Features::QUOTAS),
+        (config.scatters(), Features::SCATTERED),
     ];
     let switches = switches.into_iter().chain(told(&config.icmp));
     let on = switches.filter(|(on, _)| *on);
@@ -117,14 +136,12 @@ pub const fn exhausted_code(icmp: &Icmp) -> u8 {
 }
 
 fn policy(pool: &Pool, config: &Config) -> Policy {
-    let flags = match config.sessions.time_tcp {
-        true => Policy::TIMED_SESSIONS,
-        false => 0,
-    };
+    let timed = u8::from(config.sessions.time_tcp) * Policy::TIMED_SESSIONS;
+    let scattered = u8::from(pool.port_mode == PortMode::Scattered) * Policy::SCATTERED;
     Policy::new(
         filtering(pool.filtering),
         filtering(pool.tcp_filtering),
-        flags,
+        timed | scattered,
     )
 }
 
@@ -148,8 +165,13 @@ fn pool_shape(pool: &Pool) -> PoolShape {
             .collect(),
         block_shift: ports.trailing_zeros(),
         blocks_per_subscriber: u32::from(pool.blocks_per_subscriber),
-        watermark_ports: (ports * u32::from(pool.watermark_percent) / 100).max(1),
+        watermark_ports: match pool.mode {
+            PoolMode::Dynamic => (ports * u32::from(pool.watermark_percent) / 100).max(1),
+            // Own ports first (RFC 7422 section 2).
+            PoolMode::Deterministic => ports,
+        },
         max_blocks: pool.blocks_at_once(),
+        scattered: pool.port_mode == PortMode::Scattered,
     }
 }
 
@@ -158,7 +180,8 @@ fn pool_shape(pool: &Pool) -> PoolShape {
 pub fn pool_specs(geometry: &Geometry, config: &Config) -> Vec<PoolSpec> {
     let groups = geometry.groups.all().iter();
     let of_groups = groups.filter_map(|group| group.allowance.blocks).max();
-    let spec = |(pool, config): (&PoolShape, &Pool)| PoolSpec {
+    let spec = |(number, (pool, config)): (usize, (&PoolShape, &Pool))| PoolSpec {
+        static_blocks: geometry.map(number as u16).map_or(0, Map::reserved_blocks),
         name: pool.name.clone(),
         addresses: pool
             .addresses
@@ -170,8 +193,10 @@ pub fn pool_specs(geometry: &Geometry, config: &Config) -> Vec<PoolSpec> {
         blocks_per_subscriber: pool.blocks_per_subscriber.max(of_groups.unwrap_or(0)),
         reserved_blocks: config.reserved_blocks(),
         max_blocks: pool.max_blocks,
+        scattered: pool.scattered,
     };
-    geometry.pools.iter().zip(&config.pool).map(spec).collect()
+    let pools = geometry.pools.iter().zip(&config.pool);
+    pools.enumerate().map(spec).collect()
 }
 
 /// How long released blocks are held.

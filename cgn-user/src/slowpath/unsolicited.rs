@@ -154,9 +154,11 @@ pub fn is_admitted<T: Tables>(frame: &[u8], tables: &T) -> bool {
     let Some(Packet { ip, transport, .. }) = read(frame, |frame| parse(frame)).flatten() else {
         return false;
     };
-    let rows = rows_of(tables, ip.destination.get());
+    let destination = ip.destination.get();
+    let rows = rows_of(tables, destination);
     let (protocol, port) = (transport.protocol, transport.destination_port);
-    let Ok((slot, inside_address)) = lookup::mapping_at(tables, rows, protocol, port) else {
+    let address = (destination, rows);
+    let Ok((slot, inside_address)) = lookup::mapping_at(tables, address, protocol, port) else {
         return false;
     };
     let party = Party {

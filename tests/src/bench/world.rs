@@ -72,6 +72,7 @@ impl World {
         let rows = flows.div_ceil(u64::from(density.ports_per_host)) as u32;
         let addresses = rows.div_ceil(blocks_per_address(density.block_shift));
         let pool = PoolShape {
+            scattered: false,
             name: "bench".to_owned(),
             addresses: vec![(
                 Ipv4Addr::from_bits(EXTERNAL),

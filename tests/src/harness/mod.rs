@@ -178,6 +178,7 @@ pub fn slots(
         return Vec::new();
     };
     let head = SubscriberHead(subscriber.head.load());
+    let external = Ipv4Addr::from_bits(head.external());
     let mut found = Vec::new();
     for block in memory.owned_blocks(index).take(head.block_count() as usize) {
         let block = OwnedBlock(block.load());
@@ -190,8 +191,8 @@ pub fn slots(
             if !key.is_free() {
                 let mapping = Mapping {
                     external: (
-                        Ipv4Addr::from_bits(head.external()),
-                        block.first_port() + slot as u16,
+                        external,
+                        memory.port_of(head.pool(), external, block.first_port() + slot as u16),
                     ),
                     state: key.state(),
                     shared: key.is_shared(),

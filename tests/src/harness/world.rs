@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use cgn_common::answers::{self, Rates};
 use cgn_common::layout::{
-    Constants, EXACT_LOCAL, Link, NextHop, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, SESSIONS, Side,
+    Constants, EXACT_LOCAL, Link, NextHop, Policy, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE,
+    SESSIONS, Side,
 };
 use cgn_common::limits::ticks;
 use cgn_common::wire::icmp::code;
@@ -158,7 +159,7 @@ impl World {
     /// With these constants, and room for so many sessions.
     #[must_use]
     pub fn with(constants: Constants, sessions: u32) -> Self {
-        let mut geometry = Geometry::new(pools(), subscribers());
+        let mut geometry = Geometry::new(pools(&constants), subscribers());
         geometry.sizes.sessions = sessions;
         let vlans = HashMap::from([
             ((INGRESS, [INSIDE_VLAN, 0]), Side::Inside),
@@ -173,6 +174,20 @@ impl World {
             grants: grants(),
             constants,
             rates: Rates::default(),
+        }
+    }
+
+    /// Gives each address of a scattered pool keys of its own, the same every time.
+    fn scatter(&self, memory: &Memory) {
+        let pools = self.geometry.pools.iter().filter(|pool| pool.scattered);
+        for address in pools.flat_map(PoolShape::each_address) {
+            let index = self.geometry.external_index(address).expect("in a pool");
+            let element = memory.scatterings.get(index).expect("of every address");
+            let mut key = u64::from(address.to_bits());
+            for word in &element.0 {
+                key = key.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                word.store(key);
+            }
         }
     }
 
@@ -201,6 +216,7 @@ impl World {
         for (network, number) in summaries() {
             memory.set_route(network, number);
         }
+        self.scatter(memory);
         for grant in &self.grants {
             install::give(memory, &self.geometry, grant, 0, 0).expect("the block is free");
         }
@@ -215,18 +231,20 @@ impl World {
     }
 }
 
-fn pools() -> Vec<PoolShape> {
-    let pool = |name: &str, addresses, block_shift, blocks_per_subscriber| PoolShape {
-        name: name.to_owned(),
-        addresses,
-        block_shift,
-        blocks_per_subscriber,
-        watermark_ports: (1 << block_shift) * 3 / 4,
-        max_blocks: 64,
-    };
+fn pools(constants: &Constants) -> Vec<PoolShape> {
+    let pool =
+        |number: usize, name: &str, addresses, block_shift, blocks_per_subscriber| PoolShape {
+            scattered: constants.pools[number].has(Policy::SCATTERED),
+            name: name.to_owned(),
+            addresses,
+            block_shift,
+            blocks_per_subscriber,
+            watermark_ports: (1 << block_shift) * 3 / 4,
+            max_blocks: 64,
+        };
     vec![
-        pool("small", vec![(POOL[0], POOL[1])], SMALL_SHIFT, 6),
-        pool("large", vec![(LARGE_POOL, LARGE_POOL)], LARGE_SHIFT, 1),
+        pool(0, "small", vec![(POOL[0], POOL[1])], SMALL_SHIFT, 6),
+        pool(1, "large", vec![(LARGE_POOL, LARGE_POOL)], LARGE_SHIFT, 1),
     ]
 }
 

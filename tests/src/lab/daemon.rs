@@ -12,6 +12,7 @@ use cgn_common::verdict::Reason;
 use cgn_user::api::rows::{
     BlockRow, DropRow, Explanation, MappingRow, Page, PoolRow, Status, SubscriberRow,
 };
+use cgn_user::maplog::scatter::Keyring;
 use cgn_user::maplog::{self, Block, Event, Record};
 use serde::de::DeserializeOwned;
 
@@ -33,6 +34,8 @@ pub struct Settings {
     /// `pool.addresses`, each as in TOML, with quotes.
     pub addresses: String,
     pub block_ports: u16,
+    /// `contiguous` or `scattered`.
+    pub port_mode: &'static str,
     pub blocks_per_subscriber: u8,
     pub watermark_percent: u8,
     pub xdp_mode: &'static str,
@@ -52,6 +55,7 @@ impl Default for Settings {
         Self {
             addresses: r#""203.0.113.0/29", "203.0.113.77""#.to_owned(),
             block_ports: 64,
+            port_mode: "contiguous",
             blocks_per_subscriber: 4,
             watermark_percent: 75,
             xdp_mode: "auto",
@@ -81,7 +85,7 @@ impl Settings {
         let _ = writeln!(
             text,
             "[xdp]\nmode = \"{}\"\n\
-             [[pool]]\nname = \"lab\"\naddresses = [{}]\nblock_ports = {}\n\
+             [[pool]]\nname = \"lab\"\naddresses = [{}]\nblock_ports = {}\nport_mode = \"{}\"\n\
              blocks_per_subscriber = {}\nwatermark_percent = {}\n{}\n\
              [[subscribers]]\nprefixes = [\"100.64.0.0/16\"]\npool = \"lab\"\n\
              [hold]\nblock_idle_secs = {}\n\
@@ -91,6 +95,7 @@ impl Settings {
             self.xdp_mode,
             self.addresses,
             self.block_ports,
+            self.port_mode,
             self.blocks_per_subscriber,
             self.watermark_percent,
             self.max_blocks
@@ -393,10 +398,36 @@ impl Daemon {
 /// Which subscriber had this external address and port at the end of `records`.
 #[must_use]
 pub fn owner_in(records: &[Record], external: SocketAddrV4) -> Option<Ipv4Addr> {
-    let covers = |block: &Block| {
-        block.external == *external.ip()
-            && (block.ports.first()..=block.ports.last()).contains(&external.port())
-    };
+    owner(records, external, |block| {
+        block.key == 0 && block.ports.contains(external.port())
+    })
+}
+
+/// The same where blocks may be scattered with these keys.
+///
+/// # Errors
+/// A record names a key that is not there.
+pub fn owner_by(
+    records: &[Record],
+    keys: &Keyring,
+    external: SocketAddrV4,
+) -> Result<Option<Ipv4Addr>> {
+    let blocks = records
+        .iter()
+        .filter_map(|record| record.entry.event.block());
+    for block in blocks {
+        keys.has(&block, external.port())?;
+    }
+    let has = |block: &Block| keys.has(block, external.port()).unwrap_or(false);
+    Ok(owner(records, external, has))
+}
+
+fn owner(
+    records: &[Record],
+    external: SocketAddrV4,
+    has: impl Fn(&Block) -> bool,
+) -> Option<Ipv4Addr> {
+    let covers = |block: &Block| block.external == *external.ip() && has(block);
     let mut owner = None;
     for record in records {
         match &record.entry.event {

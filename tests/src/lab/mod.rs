@@ -45,7 +45,7 @@ mod xdp_pass;
 
 pub use bed::{Bed, DEVICES, ENDS, mac};
 pub use capture::{Capture, CapturedPacket, read_pcap};
-pub use daemon::{Daemon, Settings, owner_in};
+pub use daemon::{Daemon, Settings, owner_by, owner_in};
 pub use deadline::{poll, wait_until};
 pub use lock::LabLock;
 pub use namespace::Namespace;

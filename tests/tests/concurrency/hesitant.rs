@@ -9,7 +9,7 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NextHopEntry, Page,
-    Policy, Quota, SessionKey, Side, Subscriber, VlanKey,
+    Policy, Quota, Scattering, SessionKey, Side, Subscriber, VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
@@ -98,6 +98,9 @@ impl Tables for Hesitant<'_> {
     }
     fn further_blocks(&self, index: u32) -> Option<&FurtherBlocks> {
         self.tables.further_blocks(index)
+    }
+    fn scattering(&self, index: u32) -> Option<&Scattering> {
+        self.tables.scattering(index)
     }
     fn external(&self, index: u32) -> Option<&External> {
         self.tables.external(index)

@@ -73,6 +73,21 @@ fn exit_codes_are_those_of_the_table() -> Result<()> {
             2,
         ),
         (
+            "nobody's by a map",
+            &["map", "forward", "100.64.0.1", "--config", &good],
+            2,
+        ),
+        (
+            "no map of that file",
+            &["map", "reverse", "203.0.113.1:4000", "--config", &none],
+            1,
+        ),
+        (
+            "no daemon to advise",
+            &["advise", "limits", "--socket", &socket],
+            1,
+        ),
+        (
             "no Prometheus",
             &["report", "--prometheus", "127.0.0.1:1"],
             1,

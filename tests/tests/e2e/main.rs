@@ -16,6 +16,7 @@
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
 //! | `reload` | `cgn reload`, SIGHUP |
 //! | `restart` | what goes on without a daemon, and what the next one finds; `cgn detach` |
+//! | `scattered` | scattered blocks, their keys, who had which port |
 //! | `top` | `cgn top` |
 //! | `trace` | `cgn trace` |
 //! | `check` | `cgn check` |
@@ -24,12 +25,14 @@
 //! | `announce` | the pool announced by BIRD, and withdrawn |
 //! | `documents` | exit codes, manual pages |
 //! | `privileges` | capabilities of process and threads |
+//! | `deterministic` | static ports and overflow of a deterministic pool, `cgn map` |
 //! | `diagnostics` | `cgn run --diagnose` |
 
 mod announce;
 mod blocks;
 mod both_ways;
 mod check;
+mod deterministic;
 mod diagnostics;
 mod discovery;
 mod documents;
@@ -46,6 +49,7 @@ mod refusals;
 mod reload;
 mod restart;
 mod routes;
+mod scattered;
 mod top;
 mod trace;
 mod unsolicited;
@@ -55,8 +59,9 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context as _, Result, ensure};
-use cgn_tests::lab::{Daemon, Lab, Plan, address, owner_in};
+use cgn_tests::lab::{Daemon, Lab, Plan, address, owner_by};
 use cgn_tests::skip;
+use cgn_user::maplog::scatter::Keyring;
 use cgn_user::maplog::{Block, Event, Record, ReleaseReason};
 
 /// Where servers listen.
@@ -95,7 +100,8 @@ fn attributed(daemon: &Daemon, inside: Ipv4Addr, seen: SocketAddrV4) -> Result<(
         is_of_pool(*seen.ip()),
         "the server saw {seen}, which is not of the pool"
     );
-    let owner = owner_in(&daemon.log_records()?, seen);
+    let keys = Keyring::read(daemon.log())?;
+    let owner = owner_by(&daemon.log_records()?, &keys, seen)?;
     ensure!(
         owner == Some(inside),
         "by the mapping log, {seen} belongs to {owner:?}; it was {inside}"

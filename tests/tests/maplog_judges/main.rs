@@ -57,6 +57,7 @@ fn story() -> [Entry; 2] {
         ports: PortRange::new(1024, 512).expect("ports"),
         pool: 0,
         scope: ProtocolScope::All,
+        key: 0,
     };
     let reason = ReleaseReason::Idle;
     [

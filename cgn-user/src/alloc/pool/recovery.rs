@@ -93,14 +93,14 @@ impl Pool {
         (begin <= last && begin <= end).then(|| begin as u16..=end.min(last) as u16)
     }
 
-    fn key(&self, external: u32, block: u16) -> Option<BlockKey> {
+    pub(super) fn key(&self, external: u32, block: u16) -> Option<BlockKey> {
         let address = self.ranges.ordinal(external)?;
         (u32::from(block) < self.spec.blocks_per_address()).then_some((address, block))
     }
 
     /// Who has the block: a search through all subscribers, but only of blocks
     /// that are taken and not in hold, that is when something is wrong.
-    fn owner(&self, key: BlockKey) -> Option<u32> {
+    pub(super) fn owner(&self, key: BlockKey) -> Option<u32> {
         let state = self.addresses.get(&key.0)?;
         if !state.taken.is_taken(key.1) || self.holds.contains(key) {
             return None;

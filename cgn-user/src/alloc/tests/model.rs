@@ -327,6 +327,8 @@ proptest! {
     ) {
         // Three addresses (not adjacent) of four blocks: small enough to run out of everything.
         let spec = PoolSpec {
+            scattered: false,
+        static_blocks: 0,
             name: "model".into(),
             addresses: vec![(FIRST + 3, FIRST + 3), (FIRST, FIRST + 1)],
             block_ports: 16_000,

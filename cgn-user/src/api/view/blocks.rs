@@ -36,6 +36,7 @@ impl View<'_> {
             external: block.external,
             first_port: block.first_port,
             last_port: block.first_port + (block.ports() - 1) as u16,
+            key: block.key,
             pool: self.pool_name(block.pool),
             inside: block.inside,
             allocated: Utc(head.0[header::ALLOCATED_MS].load()).to_string(),

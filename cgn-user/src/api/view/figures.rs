@@ -1,6 +1,7 @@
 //! What is counted rather than listed: pools, reasons, the daemon.
 
 use cgn_common::counters::Counters;
+use cgn_common::limits::USABLE_PORTS;
 use cgn_common::verdict::{Effect, Reason};
 
 use super::Selection;
@@ -40,6 +41,11 @@ fn pool_row(shape: &PoolShape, pool: PoolStats, subscriber_addresses: u64) -> Po
         subscriber_addresses,
         subscribers: status.subscribers.into(),
         block_ports: 1 << shape.block_shift,
+        port_mode: match shape.scattered {
+            true => "scattered".to_owned(),
+            false => "contiguous".to_owned(),
+        },
+        entropy_bits: entropy_bits(shape),
         blocks_per_subscriber: shape.blocks_per_subscriber.into(),
         max_blocks: shape.max_blocks.into(),
         blocks_used: status.blocks_used,
@@ -55,6 +61,17 @@ fn pool_row(shape: &PoolShape, pool: PoolStats, subscriber_addresses: u64) -> Po
             log_unavailable: pool.refused_log_unavailable,
         },
     }
+}
+
+/// log2 of the ports that a subscriber's next mapping can have for one who knows earlier ones: those
+/// of its block, or, scattered, all of the address's whole blocks; to hundredths.
+fn entropy_bits(shape: &PoolShape) -> f64 {
+    let block_ports = 1_u32 << shape.block_shift;
+    let ports = match shape.scattered {
+        true => USABLE_PORTS,
+        false => block_ports,
+    };
+    (f64::from(ports).log2() * 100.0).round() / 100.0
 }
 
 /// Why packets were not translated, the most frequent first; only what

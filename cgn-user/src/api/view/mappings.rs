@@ -66,7 +66,8 @@ impl View<'_> {
         let wanted = selection.external_port;
         let offsets = match wanted {
             Some(port) => {
-                let offset = u32::from(port.checked_sub(block.first_port)?);
+                let place = self.memory.place_of(block.pool, block.external, port);
+                let offset = u32::from(place.checked_sub(block.first_port)?);
                 offset..(offset + 1).min(block.ports())
             }
             None => 0..block.ports(),
@@ -128,7 +129,11 @@ impl View<'_> {
             inside: block.inside,
             inside_port: seen.key.inside_port(),
             external: block.external,
-            external_port: block.first_port + offset as u16,
+            external_port: self.memory.port_of(
+                block.pool,
+                block.external,
+                block.first_port + offset as u16,
+            ),
             remote: Ipv4Addr::from_bits(remote as u32),
             remote_port: (protocol != Protocol::Icmp).then_some(remote_port),
             state: SlotState::from_bits(seen.key.state() as u8)

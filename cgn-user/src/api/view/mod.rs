@@ -62,7 +62,10 @@ struct Owned {
     slab_line: u32,
     inside: Ipv4Addr,
     external: Ipv4Addr,
+    /// Or first place, if the block is scattered.
     first_port: u16,
+    /// Number of the key that scatters it; 0: none.
+    key: u8,
     /// log2 of its ports.
     shift: u32,
     pool: u8,
@@ -94,7 +97,8 @@ impl<'a> View<'a> {
                     .external
                     .is_none_or(|address| address == block.external)
                 && selection.external_port.is_none_or(|port| {
-                    block_of(port, block.shift) == block_of(block.first_port, block.shift)
+                    let place = self.memory.place_of(block.pool, block.external, port);
+                    block_of(place, block.shift) == block_of(block.first_port, block.shift)
                 })
         };
         match selection.subscriber {
@@ -169,6 +173,7 @@ impl<'a> View<'a> {
             first_port: first_port(number, rows.block_shift()),
             shift: rows.block_shift(),
             pool: rows.pool(),
+            key: self.memory.scatter_key(rows.pool(), external),
             log_sequence: self.log_sequence(slab_line)?,
         })
     }

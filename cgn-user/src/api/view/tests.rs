@@ -83,6 +83,7 @@ fn blocks_tell_who_has_which_ports_since_when_and_how_full_they_are() {
             external: [203, 0, 113, 2].into(),
             first_port: 1024 + 3 * RESIDENTIAL_PORTS,
             last_port: 1024 + 4 * RESIDENTIAL_PORTS - 1,
+            key: 0,
             pool: "residential".into(),
             inside: OTHER_HOME,
             allocated: "2025-03-01T00:09:10.123Z".into(),

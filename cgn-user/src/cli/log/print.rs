@@ -29,7 +29,7 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
         Format::Csv => {
             writeln!(
                 out,
-                "external,port,protocol,at,outcome,subscriber,first_port,last_port,pool,since,until,release_reason,remarks"
+                "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks"
             )?;
             for told in told {
                 let answer = told.row();
@@ -39,15 +39,16 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
                 );
                 let remarks = quoted(&answer.remarks.join("; "));
                 if answer.holdings.is_empty() {
-                    writeln!(out, "{head},,,,,,,,{remarks}")?;
+                    writeln!(out, "{head},,,,,,,,,{remarks}")?;
                 }
                 for held in &answer.holdings {
                     writeln!(
                         out,
-                        "{head},{},{},{},{},{},{},{},{remarks}",
+                        "{head},{},{},{},{},{},{},{},{},{remarks}",
                         held.subscriber,
                         held.first_port,
                         held.last_port,
+                        held.key,
                         held.pool,
                         held.since,
                         held.until,
@@ -120,6 +121,7 @@ pub fn owned(format: Format, owned: &Owned, out: &mut dyn Write) -> io::Result<(
         words("EXTERNAL"),
         numbers("FIRST"),
         numbers("LAST"),
+        numbers("KEY"),
         numbers("POOL"),
         words("SINCE"),
         words("UNTIL"),
@@ -142,6 +144,7 @@ pub fn owned(format: Format, owned: &Owned, out: &mut dyn Write) -> io::Result<(
             row.external,
             row.first_port.to_string(),
             row.last_port.to_string(),
+            row.key.to_string(),
             row.pool.to_string(),
             row.since,
             row.until,
@@ -151,7 +154,7 @@ pub fn owned(format: Format, owned: &Owned, out: &mut dyn Write) -> io::Result<(
     if format == Format::Csv {
         writeln!(
             out,
-            "subscriber,external,first_port,last_port,pool,since,until,release_reason"
+            "subscriber,external,first_port,last_port,key,pool,since,until,release_reason"
         )?;
         for cells in cells {
             writeln!(out, "{}", cells.join(","))?;

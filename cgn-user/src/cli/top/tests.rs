@@ -47,6 +47,8 @@ fn look(second: u64) -> Top {
             subscriber_addresses: 256,
             subscribers: 40,
             block_ports: 64,
+            port_mode: "contiguous".to_owned(),
+            entropy_bits: 6.0,
             blocks_per_subscriber: 2,
             max_blocks: 100,
             blocks_used: 77,

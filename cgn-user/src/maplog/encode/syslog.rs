@@ -5,6 +5,7 @@
 //!     external="203.0.113.5" first_port="1024" last_port="1535" pool="0"]
 //! ```
 //!
+//! A scattered block has `first_place`, `last_place` and `key` in place of the ports (see `maplog::scatter`).
 //! MSGID is `allocate`, `release` (with `reason`), `start`, `stop`, `gap`, `resume` or `interim` (without `sequence`; the
 //! message's time is that of the allocation), or the name of a notice. 32473 is the enterprise number for documentation
 //! (RFC 5612): the project has none of its own.
@@ -55,14 +56,15 @@ pub fn message(item: &Item, host: &str) -> String {
         let _ = write!(text, " sequence=\"{sequence}\"");
     }
     if let Some(block) = item.block() {
+        let (first, last) = (block.ports.first(), block.ports.last());
+        let range = match block.key {
+            0 => format!("first_port=\"{first}\" last_port=\"{last}\""),
+            key => format!("first_place=\"{first}\" last_place=\"{last}\" key=\"{key}\""),
+        };
         let _ = write!(
             text,
-            " inside=\"{}\" external=\"{}\" first_port=\"{}\" last_port=\"{}\" pool=\"{}\"",
-            block.inside,
-            block.external,
-            block.ports.first(),
-            block.ports.last(),
-            block.pool
+            " inside=\"{}\" external=\"{}\" {range} pool=\"{}\"",
+            block.inside, block.external, block.pool
         );
     }
     if let Item::Notice(notice) = item {

@@ -11,6 +11,7 @@ const BLOCK: Block = Block {
     ports: PortRange::new(1024, 512).unwrap(),
     pool: 3,
     scope: ProtocolScope::All,
+    key: 0,
 };
 /// 2026-03-03T14:03:07.123Z.
 const AT: u64 = 1_772_546_587_123;

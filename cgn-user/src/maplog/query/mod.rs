@@ -22,7 +22,9 @@ pub use who::{Answer, Enquiry, Outcome, who};
 
 use super::directory::{self, Content, Hour};
 use super::error::ReadError;
-use super::event::{Block, Event, ReleaseReason};
+use super::event::{Block, Event, PortRange, ProtocolScope, ReleaseReason};
+use super::maps::Static;
+use super::scatter::{Keyring, KeyringError};
 use super::sealed::{Fact, Row, SealedFile};
 
 /// A block in the hands of one subscriber.
@@ -33,6 +35,25 @@ pub struct Holding {
     pub since_ms: Option<u64>,
     /// When it was released, and why; None if it was still held at the end of what was read.
     pub until: Option<(u64, ReleaseReason)>,
+}
+
+/// A share as if it were a block on record.
+fn held_by_map(held: Static) -> Option<Holding> {
+    let count = held.share.last_port - held.share.first_port + 1;
+    let block = Block {
+        inside: held.inside,
+        external: held.share.external,
+        ports: PortRange::new(held.share.first_port, count)?,
+        pool: held.pool,
+        scope: ProtocolScope::All,
+        key: 0,
+    };
+    let until = held.until_ms;
+    Some(Holding {
+        block,
+        since_ms: Some(held.since_ms),
+        until: until.map(|ms| (ms, ReleaseReason::Reconfigured)),
+    })
 }
 
 /// When a block that was held when a day began was allocated: its record is in the hour that
@@ -63,7 +84,14 @@ fn exact_since(root: &Path, block: &Block, hour_ms: u64) -> Result<Option<u64>, 
 }
 
 /// Whether the row is about a block with this port of this address.
-fn concerns(row: &Row, external: Ipv4Addr, port: u16) -> bool {
-    row.block()
-        .is_some_and(|block| block.external == external && block.ports.contains(port))
+fn concerns(
+    row: &Row,
+    keys: &Keyring,
+    external: Ipv4Addr,
+    port: u16,
+) -> Result<bool, KeyringError> {
+    match row.block().filter(|block| block.external == external) {
+        Some(block) => keys.has(&block, port),
+        None => Ok(false),
+    }
 }

@@ -20,6 +20,9 @@ pub struct HoldingRow {
     pub external: String,
     pub first_port: u16,
     pub last_port: u16,
+    /// Number of the key of a scattered block, whose ports are places; 0 (and left out) else.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub key: u8,
     pub pool: u16,
     /// Empty when the record of it is not in the log any more.
     pub since: String,
@@ -39,6 +42,11 @@ pub struct AnswerRow {
     pub outcome: &'static str,
     pub holdings: Vec<HoldingRow>,
     pub remarks: Vec<String>,
+}
+
+/// For serde.
+fn is_zero(key: &u8) -> bool {
+    *key == 0
 }
 
 impl Outcome {
@@ -63,6 +71,7 @@ impl From<&Holding> for HoldingRow {
             external: block.external.to_string(),
             first_port: block.ports.first(),
             last_port: block.ports.last(),
+            key: block.key,
             pool: block.pool,
             since: time(holding.since_ms),
             until: time(holding.until.map(|until| until.0)),

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::super::error::ReadError;
 use super::super::event::Event;
+use super::super::maps::Maps;
 use super::super::sealed::{Fact, Row};
 use super::walk::{Gap, Source, Walk};
-use super::{Holding, exact_since};
+use super::{Holding, exact_since, held_by_map};
 
 /// What a subscriber had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,9 @@ pub fn subscriber(
         add(&mut holdings, root, &row)?;
     }
     holdings.retain(|holding| holding.until.is_none_or(|(until, _)| until >= from_ms));
+    let maps = Maps::read(root)?;
+    let fixed = maps.of_subscriber(inside, from_ms, to_ms);
+    holdings.extend(fixed.filter_map(held_by_map));
     holdings.sort_by_key(|holding| (holding.since_ms, holding.block.ports.first()));
     let mut remarks: Vec<String> = walk
         .missing

@@ -36,6 +36,7 @@ fn block(inside: u8, first_port: u16) -> Block {
         ports: PortRange::new(first_port, 512).unwrap(),
         pool: 0,
         scope: ProtocolScope::All,
+        key: 0,
     }
 }
 
@@ -438,4 +439,46 @@ fn lines_of_servers_logs_tell_who_came_when() {
     for (line, expected) in cases {
         assert_eq!(parse(line, &defaults), expected, "{line}");
     }
+}
+
+/// R7422-9: the log has no record of it, and the records of the maps say whose it was.
+#[test]
+fn a_static_port_is_answered_by_the_map_of_its_time() {
+    let place = written("static", true);
+    let map = |first: u8| {
+        let inside = vec![([100, 64, 7, first].into(), [100, 64, 7, first + 9].into())];
+        crate::policy::deterministic::Map::new(inside, vec![(EXTERNAL, EXTERNAL)], 2, 1024, 6)
+    };
+    let mut maps = crate::maplog::maps::Maps::read(&place.0).unwrap();
+    let change = START + 2 * DAY_MS;
+    for (from, at_ms) in [(1, START), (101, change)] {
+        let pools = [("static".to_owned(), Some(map(from).unwrap()))];
+        assert_eq!(maps.bring_up(&pools, at_ms).unwrap(), 1);
+    }
+    // Shares of 5,120 ports; 30,000 is in the sixth.
+    for (at_ms, owner) in [(START + 5000, 6), (change - 5000, 6), (change + 5000, 106)] {
+        let answer = ask(&place.0, 30_000, at_ms, 1000);
+        assert_eq!(answer.outcome, Outcome::One, "{answer:?}");
+        assert_eq!(
+            answer.holdings[0].block.inside.octets(),
+            [100, 64, 7, owner]
+        );
+        assert!(answer.remarks[0].contains("on record"), "{answer:?}");
+    }
+    let around = ask(&place.0, 30_000, change, 1000);
+    assert_eq!(
+        (around.outcome, around.holdings.len()),
+        (Outcome::Several, 2)
+    );
+    // Ports for overflow are the log's to tell.
+    assert_eq!(
+        ask(&place.0, 60_000, change + 5000, 0).outcome,
+        Outcome::Nobody
+    );
+    let owned = subscriber(&place.0, [100, 64, 7, 6].into(), START, change + 1).unwrap();
+    assert_eq!(owned.holdings.len(), 1, "{owned:?}");
+    assert_eq!(
+        owned.holdings[0].until,
+        Some((change, ReleaseReason::Reconfigured))
+    );
 }

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use super::super::error::ReadError;
 use super::super::event::Event;
+use super::super::maps::Maps;
+use super::super::scatter::Keyring;
 use super::super::sealed::{Fact, Row};
 use super::walk::{Gap, Source, Walk};
-use super::{Holding, concerns, exact_since};
+use super::{Holding, concerns, exact_since, held_by_map};
 use crate::utc::Utc;
 
 /// What is asked.
@@ -45,6 +47,9 @@ pub struct Answer {
     pub remarks: Vec<String>,
 }
 
+/// Remark of an answer without a record of the subscriber.
+const STATIC: &str = "by the configuration of that time, which is on record: the port is static";
+
 /// Answers from the log in the directory `root`.
 ///
 /// # Errors
@@ -52,8 +57,23 @@ pub struct Answer {
 pub fn who(root: &Path, enquiry: &Enquiry) -> Result<Answer, ReadError> {
     let from_ms = enquiry.at_ms.saturating_sub(enquiry.skew_ms);
     let to_ms = enquiry.at_ms.saturating_add(enquiry.skew_ms);
+    let maps = Maps::read(root)?;
+    let fixed = maps.who(enquiry.external, enquiry.port, from_ms, to_ms);
+    let fixed: Vec<Holding> = fixed.filter_map(held_by_map).collect();
+    // A static port is nobody else's while its map holds: the log has nothing to say of it.
+    if let [one] = &fixed[..]
+        && one.since_ms.is_some_and(|since| since <= from_ms)
+        && one.until.is_none_or(|(until, _)| until > to_ms)
+    {
+        return Ok(Answer {
+            outcome: Outcome::One,
+            holdings: fixed,
+            remarks: vec![STATIC.to_owned()],
+        });
+    }
     let mut walk = Walk::back_from(root, to_ms)?;
-    let facts = facts(&mut walk, enquiry, from_ms, to_ms)?;
+    let keys = Keyring::read(root)?;
+    let facts = facts(&mut walk, &keys, enquiry, from_ms, to_ms)?;
     let mut holdings = holdings(&facts.rows, from_ms);
     for holding in &mut holdings {
         if let Some(hour_ms) = facts.held_since_ms
@@ -61,6 +81,10 @@ pub fn who(root: &Path, enquiry: &Enquiry) -> Result<Answer, ReadError> {
         {
             holding.since_ms = exact_since(root, &holding.block, hour_ms)?;
         }
+    }
+    if !fixed.is_empty() {
+        holdings.extend(fixed);
+        holdings.sort_by_key(|holding| holding.since_ms);
     }
     let subscribers: BTreeSet<Ipv4Addr> = holdings.iter().map(|held| held.block.inside).collect();
     let mut remarks: Vec<String> = walk
@@ -120,15 +144,19 @@ struct Facts {
     gaps: Vec<Gap>,
 }
 
-fn facts(walk: &mut Walk, enquiry: &Enquiry, from_ms: u64, to_ms: u64) -> Result<Facts, ReadError> {
+fn facts(
+    walk: &mut Walk,
+    keys: &Keyring,
+    enquiry: &Enquiry,
+    from_ms: u64,
+    to_ms: u64,
+) -> Result<Facts, ReadError> {
     let mut facts = Facts {
         rows: Vec::new(),
         held_since_ms: None,
         is_decided: false,
         gaps: walk.marked_in(from_ms, to_ms).into_iter().collect(),
     };
-    let is_wanted =
-        |row: &Row| concerns(row, enquiry.external, enquiry.port) && row.unix_ms <= to_ms;
     while let Some(source) = walk.next()? {
         facts.gaps.extend(source.gaps_in(from_ms, to_ms)?);
         let (rows, day_ms) = match source {
@@ -139,7 +167,16 @@ fn facts(walk: &mut Walk, enquiry: &Enquiry, from_ms: u64, to_ms: u64) -> Result
             }
             Source::Held(..) => continue,
         };
-        let wanted: Vec<Row> = rows.into_iter().filter(is_wanted).collect();
+        let mut wanted = Vec::new();
+        for row in rows.into_iter().filter(|row| row.unix_ms <= to_ms) {
+            if concerns(&row, keys, enquiry.external, enquiry.port)? {
+                wanted.push(row);
+            }
+        }
+        // Blocks of several keys or sizes stand apart in a sealed file.
+        if wanted.iter().any(|row| row.key() != wanted[0].key()) {
+            wanted.sort_by_key(|row| row.unix_ms);
+        }
         if day_ms.is_some() {
             facts.held_since_ms = wanted.last().map(|row| row.unix_ms);
         }
@@ -169,9 +206,10 @@ fn holdings(rows: &[Row], from_ms: u64) -> Vec<Holding> {
             }),
             Fact::Event(Event::Release { block, reason }) => {
                 let until = Some((row.unix_ms, reason));
-                match holdings.last_mut() {
-                    Some(last) if last.block == block && last.until.is_none() => last.until = until,
-                    _ => holdings.push(Holding {
+                let mut open = holdings.iter_mut().rev();
+                match open.find(|held| held.block == block && held.until.is_none()) {
+                    Some(held) => held.until = until,
+                    None => holdings.push(Holding {
                         block,
                         since_ms: None,
                         until,

@@ -14,7 +14,7 @@ use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::row::{Numbers, Row, column, has_schema};
-use super::write::{VERSION, key};
+use super::write::{VERSION, VERSION_WITHOUT_KEY, key};
 use super::{Chained, SealedError, unhex};
 
 /// A sealed file, open for reading.
@@ -173,6 +173,11 @@ impl SealedFile {
         let port_counts = number(column::PORT_COUNT)?;
         let insides = number(column::INSIDE)?;
         let pools = number(column::POOL)?;
+        let has_key = self.metadata.file_metadata().schema_descr().num_columns() > column::KEY;
+        let keys = match has_key {
+            true => number(column::KEY)?,
+            false => vec![0; range.len()],
+        };
         (0..range.len())
             .map(|at| {
                 let numbers = Numbers {
@@ -181,6 +186,7 @@ impl SealedFile {
                     port_count: port_counts[at],
                     inside: insides[at],
                     pool: pools[at],
+                    key: keys[at],
                 };
                 let row = numbers.row(times[at], text(&events[at]), text(&reasons[at]));
                 row.ok_or_else(|| SealedError::Unknown {
@@ -235,16 +241,19 @@ fn text(value: &ByteArray) -> &[u8] {
 
 /// None if a fact is missing or is not as we write it.
 fn chained(metadata: &ParquetMetaData) -> Option<Chained> {
-    debug_assert_eq!(
-        column::ALL,
-        metadata.file_metadata().schema_descr().num_columns()
-    );
     let facts = metadata.file_metadata().key_value_metadata()?;
     let fact = |name: &str| {
         let found = facts.iter().find(|fact| fact.key == name)?;
         found.value.as_deref()
     };
-    if fact(key::VERSION)? != VERSION {
+    let has_key = metadata.file_metadata().schema_descr().num_columns() == column::ALL;
+    if fact(key::VERSION)?
+        != if has_key {
+            VERSION
+        } else {
+            VERSION_WITHOUT_KEY
+        }
+    {
         return None;
     }
     Some(Chained {

@@ -9,6 +9,7 @@
 //! | `first_port`, `port_count` | the block's ports |
 //! | `inside` | the subscriber's address as a number |
 //! | `pool` | number of the pool in the configuration at the time |
+//! | `key` | of a scattered block, the number of its key: ports are then places; else 0. Files of version 1 have no such column and no such blocks |
 //!
 //! Rows are sorted by external address and first port; rows of one block are in the order in
 //! which they happened. `start`, `stop`, `gap` and `resume` have no block: 0 in its columns.
@@ -33,10 +34,11 @@ pub(super) mod column {
     pub const PORT_COUNT: usize = 5;
     pub const INSIDE: usize = 6;
     pub const POOL: usize = 7;
-    pub const ALL: usize = 8;
+    pub const KEY: usize = 8;
+    pub const ALL: usize = 9;
 }
 
-/// The schema of every sealed file, version 1.
+/// The schema of a sealed file, version 2.
 pub(super) static SCHEMA: LazyLock<TypePtr> = LazyLock::new(|| {
     let text = "message mapping_log {
         required int64 time (TIMESTAMP(MILLIS, true));
@@ -47,11 +49,12 @@ pub(super) static SCHEMA: LazyLock<TypePtr> = LazyLock::new(|| {
         required int32 port_count (INTEGER(16, false));
         required int32 inside (INTEGER(32, false));
         required int32 pool (INTEGER(16, false));
+        required int32 key (INTEGER(8, false));
     }";
     Arc::new(parse_message_type(text).expect("the text above is a schema"))
 });
 
-/// Whether a file has these columns and no others.
+/// Whether a file has these columns and no others; version 1 had all but the last.
 pub(super) fn has_schema(found: &SchemaDescriptor) -> bool {
     let fields = |schema: &Type| -> Vec<(String, Option<parquet::basic::Type>, Repetition)> {
         let fields = schema.get_fields().iter();
@@ -63,7 +66,8 @@ pub(super) fn has_schema(found: &SchemaDescriptor) -> bool {
             })
             .collect()
     };
-    fields(found.root_schema()) == fields(&SCHEMA)
+    let (found, known) = (fields(found.root_schema()), fields(&SCHEMA));
+    found == known || found == known[..column::KEY]
 }
 
 /// What a row says.
@@ -112,7 +116,7 @@ impl Row {
     }
 
     /// By what rows are sorted: external address and first port.
-    pub(super) fn key(&self) -> u64 {
+    pub(in crate::maplog) fn key(&self) -> u64 {
         self.block().map_or(0, |block| {
             u64::from(block.external.to_bits()) << 16 | u64::from(block.ports.first())
         })
@@ -140,6 +144,7 @@ pub(super) struct Numbers {
     pub port_count: i32,
     pub inside: i32,
     pub pool: i32,
+    pub key: i32,
 }
 
 impl Numbers {
@@ -151,6 +156,7 @@ impl Numbers {
             port_count: i32::from(block.ports.count()),
             inside: block.inside.to_bits().cast_signed(),
             pool: i32::from(block.pool),
+            key: i32::from(block.key),
         })
     }
 
@@ -163,6 +169,7 @@ impl Numbers {
             ports: PortRange::new(first, count)?,
             pool: u16::try_from(self.pool).ok()?,
             scope: ProtocolScope::All,
+            key: u8::try_from(self.key).ok()?,
         })
     }
 

@@ -30,7 +30,9 @@ pub(super) mod key {
     pub const PREVIOUS: &str = "cgn.previous_sha256";
 }
 /// Version of the files.
-pub(super) const VERSION: &str = "1";
+pub(super) const VERSION: &str = "2";
+/// The version before, whose files have no column `key`.
+pub(super) const VERSION_WITHOUT_KEY: &str = "1";
 
 /// What a file says of its place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,12 +129,13 @@ fn write_group<W: Write + Send>(
     };
     write_column::<ByteArrayType, W>(group, &text(|row| row.words().0))?;
     write_column::<ByteArrayType, W>(group, &text(|row| row.words().1))?;
-    let picks: [fn(Numbers) -> i32; 5] = [
+    let picks: [fn(Numbers) -> i32; 6] = [
         |numbers| numbers.external,
         |numbers| numbers.first_port,
         |numbers| numbers.port_count,
         |numbers| numbers.inside,
         |numbers| numbers.pool,
+        |numbers| numbers.key,
     ];
     for pick in picks {
         let values: Vec<i32> = rows.iter().map(|row| pick(Numbers::of(row))).collect();

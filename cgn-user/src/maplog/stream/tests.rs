@@ -53,6 +53,7 @@ impl Place {
             ports: PortRange::new(1024 + number * 64, 64).unwrap(),
             pool: 0,
             scope: ProtocolScope::All,
+            key: 0,
         };
         let event = match is_given {
             true => Event::Allocate(block),

@@ -156,6 +156,7 @@ fn rows_are_sorted_by_block_and_read_back_by_either_address() {
             ports: PortRange::new(1024 + (number / 200) as u16 * 512, 512).unwrap(),
             pool: (number % 3) as u16,
             scope: ProtocolScope::All,
+            key: 0,
         };
         let unix_ms = START + 3 * DAY_MS + u64::from(number * 7_919 % 3_600_000);
         group.push(at(

@@ -306,8 +306,9 @@ fn final_destination<R: Router>(tables: &UserTables<'_, R>, ended: &Ended<'_>) -
     let length = ended.ip.total_length() - ended.ip.header_length() as u16;
     let parsed = Buffer::new(&mut bytes, 0, end)
         .and_then(|frame| transport::parse(&frame, l4, length, ended.ip.protocol).ok());
+    let address = (destination, rows);
     let mapping = parsed
-        .and_then(|to| lookup::mapping_at(tables, rows, to.protocol, to.destination_port).ok());
+        .and_then(|to| lookup::mapping_at(tables, address, to.protocol, to.destination_port).ok());
     mapping.map_or(destination, |(_, inside)| inside)
 }
 

@@ -240,5 +240,6 @@ fn block(subscriber: u32, held: &Held) -> Block {
         ports: PortRange::new(first, BLOCK_PORTS).expect("126 blocks end at port 65535"),
         pool: 0,
         scope: ProtocolScope::All,
+        key: 0,
     }
 }

@@ -10,6 +10,7 @@ mod lengths;
 mod limits;
 mod mappings;
 mod mss;
+mod scattered;
 mod sessions;
 mod transports;
 mod vlans;
@@ -73,6 +74,18 @@ pub fn groups() -> Vec<Group> {
             cases: limits::CASES.to_vec(),
         },
         Group {
+            name: "blocks are scattered",
+            world: scattered,
+            cases: [
+                scattered::CASES,
+                mappings::CASES,
+                hairpin::CASES,
+                icmp_errors::CASES,
+                fragments::CASES,
+            ]
+            .concat(),
+        },
+        Group {
             name: "TCP sessions are timed one by one",
             world: timed,
             cases: sessions::CASES.to_vec(),
@@ -129,6 +142,15 @@ fn telling() -> World {
     let mut world = World::with(constants, ROOM);
     world.rates = answered::RATES;
     world
+}
+
+/// All that finds a mapping by its port, with the ports of every block anywhere.
+fn scattered() -> World {
+    let mut constants = Constants::PLAIN;
+    let anyone = Filtering::EndpointIndependent;
+    constants.pools = [Policy::new(anyone, anyone, Policy::SCATTERED); 256];
+    constants.features = Features(Features::SCATTERED);
+    World::with(constants, ROOM)
 }
 
 fn timed() -> World {

@@ -133,7 +133,14 @@ pub const ASKED_FOR: &[Row] = &[
         "modes of logging, retention, search",
         "block log only",
     ),
-    not_met("SEED-8", "sessions per user", LATER),
+    met_by(
+        "SEED-8",
+        "ports in use by subscriber, and whom a limit would have refused: `cgn advise limits`",
+        &[
+            "cgn_user::policy::advice::tests::a_limit_is_advised_that_touches_no_more_than_asked_for",
+            "e2e::deterministic::static_ports_need_no_record_and_overflow_has_one",
+        ],
+    ),
     not_met("SEED-9", "a simulator of port assignment", LATER),
     not_met("SEED-10", "a sheet for capacity", LATER),
     not_met("SEED-11", "redundancy", LATER),

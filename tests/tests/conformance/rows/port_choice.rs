@@ -19,16 +19,18 @@ pub const CHOICE: &[Row] = &[
         "earlier ports tell nothing of the next",
         &["cgn_user::alloc::tests::distribution::earlier_blocks_say_nothing_of_the_next"],
     ),
-    not_met(
+    met(
         "R6056-6",
-        "the bits of randomness of a block are shown",
-        "not printed yet",
+        "the bits of randomness of a block are shown: `cgn show pools`",
     ),
     met("R6056-7", "random ports of a resolver stay random"),
-    not_met(
+    met_by(
         "R6431-1",
-        "scattered blocks by a keyed permutation",
-        "blocks are contiguous",
+        "scattered blocks by a keyed permutation of an address's ports; the keys are with the log",
+        &[
+            "cgn_user::maplog::scatter::tests::each_port_is_of_exactly_one_block_of_a_key",
+            "e2e::scattered::ports_lie_anywhere_and_every_one_is_attributed",
+        ],
     ),
     met_by(
         "R7768-1",
@@ -67,27 +69,61 @@ pub const OTHER_TRAFFIC: &[Row] = &[
     met("R5135-1", "multicast is not forwarded"),
 ];
 
-const NOT_DETERMINISTIC: &str = "no deterministic mapping";
-
 pub const DETERMINISTIC: &[Row] = &[
-    not_met("R7422-1", "inputs of the map", NOT_DETERMINISTIC),
-    not_met("R7422-2", "map and reverse map offline", NOT_DETERMINISTIC),
-    not_met("R7422-3", "ports per subscriber", NOT_DETERMINISTIC),
-    not_met("R7422-4", "algorithm codes", NOT_DETERMINISTIC),
-    not_met("R7422-5", "random within the range", NOT_DETERMINISTIC),
-    not_met(
+    met_by(
+        "R7422-1",
+        "inputs of the map: prefixes, addresses, `dynamic_factor`, `blocks_per_subscriber`, ports from 1024",
+        &["cgn_user::config::tests::deterministic::the_map_follows_from_the_file"],
+    ),
+    met_by(
+        "R7422-2",
+        "map and reverse map offline: `cgn map forward`, `cgn map reverse`",
+        &[
+            "cgn_user::policy::deterministic::tests::reverse_undoes_forward",
+            "e2e::deterministic::static_ports_need_no_record_and_overflow_has_one",
+        ],
+    ),
+    met_by(
+        "R7422-3",
+        "ports per subscriber, rounded down to whole blocks (3,072 where the example has 4,032)",
+        &["cgn_user::policy::deterministic::tests::the_example_of_the_rfc_in_whole_blocks"],
+    ),
+    met_by(
+        "R7422-4",
+        "algorithm codes: 0, sequential, is the one that is offered",
+        &["cgn_user::policy::deterministic::tests::each_port_has_the_owner_that_it_should"],
+    ),
+    met("R7422-5", "random within the range, block by block"),
+    met_by(
         "R7422-6",
         "static range first, then overflow",
-        NOT_DETERMINISTIC,
+        &["e2e::deterministic::static_ports_need_no_record_and_overflow_has_one"],
     ),
-    not_met("R7422-7", "only overflow is logged", NOT_DETERMINISTIC),
-    not_met(
+    met_by(
+        "R7422-7",
+        "only overflow is logged",
+        &["e2e::deterministic::static_ports_need_no_record_and_overflow_has_one"],
+    ),
+    met_by(
         "R7422-8",
-        "a record of each configuration",
-        NOT_DETERMINISTIC,
+        "a record of each configuration, and one a day",
+        &[
+            "cgn_user::maplog::maps::tests::a_record_at_each_change_and_once_a_day_answers_for_every_moment",
+        ],
     ),
-    not_met("R7422-9", "old maps stay answerable", NOT_DETERMINISTIC),
-    not_met("R7422-10", "alarms of utilisation", NOT_DETERMINISTIC),
+    met_by(
+        "R7422-9",
+        "old maps stay answerable",
+        &[
+            "cgn_user::maplog::maps::tests::a_record_at_each_change_and_once_a_day_answers_for_every_moment",
+            "cgn_user::maplog::query::tests::a_static_port_is_answered_by_the_map_of_its_time",
+        ],
+    ),
+    not_met(
+        "R7422-10",
+        "alarms of utilisation",
+        "`pool_high` and `pool_low` count all blocks of a pool, not those for overflow by themselves",
+    ),
 ];
 
 pub const SHARED_SPACE: &[Row] = &[
