@@ -18,10 +18,11 @@ pub fn json(figures: &Figures) -> Value {
         "reduction": figures.reduction(),
         "subscribers": figures.subscribers,
         "days": figures.days,
+        "is_direct": figures.is_direct,
         "sealed_bytes": figures.sealed_bytes,
         "sealed_per_second": figures.sealed_per_second,
         "who_ms_99_percent": quantile(&figures.who_ms, 0.99),
-    "bare_sync_ms_median": median(&figures.bare_sync_ms),
+        "bare_sync_ms_median": median(&figures.bare_sync_ms),
         "durable_ms_99_percent": quantile(&figures.durable_ms, 0.99),
         "syslog_line_bytes": figures.line_bytes,
     })
@@ -78,7 +79,7 @@ pub fn table(figures: &Figures) -> String {
     );
     let _ = writeln!(
         text,
-        "\n{} events of {} subscribers in {} days: {} bytes sealed, {:.0} events per second written and sealed on one thread;\n\
+        "\n{} events of {} subscribers in {} days: {} bytes sealed, {:.0} events per second {} on one thread;\n\
          who: {} enquiries, every answer right, 99 % within {:.2} ms;\n\
          to disk: 99 % within {:.2} ms; a bare fdatasync of one page, just before and after: median {bare:.2} ms, so the way\n\
          to the disk takes {:.1} of them.\n\
@@ -88,6 +89,10 @@ pub fn table(figures: &Figures) -> String {
         figures.days,
         figures.sealed_bytes,
         figures.sealed_per_second,
+        match figures.is_direct {
+            true => "sealed (no write-ahead segments)",
+            false => "written and sealed",
+        },
         figures.who_ms.len(),
         quantile(&figures.who_ms, 0.99),
         quantile(&figures.durable_ms, 0.99),
