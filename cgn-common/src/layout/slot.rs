@@ -79,6 +79,9 @@ impl SlotKey {
     /// A further session did not fit into the table of sessions: the mapping
     /// lives as long as an established one.
     pub const UNLISTED: u64 = 1 << 38;
+    /// The mapping log has the mapping's beginning, and not its end yet. Only the sweep sets it
+    /// and takes it away, also from one in hold.
+    pub const LOGGED: u64 = 1 << 39;
     const STATE: u64 = 0xf << 32;
     /// The states that are live, by number.
     const LIVE: u64 = 0xffff << SlotState::FIRST_LIVE & 0xffff;
@@ -137,6 +140,11 @@ impl SlotKey {
     #[must_use]
     pub const fn is_shared(self) -> bool {
         self.0 & Self::SHARED != 0
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_logged(self) -> bool {
+        self.0 & Self::LOGGED != 0
     }
     #[inline(always)]
     #[must_use]
