@@ -359,7 +359,7 @@ fn check_names_every_error_and_otherwise_says_what_the_file_provides() {
 
     let broken = Config::SAMPLE
         .replace("udp_secs = 300", "udp_secs = 3")
-        .replace("mode = ", "mood = ");
+        .replacen("mode = ", "mood = ", 1);
     let (is_right, _, err) = check(&broken, |_| true);
     assert!(
         !is_right && err.ends_with(": 2 errors\n") && err.lines().count() == 3,

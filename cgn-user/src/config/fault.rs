@@ -106,8 +106,24 @@ pub enum Fault {
     PrefixTwice { written: String, other: KeyPath },
     #[error("only new_per_second makes use of it; add that, or remove this key")]
     BurstWithoutRate,
+    #[error(
+        "no pool has blocks that follow from the configuration alone, so who had a port could not be told; write \"block\""
+    )]
+    NothingLogged,
+    #[error(
+        "held blocks are told again by sinks, of all subscribers alike; write \"block\" here, and log.mode = \"interim\" or sink.interim_secs"
+    )]
+    InterimOfGroup,
     #[error("NetFlow 9 goes over UDP only; write \"udp\", or format = \"ipfix\"")]
     SinkTransport,
+    #[error("Kafka takes \"jsonl\" and \"syslog\" only; write one of them as format")]
+    KafkaFormat,
+    #[error(
+        "a topic has 1 to 249 letters, digits, `-`, `_` and `.`; add for example `topic = \"cgn\"`"
+    )]
+    Topic,
+    #[error("only a sink with transport = \"kafka\" uses it; remove it, or write that")]
+    NotKafka,
     #[error("TLS needs {what}; add for example `{example}`")]
     TlsNeeds {
         what: &'static str,

@@ -42,9 +42,9 @@ pub use fault::{ConfigErrors, Fault, Problem};
 pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
 pub use place::KeyPath;
 pub use schema::{
-    Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Hold, Icmp, Log, LogSync,
-    Metrics, Midstream, OnFull, Pool, Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers,
-    Tcp, Timeouts, Xdp, XdpMode,
+    Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Hold, Icmp, Log, LogMode,
+    LogSync, Metrics, Midstream, OnFull, Pool, Sessions, Side, Sink, SinkFormat, SinkTransport,
+    Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 
 use fault::Findings;

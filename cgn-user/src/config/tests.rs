@@ -3,6 +3,7 @@
 mod address;
 mod behaviour;
 mod hostile;
+mod logged;
 mod refused_text;
 mod refused_values;
 mod sample;

@@ -12,7 +12,7 @@ use super::limit::{self, Limit};
 use super::overlap;
 use super::place::KeyPath;
 use super::reader::nearest_name;
-use super::schema::{Config, Pool, Side, Subscribers};
+use super::schema::{Config, LogMode, Pool, Side, Subscribers};
 use super::sinks;
 
 /// IFNAMSIZ without the closing zero byte.
@@ -360,6 +360,11 @@ fn check_numbers(config: &Config, findings: &mut Findings) {
             hold.block_idle_secs,
             &limit::BLOCK_IDLE_SECS,
         ),
+        (
+            "log.interim_secs",
+            log.interim_secs,
+            &limit::LOG_INTERIM_SECS,
+        ),
         ("log.group_ms", log.group_ms, &limit::GROUP_MS),
         ("log.notice_secs", log.notice_secs, &limit::NOTICE_SECS),
         ("log.keep_days", log.keep_days, &limit::KEEP_DAYS),
@@ -391,6 +396,9 @@ fn check_daemon(config: &Config, findings: &mut Findings) {
             let path = path.clone();
             findings.add(key.into(), Fault::NotAbsolute { path });
         }
+    }
+    if log.mode == LogMode::None {
+        findings.add("log.mode".into(), Fault::NothingLogged);
     }
     let (bytes, most) = (
         control.socket.as_os_str().as_bytes().len(),

@@ -8,6 +8,7 @@ pub mod diagnostics;
 pub mod geometry;
 pub mod install;
 pub mod interface;
+pub mod journal;
 pub mod load;
 pub mod memory;
 mod pinned_link;

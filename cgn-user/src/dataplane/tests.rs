@@ -2,6 +2,7 @@
 
 mod geometry;
 mod install;
+mod journal;
 mod routing;
 mod sessions;
 mod sweep;

@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
+use super::session::Session;
+
 /// At least one port, none beyond 65535. Host byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct PortRange {
@@ -75,6 +77,10 @@ pub enum Event {
         block: Block,
         reason: ReleaseReason,
     },
+    /// A mapping or session began, at most about a second before.
+    Open(Session),
+    /// It ended. The release of its block is its end, too.
+    Close(Session),
 }
 
 impl ReleaseReason {
@@ -110,7 +116,17 @@ impl Event {
     pub fn block(&self) -> Option<Block> {
         match self {
             Self::Start | Self::Stop | Self::Gap | Self::Resume => None,
+            Self::Open(_) | Self::Close(_) => None,
             Self::Allocate(block) | Self::Release { block, .. } => Some(*block),
+        }
+    }
+
+    /// The mapping or session that it is about.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        match self {
+            Self::Open(session) | Self::Close(session) => Some(*session),
+            _ => None,
         }
     }
 }

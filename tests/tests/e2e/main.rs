@@ -46,6 +46,7 @@ mod refusals;
 mod reload;
 mod restart;
 mod routes;
+mod sessions_logged;
 mod top;
 mod trace;
 mod unsolicited;
