@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `population` | subscribers that come and go for a year, and who had what when |
 //! | `report` | the table, the goals, the JSON |
+//! | `volume` | the same traffic on record session by session |
 //! | `year` | the year on the disk: through the log, or as sealed files alone |
 
 mod population;
 mod report;
+mod volume;
 mod year;
 
 use std::fs;
@@ -88,11 +90,18 @@ pub struct Figures {
     pub who_ms: Vec<f64>,
     /// Bytes of a block event as a syslog line.
     pub line_bytes: f64,
+    /// The same traffic session by session.
+    pub volume: volume::Volume,
 }
 
 impl Figures {
     fn bytes_per_event(&self) -> f64 {
         self.sealed_bytes as f64 / self.events as f64
+    }
+
+    /// Sealed bytes of a subscriber's day in blocks.
+    fn day_bytes(&self) -> f64 {
+        self.sealed_bytes as f64 / (f64::from(self.subscribers) * f64::from(self.days))
     }
 
     /// Session text logs against ours for the traffic of RFC 7768: its block log as many lines
@@ -138,6 +147,8 @@ pub fn measure(options: &Options, say: impl Fn(&str)) -> Result<Figures> {
     let root = folder.0.join("year");
     check_room(&folder.0, options)?;
     let year = write_year(&root, options, &say)?;
+    say("volume: a day of households with 33,000 sessions each (RFC 7422), session by session");
+    let volume = volume::measure(&folder.0.join("volume"))?;
     say("who: random holders at random times, each asked twice");
     let who_ms = ask(&root, &year.probes)?;
     Ok(Figures {
@@ -152,6 +163,7 @@ pub fn measure(options: &Options, say: impl Fn(&str)) -> Result<Figures> {
         bare_sync_ms,
         who_ms,
         line_bytes: year.line_bytes,
+        volume,
     })
 }
 

@@ -25,6 +25,10 @@ pub fn json(figures: &Figures) -> Value {
         "bare_sync_ms_median": median(&figures.bare_sync_ms),
         "durable_ms_99_percent": quantile(&figures.durable_ms, 0.99),
         "syslog_line_bytes": figures.line_bytes,
+        "subscriber_day_bytes": figures.day_bytes(),
+        "subscriber_day_session_bytes": figures.volume.sessions,
+        "subscriber_day_session_with_destination_bytes": figures.volume.with_destinations,
+        "subscriber_day_session_lines_bytes": figures.volume.lines,
     })
 }
 
@@ -98,6 +102,18 @@ pub fn table(figures: &Figures) -> String {
         quantile(&figures.durable_ms, 0.99),
         durable / bare,
         figures.line_bytes,
+    );
+    let (day, volume) = (figures.day_bytes(), &figures.volume);
+    let _ = writeln!(
+        text,
+        "A subscriber's day, sealed: {day:.1} bytes in blocks; with 33,000 sessions {:.0} session by session ({:.0}:1), {:.0} with\n\
+         destinations ({:.0}:1), {:.0} as lines of syslog ({:.0}:1).",
+        volume.sessions,
+        volume.sessions / day,
+        volume.with_destinations,
+        volume.with_destinations / day,
+        volume.lines,
+        volume.lines / day,
     );
     text
 }
