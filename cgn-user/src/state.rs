@@ -220,6 +220,8 @@ pub struct LogStats {
     /// Records written since start, by kind.
     pub allocate_records: u64,
     pub release_records: u64,
+    /// Of mappings and sessions, where they are logged.
+    pub session_records: u64,
     /// Records of the daemon's start and stop.
     pub mark_records: u64,
     /// Groups of records that could not be written.

@@ -1,4 +1,4 @@
-//! Python packages that judge the mapping log's files. Debian has none of them, so they come from PyPI
+//! Python packages that judge the mapping log's files, and what Kafka is sent. Debian has none of them, so they come from PyPI
 //! into an environment of their own below `target`.
 
 use std::path::{Path, PathBuf};
@@ -10,7 +10,12 @@ use crate::step::{self, note, step};
 use crate::workspace;
 
 /// With their versions, so that a new release cannot break our tests.
-const PACKAGES: [&str; 3] = ["duckdb==2.0.1", "pyarrow==26.0.1", "chdb==4.4.0"];
+const PACKAGES: [&str; 4] = [
+    "duckdb==2.0.1",
+    "pyarrow==26.0.1",
+    "chdb==4.4.0",
+    "confluent-kafka==2.16.1",
+];
 
 /// Gets the packages, unless the caller names a Python of his own in `CGN_JUDGE_PYTHON`. Without them,
 /// tests that need them are skipped by name.
@@ -19,7 +24,7 @@ pub fn ensure() -> Result<()> {
         return Ok(());
     }
     step(
-        "DuckDB, pyarrow and ClickHouse for Python, apart from the system's",
+        "DuckDB, pyarrow, ClickHouse and Kafka for Python, apart from the system's",
         || {
             if let Err(error) = install() {
                 note(format_args!("not to be had: {error:#}"));

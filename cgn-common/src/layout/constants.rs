@@ -111,7 +111,7 @@ pub enum Filtering {
 }
 
 /// What is special in one pool. Bits 0-1 [`Filtering`] of UDP and ICMP, 2-3 of
-/// TCP, 4 TCP sessions are timed one by one, 5 blocks are scattered.
+/// TCP, 4 TCP sessions are timed one by one, 5 blocks are scattered, 6 every session is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Policy(pub u8);
@@ -120,6 +120,9 @@ impl Policy {
     pub const PLAIN: Self = Self(0);
     pub const TIMED_SESSIONS: u8 = 1 << 4;
     pub const SCATTERED: u8 = 1 << 5;
+    /// Remote endpoints are logged: every one of them is noted, and a packet to one that cannot be
+    /// is dropped.
+    pub const LOGGED_SESSIONS: u8 = 1 << 6;
 
     #[must_use]
     pub const fn new(others: Filtering, tcp: Filtering, flags: u8) -> Self {
@@ -143,14 +146,14 @@ impl Policy {
     pub const fn has(self, flag: u8) -> bool {
         self.0 & flag != 0
     }
-    /// True if sessions beside a mapping's first one are noted: it filters, or
-    /// times them.
+    /// True if sessions beside a mapping's first one are noted: it filters, times
+    /// or logs them.
     #[inline(always)]
     #[must_use]
     pub const fn notes_sessions(self, protocol: Protocol) -> bool {
         let bits = match protocol {
-            Protocol::Tcp => 3 << 2 | Self::TIMED_SESSIONS,
-            Protocol::Udp | Protocol::Icmp => 3,
+            Protocol::Tcp => 3 << 2 | Self::TIMED_SESSIONS | Self::LOGGED_SESSIONS,
+            Protocol::Udp | Protocol::Icmp => 3 | Self::LOGGED_SESSIONS,
         };
         self.has(bits)
     }

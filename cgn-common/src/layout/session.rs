@@ -40,7 +40,8 @@ impl SessionKey {
     }
 }
 
-/// Value of `SESSIONS`: bits 0-31 last seen (ticks), 32-35 [`SlotState`], 48-63
+/// Value of `SESSIONS`: bits 0-31 last seen (ticks), 32-35 [`SlotState`], 39 logged (as
+/// [`SlotKey::LOGGED`]), 48-63
 /// external port of the mapping. A session of an earlier mapping of the same
 /// inside endpoint has another external port, and counts for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,11 @@ impl Session {
     #[must_use]
     pub const fn last_seen(self) -> u32 {
         self.0 as u32
+    }
+    /// See [`SlotKey::LOGGED`].
+    #[must_use]
+    pub const fn is_logged(self) -> bool {
+        SlotKey(self.0).is_logged()
     }
     /// See [`SlotKey::stamped`].
     #[inline(always)]

@@ -82,6 +82,9 @@ impl SlotKey {
     /// The mapping stands away from its home, and no [`Detour`] leads to it: it is
     /// counted in the buckets between, see [`peer`].
     pub const ASTRAY: u64 = 1 << 39;
+    /// The mapping log has the mapping's beginning, and not its end yet. Only the sweep sets it
+    /// and takes it away, also from one in hold.
+    pub const LOGGED: u64 = 1 << 40;
     const STATE: u64 = 0xf << 32;
     /// The states that are live, by number.
     const LIVE: u64 = 0xffff << SlotState::FIRST_LIVE & 0xffff;
@@ -145,6 +148,11 @@ impl SlotKey {
     #[must_use]
     pub const fn is_astray(self) -> bool {
         self.0 & Self::ASTRAY != 0
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_logged(self) -> bool {
+        self.0 & Self::LOGGED != 0
     }
     #[inline(always)]
     #[must_use]

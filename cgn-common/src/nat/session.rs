@@ -1,11 +1,12 @@
 //! Sessions beside a mapping's first one: who may send to a mapping that
 //! filters (RFC 4787 REQ-8, RFC 5382 REQ-3), and how long each TCP session
-//! lives by itself (RFC 7857 section 2).
+//! lives by itself (RFC 7857 section 2), and which ones the log has to name.
 //!
 //! Only packets from inside enter a session, so nobody outside can fill the
 //! table. It never evicts. When it is full, a packet whose answer would be
-//! refused is dropped and counted (`sessions_full`); where anyone may answer,
-//! the packet is translated, and its mapping lives as long as an established one.
+//! refused, or whose remote endpoint is to be logged, is dropped and counted
+//! (`sessions_full`); where anyone may answer, the packet is translated, and its
+//! mapping lives as long as an established one.
 
 use super::{lookup, quota, tcp_state};
 use crate::layout::{
@@ -75,6 +76,7 @@ impl Party {
     #[inline(always)]
     const fn has_full_sessions(self) -> bool {
         matches!(self.filtering(), Filtering::AddressAndPortDependent)
+            || self.policy.has(Policy::LOGGED_SESSIONS)
             || matches!(self.protocol, Protocol::Tcp) && self.policy.has(Policy::TIMED_SESSIONS)
     }
 
@@ -156,14 +158,16 @@ pub fn depart<T: Tables + ?Sized>(tables: &T, party: Party, external: u32) -> De
         let session = note(tables, party, &party.session(), state);
         if !matches!(session, Departure::Open) {
             flags |= SlotKey::UNLISTED;
-            if !party.is_by_address() {
+            if !party.is_by_address() || party.policy.has(Policy::LOGGED_SESSIONS) {
                 noted = session;
             }
         }
     }
     lookup::share(&slot, flags, party.tick);
     match party.filtering() {
-        Filtering::EndpointIndependent => Departure::Open,
+        Filtering::EndpointIndependent if !party.policy.has(Policy::LOGGED_SESSIONS) => {
+            Departure::Open
+        }
         _ => noted,
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::maplog::ReadError;
-use crate::maplog::query::{AnswerRow, Enquiry, Told, who};
+use crate::maplog::query::{AnswerRow, Enquiry, Told, sessions, who};
+use crate::maplog::{Protocol, ReadError};
 use crate::utc::Utc;
 
 /// How far an asker's clock is off, unless the request says otherwise, in seconds.
@@ -49,9 +49,7 @@ pub fn answer(root: &Path, asked: &Asked, now_ms: u64) -> Result<AnswerRow, Enqu
         let wanted = "an address and port such as 203.0.113.5:40123";
         malformed("external", &asked.external, wanted)
     })?;
-    let protocol = ["tcp", "udp", "icmp"]
-        .into_iter()
-        .find(|name| *name == asked.protocol)
+    let protocol = Protocol::named(asked.protocol.as_bytes())
         .ok_or_else(|| malformed("protocol", &asked.protocol, "tcp, udp or icmp"))?;
     let at_ms = asked.at.as_deref().map_or(Ok(now_ms), |text| {
         let wanted = "a time such as 2026-03-03T14:03:07Z";
@@ -70,8 +68,9 @@ pub fn answer(root: &Path, asked: &Asked, now_ms: u64) -> Result<AnswerRow, Enqu
     };
     let told = Told {
         enquiry,
-        protocol,
+        protocol: protocol.name(),
         answer: who(root, &enquiry)?,
+        sessions: sessions(root, &enquiry, protocol)?,
     };
     Ok(told.row())
 }

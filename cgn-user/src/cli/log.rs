@@ -15,11 +15,11 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::config_file::{ConfigFileError, read_config};
 use crate::config;
-use crate::maplog::ReadError;
 use crate::maplog::keys::{KeyError, VerifyingKey};
 use crate::maplog::query::access_log::{self, Defaults};
 use crate::maplog::query::{self, Enquiry, Outcome, Told};
 use crate::maplog::verify::verify;
+use crate::maplog::{Protocol, ReadError};
 use crate::utc::{Day, Utc, offset_ms};
 use print::Format;
 
@@ -238,14 +238,16 @@ fn join(root: &Path, arguments: &Who, file: &Path, skew_ms: u64) -> Result<Vec<T
 
 fn tell(root: &Path, enquiry: Enquiry, proto: Proto) -> Result<Told, LogError> {
     let answer = query::who(root, &enquiry)?;
+    let protocol = match proto {
+        Proto::Tcp => Protocol::Tcp,
+        Proto::Udp => Protocol::Udp,
+        Proto::Icmp => Protocol::Icmp,
+    };
     Ok(Told {
         enquiry,
-        protocol: match proto {
-            Proto::Tcp => "tcp",
-            Proto::Udp => "udp",
-            Proto::Icmp => "icmp",
-        },
+        protocol: protocol.name(),
         answer,
+        sessions: query::sessions(root, &enquiry, protocol)?,
     })
 }
 

@@ -15,8 +15,8 @@ use super::schema::{
     Timeouts, Xdp, XdpMode,
 };
 use super::value::{
-    address, boolean, exhausted, filtering, integer, log_sync, midstream, on_full, path, pool_mode,
-    port_mode, sink_format, sink_transport, socket_address, string, xdp_mode,
+    address, boolean, exhausted, filtering, integer, log_mode, log_sync, midstream, on_full, path,
+    pool_mode, port_mode, sink_format, sink_transport, socket_address, string, xdp_mode,
 };
 
 /// Reads a file. `None` when it is not TOML; the findings say why.
@@ -201,6 +201,7 @@ fn read_group(group: &mut TableReader<'_>) -> Group {
         tcp_established_secs: maybe(group, "tcp_established_secs", &limit::TCP_ESTABLISHED_SECS),
         tcp_opening_secs: maybe(group, "tcp_opening_secs", &limit::TCP_TRANSITORY_SECS),
         tcp_closing_secs: maybe(group, "tcp_closing_secs", &limit::TCP_TRANSITORY_SECS),
+        log: group.optional("log", None, |value| log_mode(value).map(Some)),
     }
 }
 
@@ -328,6 +329,12 @@ fn read_log(log: &mut TableReader<'_>) -> Log {
         directory: log.optional("directory", default.directory, path),
         sync: log.optional("sync", default.sync, log_sync),
         on_full: log.optional("on_full", default.on_full, on_full),
+        mode: log.optional("mode", default.mode, log_mode),
+        interim_secs: log.optional(
+            "interim_secs",
+            default.interim_secs,
+            integer(&limit::LOG_INTERIM_SECS),
+        ),
         notice_secs: log.optional(
             "notice_secs",
             default.notice_secs,
@@ -364,6 +371,8 @@ fn read_sink(sink: &mut TableReader<'_>) -> Sink {
         ),
         ca_file: sink.optional("ca_file", std::path::PathBuf::new(), path),
         server_name: sink.optional("server_name", String::new(), string),
+        topic: sink.optional("topic", String::new(), string),
+        partition: sink.optional("partition", 0, integer(&limit::PARTITION)),
         domain: sink.optional(
             "domain",
             Sink::default_domain(),
@@ -380,7 +389,9 @@ fn read_sink(sink: &mut TableReader<'_>) -> Sink {
             integer(&limit::DATAGRAM_BYTES),
         ),
         interim_secs: sink.optional("interim_secs", 0, integer(&limit::INTERIM_SECS)),
-        notices: sink.optional("notices", Sink::default_notices(), boolean),
+        blocks: sink.optional("blocks", Sink::default_kind(), boolean),
+        sessions: sink.optional("sessions", Sink::default_kind(), boolean),
+        notices: sink.optional("notices", Sink::default_kind(), boolean),
     }
 }
 

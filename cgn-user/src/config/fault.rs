@@ -107,6 +107,18 @@ pub enum Fault {
     PrefixTwice { written: String, other: KeyPath },
     #[error("only new_per_second makes use of it; add that, or remove this key")]
     BurstWithoutRate,
+    #[error(
+        "further blocks would have no record; write \"block\", which has none of the static blocks of deterministic pools"
+    )]
+    NothingLogged,
+    #[error(
+        "sessions are logged of contiguous blocks only, and those of pool {pool:?} are scattered; write \"block\", or port_mode = \"contiguous\""
+    )]
+    SessionsScattered { pool: String },
+    #[error(
+        "held blocks are told again by sinks, of all subscribers alike; write \"block\" here, and log.mode = \"interim\" or sink.interim_secs"
+    )]
+    InterimOfGroup,
     #[error("NetFlow 9 goes over UDP only; write \"udp\", or format = \"ipfix\"")]
     SinkTransport,
     #[error(
@@ -125,6 +137,14 @@ pub enum Fault {
         "this format has ranges of ports only, and the blocks of pool {pool:?} are scattered; write \"syslog\" or \"jsonl\", or port_mode = \"contiguous\""
     )]
     ScatteredRanges { pool: String },
+    #[error("Kafka takes \"jsonl\" and \"syslog\" only; write one of them as format")]
+    KafkaFormat,
+    #[error(
+        "a topic has 1 to 249 letters, digits, `-`, `_` and `.`; add for example `topic = \"cgn\"`"
+    )]
+    Topic,
+    #[error("only a sink with transport = \"kafka\" uses it; remove it, or write that")]
+    NotKafka,
     #[error("TLS needs {what}; add for example `{example}`")]
     TlsNeeds {
         what: &'static str,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::fault::{Fault, Findings};
 use super::limit;
 use super::place::KeyPath;
-use super::schema::{Config, Group};
+use super::schema::{Config, Group, LogMode};
 use super::validate::{check_limit, check_name};
 
 pub(super) fn validate(config: &Config, findings: &mut Findings) {
@@ -28,6 +28,12 @@ fn check_group(section: &str, group: &Group, findings: &mut Findings) {
         && findings.sound(&key("new_per_second"))
     {
         findings.add(key("burst"), Fault::BurstWithoutRate);
+    }
+    if group.log == Some(LogMode::None) {
+        findings.add(key("log"), Fault::NothingLogged);
+    }
+    if group.log == Some(LogMode::Interim) {
+        findings.add(key("log"), Fault::InterimOfGroup);
     }
     let wide = |value: Option<u16>| value.map(u32::from);
     let transitory = &limit::TCP_TRANSITORY_SECS;

@@ -111,6 +111,10 @@ pub const TEMPLATE_SECS: Limit = Limit::new(1, 86_400, "seconds");
 pub const DATAGRAM_BYTES: Limit = Limit::new(128, 65_507, "bytes");
 /// `sink[..].interim_secs`
 pub const INTERIM_SECS: Limit = Limit::new(0, 86_400, "seconds, 0 never");
+/// `sink[..].partition`
+pub const PARTITION: Limit = Limit::new(0, 65_535, "as number of a partition");
+/// `log.interim_secs`
+pub const LOG_INTERIM_SECS: Limit = Limit::new(1, 86_400, "seconds");
 /// `log.group_ms`: a first packet waits so long besides.
 pub const GROUP_MS: Limit = Limit::new(0, 20, "milliseconds, 0 not at all");
 /// `log.notice_secs`

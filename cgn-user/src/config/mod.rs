@@ -43,8 +43,8 @@ pub use fault::{ConfigErrors, Fault, Problem};
 pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
 pub use place::KeyPath;
 pub use schema::{
-    Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Hold, Icmp, Log, LogSync,
-    Metrics, Midstream, OnFull, Pool, PoolMode, PortMode, Scatter, Sessions, Side, Sink,
+    Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Hold, Icmp, Log, LogMode,
+    LogSync, Metrics, Midstream, OnFull, Pool, PoolMode, PortMode, Scatter, Sessions, Side, Sink,
     SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 

@@ -307,6 +307,9 @@ pub struct Group {
     pub tcp_opening_secs: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp_closing_secs: Option<u32>,
+    /// What the log has of its subscribers, in place of `log.mode`, and not `"interim"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogMode>,
 }
 
 /// `[tcp]`: what is special in TCP.
@@ -525,6 +528,11 @@ pub struct Log {
     /// The directory of the log, an absolute path; made if it is not there.
     /// Default: `/var/lib/cgn/log`.
     pub directory: PathBuf,
+    /// What is logged; a group can have its own. Default: `"block"`.
+    pub mode: LogMode,
+    /// With `mode = "interim"`: seconds after which sinks are told of each held block again, 1 to
+    /// 86400, unless they have `interim_secs` of their own. Default: 3600.
+    pub interim_secs: u32,
     /// When records are brought to the disk. `"relaxed"` warns. Default: `"full"`.
     pub sync: LogSync,
     /// What to do when the log cannot be written, as on a full disk. Default: `"refuse"`.
@@ -553,6 +561,8 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             directory: PathBuf::from("/var/lib/cgn/log"),
+            mode: LogMode::Block,
+            interim_secs: 3600,
             sync: LogSync::Full,
             on_full: OnFull::Refuse,
             group_ms: 0,
@@ -563,6 +573,23 @@ impl Default for Log {
             sign_key: PathBuf::new(),
         }
     }
+}
+
+/// The values of `log.mode` and `group.log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogMode {
+    /// Nothing but the configuration: refused, as no pool has deterministic blocks.
+    None,
+    /// Blocks that are given and taken.
+    Block,
+    /// The same, and sinks are told of each held block again and again.
+    Interim,
+    /// Blocks, and each mapping that begins and ends, without its destinations.
+    Session,
+    /// Blocks, and each session with its destination. Sessions are then noted for all subscribers,
+    /// as where a pool filters, and those of TCP timed one by one.
+    SessionWithDestination,
 }
 
 /// The values of `log.sync`.
@@ -596,9 +623,10 @@ pub struct Sink {
     pub name: String,
     /// *Required*: `"ipfix"` (RFC 8158), `"netflow9"` (NEL), `"syslog"` (RFC 5424) or `"jsonl"`.
     pub format: SinkFormat,
-    /// *Required*: `"udp"`, `"tcp"` or `"tls"`; NetFlow 9 has only UDP.
+    /// *Required*: `"udp"`, `"tcp"` or `"tls"`, of which NetFlow 9 has only UDP; or `"kafka"`, with
+    /// `"syslog"` and `"jsonl"`.
     pub transport: SinkTransport,
-    /// *Required*: address and port of the collector.
+    /// *Required*: address and port of the collector; of Kafka, of any broker that knows the others.
     pub address: SocketAddr,
     /// With TLS: file with the certificates (PEM) that the collector's must descend from.
     #[serde(default, skip_serializing_if = "is_empty_path")]
@@ -606,6 +634,12 @@ pub struct Sink {
     /// With TLS: the name that the collector's certificate must be for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub server_name: String,
+    /// With Kafka: the topic, which must be there.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub topic: String,
+    /// With Kafka: the partition that all records go to, in order; at most 65535. Default: 0.
+    #[serde(default)]
+    pub partition: u32,
     /// Observation domain of IPFIX, source identifier of NetFlow 9: tells several NATs apart.
     /// Default: 1.
     #[serde(default = "Sink::default_domain")]
@@ -620,8 +654,14 @@ pub struct Sink {
     /// Seconds after which each held block is told again, at most 86400; 0 never. Default: 0.
     #[serde(default)]
     pub interim_secs: u32,
+    /// Whether it is told of blocks. Default: true.
+    #[serde(default = "Sink::default_kind")]
+    pub blocks: bool,
+    /// Whether it is told of mappings and sessions, if the log has any. Default: true.
+    #[serde(default = "Sink::default_kind")]
+    pub sessions: bool,
     /// Whether it is told of exhaustion, quotas and thresholds, too. Default: true.
-    #[serde(default = "Sink::default_notices")]
+    #[serde(default = "Sink::default_kind")]
     pub notices: bool,
 }
 
@@ -640,8 +680,8 @@ impl Sink {
         60
     }
 
-    /// The default of `notices`.
-    pub const fn default_notices() -> bool {
+    /// The default of `blocks`, `sessions` and `notices`.
+    pub const fn default_kind() -> bool {
         true
     }
 
@@ -668,6 +708,7 @@ pub enum SinkTransport {
     Udp,
     Tcp,
     Tls,
+    Kafka,
 }
 
 /// `[metrics]`: where Prometheus scrapes.

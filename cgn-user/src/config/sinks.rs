@@ -22,6 +22,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
         }
         check_format(config, &section, sink, findings);
         check_transport(&section, sink, findings);
+        check_topic(&section, sink, findings);
         for (key, value, limit) in [
             ("template_secs", sink.template_secs, &limit::TEMPLATE_SECS),
             (
@@ -30,6 +31,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
                 &limit::DATAGRAM_BYTES,
             ),
             ("interim_secs", sink.interim_secs, &limit::INTERIM_SECS),
+            ("partition", sink.partition, &limit::PARTITION),
         ] {
             check_limit(section.key(key), value, limit, findings);
         }
@@ -50,13 +52,38 @@ fn check_format(config: &Config, section: &KeyPath, sink: &Sink, findings: &mut 
     }
 }
 
+/// Longest name of a topic.
+const TOPIC_BYTES: usize = 249;
+
+fn check_topic(section: &KeyPath, sink: &Sink, findings: &mut Findings) {
+    let (transport, topic) = (section.key("transport"), section.key("topic"));
+    if !findings.sound(&transport) || !findings.sound(&topic) {
+        return;
+    }
+    if sink.transport != SinkTransport::Kafka {
+        if !sink.topic.is_empty() {
+            findings.add(topic, Fault::NotKafka);
+        }
+        return;
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_name = (1..=TOPIC_BYTES).contains(&sink.topic.len()) && sink.topic.bytes().all(is_plain);
+    if !is_name {
+        findings.add(topic, Fault::Topic);
+    }
+    if !matches!(sink.format, SinkFormat::Jsonl | SinkFormat::Syslog) {
+        findings.add(transport, Fault::KafkaFormat);
+    }
+}
+
 fn check_transport(section: &KeyPath, sink: &Sink, findings: &mut Findings) {
     let key = section.key("transport");
     if !findings.sound(&key) {
         return;
     }
     let is_tls = sink.transport == SinkTransport::Tls;
-    if sink.format == SinkFormat::Netflow9 && sink.transport != SinkTransport::Udp {
+    let is_kafka = sink.transport == SinkTransport::Kafka;
+    if sink.format == SinkFormat::Netflow9 && sink.transport != SinkTransport::Udp && !is_kafka {
         findings.add(key, Fault::SinkTransport);
         return;
     }

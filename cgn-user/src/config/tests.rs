@@ -4,6 +4,7 @@ mod address;
 mod behaviour;
 mod deterministic;
 mod hostile;
+mod logged;
 mod refused_text;
 mod refused_values;
 mod sample;

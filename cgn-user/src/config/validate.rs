@@ -13,7 +13,7 @@ use super::limit::{self, Limit};
 use super::overlap;
 use super::place::KeyPath;
 use super::reader::nearest_name;
-use super::schema::{Config, Pool, PoolMode, PortMode, Side, Subscribers};
+use super::schema::{Config, LogMode, Pool, PoolMode, PortMode, Side, Subscribers};
 use super::sinks;
 
 /// IFNAMSIZ without the closing zero byte.
@@ -372,6 +372,11 @@ fn check_numbers(config: &Config, findings: &mut Findings) {
             hold.block_idle_secs,
             &limit::BLOCK_IDLE_SECS,
         ),
+        (
+            "log.interim_secs",
+            log.interim_secs,
+            &limit::LOG_INTERIM_SECS,
+        ),
         ("log.group_ms", log.group_ms, &limit::GROUP_MS),
         ("log.notice_secs", log.notice_secs, &limit::NOTICE_SECS),
         ("log.keep_days", log.keep_days, &limit::KEEP_DAYS),
@@ -402,6 +407,21 @@ fn check_daemon(config: &Config, findings: &mut Findings) {
         if findings.sound(&key.into()) && !path.is_absolute() {
             let path = path.clone();
             findings.add(key.into(), Fault::NotAbsolute { path });
+        }
+    }
+    if log.mode == LogMode::None {
+        findings.add("log.mode".into(), Fault::NothingLogged);
+    }
+    let scattered = |pool: &&Pool| pool.port_mode == PortMode::Scattered;
+    if let Some(pool) = config.pool.iter().find(scattered) {
+        let groups = config.group.iter().enumerate();
+        let of_groups =
+            groups.filter_map(|(at, group)| Some((format!("group[{at}].log"), group.log?)));
+        for (key, mode) in of_groups.chain([("log.mode".to_owned(), log.mode)]) {
+            if matches!(mode, LogMode::Session | LogMode::SessionWithDestination) {
+                let pool = pool.name.clone();
+                findings.add(key.into(), Fault::SessionsScattered { pool });
+            }
         }
     }
     let (bytes, most) = (

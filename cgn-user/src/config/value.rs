@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::limit::Limit;
 use super::notation::AddressError;
 use super::schema::{
-    Exhausted, Filtering, LogSync, Midstream, OnFull, PoolMode, PortMode, SinkFormat,
+    Exhausted, Filtering, LogMode, LogSync, Midstream, OnFull, PoolMode, PortMode, SinkFormat,
     SinkTransport, XdpMode,
 };
 
@@ -132,6 +132,21 @@ pub(super) fn midstream(value: &DeValue<'_>) -> Result<Midstream, Fault> {
     }
 }
 
+pub(super) fn log_mode(value: &DeValue<'_>) -> Result<LogMode, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "none" => Ok(LogMode::None),
+        "block" => Ok(LogMode::Block),
+        "interim" => Ok(LogMode::Interim),
+        "session" => Ok(LogMode::Session),
+        "session_with_destination" => Ok(LogMode::SessionWithDestination),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"none\", \"block\", \"interim\", \"session\" or \"session_with_destination\"",
+        }),
+    }
+}
+
 pub(super) fn log_sync(value: &DeValue<'_>) -> Result<LogSync, Fault> {
     let text = string(value)?;
     match text.as_str() {
@@ -176,9 +191,10 @@ pub(super) fn sink_transport(value: &DeValue<'_>) -> Result<SinkTransport, Fault
         "udp" => Ok(SinkTransport::Udp),
         "tcp" => Ok(SinkTransport::Tcp),
         "tls" => Ok(SinkTransport::Tls),
+        "kafka" => Ok(SinkTransport::Kafka),
         _ => Err(Fault::UnknownChoice {
             text,
-            choices: "\"udp\", \"tcp\" or \"tls\"",
+            choices: "\"udp\", \"tcp\", \"tls\" or \"kafka\"",
         }),
     }
 }

@@ -9,6 +9,7 @@ pub mod geometry;
 pub mod growth;
 pub mod install;
 pub mod interface;
+pub mod journal;
 pub mod load;
 pub mod memory;
 mod pinned_link;

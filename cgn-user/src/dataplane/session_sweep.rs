@@ -11,6 +11,7 @@ use cgn_common::layout::{
 use cgn_common::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use cgn_common::verdict::Protocol;
 
+use super::journal;
 use super::memory::Memory;
 use super::sessions::Sessions;
 use super::sweep::{Timers, tcp_timeout};
@@ -35,6 +36,8 @@ pub struct Pass {
     pub expired: u64,
     /// Whose sessions ended, since it was asked last: inside addresses.
     pub ended: Vec<u32>,
+    /// What the log does not know yet, see [`journal::is_news`]; since it was asked last.
+    pub news: Vec<(SessionKey, Session)>,
 }
 
 impl Pass {
@@ -60,7 +63,13 @@ impl Pass {
     ) -> io::Result<bool> {
         let (part, next) = sessions.part(self.next)?;
         for (key, session) in part {
-            if is_over(&key, session, now, timers(key.inside)) && sessions.end(&key, session) {
+            let timers = timers(key.inside);
+            let is_over = is_over(&key, session, now, timers);
+            let is_news = journal::is_news(&key, session, timers.logged, is_over);
+            if is_news {
+                self.news.push((key, session));
+            }
+            if is_over && !is_news && sessions.end(&key, session) {
                 self.expired += 1;
                 self.ended.push(key.inside);
             } else {

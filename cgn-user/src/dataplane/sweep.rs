@@ -30,6 +30,19 @@ pub struct Timers {
     pub hold: u32,
     /// Ports that may begin their hold now; beyond them, a port is free at once.
     pub hold_room: u32,
+    /// What the log must know of before it ends.
+    pub logged: Logged,
+}
+
+/// What the log has of a subscriber besides its blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Logged {
+    #[default]
+    Nothing,
+    /// Mappings, without their destinations.
+    Mappings,
+    /// Sessions with their destinations.
+    Sessions,
 }
 
 /// A set of well-known ports, 0 to 1023.
@@ -79,6 +92,8 @@ pub struct Swept {
     pub newly_held: u32,
     /// Ports that were free at once, for want of room to hold them.
     pub unheld: u32,
+    /// Slots that the log has the beginning of, and not the end.
+    pub logged: u32,
 }
 
 impl Swept {
@@ -93,6 +108,7 @@ impl Swept {
         self.freed += other.freed;
         self.newly_held += other.newly_held;
         self.unheld += other.unheld;
+        self.logged += other.logged;
     }
 }
 
@@ -164,18 +180,21 @@ impl Part<'_> {
         swept: &mut Swept,
     ) {
         let number = self.protocol as usize;
+        swept.logged += u32::from(key.is_logged());
         // A packet may have stamped the slot a moment after `now` was read.
         let idle = now.wrapping_sub(key.last_seen()) as i32;
         let idle = idle.max(0) as u32;
         let word = &line.0[2 * at];
         if key.is_live() {
             let remote = line.0[2 * at + 1].load();
-            let over = idle >= timeout(key, remote, self.protocol, timers) + STAMP_TICKS;
+            let over = idle >= timeout(key, remote, self.protocol, timers) + STAMP_TICKS
+                && (key.is_logged() || timers.logged == Logged::Nothing);
             let held = key.with(SlotState::Held as u64, now);
             // A packet that refreshes it meanwhile wins.
             if over && word.replace(key.0, held.0) {
                 swept.expired[number] += 1;
-                if swept.newly_held < timers.hold_room {
+                // One that is logged is held until its end is, too.
+                if swept.newly_held < timers.hold_room || key.is_logged() {
                     swept.held += 1;
                     swept.newly_held += 1;
                 } else {
@@ -186,7 +205,7 @@ impl Part<'_> {
                 swept.live[number] += 1;
             }
         } else if key.state() == SlotState::Held as u64 {
-            if idle > timers.hold {
+            if idle > timers.hold && !key.is_logged() {
                 self.free(bucket, line, at, key);
                 swept.freed += 1;
             } else {

@@ -3,6 +3,7 @@
 mod geometry;
 mod growth;
 mod install;
+mod journal;
 mod routing;
 mod sessions;
 mod sweep;

@@ -19,6 +19,7 @@ use super::scatter::Scatter;
 use crate::alloc::{Allocation, Allocator, Refusal};
 use crate::config::OnFull;
 use crate::dataplane::install::{self, Grant};
+use crate::dataplane::journal::News;
 use crate::maplog::maps::{Maps, MapsError};
 use crate::maplog::notice::{Notice, What};
 use crate::maplog::{
@@ -444,6 +445,30 @@ impl Keeper {
                 tracing::error!(error = &error as &dyn std::error::Error, "please report");
             }
         }
+    }
+
+    /// Tells the log what it does not know yet of mappings and sessions, and marks them as told.
+    /// Returns the inside addresses whose sessions are over now. What cannot be written stays as it is
+    /// and is news again.
+    pub fn journal(&mut self, news: &[News]) -> Vec<u32> {
+        if news.is_empty() {
+            return Vec::new();
+        }
+        let (now_ms, now_tick) = (clock::unix_ms(&self.state), self.state.now_tick());
+        let entries: Vec<Entry> = news
+            .iter()
+            .map(|news| Entry {
+                unix_ms: clock::unix_ms_of(news.happened(), now_tick, now_ms),
+                event: news.event,
+            })
+            .collect();
+        match self.append(&entries) {
+            Ok(Some(_)) => self.state.stats().log.session_records += entries.len() as u64,
+            Ok(None) => {}
+            Err(_) => return Vec::new(),
+        }
+        let memory = &self.state.memory;
+        news.iter().filter_map(|news| news.settle(memory)).collect()
     }
 
     /// Logs what the last daemon did without records, first of all.

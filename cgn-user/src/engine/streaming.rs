@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::clock;
-use crate::config::{self, Config, SinkFormat, SinkTransport};
+use crate::config::{self, Config, LogMode, SinkFormat, SinkTransport};
 use crate::maplog::Committed;
-use crate::maplog::stream::{Format, Options, Sink, Transport};
+use crate::maplog::stream::{Format, Kinds, Options, Sink, Transport};
+use crate::policy::shape;
 use crate::privileges::{self, Work};
 use crate::state::State;
 
@@ -30,7 +31,7 @@ impl Streaming {
     pub fn open(config: &Config, committed: &Committed) -> Result<Self> {
         let host = host_name();
         let sinks = config.sink.iter().map(|sink| {
-            let options = options(sink, &host);
+            let options = options(sink, config, &host);
             Sink::open(&config.log.directory, options, committed.clone())
         });
         Ok(Self(sinks.collect::<Result<_, _>>()?))
@@ -106,7 +107,7 @@ fn turn(sink: &mut Sink, number: usize, state: &State, was_told: &mut bool) -> b
     }
 }
 
-fn options(sink: &config::Sink, host: &str) -> Options {
+fn options(sink: &config::Sink, config: &Config, host: &str) -> Options {
     let seconds = |secs: u32| Duration::from_secs(u64::from(secs));
     Options {
         name: sink.name.clone(),
@@ -119,6 +120,10 @@ fn options(sink: &config::Sink, host: &str) -> Options {
         transport: match sink.transport {
             SinkTransport::Udp => Transport::Udp,
             SinkTransport::Tcp => Transport::Tcp,
+            SinkTransport::Kafka => Transport::Kafka {
+                topic: sink.topic.clone(),
+                partition: sink.partition as i32,
+            },
             SinkTransport::Tls => Transport::Tls {
                 ca_file: sink.ca_file.clone(),
                 server_name: sink.server_name.clone(),
@@ -128,8 +133,17 @@ fn options(sink: &config::Sink, host: &str) -> Options {
         domain: sink.domain,
         template_every: seconds(sink.template_secs),
         datagram_bytes: sink.datagram_bytes as usize,
-        interim_every: (sink.interim_secs > 0).then(|| seconds(sink.interim_secs)),
-        has_notices: sink.notices,
+        interim_every: match (sink.interim_secs, config.log.mode) {
+            (0, LogMode::Interim) => Some(seconds(config.log.interim_secs)),
+            (0, _) => None,
+            (secs, _) => Some(seconds(secs)),
+        },
+        kinds: Kinds {
+            blocks: sink.blocks,
+            // Nobody needs their templates where there are none.
+            sessions: sink.sessions && shape::logs_sessions(config),
+            notices: sink.notices,
+        },
         host: host.to_owned(),
     }
 }

@@ -1,20 +1,23 @@
 //! Sweeping in slices, so that no packet waits long for the engine: first the
-//! sessions, then the slabs.
+//! sessions, then what the log has to know of, then the slabs.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use cgn_common::layout::{Features, Quota, header};
+use cgn_common::layout::{Features, Quota, SubscriberHead, header};
 
 use super::keeper::Keeper;
 use crate::dataplane::install;
+use crate::dataplane::journal::{self, News};
 use crate::dataplane::session_sweep::Pass;
-use crate::dataplane::sweep::{Swept, Timers, sweep_slab};
+use crate::dataplane::sweep::{Logged, Swept, Timers, sweep_slab};
 use crate::histogram::{self, Histogram};
 use crate::state::State;
 
 /// Time that one slice may take.
 const SLICE: Duration = Duration::from_millis(1);
+/// Most news that the log is told at once.
+const MOST_NEWS: usize = 2048;
 /// A new sweep begins no sooner after the last one began.
 const PERIOD: Duration = Duration::from_millis(500);
 
@@ -39,6 +42,8 @@ pub struct Sweeper {
     subscriber_ports: Vec<[Histogram; 3]>,
     /// Ports of each pool in hold after the last sweep.
     held: Vec<u32>,
+    /// Whether slots have to be looked at for the log: it is told of mappings, or was.
+    is_journaling: bool,
 }
 
 /// What the next slice looks at.
@@ -46,6 +51,8 @@ enum Step {
     /// Nothing, until the period is over.
     Rest,
     Sessions(Pass),
+    /// What the log does not know yet, in slabs from this granted block on.
+    News(usize),
     /// Slabs from this granted block on.
     Slabs(usize),
 }
@@ -71,6 +78,8 @@ impl Sweeper {
             swept: vec![Swept::default(); pools],
             subscriber_ports: vec![NO_PORTS; pools],
             held: vec![0; pools],
+            // The last daemon may have left marks.
+            is_journaling: true,
         }
     }
 
@@ -84,7 +93,8 @@ impl Sweeper {
                 // Also where none are noted any more: those that were, end.
                 self.step = Step::Sessions(Pass::new(now));
             }
-            Step::Sessions(pass) => self.look_at_sessions(state, pass, now),
+            Step::Sessions(pass) => self.look_at_sessions(state, keeper, pass, now),
+            Step::News(next) => self.look_for_news(state, keeper, next),
             Step::Slabs(next) => self.sweep_slabs(state, keeper, next, now),
         }
         self.busy += start.elapsed();
@@ -93,9 +103,10 @@ impl Sweeper {
         }
     }
 
-    fn look_at_sessions(&mut self, state: &State, mut pass: Pass, now: u32) {
+    fn look_at_sessions(&mut self, state: &State, keeper: &mut Keeper, mut pass: Pass, now: u32) {
         let timers = |inside| self.timers_of(state, Ipv4Addr::from_bits(inside));
         let advanced = pass.advance(&state.memory.sessions, now, timers);
+        self.tell_of_sessions(state, keeper, &mut pass);
         for inside in std::mem::take(&mut pass.ended) {
             let subscriber = state.geometry.subscriber_index(Ipv4Addr::from_bits(inside));
             if let Some(quota) = subscriber.and_then(|index| state.memory.quotas.get(index)) {
@@ -110,7 +121,10 @@ impl Sweeper {
                 stats.sessions.expired += pass.expired;
                 let is_on = state.memory.constants.features.has(Features::SESSIONS);
                 self.sessions = is_on.then_some(pass);
-                self.step = Step::Slabs(0);
+                self.step = match self.is_journaling {
+                    true => Step::News(0),
+                    false => Step::Slabs(0),
+                };
             }
             Err(error) => {
                 tracing::warn!(
@@ -121,6 +135,45 @@ impl Sweeper {
                 self.step = Step::Slabs(0);
             }
         }
+    }
+
+    /// Tells the log what the pass found.
+    fn tell_of_sessions(&self, state: &State, keeper: &mut Keeper, pass: &mut Pass) {
+        let external = |inside| {
+            let index = state
+                .geometry
+                .subscriber_index(Ipv4Addr::from_bits(inside))?;
+            let subscriber = state.memory.subscribers.get(index)?;
+            Some(Ipv4Addr::from_bits(
+                SubscriberHead(subscriber.head.load()).external(),
+            ))
+        };
+        let found = std::mem::take(&mut pass.news).into_iter();
+        let news: Vec<News> = found
+            .filter_map(|(key, word)| Some(journal::of_entry(&key, word, external(key.inside)?)))
+            .collect();
+        let ended = keeper.journal(&news);
+        pass.expired += ended.len() as u64;
+        pass.live -= ended.len() as u64;
+        pass.ended.extend(ended);
+    }
+
+    /// Tells the log of mappings that began or ended, before the sweep ends or frees more.
+    fn look_for_news(&mut self, state: &State, keeper: &mut Keeper, first: usize) {
+        let start = Instant::now();
+        let mut news = Vec::new();
+        self.step = Step::Slabs(0);
+        for (number, granted) in keeper.granted.iter().enumerate().skip(first) {
+            let grant = &granted.grant;
+            let line = state.geometry.slab_line(grant.pool, grant.slab);
+            let logged = self.timers_of(state, grant.inside).logged;
+            journal::of_slab(&state.memory, line, grant.external, logged, &mut news);
+            if start.elapsed() >= SLICE || news.len() >= MOST_NEWS {
+                self.step = Step::News(number + 1);
+                break;
+            }
+        }
+        let _ = keeper.journal(&news);
     }
 
     fn sweep_slabs(&mut self, state: &State, keeper: &mut Keeper, first: usize, now: u32) {
@@ -194,6 +247,9 @@ impl Sweeper {
         stats.sweep.count += 1;
         stats.sweep.last_secs = self.busy.as_secs_f64();
         stats.sweep.total_secs += self.busy.as_secs_f64();
+        let mut timers = self.group_timers.iter().chain([&self.timers]);
+        self.is_journaling = timers.any(|timers| timers.logged != Logged::Nothing)
+            || self.swept.iter().any(|swept| swept.logged > 0);
         for (number, swept) in self.swept.iter_mut().enumerate() {
             for protocol in 0..3 {
                 stats.sweep.expired[protocol] += u64::from(swept.expired[protocol]);

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::session::Session;
+
 /// At least one port, none beyond 65535. Host byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PortRange {
@@ -76,6 +78,10 @@ pub enum Event {
         block: Block,
         reason: ReleaseReason,
     },
+    /// A mapping or session began, at most about a second before.
+    Open(Session),
+    /// It ended. The release of its block is its end, too.
+    Close(Session),
 }
 
 impl Serialize for Block {
@@ -133,7 +139,17 @@ impl Event {
     pub fn block(&self) -> Option<Block> {
         match self {
             Self::Start | Self::Stop | Self::Gap | Self::Resume => None,
+            Self::Open(_) | Self::Close(_) => None,
             Self::Allocate(block) | Self::Release { block, .. } => Some(*block),
+        }
+    }
+
+    /// The mapping or session that it is about.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        match self {
+            Self::Open(session) | Self::Close(session) => Some(*session),
+            _ => None,
         }
     }
 }

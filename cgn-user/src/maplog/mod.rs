@@ -2,9 +2,10 @@
 //!
 //! One record is written when a block is allocated and one when it is released,
 //! so (external address, port, time) leads to one subscriber (RFC 6302, RFC 6888
-//! REQ-14). Destinations are not logged (RFC 6888 REQ-12).
+//! REQ-14). Destinations are not logged (RFC 6888 REQ-12), unless `log.mode` asks for sessions with them.
 //!
 //! * `event`: what a record says. Pure.
+//! * `session`: mappings and sessions, where they are logged. Pure.
 //! * `record`: how its bytes look. Pure.
 //! * `text`: a record as one line for people. Pure.
 //! * `recovery`: what a log says of blocks at start. Pure.
@@ -36,6 +37,7 @@ mod scan;
 pub mod scatter;
 pub mod sealed;
 pub mod sealer;
+mod session;
 pub mod stream;
 #[cfg(test)]
 mod tests;
@@ -49,3 +51,4 @@ pub use log::{Committed, Log, SEGMENT_RECORDS};
 pub use reader::{Reader, read, read_from};
 pub use record::{DecodeError, HEADER_BYTES, Header, RECORD_BYTES, VERSION};
 pub use recovery::{LoggedBlock, Recovery};
+pub use session::{Protocol, Remote, Session};

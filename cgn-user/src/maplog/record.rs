@@ -27,6 +27,20 @@
 //!                                       36     4  checksum
 //! ```
 //!
+//! Kinds 32 to 43 are mappings and sessions (`log.mode`): 32 + 6 with a remote endpoint + 3 of an
+//! end + 0 TCP, 1 UDP, 2 ICMP. They differ from byte 12 on:
+//!
+//! ```text
+//! byte  size
+//!   12     6  time, Unix ms
+//!   18     2  remote port
+//!   20     4  inside address
+//!   24     4  external address
+//!   28     2  external port
+//!   30     2  inside port
+//!   32     4  remote address
+//! ```
+//!
 //! A group is what was appended at once. It counts only as a whole, and the next one was not
 //! begun before it was on the disk.
 //!
@@ -35,6 +49,7 @@
 use thiserror::Error;
 
 use super::event::{Block, Entry, Event, PortRange, ProtocolScope, Record, ReleaseReason};
+use super::session::{Protocol, Remote, Session};
 
 /// First bytes of every mapping log.
 pub(super) const MAGIC: [u8; 7] = *b"CGNMLOG";
@@ -61,11 +76,16 @@ mod field {
     pub const KIND: usize = 3;
     pub const SEQUENCE: usize = 4;
     pub const UNIX_MS: usize = 12;
+    /// In the place of the time's two highest bytes, which are 0 until the year 10889.
+    pub const REMOTE_PORT: usize = 18;
     pub const INSIDE: usize = 20;
     pub const EXTERNAL: usize = 24;
     pub const FIRST_PORT: usize = 28;
     pub const PORT_COUNT: usize = 30;
+    pub const EXTERNAL_PORT: usize = FIRST_PORT;
+    pub const INSIDE_PORT: usize = PORT_COUNT;
     pub const POOL: usize = 32;
+    pub const REMOTE: usize = 32;
     pub const SCOPE: usize = 34;
     pub const REASON: usize = 35;
     pub const CHECKSUM: usize = 36;
@@ -78,6 +98,11 @@ mod kind {
     pub const STOP: u8 = 4;
     pub const GAP: u8 = 5;
     pub const RESUME: u8 = 6;
+    /// The first and the last of mappings and sessions, and what is added.
+    pub const SESSION: u8 = 32;
+    pub const LAST_SESSION: u8 = 43;
+    pub const CLOSED: u8 = 3;
+    pub const WITH_REMOTE: u8 = 6;
 
     /// Marks beside the kind.
     pub const FIRST: u8 = 0x40;
@@ -280,6 +305,8 @@ impl Record {
                 bytes[field::REASON] = reason_code(*reason);
                 kind::RELEASE
             }
+            Event::Open(session) => session.encode(&mut bytes),
+            Event::Close(session) => session.encode(&mut bytes) + kind::CLOSED,
         };
         bytes[field::KIND] = kind | place.bits();
         let checksum = crc32fast::hash(&bytes[..field::CHECKSUM]);
@@ -315,12 +342,18 @@ impl Record {
                 block: Block::decode(bytes)?,
                 reason: reason_of(bytes[field::REASON])?,
             },
+            found @ kind::SESSION..=kind::LAST_SESSION => Session::decode(bytes, found),
             found => return Err(DecodeError::Kind { found }),
         };
         let record = Self {
             sequence: u64_at(bytes, field::SEQUENCE),
             entry: Entry {
-                unix_ms: u64_at(bytes, field::UNIX_MS),
+                unix_ms: match event {
+                    Event::Open(_) | Event::Close(_) => {
+                        u64_at(bytes, field::UNIX_MS) & Session::MOST_MS
+                    }
+                    _ => u64_at(bytes, field::UNIX_MS),
+                },
                 event,
             },
         };
@@ -329,6 +362,55 @@ impl Record {
             Ok(record)
         } else {
             Err(DecodeError::Unused)
+        }
+    }
+}
+
+impl Session {
+    /// Latest time of a record, milliseconds of Unix time.
+    pub(super) const MOST_MS: u64 = (1 << 48) - 1;
+
+    /// Writes all but the kind of an end, over the time's highest bytes; returns the kind of a
+    /// beginning.
+    fn encode(&self, bytes: &mut [u8; RECORD_BYTES]) -> u8 {
+        let address = |address: std::net::Ipv4Addr| address.to_bits().to_le_bytes();
+        put(bytes, field::INSIDE, address(self.inside));
+        put(bytes, field::EXTERNAL, address(self.external));
+        put(
+            bytes,
+            field::EXTERNAL_PORT,
+            self.external_port.to_le_bytes(),
+        );
+        put(bytes, field::INSIDE_PORT, self.inside_port.to_le_bytes());
+        let port = self.remote.map_or(0, |remote| remote.port);
+        put(bytes, field::REMOTE_PORT, port.to_le_bytes());
+        let with_remote = match self.remote {
+            Some(remote) => {
+                put(bytes, field::REMOTE, address(remote.address));
+                kind::WITH_REMOTE
+            }
+            None => 0,
+        };
+        kind::SESSION + with_remote + self.protocol as u8
+    }
+
+    /// Of a kind from [`kind::SESSION`] to [`kind::LAST_SESSION`].
+    fn decode(bytes: &[u8; RECORD_BYTES], kind: u8) -> Event {
+        let what = kind - kind::SESSION;
+        let session = Self {
+            external: u32_at(bytes, field::EXTERNAL).into(),
+            external_port: u16_at(bytes, field::EXTERNAL_PORT),
+            protocol: Protocol::ALL[usize::from(what % kind::CLOSED)],
+            inside: u32_at(bytes, field::INSIDE).into(),
+            inside_port: u16_at(bytes, field::INSIDE_PORT),
+            remote: (what >= kind::WITH_REMOTE).then(|| Remote {
+                address: u32_at(bytes, field::REMOTE).into(),
+                port: u16_at(bytes, field::REMOTE_PORT),
+            }),
+        };
+        match what % kind::WITH_REMOTE < kind::CLOSED {
+            true => Event::Open(session),
+            false => Event::Close(session),
         }
     }
 }

@@ -63,6 +63,8 @@ impl Recovery {
         self.is_stopped = entry.event == Event::Stop;
         match entry.event {
             Event::Start | Event::Stop | Event::Gap | Event::Resume => {}
+            // The tables know them.
+            Event::Open(_) | Event::Close(_) => {}
             Event::Allocate(block) => {
                 let key = (block.external, block.ports.first());
                 self.released.remove(&key);

@@ -1,12 +1,15 @@
 //! What the sealed files say of blocks: the newest list of held blocks and what came after it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::directory::{self, Content, SealedName};
 use super::error::ReadError;
-use super::event::Entry;
+use super::event::{Entry, Event};
 use super::recovery::Recovery;
-use super::sealed::{Fact, Hash, SealedFile};
+use super::sealed::{Fact, Hash, Row, SealedFile};
+use super::sealer::follow_sessions;
+use super::session::Session;
 
 /// Where the sealed files end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,7 @@ pub(super) fn replay_sealed(
             let unix_ms = row.unix_ms;
             match row.fact {
                 Fact::Held(block) => recovery.add_held(block, unix_ms),
+                Fact::Lasting(_) => {}
                 Fact::Event(event) => {
                     recovery.add_entry(&Entry { unix_ms, event }, released_since_ms);
                 }
@@ -59,6 +63,41 @@ pub(super) fn replay_sealed(
     // The order of records within a sealed file is not known.
     recovery.is_stopped = false;
     Ok(SealedEnd { next_sequence })
+}
+
+/// The mappings and sessions that last at the end of the sealed files, and since when: those that
+/// did when the last day began, and what came after.
+pub(super) fn lasting_at_end(root: &Path) -> Result<BTreeMap<Session, u64>, ReadError> {
+    let io = |source| ReadError::Io {
+        path: root.into(),
+        source,
+    };
+    let mut lasting = BTreeMap::new();
+    let last_day = directory::days(root).map_err(io)?.pop();
+    let Some(day) = last_day else {
+        return Ok(lasting);
+    };
+    for name in directory::sealed_of(root, day).map_err(io)? {
+        let file = SealedFile::open(&name.path(root))?;
+        if !file.has_sessions() && lasting.is_empty() {
+            continue;
+        }
+        let rows = file.rows()?;
+        // A release stands before what its block had at other ports: it comes last here.
+        let (releases, others): (Vec<&Row>, Vec<&Row>) = rows
+            .iter()
+            .partition(|row| matches!(row.fact, Fact::Event(Event::Release { .. })));
+        for row in others.into_iter().chain(releases) {
+            match row.fact {
+                Fact::Held(_) => {}
+                Fact::Lasting(session) => {
+                    lasting.insert(session, row.unix_ms);
+                }
+                Fact::Event(event) => follow_sessions(&mut lasting, &event, row.unix_ms),
+            }
+        }
+    }
+    Ok(lasting)
 }
 
 fn open_next(root: &Path, name: &SealedName, expected: u64) -> Result<SealedFile, ReadError> {

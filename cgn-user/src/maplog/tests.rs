@@ -134,6 +134,32 @@ fn any_block() -> impl Strategy<Value = Block> {
     })
 }
 
+fn any_session() -> impl Strategy<Value = Session> {
+    let protocol = prop_oneof![
+        Just(Protocol::Tcp),
+        Just(Protocol::Udp),
+        Just(Protocol::Icmp)
+    ];
+    let remote =
+        prop::option::of(
+            (any::<u32>(), any::<u16>()).prop_map(|(address, port)| Remote {
+                address: address.into(),
+                port,
+            }),
+        );
+    let ends = (any::<u32>(), any::<u16>(), any::<u32>(), any::<u16>());
+    (ends, protocol, remote).prop_map(
+        |((inside, inside_port, external, external_port), protocol, remote)| Session {
+            external: external.into(),
+            external_port,
+            protocol,
+            inside: inside.into(),
+            inside_port,
+            remote,
+        },
+    )
+}
+
 fn any_reason() -> impl Strategy<Value = ReleaseReason> {
     prop_oneof![
         Just(ReleaseReason::Idle),
@@ -152,8 +178,17 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         Just(Event::Resume),
         any_block().prop_map(Event::Allocate),
         (any_block(), any_reason()).prop_map(|(block, reason)| Event::Release { block, reason }),
+        any_session().prop_map(Event::Open),
+        any_session().prop_map(Event::Close),
     ];
-    (any::<u64>(), event).prop_map(|(unix_ms, event)| Entry { unix_ms, event })
+    (any::<u64>(), event).prop_map(|(unix_ms, event)| Entry {
+        // Records of sessions have 48 bits of time.
+        unix_ms: match event.session() {
+            Some(_) => unix_ms >> 16,
+            None => unix_ms,
+        },
+        event,
+    })
 }
 
 fn any_record() -> impl Strategy<Value = Record> {

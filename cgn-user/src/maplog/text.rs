@@ -3,6 +3,7 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::event::{Block, Event, Record, ReleaseReason};
+use super::session::Session;
 use crate::utc::Utc;
 
 impl Display for ReleaseReason {
@@ -22,6 +23,24 @@ impl Display for Block {
     }
 }
 
+impl Display for Session {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(
+            f,
+            "{} {}:{} -> {}:{}",
+            self.protocol.name(),
+            self.inside,
+            self.inside_port,
+            self.external,
+            self.external_port
+        )?;
+        match self.remote {
+            Some(remote) => write!(f, " to {}:{}", remote.address, remote.port),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Display for Record {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "{} #{} ", Utc(self.entry.unix_ms), self.sequence)?;
@@ -32,6 +51,8 @@ impl Display for Record {
             Event::Resume => f.write_str("resume"),
             Event::Allocate(block) => write!(f, "allocate {block}"),
             Event::Release { block, reason } => write!(f, "release {block} {reason}"),
+            Event::Open(session) => write!(f, "open {session}"),
+            Event::Close(session) => write!(f, "close {session}"),
         }
     }
 }

@@ -162,7 +162,9 @@ impl State {
                     held.remove(&block);
                 }
                 Fact::Event(Event::Start | Event::Stop | Event::Gap | Event::Resume)
-                | Fact::Held(_) => {}
+                | Fact::Event(Event::Open(_) | Event::Close(_))
+                | Fact::Held(_)
+                | Fact::Lasting(_) => {}
             }
         }
     }

@@ -249,6 +249,7 @@ pub const TABLE: &[Metric] = &[
         |s, out| {
             out.put(&["allocate"], s.stats.log.allocate_records);
             out.put(&["release"], s.stats.log.release_records);
+            out.put(&["session"], s.stats.log.session_records);
             out.put(&["mark"], s.stats.log.mark_records);
         }),
     counter("cgn_log_errors_total", NONE,

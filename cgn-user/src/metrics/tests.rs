@@ -111,6 +111,7 @@ fn busy() -> Snapshot {
             log: LogStats {
                 allocate_records: next(),
                 release_records: next(),
+                session_records: next(),
                 mark_records: next(),
                 append_errors: next(),
                 is_refusing: true,

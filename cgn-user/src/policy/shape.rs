@@ -11,10 +11,10 @@ use super::deterministic::Map;
 use super::groups::{Allowance, Group, Groups};
 use crate::alloc::{HoldPolicy, PoolSpec};
 use crate::config::{
-    self, Checked, Config, Exhausted, Filtering, Icmp, Midstream, Pool, PoolMode, PortMode,
+    self, Checked, Config, Exhausted, Filtering, Icmp, LogMode, Midstream, Pool, PoolMode, PortMode,
 };
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
-use crate::dataplane::sweep::{PortSet, Timers};
+use crate::dataplane::sweep::{Logged, PortSet, Timers};
 use crate::slowpath::fragments;
 
 /// Memory of a released block is not used again for so long: packets in
@@ -136,12 +136,14 @@ pub const fn exhausted_code(icmp: &Icmp) -> u8 {
 }
 
 fn policy(pool: &Pool, config: &Config) -> Policy {
-    let timed = u8::from(config.sessions.time_tcp) * Policy::TIMED_SESSIONS;
-    let scattered = u8::from(pool.port_mode == PortMode::Scattered) * Policy::SCATTERED;
+    let flag = |is_on, flag| if is_on { flag } else { 0 };
+    let flags = flag(config.sessions.time_tcp, Policy::TIMED_SESSIONS)
+        | flag(pool.port_mode == PortMode::Scattered, Policy::SCATTERED)
+        | flag(logs_destinations(config), Policy::LOGGED_SESSIONS);
     Policy::new(
         filtering(pool.filtering),
         filtering(pool.tcp_filtering),
-        timed | scattered,
+        flags,
     )
 }
 
@@ -232,9 +234,35 @@ pub fn timers(checked: &Checked) -> (Timers, Vec<Timers>) {
         tcp_established: secs(group.tcp_established_secs, all.tcp_established),
         tcp_opening: secs(group.tcp_opening_secs, all.tcp_opening),
         tcp_closing: secs(group.tcp_closing_secs, all.tcp_closing),
+        logged: group.log.map_or(all.logged, logged),
         ..all
     });
     (all, groups.collect())
+}
+
+const fn logged(mode: LogMode) -> Logged {
+    match mode {
+        LogMode::None | LogMode::Block | LogMode::Interim => Logged::Nothing,
+        LogMode::Session => Logged::Mappings,
+        LogMode::SessionWithDestination => Logged::Sessions,
+    }
+}
+
+/// What is logged of some subscribers or other.
+fn log_modes(config: &Config) -> impl Iterator<Item = LogMode> {
+    let own = config.group.iter().filter_map(|group| group.log);
+    own.chain([config.log.mode])
+}
+
+/// Whether mappings or sessions of any subscriber are logged.
+#[must_use]
+pub fn logs_sessions(config: &Config) -> bool {
+    log_modes(config).any(|mode| logged(mode) != Logged::Nothing)
+}
+
+/// Whether destinations of any subscriber are.
+fn logs_destinations(config: &Config) -> bool {
+    log_modes(config).any(|mode| mode == LogMode::SessionWithDestination)
 }
 
 fn timers_of_all(checked: &Checked) -> Timers {
@@ -250,5 +278,6 @@ fn timers_of_all(checked: &Checked) -> Timers {
         short_udp_ports: PortSet::new(&timeouts.short_udp_ports),
         hold: secs(checked.config.hold.port_secs),
         hold_room: u32::MAX,
+        logged: logged(checked.config.log.mode),
     }
 }

@@ -18,7 +18,7 @@ use cgn_tests::harness::audit;
 use cgn_tests::harness::world::{FixedRoutes, POOL, World, subscriber};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::sweep::{PortSet, Timers, sweep_slab};
+use cgn_user::dataplane::sweep::{Logged, PortSet, Timers, sweep_slab};
 use cgn_user::dataplane::tables::UserTables;
 
 type Tables<'a> = UserTables<'a, FixedRoutes>;
@@ -179,6 +179,7 @@ const EXPIRED: Timers = Timers {
     short_udp_ports: PortSet::NONE,
     hold: 5,
     hold_room: u32::MAX,
+    logged: Logged::Nothing,
 };
 const NOW: u32 = 100;
 

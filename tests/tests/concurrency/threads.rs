@@ -12,7 +12,7 @@ use cgn_tests::harness::world::{World, remote, subscriber};
 use cgn_tests::packets::mutate::Dice;
 use cgn_tests::packets::{Draft, Transport};
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::sweep::{PortSet, Swept, Timers, sweep_slab};
+use cgn_user::dataplane::sweep::{Logged, PortSet, Swept, Timers, sweep_slab};
 
 use super::hesitant::Hesitant;
 
@@ -79,6 +79,7 @@ pub const SHORT: Timers = Timers {
     short_udp_ports: PortSet::NONE,
     hold: 2,
     hold_room: u32::MAX,
+    logged: Logged::Nothing,
 };
 
 /// Every thread must be told the same external port for an inside port, and

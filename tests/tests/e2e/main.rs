@@ -50,6 +50,7 @@ mod reload;
 mod restart;
 mod routes;
 mod scattered;
+mod sessions_logged;
 mod top;
 mod trace;
 mod unsolicited;

@@ -2,8 +2,10 @@
 //! `netflow_parser` (IPFIX), nfcapd and nfdump (NetFlow 9), rsyslogd (syslog), DuckDB, pyarrow and
 //! ClickHouse (Parquet). None of them needs root.
 
+mod kafka;
 mod notices;
 mod parsers;
+mod sessions;
 mod tables;
 
 use std::fs;
@@ -13,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cgn_tests::skip;
-use cgn_user::maplog::stream::{Format, Options, Sink, Transport};
+use cgn_user::maplog::stream::{Format, Kinds, Options, Sink, Transport};
 use cgn_user::maplog::{
     Block, Entry, Event, Log, LogOptions, PortRange, ProtocolScope, ReleaseReason,
 };
@@ -73,7 +75,13 @@ fn story() -> [Entry; 2] {
 }
 
 /// A sink of the log to `address`.
-fn sink(log: &Log, format: Format, transport: Transport, address: SocketAddr) -> Sink {
+fn sink(
+    log: &Log,
+    format: Format,
+    transport: Transport,
+    address: SocketAddr,
+    kinds: Kinds,
+) -> Sink {
     let options = Options {
         name: "judge".to_owned(),
         format,
@@ -83,7 +91,7 @@ fn sink(log: &Log, format: Format, transport: Transport, address: SocketAddr) ->
         template_every: Duration::from_secs(60),
         datagram_bytes: 484,
         interim_every: None,
-        has_notices: true,
+        kinds,
         host: "edge1".to_owned(),
     };
     Sink::open(log.root(), options, log.committed()).expect("a sink")
@@ -92,7 +100,7 @@ fn sink(log: &Log, format: Format, transport: Transport, address: SocketAddr) ->
 /// Sends the story to `address` and returns when all of it has arrived.
 fn send(place: &Place, format: Format, transport: Transport, address: SocketAddr) {
     let mut log = place.log();
-    let mut sink = sink(&log, format, transport, address);
+    let mut sink = sink(&log, format, transport, address, Kinds::ALL);
     log.append(&story()).expect("records");
     let until = Instant::now() + PATIENCE;
     while sink.stats().pending > 0 {
@@ -108,7 +116,11 @@ fn datagrams(place: &Place, format: Format) -> Vec<Vec<u8>> {
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let address = socket.local_addr().expect("an address");
     let mut log = place.log();
-    let mut sink = sink(&log, format, Transport::Udp, address);
+    let kinds = Kinds {
+        sessions: false,
+        ..Kinds::ALL
+    };
+    let mut sink = sink(&log, format, Transport::Udp, address, kinds);
     log.append(&story()).expect("records");
     sink.notify(notices::all(), 0);
     sink.turn(Instant::now(), (START / 1000) as u32 + 2)

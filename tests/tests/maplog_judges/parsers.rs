@@ -63,21 +63,7 @@ fn nfacctd_reads_the_block_events_of_ipfix() {
 #[test]
 fn the_crate_netflow_parser_reads_blocks_and_notices_of_ipfix() {
     let place = Place::new("parser");
-    let mut parser = NetflowParser::default();
-    let mut records = Vec::new();
-    for datagram in datagrams(&place, Format::Ipfix) {
-        let parsed = parser.parse_bytes(&datagram);
-        assert!(parsed.error.is_none(), "{:?}", parsed.error);
-        let packets = serde_json::to_value(&parsed.packets).expect("JSON");
-        let sets = packets[0]["IPFix"]["flowsets"]
-            .as_array()
-            .expect("sets")
-            .clone();
-        for set in sets {
-            let fields = set["body"]["Data"]["fields"].as_array();
-            records.extend(fields.into_iter().flatten().map(named));
-        }
-    }
+    let records = records_of_ipfix(&datagrams(&place, Format::Ipfix));
     let number = |value: u32| json!({"DataNumber": {"U32": value}});
     let port = |value: u16| json!({"DataNumber": {"U16": value}});
     let expected = [
@@ -98,6 +84,26 @@ fn the_crate_netflow_parser_reads_blocks_and_notices_of_ipfix() {
             assert_eq!(&record[field], value, "{field} of {record:#}");
         }
     }
+}
+
+/// All data records, as the crate reads them.
+pub(crate) fn records_of_ipfix(datagrams: &[Vec<u8>]) -> Vec<Value> {
+    let mut parser = NetflowParser::default();
+    let mut records = Vec::new();
+    for datagram in datagrams {
+        let parsed = parser.parse_bytes(datagram);
+        assert!(parsed.error.is_none(), "{:?}", parsed.error);
+        let packets = serde_json::to_value(&parsed.packets).expect("JSON");
+        let sets = packets[0]["IPFix"]["flowsets"]
+            .as_array()
+            .expect("sets")
+            .clone();
+        for set in sets {
+            let fields = set["body"]["Data"]["fields"].as_array();
+            records.extend(fields.into_iter().flatten().map(named));
+        }
+    }
+    records
 }
 
 /// A record as an object: the parser has a list of pairs of an element's name and its value.

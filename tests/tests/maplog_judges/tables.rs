@@ -41,7 +41,7 @@ const HEAD: &str = "import sys, glob\nfiles = sorted(glob.glob(sys.argv[1] + '/*
 const TAIL: &str = "\nfor row in sorted(rows):\n    print(*(x if x != '' else '-' for x in row))\n";
 
 /// A Python that has the module; a skip is told otherwise.
-fn python_with(test: &str, module: &str) -> Option<PathBuf> {
+pub(crate) fn python_with(test: &str, module: &str) -> Option<PathBuf> {
     let named = std::env::var_os("CGN_JUDGE_PYTHON").map(PathBuf::from);
     let mut pythons = named
         .into_iter()

@@ -8,7 +8,7 @@ use cgn_common::layout::SlotState as S;
 use cgn_common::limits::STAMP_TICKS;
 use cgn_common::verdict::Protocol;
 use cgn_tests::packets::flag;
-use cgn_user::dataplane::sweep::{PortSet, Swept, Timers};
+use cgn_user::dataplane::sweep::{Logged, PortSet, Swept, Timers};
 
 pub type Endpoint = (Ipv4Addr, u16);
 
@@ -23,6 +23,7 @@ pub const TIMERS: Timers = Timers {
     short_udp_ports: PortSet::NONE,
     hold: 50,
     hold_room: u32::MAX,
+    logged: Logged::Nothing,
 };
 
 /// The same after a change of the configuration.

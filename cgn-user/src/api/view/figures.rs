@@ -125,7 +125,10 @@ pub fn status(state: &State) -> Status {
         sweeps: stats.sweep.count,
         sweep_last_secs: stats.sweep.last_secs,
         log_path: state.config.config.log.directory.display().to_string(),
-        log_records: log.allocate_records + log.release_records + log.mark_records,
+        log_records: log.allocate_records
+            + log.release_records
+            + log.session_records
+            + log.mark_records,
         log_errors: log.append_errors,
         log_refusing: log.is_refusing,
         log_sync: state.config.config.log.sync,

@@ -94,8 +94,24 @@ fn answers_table(told: &[Told], out: &mut dyn Write) -> io::Result<()> {
     }
     write!(out, "{}", Table::new(COLUMNS, cells))?;
     for told in told {
+        let enquiry = &told.enquiry;
+        for session in told.row().sessions {
+            let (what, to) = match session.remote.is_empty() {
+                true => ("mapping", String::new()),
+                false => ("session", format!(" to {}", session.remote)),
+            };
+            writeln!(
+                out,
+                "{}:{}: {what} of {}:{}{to} from {} to {}",
+                enquiry.external,
+                enquiry.port,
+                session.subscriber,
+                session.inside_port,
+                session.since,
+                or(session.until, "(lasting)")
+            )?;
+        }
         for remark in &told.answer.remarks {
-            let enquiry = &told.enquiry;
             writeln!(out, "{}:{}: {remark}", enquiry.external, enquiry.port)?;
         }
     }

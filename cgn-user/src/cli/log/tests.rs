@@ -136,6 +136,7 @@ fn one_subscriber_is_named_in_each_format() {
         "release_reason": ""
       }
     ],
+    "sessions": [],
     "remarks": []
   }
 ]

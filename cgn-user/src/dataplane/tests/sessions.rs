@@ -10,7 +10,7 @@ use super::super::install::give;
 use super::super::memory::Memory;
 use super::super::session_sweep::Pass;
 use super::super::sessions::Sessions;
-use super::super::sweep::{PortSet, Timers, sweep_slab};
+use super::super::sweep::{Logged, PortSet, Timers, sweep_slab};
 use super::{INSIDE, grant, small};
 
 /// All different, so that a wrong one is seen.
@@ -24,6 +24,7 @@ const TIMERS: Timers = Timers {
     short_udp_ports: PortSet::NONE,
     hold: 400,
     hold_room: u32::MAX,
+    logged: Logged::Nothing,
 };
 
 /// A session of the mapping with external port 1024.

@@ -8,7 +8,7 @@ use cgn_common::verdict::Protocol;
 use super::super::install::give;
 use super::super::memory::Memory;
 
-use super::super::sweep::{PortSet, Swept, Timers, sweep_slab};
+use super::super::sweep::{Logged, PortSet, Swept, Timers, sweep_slab};
 use super::{INSIDE, grant, small};
 
 /// All different, so that a wrong one is seen.
@@ -22,6 +22,7 @@ const TIMERS: Timers = Timers {
     short_udp_ports: PortSet::NONE,
     hold: 400,
     hold_room: u32::MAX,
+    logged: Logged::Nothing,
 };
 
 /// A slab with one block, and ways to put slots into it.

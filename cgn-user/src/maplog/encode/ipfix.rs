@@ -1,20 +1,17 @@
-//! IPFIX (RFC 7011) with the events of RFC 8158: port blocks (natEvent 16 and 17, section 4.6.10), and
-//! notices.
+//! IPFIX (RFC 7011) with the events of RFC 8158: port blocks (natEvent 16 and 17, section 4.6.10),
+//! mappings (8 and 9, section 4.6.3), sessions (4 and 5, section 4.6.1), and notices.
 //!
 //! All numbers are big endian.
 
-use super::{Fields, Item, notice};
+use super::{Fields, Item, notice, sets};
 use crate::maplog::notice::Notice;
+use sets::{BLOCK_TEMPLATE, Kind, SET_HEADER_BYTES};
 
 /// Bytes of a message header: version, length, export time, sequence, domain (RFC 7011 section 3.1).
 pub const HEADER_BYTES: usize = 16;
-/// Bytes of a set header: its number and length (RFC 7011 section 3.3.2).
-const SET_HEADER_BYTES: usize = 4;
 const VERSION: u16 = 10;
 /// Set of templates (RFC 7011 section 3.3.2).
 const TEMPLATE_SET: u16 = 2;
-/// Template of port-block events; those from 256 on are ours to number.
-pub const BLOCK_TEMPLATE: u16 = 256;
 
 /// Information element and its length in bytes, in the order of a record.
 const BLOCK_FIELDS: [(u16, u16); 6] = [
@@ -25,12 +22,19 @@ const BLOCK_FIELDS: [(u16, u16); 6] = [
     (361, 2), // portRangeStart
     (362, 2), // portRangeEnd: the text of section 4.6.10 makes it mandatory
 ];
-/// Bytes of a record of [`BLOCK_TEMPLATE`].
+/// Bytes of a record of them.
 pub const BLOCK_BYTES: usize = 21;
 
-/// Values of natEvent.
+/// Values of natEvent (RFC 8158 section 4.3).
 const BLOCK_ALLOCATED: u8 = 16;
 const BLOCK_RELEASED: u8 = 17;
+const KIND: Kind = Kind {
+    put_block,
+    block_bytes: BLOCK_BYTES,
+    mapping_events: [8, 9],
+    session_events: [4, 5],
+    align: 1,
+};
 
 /// One stream of messages to one collector.
 #[derive(Debug, Clone)]
@@ -88,44 +92,33 @@ impl Exporter {
         messages.collect()
     }
 
-    /// A message of block events of at most `most_bytes`, and how many of `items` it covers. Starts
-    /// and stops have no event and are passed over; None if there is nothing else.
+    /// The message that explains mappings and sessions.
+    #[must_use]
+    pub fn session_templates(&self, now: u32) -> Vec<u8> {
+        let mut fields = self.header(now);
+        fields
+            .0
+            .extend_from_slice(&sets::session_templates(TEMPLATE_SET).0);
+        finish(fields)
+    }
+
+    /// A message of events of blocks, mappings and sessions of at most `most_bytes`, and how many of
+    /// `items` it covers. Starts and stops have no event and are passed over; None if there is nothing
+    /// else.
     pub fn message(
         &mut self,
         now: u32,
         items: &[Item],
         most_bytes: usize,
     ) -> (Option<Vec<u8>>, usize) {
-        let room = most_bytes.saturating_sub(HEADER_BYTES + SET_HEADER_BYTES);
-        let most = (room / BLOCK_BYTES).max(1);
-        let mut fields = self.header(now);
-        fields.u16(BLOCK_TEMPLATE);
-        fields.u16(0);
-        let (mut records, mut covered) = (0, 0);
-        for item in items {
-            if let Some(block) = item.block() {
-                if records == most {
-                    break;
-                }
-                records += 1;
-                fields.u64(item.unix_ms());
-                fields.u8(match item.is_given() {
-                    true => BLOCK_ALLOCATED,
-                    false => BLOCK_RELEASED,
-                });
-                fields.u32(block.inside.to_bits());
-                fields.u32(block.external.to_bits());
-                fields.u16(block.ports.first());
-                fields.u16(block.ports.last());
-            }
-            covered += 1;
-        }
+        let room = most_bytes.saturating_sub(HEADER_BYTES);
+        let (sets, records, covered) = sets::data_sets(items, room, &KIND);
         if records == 0 {
             return (None, covered);
         }
-        self.sequence = self.sequence.wrapping_add(records as u32);
-        let set_bytes = SET_HEADER_BYTES + records * BLOCK_BYTES;
-        fields.put_u16(HEADER_BYTES + 2, set_bytes as u16);
+        let mut fields = self.header(now);
+        fields.0.extend_from_slice(&sets);
+        self.sequence = self.sequence.wrapping_add(records.into());
         (Some(finish(fields)), covered)
     }
 
@@ -138,6 +131,19 @@ impl Exporter {
         fields.u32(self.domain);
         fields
     }
+}
+
+fn put_block(item: &Item, fields: &mut Fields) {
+    let Some(block) = item.block() else { return };
+    fields.u64(item.unix_ms());
+    fields.u8(match item.is_given() {
+        true => BLOCK_ALLOCATED,
+        false => BLOCK_RELEASED,
+    });
+    fields.u32(block.inside.to_bits());
+    fields.u32(block.external.to_bits());
+    fields.u16(block.ports.first());
+    fields.u16(block.ports.last());
 }
 
 fn finish(mut fields: Fields) -> Vec<u8> {

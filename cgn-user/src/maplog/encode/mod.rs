@@ -5,12 +5,14 @@ pub mod ipfix;
 pub mod jsonl;
 pub mod netflow9;
 mod notice;
+mod sets;
 pub mod syslog;
 #[cfg(test)]
 mod tests;
 
 use super::event::{Block, Event, Record};
 use super::notice::Notice;
+use super::session::Session;
 
 /// What is told of a block, start or stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,15 @@ impl Item {
         }
     }
 
+    /// The mapping or session that the item is about.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        match self {
+            Self::Record(record) => record.entry.event.session(),
+            Self::Interim { .. } | Self::Notice(_) => None,
+        }
+    }
+
     /// Milliseconds of Unix time; of an interim record, that of its allocation.
     #[must_use]
     pub fn unix_ms(&self) -> u64 {
@@ -45,10 +56,13 @@ impl Item {
         }
     }
 
-    /// Whether ports of the block begin (or go on) to mean its subscriber, or cease to.
+    /// Whether ports of the block, or the mapping, begin (or go on) to mean the subscriber, or
+    /// cease to.
     fn is_given(&self) -> bool {
         match self {
-            Self::Record(record) => matches!(record.entry.event, Event::Allocate(_)),
+            Self::Record(record) => {
+                matches!(record.entry.event, Event::Allocate(_) | Event::Open(_))
+            }
             Self::Interim { .. } => true,
             Self::Notice(_) => false,
         }

@@ -1,16 +1,14 @@
 //! NetFlow version 9 (RFC 3954) with Cisco's NAT event logging (NEL), for collectors that read port
 //! ranges there and not in IPFIX (nfdump 1.7.1). All numbers are big endian.
 
-use super::{Fields, Item, notice};
+use super::{Fields, Item, notice, sets};
 use crate::maplog::notice::Notice;
+use sets::{BLOCK_TEMPLATE, Kind, SET_HEADER_BYTES};
 
 /// Bytes of a packet header: version, count, uptime, time, sequence, source (RFC 3954 section 5.1).
 pub const HEADER_BYTES: usize = 20;
-const SET_HEADER_BYTES: usize = 4;
 const VERSION: u16 = 9;
 const TEMPLATE_SET: u16 = 0;
-/// Template of port-block events.
-pub const BLOCK_TEMPLATE: u16 = 256;
 
 /// Field and its length in bytes, in the order of a record.
 const BLOCK_FIELDS: [(u16, u16); 8] = [
@@ -23,12 +21,19 @@ const BLOCK_FIELDS: [(u16, u16); 8] = [
     (363, 2), // step between ports
     (364, 2), // number of ports
 ];
-/// Bytes of a record of [`BLOCK_TEMPLATE`].
+/// Bytes of a record of them.
 pub const BLOCK_BYTES: usize = 25;
 
 /// NEL has its own numbers: created and deleted, for sessions and blocks alike.
 const CREATED: u8 = 1;
 const DELETED: u8 = 2;
+const KIND: Kind = Kind {
+    put_block,
+    block_bytes: BLOCK_BYTES,
+    mapping_events: [CREATED, DELETED],
+    session_events: [CREATED, DELETED],
+    align: 4,
+};
 
 /// One stream of packets to one collector.
 #[derive(Debug, Clone)]
@@ -93,8 +98,17 @@ impl Exporter {
         packets.collect()
     }
 
-    /// A packet of block events of at most `most_bytes`, and how many of `items` it covers. Starts
-    /// and stops have no event and are passed over; None if there is nothing else.
+    /// The packet that explains mappings and sessions.
+    pub fn session_templates(&mut self, now: u32, uptime_ms: u32) -> Vec<u8> {
+        let (set, count) = sets::session_templates(TEMPLATE_SET);
+        let mut fields = self.header(now, uptime_ms, count);
+        fields.0.extend_from_slice(&set);
+        fields.0
+    }
+
+    /// A packet of events of blocks, mappings and sessions of at most `most_bytes`, and how many of
+    /// `items` it covers. Starts and stops have no event and are passed over; None if there is nothing
+    /// else.
     pub fn message(
         &mut self,
         now: u32,
@@ -102,41 +116,13 @@ impl Exporter {
         items: &[Item],
         most_bytes: usize,
     ) -> (Option<Vec<u8>>, usize) {
-        // Up to three bytes fill the set up to a multiple of four.
-        let room = most_bytes.saturating_sub(HEADER_BYTES + SET_HEADER_BYTES + 3);
-        let most = (room / BLOCK_BYTES).max(1);
-        let mut records = Fields(Vec::new());
-        let (mut count, mut covered) = (0, 0);
-        for item in items {
-            if let Some(block) = item.block() {
-                if count == most {
-                    break;
-                }
-                count += 1;
-                records.u64(item.unix_ms());
-                records.u8(match item.is_given() {
-                    true => CREATED,
-                    false => DELETED,
-                });
-                records.u32(block.inside.to_bits());
-                records.u32(block.external.to_bits());
-                records.u16(block.ports.first());
-                records.u16(block.ports.last());
-                records.u16(1);
-                records.u16(block.ports.count());
-            }
-            covered += 1;
-        }
-        if count == 0 {
+        let room = most_bytes.saturating_sub(HEADER_BYTES);
+        let (sets, records, covered) = sets::data_sets(items, room, &KIND);
+        if records == 0 {
             return (None, covered);
         }
-        while !records.0.len().is_multiple_of(4) {
-            records.u8(0);
-        }
-        let mut fields = self.header(now, uptime_ms, count as u16);
-        fields.u16(BLOCK_TEMPLATE);
-        fields.u16((SET_HEADER_BYTES + records.0.len()) as u16);
-        fields.0.extend_from_slice(&records.0);
+        let mut fields = self.header(now, uptime_ms, records);
+        fields.0.extend_from_slice(&sets);
         (Some(fields.0), covered)
     }
 
@@ -151,4 +137,19 @@ impl Exporter {
         self.sequence = self.sequence.wrapping_add(1);
         fields
     }
+}
+
+fn put_block(item: &Item, fields: &mut Fields) {
+    let Some(block) = item.block() else { return };
+    fields.u64(item.unix_ms());
+    fields.u8(match item.is_given() {
+        true => CREATED,
+        false => DELETED,
+    });
+    fields.u32(block.inside.to_bits());
+    fields.u32(block.external.to_bits());
+    fields.u16(block.ports.first());
+    fields.u16(block.ports.last());
+    fields.u16(1);
+    fields.u16(block.ports.count());
 }

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! A scattered block has `first_place`, `last_place` and `key` in place of the ports (see `maplog::scatter`).
-//! MSGID is `allocate`, `release` (with `reason`), `start`, `stop`, `gap`, `resume` or `interim` (without `sequence`; the
+//! MSGID is `allocate`, `release` (with `reason`), `open` or `close` (of a mapping or session: `inside`, `inside_port`,
+//! `external`, `external_port`, `protocol`, and `remote`, `remote_port` where destinations are logged), `start`, `stop`,
+//! `gap`, `resume` or `interim` (without `sequence`; the
 //! message's time is that of the allocation), or the name of a notice. 32473 is the enterprise number for documentation
 //! (RFC 5612): the project has none of its own.
 
@@ -15,6 +17,7 @@ use std::fmt::Write;
 use super::Item;
 use crate::maplog::event::Event;
 use crate::maplog::notice::What;
+use crate::maplog::session::Session;
 use crate::utc::Utc;
 
 /// Facility local0 (16), severity informational (6): 16 * 8 + 6.
@@ -38,6 +41,8 @@ pub fn message(item: &Item, host: &str) -> String {
                 Event::Resume => ("resume", None),
                 Event::Allocate(_) => ("allocate", None),
                 Event::Release { reason, .. } => ("release", Some(reason.name())),
+                Event::Open(_) => ("open", None),
+                Event::Close(_) => ("close", None),
             };
             (name, Some(record.sequence), reason)
         }
@@ -67,6 +72,9 @@ pub fn message(item: &Item, host: &str) -> String {
             block.inside, block.external, block.pool
         );
     }
+    if let Some(session) = item.session() {
+        put_session(&session, &mut text);
+    }
     if let Item::Notice(notice) = item {
         put_notice(&notice.what, &mut text);
     }
@@ -75,6 +83,22 @@ pub fn message(item: &Item, host: &str) -> String {
     }
     text.push(']');
     text
+}
+
+fn put_session(session: &Session, text: &mut String) {
+    let _ = write!(
+        text,
+        " inside=\"{}\" inside_port=\"{}\" external=\"{}\" external_port=\"{}\" protocol=\"{}\"",
+        session.inside,
+        session.inside_port,
+        session.external,
+        session.external_port,
+        session.protocol.name()
+    );
+    if let Some(remote) = session.remote {
+        let (address, port) = (remote.address, remote.port);
+        let _ = write!(text, " remote=\"{address}\" remote_port=\"{port}\"");
+    }
 }
 
 fn put_notice(what: &What, text: &mut String) {

@@ -3,10 +3,12 @@
 //!
 //! * `walk`: the log's files backwards from a time. * `who`: an address and port at a time.
 //! * `subscriber`: all that one subscriber had. * `access_log`: lines of servers' logs. Pure.
+//! * `sessions`: the mappings and sessions of a port, where the log has them.
 //! * `rows`: answers as they are told.
 
 pub mod access_log;
 mod rows;
+mod sessions;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -16,7 +18,8 @@ mod who;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-pub use rows::{AnswerRow, HoldingRow, Told};
+pub use rows::{AnswerRow, HoldingRow, SessionRow, Told};
+pub use sessions::{Lasted, sessions};
 pub use subscriber::{Owned, subscriber};
 pub use who::{Answer, Enquiry, Outcome, who};
 

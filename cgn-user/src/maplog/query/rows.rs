@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Answer, Enquiry, Holding, Outcome};
+use super::{Answer, Enquiry, Holding, Lasted, Outcome};
 use crate::utc::Utc;
 
 /// An answer with its question.
@@ -11,6 +11,8 @@ pub struct Told {
     pub enquiry: Enquiry,
     pub protocol: &'static str,
     pub answer: Answer,
+    /// Where the log has them.
+    pub sessions: Vec<Lasted>,
 }
 
 /// A block in the hands of one subscriber.
@@ -31,6 +33,18 @@ pub struct HoldingRow {
     pub release_reason: &'static str,
 }
 
+/// A mapping or session of the port.
+#[derive(Debug, Serialize)]
+pub struct SessionRow {
+    pub subscriber: String,
+    pub inside_port: u16,
+    /// Empty where destinations are not logged.
+    pub remote: String,
+    pub since: String,
+    /// Empty while it lasts.
+    pub until: String,
+}
+
 /// An answer of `cgn log who`.
 #[derive(Debug, Serialize)]
 pub struct AnswerRow {
@@ -41,6 +55,8 @@ pub struct AnswerRow {
     pub skew_secs: u64,
     pub outcome: &'static str,
     pub holdings: Vec<HoldingRow>,
+    /// Mappings and sessions of the port, if `log.mode` has them logged.
+    pub sessions: Vec<SessionRow>,
     pub remarks: Vec<String>,
 }
 
@@ -80,6 +96,21 @@ impl From<&Holding> for HoldingRow {
     }
 }
 
+impl From<&Lasted> for SessionRow {
+    fn from(lasted: &Lasted) -> Self {
+        let session = &lasted.session;
+        let remote = session.remote;
+        let time = |ms| Utc(ms).to_string();
+        Self {
+            subscriber: session.inside.to_string(),
+            inside_port: session.inside_port,
+            remote: remote.map_or_else(String::new, |to| format!("{}:{}", to.address, to.port)),
+            since: time(lasted.since_ms),
+            until: lasted.until_ms.map_or_else(String::new, time),
+        }
+    }
+}
+
 impl Told {
     #[must_use]
     pub fn row(&self) -> AnswerRow {
@@ -92,6 +123,7 @@ impl Told {
             skew_secs: enquiry.skew_ms / 1000,
             outcome: self.answer.outcome.name(),
             holdings: self.answer.holdings.iter().map(HoldingRow::from).collect(),
+            sessions: self.sessions.iter().map(SessionRow::from).collect(),
             remarks: self.answer.remarks.clone(),
         }
     }

@@ -103,7 +103,9 @@ fn add(holdings: &mut Vec<Holding>, root: &Path, row: &Row) -> Result<(), ReadEr
                 }),
             }
         }
-        Fact::Event(Event::Start | Event::Stop | Event::Gap | Event::Resume) => {}
+        Fact::Event(Event::Start | Event::Stop | Event::Gap | Event::Resume)
+        | Fact::Event(Event::Open(_) | Event::Close(_))
+        | Fact::Lasting(_) => {}
     }
     Ok(())
 }

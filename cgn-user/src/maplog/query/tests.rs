@@ -1,5 +1,7 @@
 //! Questions whose answers are known, put to sealed files, to segments, and to both.
 
+mod sessions;
+
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};

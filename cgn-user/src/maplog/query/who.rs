@@ -161,10 +161,11 @@ fn facts(
         facts.gaps.extend(source.gaps_in(from_ms, to_ms)?);
         let (rows, day_ms) = match source {
             Source::Segments(rows) => (rows, None),
-            Source::Records(file) => (file.rows_of_external(enquiry.external)?, None),
-            Source::Held(file, day_ms) if day_ms <= from_ms => {
-                (file.rows_of_external(enquiry.external)?, Some(day_ms))
-            }
+            Source::Records(file) => (file.rows_of_port(enquiry.external, enquiry.port)?, None),
+            Source::Held(file, day_ms) if day_ms <= from_ms => (
+                file.rows_of_port(enquiry.external, enquiry.port)?,
+                Some(day_ms),
+            ),
             Source::Held(..) => continue,
         };
         let mut wanted = Vec::new();
@@ -216,7 +217,9 @@ fn holdings(rows: &[Row], from_ms: u64) -> Vec<Holding> {
                     }),
                 }
             }
-            Fact::Event(Event::Start | Event::Stop | Event::Gap | Event::Resume) => {}
+            Fact::Event(Event::Start | Event::Stop | Event::Gap | Event::Resume)
+            | Fact::Event(Event::Open(_) | Event::Close(_))
+            | Fact::Lasting(_) => {}
         }
     }
     holdings.retain(|holding| holding.until.is_none_or(|(until, _)| until > from_ms));

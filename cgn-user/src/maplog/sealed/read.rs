@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cgn_common::limits::MAX_BLOCK_PORTS;
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
@@ -13,8 +14,10 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::row::{Numbers, Row, column, has_schema};
-use super::write::{VERSION, VERSION_WITHOUT_KEY, key};
+use super::row::{
+    Numbers, Row, SCHEMA, SCHEMA_WITH_SESSIONS, SCHEMA_WITHOUT_KEY, column, has_schema,
+};
+use super::write::{VERSION, VERSION_WITH_SESSIONS, VERSION_WITHOUT_KEY, key};
 use super::{Chained, SealedError, unhex};
 
 /// A sealed file, open for reading.
@@ -24,6 +27,8 @@ pub struct SealedFile {
     file: Arc<File>,
     metadata: ParquetMetaData,
     chained: Chained,
+    has_key: bool,
+    has_sessions: bool,
 }
 
 impl SealedFile {
@@ -50,15 +55,26 @@ impl SealedFile {
             path: path.into(),
             what: what.to_owned(),
         };
-        if !has_schema(metadata.file_metadata().schema_descr()) {
+        let columns = metadata.file_metadata().schema_descr();
+        let has_sessions = columns.num_columns() == column::ALL;
+        let has_key = columns.num_columns() > column::KEY;
+        let (schema, version) = match (has_sessions, has_key) {
+            (true, _) => (&SCHEMA_WITH_SESSIONS, VERSION_WITH_SESSIONS),
+            (_, true) => (&SCHEMA, VERSION),
+            _ => (&SCHEMA_WITHOUT_KEY, VERSION_WITHOUT_KEY),
+        };
+        if !has_schema(columns, schema) {
             return Err(unknown("columns"));
         }
-        let chained = chained(&metadata).ok_or_else(|| unknown("a version or numbers"))?;
+        let chained = chained(&metadata, version);
+        let chained = chained.ok_or_else(|| unknown("a version or numbers"))?;
         Ok(Self {
             path: path.into(),
             file: Arc::new(file),
             metadata,
             chained,
+            has_key,
+            has_sessions,
         })
     }
 
@@ -66,6 +82,12 @@ impl SealedFile {
     #[must_use]
     pub fn chained(&self) -> &Chained {
         &self.chained
+    }
+
+    /// Whether it has rows of mappings or sessions.
+    #[must_use]
+    pub fn has_sessions(&self) -> bool {
+        self.has_sessions
     }
 
     /// How many rows it has.
@@ -87,27 +109,61 @@ impl SealedFile {
         Ok(rows)
     }
 
-    /// The rows of blocks of an external address, in the file's order.
+    /// The rows of blocks of an external address, and of mappings, in the file's order.
     ///
     /// # Errors
     /// The file is damaged.
     pub fn rows_of_external(&self, external: Ipv4Addr) -> Result<Vec<Row>, SealedError> {
         let mut rows = Vec::new();
         for group in 0..self.metadata.num_row_groups() {
-            let wanted = external.to_bits();
-            let pages = self.pages_with(group, wanted);
-            let addresses: Vec<u32> = self
-                .read::<Int32Type>(group, column::EXTERNAL, &pages)?
-                .into_iter()
-                .map(i32::cast_unsigned)
-                .collect();
-            let first = addresses.partition_point(|address| *address < wanted);
-            let after = addresses.partition_point(|address| *address <= wanted);
-            if first < after {
-                rows.extend(self.rows_in(group, pages.start + first..pages.start + after)?);
-            }
+            rows.extend(self.rows_in(group, self.range_of_external(group, external)?)?);
         }
         Ok(rows)
+    }
+
+    /// The rows of blocks that can hold a port of an external address, and of mappings with that
+    /// port, among others; in the file's order.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn rows_of_port(&self, external: Ipv4Addr, port: u16) -> Result<Vec<Row>, SealedError> {
+        if !self.has_sessions {
+            // So few that looking for the port first would take longer.
+            return self.rows_of_external(external);
+        }
+        let mut rows = Vec::new();
+        let least = i32::from(port.saturating_sub(MAX_BLOCK_PORTS as u16 - 1));
+        for group in 0..self.metadata.num_row_groups() {
+            let range = self.range_of_external(group, external)?;
+            // A scattered block has any ports.
+            let keys = self.read::<Int32Type>(group, column::KEY, &range)?;
+            if keys.iter().any(|key| *key != 0) {
+                rows.extend(self.rows_in(group, range)?);
+                continue;
+            }
+            let ports = self.read::<Int32Type>(group, column::FIRST_PORT, &range)?;
+            let first = ports.partition_point(|first| *first < least);
+            let after = ports.partition_point(|first| *first <= i32::from(port));
+            rows.extend(self.rows_in(group, range.start + first..range.start + after)?);
+        }
+        Ok(rows)
+    }
+
+    fn range_of_external(
+        &self,
+        group: usize,
+        external: Ipv4Addr,
+    ) -> Result<Range<usize>, SealedError> {
+        let wanted = external.to_bits();
+        let pages = self.pages_with(group, wanted);
+        let addresses: Vec<u32> = self
+            .read::<Int32Type>(group, column::EXTERNAL, &pages)?
+            .into_iter()
+            .map(i32::cast_unsigned)
+            .collect();
+        let first = addresses.partition_point(|address| *address < wanted);
+        let after = addresses.partition_point(|address| *address <= wanted);
+        Ok(pages.start + first..pages.start + after)
     }
 
     /// The rows of a subscriber's blocks, in the file's order.
@@ -126,7 +182,7 @@ impl SealedFile {
             }
         }
         // A start or stop has 0 in the place of an address.
-        rows.retain(|row| row.block().is_some());
+        rows.retain(|row| row.block().is_some() || row.session().is_some());
         Ok(rows)
     }
 
@@ -173,10 +229,20 @@ impl SealedFile {
         let port_counts = number(column::PORT_COUNT)?;
         let insides = number(column::INSIDE)?;
         let pools = number(column::POOL)?;
-        let has_key = self.metadata.file_metadata().schema_descr().num_columns() > column::KEY;
-        let keys = match has_key {
+        let keys = match self.has_key {
             true => number(column::KEY)?,
             false => vec![0; range.len()],
+        };
+        let of_sessions = |column| match self.has_sessions {
+            true => self.read::<Int32Type>(group, column, &range),
+            false => Ok(vec![0; range.len()]),
+        };
+        let inside_ports = of_sessions(column::INSIDE_PORT)?;
+        let remotes = of_sessions(column::REMOTE)?;
+        let remote_ports = of_sessions(column::REMOTE_PORT)?;
+        let protocols = match self.has_sessions {
+            true => self.read::<ByteArrayType>(group, column::PROTOCOL, &range)?,
+            false => Vec::new(),
         };
         (0..range.len())
             .map(|at| {
@@ -187,8 +253,16 @@ impl SealedFile {
                     inside: insides[at],
                     pool: pools[at],
                     key: keys[at],
+                    inside_port: inside_ports[at],
+                    remote: remotes[at],
+                    remote_port: remote_ports[at],
                 };
-                let row = numbers.row(times[at], text(&events[at]), text(&reasons[at]));
+                let row = numbers.row(
+                    times[at],
+                    text(&events[at]),
+                    text(&reasons[at]),
+                    protocols.get(at).map_or(b"", text),
+                );
                 row.ok_or_else(|| SealedError::Unknown {
                     path: self.path.clone(),
                     what: format!("{:?} with {numbers:?}", events[at].as_utf8().unwrap_or("?")),
@@ -240,20 +314,13 @@ fn text(value: &ByteArray) -> &[u8] {
 }
 
 /// None if a fact is missing or is not as we write it.
-fn chained(metadata: &ParquetMetaData) -> Option<Chained> {
+fn chained(metadata: &ParquetMetaData, version: &str) -> Option<Chained> {
     let facts = metadata.file_metadata().key_value_metadata()?;
     let fact = |name: &str| {
         let found = facts.iter().find(|fact| fact.key == name)?;
         found.value.as_deref()
     };
-    let has_key = metadata.file_metadata().schema_descr().num_columns() == column::ALL;
-    if fact(key::VERSION)?
-        != if has_key {
-            VERSION
-        } else {
-            VERSION_WITHOUT_KEY
-        }
-    {
+    if fact(key::VERSION)? != version {
         return None;
     }
     Some(Chained {

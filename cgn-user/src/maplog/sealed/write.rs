@@ -13,7 +13,7 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
-use super::row::{Numbers, Row, SCHEMA, column};
+use super::row::{Numbers, Row, SCHEMA, SCHEMA_WITH_SESSIONS, column};
 use super::{Hash, SealedError, hash_of, hex};
 use crate::maplog::directory;
 
@@ -29,8 +29,9 @@ pub(super) mod key {
     pub const NEXT_SEQUENCE: &str = "cgn.next_sequence";
     pub const PREVIOUS: &str = "cgn.previous_sha256";
 }
-/// Version of the files.
+/// Version of files with blocks only, and of those with mappings or sessions.
 pub(super) const VERSION: &str = "2";
+pub(super) const VERSION_WITH_SESSIONS: &str = "3";
 /// The version before, whose files have no column `key`.
 pub(super) const VERSION_WITHOUT_KEY: &str = "1";
 
@@ -105,11 +106,20 @@ fn write_unfinished(path: &Path, rows: &[Row], chained: &Chained) -> Result<Hash
 
 /// Writes rows, which are sorted, as one row group.
 fn encode(out: impl Write + Send, rows: &[Row], chained: &Chained) -> Result<(), ParquetError> {
-    let properties = Arc::new(properties(chained));
-    let mut writer = SerializedFileWriter::new(out, SCHEMA.clone(), properties)?;
+    // Who logs blocks only has files without the columns of sessions.
+    let has_sessions = rows.iter().any(|row| row.session().is_some());
+    let properties = Arc::new(properties(chained, has_sessions));
+    let schema = match has_sessions {
+        true => SCHEMA_WITH_SESSIONS.clone(),
+        false => SCHEMA.clone(),
+    };
+    let mut writer = SerializedFileWriter::new(out, schema, properties)?;
     if !rows.is_empty() {
         let mut group = writer.next_row_group()?;
         write_group(&mut group, rows)?;
+        if has_sessions {
+            write_session_columns(&mut group, rows)?;
+        }
         group.close()?;
     }
     writer.finish()?;
@@ -137,6 +147,32 @@ fn write_group<W: Write + Send>(
         |numbers| numbers.pool,
         |numbers| numbers.key,
     ];
+    write_numbers(group, rows, &picks)
+}
+
+fn write_session_columns<W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    rows: &[Row],
+) -> Result<(), ParquetError> {
+    let protocol = |row: &Row| row.session().map_or("", |session| session.protocol.name());
+    let texts: Vec<ByteArray> = rows
+        .iter()
+        .map(|row| ByteArray::from(protocol(row)))
+        .collect();
+    write_column::<ByteArrayType, W>(group, &texts)?;
+    let picks: [fn(Numbers) -> i32; 3] = [
+        |numbers| numbers.inside_port,
+        |numbers| numbers.remote,
+        |numbers| numbers.remote_port,
+    ];
+    write_numbers(group, rows, &picks)
+}
+
+fn write_numbers<W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    rows: &[Row],
+    picks: &[fn(Numbers) -> i32],
+) -> Result<(), ParquetError> {
     for pick in picks {
         let values: Vec<i32> = rows.iter().map(|row| pick(Numbers::of(row))).collect();
         write_column::<Int32Type, W>(group, &values)?;
@@ -156,9 +192,13 @@ fn write_column<T: DataType, W: Write + Send>(
 
 /// Encodings that every reader knows: a dictionary for what repeats, deltas for
 /// numbers that do not.
-fn properties(chained: &Chained) -> WriterProperties {
+fn properties(chained: &Chained, has_sessions: bool) -> WriterProperties {
+    let version = match has_sessions {
+        true => VERSION_WITH_SESSIONS,
+        false => VERSION,
+    };
     let facts = [
-        (key::VERSION, VERSION.to_owned()),
+        (key::VERSION, version.to_owned()),
         (key::FIRST_SEQUENCE, chained.first_sequence.to_string()),
         (key::NEXT_SEQUENCE, chained.next_sequence.to_string()),
         (
@@ -184,7 +224,7 @@ fn properties(chained: &Chained) -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_key_value_metadata(Some(facts.to_vec()))
         .set_sorting_columns(Some(sorted.to_vec()));
-    let name = |number: usize| SCHEMA.get_fields()[number].name().into();
+    let name = |number: usize| SCHEMA_WITH_SESSIONS.get_fields()[number].name().into();
     builder =
         builder.set_column_statistics_enabled(name(column::EXTERNAL), EnabledStatistics::Page);
     let is_held = chained.first_sequence == chained.next_sequence;

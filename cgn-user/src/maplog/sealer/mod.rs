@@ -8,7 +8,7 @@
 pub mod manifest;
 mod retention;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,13 @@ pub use retention::Retention;
 
 use super::directory::{self, Content, Hour, SealedName};
 use super::error::ReadError;
-use super::event::{Event, Record};
+use super::event::{Block, Event, Record};
 use super::keys::SigningKey;
 use super::reader;
 use super::recovery::{LoggedBlock, Recovery};
-use super::replay::{last_hash, replay_sealed};
+use super::replay::{last_hash, lasting_at_end, replay_sealed};
 use super::sealed::{Chained, Hash, Row, SealedError, seal};
+use super::session::Session;
 use crate::utc::Day;
 use manifest::ManifestError;
 
@@ -65,6 +66,8 @@ pub struct Sealer {
     retention: Retention,
     /// What is held after the last sealed record.
     held: HashMap<(Ipv4Addr, u16), LoggedBlock>,
+    /// What lasts of mappings and sessions, by them, and since when.
+    lasting: BTreeMap<Session, u64>,
     next_sequence: u64,
     last_hash: Option<Hash>,
     /// Hour of the last sealed file.
@@ -91,6 +94,7 @@ impl Sealer {
             key,
             retention,
             held: recovery.live,
+            lasting: lasting_at_end(root)?,
             next_sequence: sealed.next_sequence,
             last_hash: last_hash(root)?,
             last_hour: last.map(|file| file.hour),
@@ -193,6 +197,8 @@ impl Sealer {
         let mut rows: Vec<Row> = held
             .map(|held| Row::held(held.block, held.unix_ms))
             .collect();
+        let lasting = self.lasting.iter();
+        rows.extend(lasting.map(|(session, unix_ms)| Row::lasting(*session, *unix_ms)));
         let chained = Chained {
             first_sequence: self.next_sequence,
             next_sequence: self.next_sequence,
@@ -213,7 +219,9 @@ impl Sealer {
             Event::Release { block, .. } => {
                 self.held.remove(&(block.external, block.ports.first()));
             }
+            Event::Open(_) | Event::Close(_) => {}
         }
+        follow_sessions(&mut self.lasting, &record.entry.event, unix_ms);
     }
 
     /// Of days that are over: a later one has begun.
@@ -238,6 +246,37 @@ impl Sealer {
             bytes += retention::bytes_in(&path).map_err(failed(&path))?;
         }
         Ok(bytes)
+    }
+}
+
+/// Takes into account what begins and ends of mappings and sessions.
+pub(super) fn follow_sessions(lasting: &mut BTreeMap<Session, u64>, event: &Event, unix_ms: u64) {
+    match event {
+        Event::Open(session) => {
+            lasting.insert(*session, unix_ms);
+        }
+        Event::Close(session) => {
+            lasting.remove(session);
+        }
+        Event::Release { block, .. } => end_those_of(lasting, block, unix_ms),
+        _ => {}
+    }
+}
+
+/// A block that is released at `unix_ms` has no sessions any more but younger ones.
+fn end_those_of(lasting: &mut BTreeMap<Session, u64>, block: &Block, unix_ms: u64) {
+    let ends = |port| Session::least_of(block.external, port);
+    let range = ends(block.ports.first())..;
+    let of_block: Vec<Session> = lasting
+        .range(range)
+        .take_while(|(session, _)| {
+            session.external == block.external && block.ports.contains(session.external_port)
+        })
+        .filter(|(_, since_ms)| **since_ms <= unix_ms)
+        .map(|(session, _)| *session)
+        .collect();
+    for session in of_block {
+        lasting.remove(&session);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Options;
 use super::link::Transport;
+use super::{Kinds, Options};
 use crate::maplog::encode::{Item, ipfix, jsonl, netflow9, syslog};
 use crate::maplog::notice::Notice;
 
@@ -41,7 +41,7 @@ impl Message {
 
 pub(super) struct Encoder {
     format: Format,
-    has_notices: bool,
+    kinds: Kinds,
     is_stream: bool,
     most_bytes: usize,
     host: String,
@@ -57,10 +57,11 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new(options: &Options) -> Self {
-        let is_stream = !matches!(options.transport, Transport::Udp);
+        // A topic takes message by message, as datagrams do.
+        let is_stream = matches!(options.transport, Transport::Tcp | Transport::Tls { .. });
         Self {
             format: options.format,
-            has_notices: options.has_notices,
+            kinds: options.kinds,
             is_stream,
             most_bytes: match is_stream {
                 true => STREAM_MESSAGE_BYTES,
@@ -106,7 +107,14 @@ impl Encoder {
                 Format::Syslog | Format::JsonLines => break,
             };
             messages.push(bytes);
-            if self.has_notices {
+            if self.kinds.sessions {
+                messages.extend(match self.format {
+                    Format::Ipfix => Some(self.ipfix.session_templates(unix_secs)),
+                    Format::Netflow9 => Some(self.netflow9.session_templates(unix_secs, uptime_ms)),
+                    Format::Syslog | Format::JsonLines => None,
+                });
+            }
+            if self.kinds.notices {
                 let most = self.most_bytes;
                 messages.extend(match self.format {
                     Format::Ipfix => self.ipfix.notice_templates(unix_secs, most),
@@ -137,13 +145,32 @@ impl Encoder {
         messages.into_iter().map(Message::beside_the_log).collect()
     }
 
-    /// All items, in as few messages as the format allows.
+    /// All items that are wanted, in as few messages as the format allows.
     pub(super) fn messages(
         &mut self,
         now: Instant,
         unix_secs: u32,
         items: &[Item],
     ) -> Vec<Message> {
+        if items.iter().all(|item| self.kinds.has(item)) {
+            return self.encoded(now, unix_secs, items);
+        }
+        let kinds = self.kinds;
+        let wanted: Vec<Item> = items
+            .iter()
+            .filter(|item| kinds.has(item))
+            .copied()
+            .collect();
+        let mut messages = self.encoded(now, unix_secs, &wanted);
+        // What is not wanted has arrived when all before it has.
+        messages.push(Message {
+            bytes: Vec::new(),
+            next_sequence: items.iter().rev().find_map(next_of),
+        });
+        messages
+    }
+
+    fn encoded(&mut self, now: Instant, unix_secs: u32, items: &[Item]) -> Vec<Message> {
         match self.format {
             Format::Ipfix => {
                 let most = self.most_bytes;

@@ -18,6 +18,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::format::Message;
+use super::kafka::Topic;
 
 /// For a connection, and for a write that a collector does not read.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -35,19 +36,24 @@ pub enum Transport {
         /// Name that its certificate must be for.
         server_name: String,
     },
+    /// A partition of a topic; the address is that of any broker of the cluster.
+    Kafka {
+        topic: String,
+        partition: i32,
+    },
 }
 
 /// Makes connections.
 pub(super) struct Connector {
     address: SocketAddr,
-    is_udp: bool,
+    transport: Transport,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
 impl Connector {
     pub(super) fn new(transport: &Transport, address: SocketAddr) -> io::Result<Self> {
         let tls = match transport {
-            Transport::Udp | Transport::Tcp => None,
+            Transport::Udp | Transport::Tcp | Transport::Kafka { .. } => None,
             Transport::Tls {
                 ca_file,
                 server_name,
@@ -58,13 +64,17 @@ impl Connector {
         };
         Ok(Self {
             address,
-            is_udp: *transport == Transport::Udp,
+            transport: transport.clone(),
             tls,
         })
     }
 
     pub(super) fn connect(&self, now: Instant) -> io::Result<Link> {
-        if self.is_udp {
+        if let Transport::Kafka { topic, partition } = &self.transport {
+            let topic = Topic::connect(self.address, topic, *partition)?;
+            return Ok(Link::Kafka(topic));
+        }
+        if self.transport == Transport::Udp {
             let any: IpAddr = match self.address {
                 SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                 SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -122,6 +132,7 @@ fn client(ca_file: &Path) -> io::Result<ClientConfig> {
 pub(super) enum Link {
     Datagrams(Datagrams),
     Stream(Stream),
+    Kafka(Topic),
 }
 
 impl Link {
@@ -129,6 +140,10 @@ impl Link {
         match self {
             Self::Datagrams(datagrams) => datagrams.send(message, now),
             Self::Stream(stream) => stream.send(message),
+            Self::Kafka(topic) => {
+                topic.send(message);
+                Ok(())
+            }
         }
     }
 
@@ -137,6 +152,7 @@ impl Link {
         match self {
             Self::Datagrams(datagrams) => datagrams.arrived(now),
             Self::Stream(stream) => stream.arrived(),
+            Self::Kafka(topic) => topic.arrived(),
         }
     }
 }

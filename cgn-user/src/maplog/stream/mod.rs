@@ -5,11 +5,13 @@
 //! is sent when it is back, as far as the write-ahead segments still reach, and counted beyond.
 //! Only committed records are sent. After a lost connection some can be sent twice, never none.
 //!
-//! * `cursor`: how far a sink is, on disk. * `link`: the socket, and what has arrived.
+//! * `cursor`: how far a sink is, on disk. * `link`: the socket, and what has arrived. * `kafka`: a topic
+//!   in its place.
 //! * `format`: records to messages.
 
 mod cursor;
 mod format;
+mod kafka;
 mod link;
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,33 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Blocks by external address and first port, and since when they are held, in Unix ms.
 type Held = HashMap<(Ipv4Addr, u16), (Block, u64)>;
 
+/// What a sink is sent; starts, stops and gaps in any case, where its format has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kinds {
+    /// Blocks that are given and taken, interim records with them.
+    pub blocks: bool,
+    /// Mappings and sessions, if there are any (`log.mode`).
+    pub sessions: bool,
+    pub notices: bool,
+}
+
+impl Kinds {
+    pub const ALL: Self = Self {
+        blocks: true,
+        sessions: true,
+        notices: true,
+    };
+
+    fn has(self, item: &Item) -> bool {
+        match item {
+            Item::Notice(_) => self.notices,
+            _ if item.block().is_some() => self.blocks,
+            _ if item.session().is_some() => self.sessions,
+            _ => true,
+        }
+    }
+}
+
 /// What a sink is sent, and where.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -61,8 +90,8 @@ pub struct Options {
     pub datagram_bytes: usize,
     /// How often each held block is told again; None never.
     pub interim_every: Option<Duration>,
-    /// Whether it is sent notices, too.
-    pub has_notices: bool,
+    /// What it is sent.
+    pub kinds: Kinds,
     /// HOSTNAME of syslog messages.
     pub host: String,
 }
@@ -213,7 +242,7 @@ impl Sink {
     /// Notices to send in the next turns, after `lost` that are gone already. They are in memory only:
     /// of those that a collector misses, the oldest are dropped and counted.
     pub fn notify(&mut self, notices: Vec<Notice>, lost: u64) {
-        if !self.options.has_notices {
+        if !self.options.kinds.notices {
             return;
         }
         self.stats.lost_notices += lost;
@@ -408,6 +437,7 @@ fn not_connected() -> Trouble {
 fn follow(held: &mut Held, record: &Record) {
     match record.entry.event {
         Event::Start | Event::Stop | Event::Gap | Event::Resume => {}
+        Event::Open(_) | Event::Close(_) => {}
         Event::Allocate(block) => {
             let key = (block.external, block.ports.first());
             held.insert(key, (block, record.entry.unix_ms));

@@ -9,9 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::directory::{self, HOUR_MS};
 use super::super::sealer::{Retention, Sealer};
-use super::super::{Entry, Log, LogOptions, PortRange, ProtocolScope, ReleaseReason};
+use super::super::{Entry, Event, Log, LogOptions, PortRange, ProtocolScope, ReleaseReason};
 use super::*;
 
+const BLOCKS: Kinds = Kinds {
+    blocks: true,
+    sessions: false,
+    notices: false,
+};
 const START: u64 = 1_772_496_000_000;
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -83,11 +88,61 @@ impl Place {
             template_every: Duration::from_secs(60),
             datagram_bytes: 484,
             interim_every: None,
-            has_notices: false,
+            kinds: BLOCKS,
             host: "edge1".to_owned(),
         };
         change(&mut options);
         Sink::open(&self.root, options, self.log.committed()).unwrap()
+    }
+}
+
+#[test]
+fn a_sink_is_sent_what_it_wants_and_the_rest_counts_as_arrived() {
+    use crate::maplog::{Protocol, Session};
+    let session = Session {
+        external: [203, 0, 113, 5].into(),
+        external_port: 1030,
+        protocol: Protocol::Tcp,
+        inside: [100, 64, 0, 1].into(),
+        inside_port: 40_000,
+        remote: None,
+    };
+    let all = ["allocate", "open", "close", "release"];
+    for (blocks, sessions) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut place = Place::new();
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let mut sink = place.sink_with(|options| {
+            (options.format, options.transport) = (Format::JsonLines, Transport::Tcp);
+            options.address = address;
+            options.kinds = Kinds {
+                blocks,
+                sessions,
+                notices: false,
+            };
+        });
+        place.write(1, true);
+        for event in [Event::Open(session), Event::Close(session)] {
+            let unix_ms = place.unix_ms;
+            place.log.append(&[Entry { unix_ms, event }]).unwrap();
+        }
+        place.write(1, false);
+        let until = Instant::now() + PATIENCE;
+        while sink.stats().pending > 0 {
+            sink.turn(Instant::now(), 0).unwrap();
+            assert!(Instant::now() < until, "{:?}", sink.stats());
+        }
+        drop(sink);
+        let mut text = String::new();
+        server
+            .accept()
+            .unwrap()
+            .0
+            .read_to_string(&mut text)
+            .unwrap();
+        let said = |kind: &str| text.contains(&format!("\"kind\":\"{kind}\""));
+        let found = all.map(said);
+        assert_eq!(found, [blocks, sessions, sessions, blocks], "{text}");
     }
 }
 
@@ -103,7 +158,7 @@ fn notices_wait_for_a_collector_and_the_oldest_go_when_there_are_too_many() {
         what: What::AddressesExhausted { pool: 0 },
     };
     let mut sink = place.sink_with(|options| {
-        (options.address, options.has_notices) = (address, true);
+        (options.address, options.kinds.notices) = (address, true);
     });
     sink.notify(vec![notice(1), notice(2)], 3);
     assert!(sink.turn(Instant::now(), 0).is_err(), "nobody listens");
@@ -133,7 +188,7 @@ fn notices_wait_for_a_collector_and_the_oldest_go_when_there_are_too_many() {
     assert_eq!(times, expected);
 
     // A sink that wants none gets none.
-    let mut sink = place.sink_with(|options| options.has_notices = false);
+    let mut sink = place.sink_with(|options| options.kinds.notices = false);
     sink.notify(vec![notice(1)], 3);
     assert_eq!(sink.stats().lost_notices, 0);
 }

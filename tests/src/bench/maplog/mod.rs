@@ -4,9 +4,13 @@
 //! |---|---|
 //! | `population` | subscribers that come and go for a year, and who had what when |
 //! | `report` | the table, the goals, the JSON |
+//! | `volume` | the same traffic on record session by session |
+//! | `year` | the year on the disk: through the log, or as sealed files alone |
 
 mod population;
 mod report;
+mod volume;
+mod year;
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,14 +20,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use cgn_user::maplog::directory;
-use cgn_user::maplog::encode::{Item, syslog};
 use cgn_user::maplog::query::{Enquiry, Outcome, who};
-use cgn_user::maplog::sealer::{Retention, Sealer};
-use cgn_user::maplog::{Entry, Event, Log, LogOptions, Record};
+use cgn_user::maplog::{Entry, Event, Log, LogOptions};
 
 pub use report::{json, table};
 
 use population::{Population, Probe};
+use year::write_year;
 
 /// 2025-01-01T00:00Z.
 const START_MS: u64 = 1_735_689_600_000;
@@ -52,6 +55,9 @@ pub struct Options {
     pub enquiries: usize,
     /// Where the log is written, and removed again.
     pub folder: PathBuf,
+    /// The year is written as sealed files alone, by the sealer's own writer: no write-ahead
+    /// segments, which a billion events would be copied through.
+    pub is_direct: bool,
 }
 
 /// Events that a subscriber of [`Population`] makes a day, about.
@@ -70,9 +76,12 @@ pub fn subscribers_for(events: u64, days: u32) -> u32 {
 pub struct Figures {
     pub subscribers: u32,
     pub days: u32,
+    /// See [`Options::is_direct`].
+    pub is_direct: bool,
     pub events: u64,
     pub sealed_bytes: u64,
-    /// Events of the year that were written and sealed per second, on one thread.
+    /// Events of the year that were written (unless it is direct) and sealed per second, on one
+    /// thread.
     pub sealed_per_second: f64,
     pub committed_per_second: f64,
     pub durable_ms: Vec<f64>,
@@ -81,11 +90,18 @@ pub struct Figures {
     pub who_ms: Vec<f64>,
     /// Bytes of a block event as a syslog line.
     pub line_bytes: f64,
+    /// The same traffic session by session.
+    pub volume: volume::Volume,
 }
 
 impl Figures {
     fn bytes_per_event(&self) -> f64 {
         self.sealed_bytes as f64 / self.events as f64
+    }
+
+    /// Sealed bytes of a subscriber's day in blocks.
+    fn day_bytes(&self) -> f64 {
+        self.sealed_bytes as f64 / (f64::from(self.subscribers) * f64::from(self.days))
     }
 
     /// Session text logs against ours for the traffic of RFC 7768: its block log as many lines
@@ -122,15 +138,23 @@ pub fn measure(options: &Options, say: impl Fn(&str)) -> Result<Figures> {
     let mut bare_sync_ms = bare_syncs(&folder.0.join("bare"))?;
     let durable_ms = durable(&folder.0.join("durable"))?;
     bare_sync_ms.extend(bare_syncs(&folder.0.join("bare"))?);
-    say("year: written, sealed hour by hour (without waiting for the disk, as no packet waits)");
+    say(match options.is_direct {
+        true => "year: hour by hour as sealed files, without write-ahead segments",
+        false => {
+            "year: written, sealed hour by hour (without waiting for the disk, as no packet waits)"
+        }
+    });
     let root = folder.0.join("year");
     check_room(&folder.0, options)?;
     let year = write_year(&root, options, &say)?;
+    say("volume: a day of households with 33,000 sessions each (RFC 7422), session by session");
+    let volume = volume::measure(&folder.0.join("volume"))?;
     say("who: random holders at random times, each asked twice");
     let who_ms = ask(&root, &year.probes)?;
     Ok(Figures {
         subscribers: options.subscribers,
         days: year.days,
+        is_direct: options.is_direct,
         events: year.events,
         sealed_bytes: sealed_bytes(&root)?,
         sealed_per_second: year.events as f64 / year.seconds,
@@ -139,6 +163,7 @@ pub fn measure(options: &Options, say: impl Fn(&str)) -> Result<Figures> {
         bare_sync_ms,
         who_ms,
         line_bytes: year.line_bytes,
+        volume,
     })
 }
 
@@ -223,76 +248,6 @@ fn check_room(folder: &Path, options: &Options) -> Result<()> {
         folder.display()
     );
     Ok(())
-}
-
-struct Year {
-    events: u64,
-    /// That were written in the time.
-    days: u32,
-    seconds: f64,
-    probes: Vec<Probe>,
-    line_bytes: f64,
-}
-
-fn write_year(root: &Path, options: &Options, say: &impl Fn(&str)) -> Result<Year> {
-    let keep = Retention {
-        days: None,
-        sealed_bytes: None,
-        spool_bytes: 0,
-    };
-    let (mut log, _) = Log::open(root, UNSYNCED)?;
-    let mut sealer = Sealer::open(root, keep, None)?;
-    let hours = u64::from(options.days) * 24;
-    let mut population = Population::new(options.subscribers, options.subscribers as usize * 2);
-    let mut year = Year {
-        events: 0,
-        days: options.days,
-        seconds: 0.0,
-        probes: Vec::new(),
-        line_bytes: 0.0,
-    };
-    let mut sample = Vec::new();
-    let begun = Instant::now();
-    for hour in 0..hours {
-        if begun.elapsed() > options.most_time {
-            year.days = (hour / 24) as u32;
-            say(&format!(
-                "    the time is up: a year of {} days and {} events",
-                year.days, year.events
-            ));
-            break;
-        }
-        let wanted = options.enquiries as u64;
-        let probes = (wanted * (hour + 1) / hours - wanted * hour / hours) as usize;
-        let (entries, asked) = population.hour(START_MS, hour, probes);
-        year.probes.extend(asked);
-        year.events += entries.len() as u64;
-        let started = Instant::now();
-        for group in entries.chunks(GROUP) {
-            log.append(group)?;
-        }
-        log.end_hour(START_MS + (hour + 1) * HOUR_MS)?;
-        sealer.turn(START_MS + hour * HOUR_MS)?;
-        year.seconds += started.elapsed().as_secs_f64();
-        sample.extend(entries.iter().step_by(997));
-        if hour % (24 * 30) == 0 {
-            say(&format!(
-                "    day {}: {} events so far, {:.0} s",
-                hour / 24,
-                year.events,
-                begun.elapsed().as_secs_f64()
-            ));
-        }
-    }
-    let lines = sample.iter().enumerate().map(|(number, entry)| {
-        let record = Record {
-            sequence: number as u64 + 1,
-            entry: *entry,
-        };
-        syslog::message(&Item::Record(record), "edge1.example.net").len() + 1
-    });
-    year.line_bytes = lines.sum::<usize>() as f64 / sample.len().max(1) as f64;
-    Ok(year)
 }
 
 /// Milliseconds of each enquiry, asked for the second time. Every answer is checked.

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
 
+use cgn_user::maplog::sealed::Row;
 use cgn_user::maplog::{Block, Entry, Event, PortRange, ProtocolScope, ReleaseReason};
 
 use super::{HOUR_MS, block_of};
@@ -120,6 +121,16 @@ impl Population {
             asked.extend(self.probe(moment));
         }
         (entries, asked)
+    }
+
+    /// Every block that is held now, as the first file of a day lists them.
+    pub fn held(&self) -> Vec<Row> {
+        let subscribers = self.held.iter().enumerate();
+        let blocks = subscribers.flat_map(|(subscriber, held)| {
+            let held = held.iter().flatten();
+            held.map(move |held| Row::held(block(subscriber as u32, held), held.since_ms))
+        });
+        blocks.collect()
     }
 
     fn change(&mut self, due: &Due) -> Option<Entry> {

@@ -18,12 +18,17 @@ pub fn json(figures: &Figures) -> Value {
         "reduction": figures.reduction(),
         "subscribers": figures.subscribers,
         "days": figures.days,
+        "is_direct": figures.is_direct,
         "sealed_bytes": figures.sealed_bytes,
         "sealed_per_second": figures.sealed_per_second,
         "who_ms_99_percent": quantile(&figures.who_ms, 0.99),
-    "bare_sync_ms_median": median(&figures.bare_sync_ms),
+        "bare_sync_ms_median": median(&figures.bare_sync_ms),
         "durable_ms_99_percent": quantile(&figures.durable_ms, 0.99),
         "syslog_line_bytes": figures.line_bytes,
+        "subscriber_day_bytes": figures.day_bytes(),
+        "subscriber_day_session_bytes": figures.volume.sessions,
+        "subscriber_day_session_with_destination_bytes": figures.volume.with_destinations,
+        "subscriber_day_session_lines_bytes": figures.volume.lines,
     })
 }
 
@@ -78,7 +83,7 @@ pub fn table(figures: &Figures) -> String {
     );
     let _ = writeln!(
         text,
-        "\n{} events of {} subscribers in {} days: {} bytes sealed, {:.0} events per second written and sealed on one thread;\n\
+        "\n{} events of {} subscribers in {} days: {} bytes sealed, {:.0} events per second {} on one thread;\n\
          who: {} enquiries, every answer right, 99 % within {:.2} ms;\n\
          to disk: 99 % within {:.2} ms; a bare fdatasync of one page, just before and after: median {bare:.2} ms, so the way\n\
          to the disk takes {:.1} of them.\n\
@@ -88,11 +93,27 @@ pub fn table(figures: &Figures) -> String {
         figures.days,
         figures.sealed_bytes,
         figures.sealed_per_second,
+        match figures.is_direct {
+            true => "sealed (no write-ahead segments)",
+            false => "written and sealed",
+        },
         figures.who_ms.len(),
         quantile(&figures.who_ms, 0.99),
         quantile(&figures.durable_ms, 0.99),
         durable / bare,
         figures.line_bytes,
+    );
+    let (day, volume) = (figures.day_bytes(), &figures.volume);
+    let _ = writeln!(
+        text,
+        "A subscriber's day, sealed: {day:.1} bytes in blocks; with 33,000 sessions {:.0} session by session ({:.0}:1), {:.0} with\n\
+         destinations ({:.0}:1), {:.0} as lines of syslog ({:.0}:1).",
+        volume.sessions,
+        volume.sessions / day,
+        volume.with_destinations,
+        volume.with_destinations / day,
+        volume.lines,
+        volume.lines / day,
     );
     text
 }

@@ -1,0 +1,206 @@
+//! What the mapping log has to know of mappings and sessions (`log.mode`): found by the sweep, not told
+//! by the fast path, which neither waits for it nor knows of it.
+//!
+//! A mapping that the log does not know lacks a mark, and cannot end; one that ended keeps the mark,
+//! and its port, until the log has its end. So none is missed, however short the log's disk was of room
+//! meanwhile. A daemon that dies between record and mark writes the record once more.
+
+use std::net::Ipv4Addr;
+
+use cgn_common::layout::{
+    Session as Word, SessionKey, SlotKey, SlotState, Used, bucket_line, buckets, header,
+};
+use cgn_common::limits::SLOTS_PER_BUCKET;
+use cgn_common::verdict::Protocol;
+
+use super::memory::Memory;
+use super::sweep::Logged;
+use crate::maplog::{Event, Remote, Session};
+
+/// Something that the log does not know yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct News {
+    pub event: Event,
+    /// Last packet, in ticks; a sweep that comes around within a second sees the first.
+    tick: u32,
+    place: Place,
+}
+
+/// Where the mark is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Line in `SLABS`, slot in it, and its word.
+    Slot(u32, u32, SlotKey),
+    Entry(SessionKey, Word),
+}
+
+/// A slab whose slots are looked at.
+struct Slab<'m> {
+    memory: &'m Memory,
+    line: u32,
+    logged: Logged,
+    external: Ipv4Addr,
+    inside: Ipv4Addr,
+    first_port: u16,
+}
+
+/// Appends the news of the slab whose header is at `line`, a block of `external`. What ended is told
+/// also of who is not logged any more.
+pub fn of_slab(
+    memory: &Memory,
+    line: u32,
+    external: Ipv4Addr,
+    logged: Logged,
+    news: &mut Vec<News>,
+) {
+    let Some(head) = memory.slabs.get(line) else {
+        return;
+    };
+    let used = Used(head.0[header::USED].load());
+    let block = head.0[header::BLOCK].load();
+    let slab = Slab {
+        memory,
+        line,
+        logged,
+        external,
+        inside: Ipv4Addr::from_bits(head.0[header::OWNER].load() as u32),
+        first_port: block as u16,
+    };
+    let shift = (block >> 16) as u32 & 0xff;
+    for protocol in Protocol::ALL {
+        if used.of(protocol) != 0 {
+            slab.look(protocol, shift, news);
+        }
+    }
+}
+
+impl Slab<'_> {
+    fn look(&self, protocol: Protocol, shift: u32, news: &mut Vec<News>) {
+        let first_line = bucket_line(self.line, protocol, shift);
+        for slot in 0..buckets(shift) * SLOTS_PER_BUCKET {
+            let (number, at) = (
+                first_line + slot / SLOTS_PER_BUCKET,
+                slot % SLOTS_PER_BUCKET,
+            );
+            let Some(line) = self.memory.slabs.get(number) else {
+                return;
+            };
+            let key = SlotKey(line.key_at(at).load());
+            let begins = key.is_live() && !key.is_logged() && self.logged != Logged::Nothing;
+            let ends = key.state() == SlotState::Held as u64 && key.is_logged();
+            if !begins && !ends {
+                continue;
+            }
+            let remote = line.peer_at(at).load();
+            let session = Session {
+                external: self.external,
+                external_port: self.first_port + slot as u16,
+                protocol: protocol.into(),
+                inside: self.inside,
+                inside_port: key.inside_port(),
+                remote: (self.logged == Logged::Sessions).then(|| Remote {
+                    address: Ipv4Addr::from_bits(remote as u32),
+                    port: (remote >> 32) as u16,
+                }),
+            };
+            news.push(News {
+                event: match begins {
+                    true => Event::Open(session),
+                    false => Event::Close(session),
+                },
+                tick: key.last_seen(),
+                place: Place::Slot(number, at, key),
+            });
+        }
+    }
+}
+
+/// Whether an entry of the table of sessions, `is_over` or not, is news. Only the log's knowing of it
+/// lets such a one end.
+#[must_use]
+pub fn is_news(key: &SessionKey, word: Word, logged: Logged, is_over: bool) -> bool {
+    // Those for any port of an address say who may answer, not who was talked to.
+    let is_session = key.remote_port != 0 || key.protocol == Protocol::Icmp as u16;
+    match word.is_logged() {
+        true => is_over,
+        false => logged == Logged::Sessions && is_session,
+    }
+}
+
+/// The news of such an entry, of a mapping at `external`.
+#[must_use]
+pub fn of_entry(key: &SessionKey, word: Word, external: Ipv4Addr) -> News {
+    let session = Session {
+        external,
+        external_port: word.external_port(),
+        protocol: Protocol::from_number(key.protocol.into()).into(),
+        inside: Ipv4Addr::from_bits(key.inside),
+        inside_port: key.inside_port,
+        remote: Some(Remote {
+            address: Ipv4Addr::from_bits(key.remote),
+            port: key.remote_port,
+        }),
+    };
+    News {
+        event: match word.is_logged() {
+            true => Event::Close(session),
+            false => Event::Open(session),
+        },
+        tick: word.last_seen(),
+        place: Place::Entry(*key, word),
+    }
+}
+
+impl News {
+    /// When it happened, in ticks: of a beginning, the first packet, or one of about a second later;
+    /// of an end, when the sweep saw it.
+    #[must_use]
+    pub const fn happened(&self) -> u32 {
+        self.tick
+    }
+
+    /// The log knows it: marks it, or takes the mark away; an entry of the table of sessions that is
+    /// over is taken out. A packet that changes it meanwhile keeps what it wrote. Returns the inside
+    /// address whose entry was taken out.
+    #[must_use]
+    pub fn settle(&self, memory: &Memory) -> Option<u32> {
+        match self.place {
+            Place::Slot(line, at, key) => {
+                self.mark(memory.slabs.get(line)?.key_at(at), key);
+                None
+            }
+            Place::Entry(key, word) => {
+                let begins = matches!(self.event, Event::Open(_));
+                if !begins && memory.sessions.end(&key, word) {
+                    return Some(key.inside);
+                }
+                // One that goes on after all begins anew.
+                memory.sessions.with(&key, |entry| {
+                    let now = entry.load();
+                    if Word(now).external_port() == word.external_port() {
+                        entry.store(self.marked(now));
+                    }
+                });
+                None
+            }
+        }
+    }
+
+    const fn marked(&self, word: u64) -> u64 {
+        match self.event {
+            Event::Open(_) => word | SlotKey::LOGGED,
+            _ => word & !SlotKey::LOGGED,
+        }
+    }
+
+    /// Nobody but the sweep, which is not at work meanwhile, ends a mapping or frees a slot.
+    fn mark(&self, word: &cgn_common::word::Word, key: SlotKey) {
+        loop {
+            let now = SlotKey(word.load());
+            let is_same = now.inside_port() == key.inside_port();
+            if !is_same || word.replace(now.0, self.marked(now.0)) {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Records of blocks, mappings and sessions as data sets, which IPFIX and NetFlow 9 have in common: the
+//! same fields by the same numbers, but for what NEL adds to a block and how it counts events.
+
+use super::{Fields, Item};
+use crate::maplog::session::Session;
+
+/// Bytes of a set header: its number and length (RFC 7011 section 3.3.2, RFC 3954 section 5.2).
+pub(super) const SET_HEADER_BYTES: usize = 4;
+/// Template of block events; those from 256 on are ours to number.
+pub(super) const BLOCK_TEMPLATE: u16 = 256;
+/// Templates of mappings, and of sessions with their destination.
+const MAPPING_TEMPLATE: u16 = 263;
+const SESSION_TEMPLATE: u16 = 264;
+
+/// Information elements and their lengths in bytes, in the order of a record (RFC 8158 sections
+/// 4.6.1 and 4.6.3).
+pub(super) const SESSION_FIELDS: [(u16, u16); 9] = [
+    (323, 8), // observationTimeMilliseconds
+    (230, 1), // natEvent
+    (8, 4),   // sourceIPv4Address: inside
+    (225, 4), // postNATSourceIPv4Address: external
+    (4, 1),   // protocolIdentifier
+    (7, 2),   // sourceTransportPort
+    (227, 2), // postNAPTSourceTransportPort
+    (12, 4),  // destinationIPv4Address
+    (11, 2),  // destinationTransportPort
+];
+/// Those of them that a mapping has, whose destinations are not logged.
+const MAPPING_FIELDS: usize = 7;
+const MAPPING_BYTES: usize = 22;
+const SESSION_BYTES: usize = 28;
+
+/// What differs between the two formats.
+pub(super) struct Kind {
+    /// Appends time, event, addresses and ports of a block.
+    pub put_block: fn(&Item, &mut Fields),
+    pub block_bytes: usize,
+    /// Values of natEvent for begin and end: of a mapping, and of a session.
+    pub mapping_events: [u8; 2],
+    pub session_events: [u8; 2],
+    /// Sets are filled with zeros up to a multiple of so many bytes.
+    pub align: usize,
+}
+
+/// Template and bytes of the item's record; None if it has none.
+fn shape(item: &Item, kind: &Kind) -> Option<(u16, usize)> {
+    match (item.block(), item.session()) {
+        (Some(_), _) => Some((BLOCK_TEMPLATE, kind.block_bytes)),
+        (_, Some(Session { remote: None, .. })) => Some((MAPPING_TEMPLATE, MAPPING_BYTES)),
+        (_, Some(_)) => Some((SESSION_TEMPLATE, SESSION_BYTES)),
+        _ => None,
+    }
+}
+
+fn put_session(item: &Item, session: &Session, kind: &Kind, fields: &mut Fields) {
+    let events = match session.remote {
+        None => kind.mapping_events,
+        Some(_) => kind.session_events,
+    };
+    fields.u64(item.unix_ms());
+    fields.u8(events[usize::from(!item.is_given())]);
+    fields.u32(session.inside.to_bits());
+    fields.u32(session.external.to_bits());
+    fields.u8(session.protocol.number());
+    fields.u16(session.inside_port);
+    fields.u16(session.external_port);
+    if let Some(remote) = session.remote {
+        fields.u32(remote.address.to_bits());
+        fields.u16(remote.port);
+    }
+}
+
+/// Data sets that take `most_bytes` at most (but one record in any case), how many records they
+/// hold, and how many of `items` they cover: those without a record are passed over.
+pub(super) fn data_sets(items: &[Item], most_bytes: usize, kind: &Kind) -> (Vec<u8>, u16, usize) {
+    let mut fields = Fields(Vec::new());
+    let (mut records, mut covered) = (0, 0);
+    // Where the open set begins, and its template.
+    let mut open: Option<(usize, u16)> = None;
+    for item in items {
+        if let Some((template, bytes)) = shape(item, kind) {
+            let is_open = open.is_some_and(|(_, of)| of == template);
+            let head = if is_open {
+                0
+            } else {
+                SET_HEADER_BYTES + kind.align - 1
+            };
+            if records > 0 && fields.0.len() + head + bytes + kind.align - 1 > most_bytes {
+                break;
+            }
+            if !is_open {
+                close(&mut fields, open, kind.align);
+                open = Some((fields.0.len(), template));
+                fields.u16(template);
+                fields.u16(0);
+            }
+            match item.session() {
+                Some(session) => put_session(item, &session, kind, &mut fields),
+                None => (kind.put_block)(item, &mut fields),
+            }
+            records += 1;
+        }
+        covered += 1;
+    }
+    close(&mut fields, open, kind.align);
+    (fields.0, records, covered)
+}
+
+/// Fills the open set, and writes its length.
+fn close(fields: &mut Fields, open: Option<(usize, u16)>, align: usize) {
+    let Some((begin, _)) = open else { return };
+    while !(fields.0.len() - begin).is_multiple_of(align) {
+        fields.u8(0);
+    }
+    let length = (fields.0.len() - begin) as u16;
+    fields.put_u16(begin + 2, length);
+}
+
+/// The templates of mappings and sessions, as a set of number `set`, and how many they are.
+pub(super) fn session_templates(set: u16) -> (Vec<u8>, u16) {
+    let mut fields = Fields(Vec::new());
+    fields.u16(set);
+    fields.u16(0);
+    for (template, count) in [
+        (MAPPING_TEMPLATE, MAPPING_FIELDS),
+        (SESSION_TEMPLATE, SESSION_FIELDS.len()),
+    ] {
+        fields.u16(template);
+        fields.u16(count as u16);
+        for (element, length) in &SESSION_FIELDS[..count] {
+            fields.u16(*element);
+            fields.u16(*length);
+        }
+    }
+    let length = fields.0.len() as u16;
+    fields.put_u16(2, length);
+    (fields.0, 2)
+}
