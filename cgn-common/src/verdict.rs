@@ -143,6 +143,7 @@ reasons! {
     100 MappingLimit Drop "mapping_limit" "the subscriber has as many mappings of the protocol, ports in hold included, as its group may have";
     101 MappingRate Drop "mapping_rate" "the subscriber opens more mappings a second than its group may";
     102 SessionLimit Drop "session_limit" "the subscriber has as many further sessions as its group may have, so the filter would refuse the answer to this packet";
+    103 AccessDenied Drop "access_denied" "a rule of the access lists denies the packet (`cgn show rules` tells which)";
 
     32 FirstPacket Punt "first_packet" "the subscriber has no block yet";
     33 BlockFull Punt "block_full" "all ports of the subscriber's blocks are in use, another block may be had";

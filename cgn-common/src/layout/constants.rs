@@ -50,6 +50,8 @@ impl Features {
     /// Some group limits new mappings or sessions, or wants refusals remembered:
     /// `QUOTAS` is looked at.
     pub const QUOTAS: u64 = 1 << 36;
+    /// There are access lists: packets meet them first, see [`crate::access`].
+    pub const ACCESS: u64 = 1 << 37;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.

@@ -35,6 +35,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/mappings", get(mappings))
         .route("/v1/pools", get(pools))
         .route("/v1/drops", get(drops))
+        .route("/v1/rules", get(rules))
         .route("/v1/status", get(status))
         .route("/v1/log/who", get(log_who))
         .route("/v1/explain", get(explain))
@@ -79,6 +80,10 @@ async fn drops(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal>
         whole(view::drops(&(state.fast_path_counters)(), &slow_path, all))
     })
     .await
+}
+
+async fn rules(Shared(state): Daemon) -> Result<Response, Refusal> {
+    read(move || whole(view::rules(&state.rule_hits()))).await
 }
 
 async fn status(Shared(state): Daemon) -> Result<Response, Refusal> {

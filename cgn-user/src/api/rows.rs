@@ -168,6 +168,22 @@ pub struct DropRow {
     pub help: String,
 }
 
+/// `/v1/rules`: a rule of the access lists, as packets of one direction meet it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRow {
+    /// Place among the rules of its direction, from 1: the first that holds decides.
+    pub place: usize,
+    pub rule: String,
+    /// `out`: packets from inside; `in`: packets from outside.
+    pub direction: String,
+    /// `permit`, `deny` or `bypass`.
+    pub action: String,
+    /// Prefixes and addresses of the rule.
+    pub prefixes: usize,
+    /// Packets that it held for, since the rules are these.
+    pub packets: u64,
+}
+
 /// `/v1/status`: the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {

@@ -340,6 +340,8 @@ pub enum What {
     Pools,
     /// Why packets were dropped, punted to the slow path or passed to the kernel
     Drops,
+    /// Rules of the access lists, and how many packets each held for
+    Rules,
     /// The daemon: interfaces, routes, sweep, log
     Status,
 }

@@ -79,6 +79,7 @@ impl Geometry {
                 slab_lines: lines,
                 sessions: SESSIONS.entries,
                 datagrams: FRAGMENTS.entries,
+                prefix_lines: 1,
             },
             pools,
             subscribers,

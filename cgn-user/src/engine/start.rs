@@ -100,13 +100,16 @@ pub fn start(
 ) -> Result<(Arc<State>, Engine)> {
     let plans = plan(&checked)?;
     let pins = Pins::open(&checked.config.control.pin_directory)?;
-    let geometry = shape::geometry(&checked);
+    let mut geometry = shape::geometry(&checked);
+    let lists = shape::lists(&checked);
+    geometry.sizes.prefix_lines = lists.lines();
     let adopt = may_adopt(&pins, geometry.layout_word(), &recovery, switches)?;
     let had_programs = !pins.interfaces().is_empty();
     if !adopt {
         // The programs of an earlier daemon go on with the old tables until ours take their place.
         pins.remove_tables();
     }
+    pins.remove_lists();
     let object = match switches.diagnose {
         true => DIAGNOSTICS_OBJECT,
         false => OBJECT,
@@ -127,6 +130,8 @@ pub fn start(
                 notices: Default::default(),
                 started_unix_ms: clock::system_ms(),
                 fast_path_counters: Box::new(dataplane.counters_reader()?),
+                fast_path_hits: Box::new(dataplane.hits_reader()?),
+                lists,
                 is_test_clock: switches.is_test_clock,
                 config_path: config_path.to_owned(),
                 reload: watch::Sender::new(None),
@@ -302,6 +307,7 @@ fn build(
             settings.layout.store(state.geometry.layout_word());
         }
     }
+    install_lists(&state, &mut dataplane)?;
     let answers = answers(&state, random.next_u32() as u16);
     if let Some(settings) = state.memory.settings.get(0) {
         let known = shape::fragment_limits(&state.config).ticks;
@@ -342,6 +348,18 @@ fn build(
         ports,
         answers,
     })
+}
+
+/// Writes the access lists, before a program sees them. Other rules are counted anew.
+fn install_lists(state: &State, dataplane: &mut Dataplane) -> Result<()> {
+    state.lists.install(&state.memory);
+    if let Some(settings) = state.memory.settings.get(0)
+        && settings.rules.load() != state.lists.digest()
+    {
+        dataplane.clear_hits()?;
+        settings.rules.store(state.lists.digest());
+    }
+    Ok(())
 }
 
 /// Who tells senders of the end of their packets, and, in the tables, how often.

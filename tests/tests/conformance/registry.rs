@@ -81,6 +81,8 @@ thread_local! {
 pub const EVERYTHING: &str = "everything is on";
 /// Name of the group in which senders are told of the end of their packets.
 pub const TOLD: &str = "senders are told";
+/// Name of the group with access lists.
+pub const LISTED: &str = "access lists";
 /// Name of the group in which TCP sessions are timed one by one.
 pub const TIMED: &str = "TCP sessions are timed one by one";
 

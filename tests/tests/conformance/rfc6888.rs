@@ -9,7 +9,7 @@ use cgn_tests::harness::world::{POOL, hop, remote, subscriber};
 use cgn_tests::packets::{Draft, flag};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
-use crate::registry::tests;
+use crate::registry::{LISTED, in_group, tests};
 use crate::settings::{configured, default_timers, timers_with};
 
 tests! {
@@ -19,6 +19,8 @@ tests! {
         "REQ-4, REQ-11a: external ports of a subscriber are limited; beyond the limit packets are dropped, others go on";
     the_limit_is_the_administrators ["R6888-4a"]
         "REQ-4a: the administrator sets the limit";
+    chosen_destinations_go_untranslated ["R6888-6"]
+        "REQ-6: traffic to chosen destinations and ports goes untranslated, and so does what comes back; the rest is translated";
     anyone_may_answer_by_default ["R6888-7"]
         "REQ-7: endpoint-independent filtering by default";
     a_freed_port_rests_for_two_minutes ["R6888-8"]
@@ -90,6 +92,18 @@ fn the_limit_is_the_administrators(t: &mut Trial) {
             Reason::NoPort,
         );
     }
+}
+
+fn chosen_destinations_go_untranslated(t: &mut Trial) {
+    let cases = [
+        "what bypasses goes out with its own address",
+        "another port of the same server is translated",
+        "what comes back from there goes to the subscriber",
+        "what comes back from there to a pool address",
+        "from another port nothing comes back untranslated",
+        "nobody bypasses with another's address",
+    ];
+    in_group(t, LISTED, &cases, |_| {});
 }
 
 fn anyone_may_answer_by_default(t: &mut Trial) {

@@ -11,6 +11,7 @@
 //! | `blocks` | watermark, limit, release, hold |
 //! | `icmp` | traceroute, tracepath, ping: what senders are told |
 //! | `refusals` | spoofed, unsolicited, expired |
+//! | `access` | access lists: bypass, deny, lists of prefixes that a reload replaces |
 //! | `unsolicited` | SYNs from outside that nobody waits for, simultaneous open |
 //! | `routes` | no route, no neighbour, own networks |
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
@@ -26,6 +27,7 @@
 //! | `privileges` | capabilities of process and threads |
 //! | `diagnostics` | `cgn run --diagnose` |
 
+mod access;
 mod announce;
 mod blocks;
 mod both_ways;

@@ -4,8 +4,11 @@ use cgn_common::counters::Counters;
 use cgn_common::verdict::{Effect, Reason};
 
 use super::Selection;
-use crate::api::rows::{DropRow, InterfaceRow, PoolRow, ReconciliationRow, Refusals, Status};
+use crate::api::rows::{
+    DropRow, InterfaceRow, PoolRow, ReconciliationRow, Refusals, RuleRow, Status,
+};
 use crate::dataplane::geometry::{Geometry, PoolShape};
+use crate::policy::access::Placed;
 use crate::state::{PoolStats, Reconciliation, State, Stats};
 use crate::utc::Utc;
 
@@ -78,6 +81,20 @@ pub fn drops(fast_path: &Counters, slow_path: &Counters, all: bool) -> Vec<DropR
     };
     rows.sort_by_key(|row| (rank(row), std::cmp::Reverse(count(row))));
     rows
+}
+
+/// Rules of the access lists, in the order in which packets meet them.
+#[must_use]
+pub fn rules(rules: &[(Placed, u64)]) -> Vec<RuleRow> {
+    let row = |(rule, packets): &(Placed, u64)| RuleRow {
+        place: rule.number + 1,
+        rule: rule.name.clone(),
+        direction: rule.direction_name().to_owned(),
+        action: rule.action_name().to_owned(),
+        prefixes: rule.ranges,
+        packets: *packets,
+    };
+    rules.iter().map(row).collect()
 }
 
 const fn effect_name(effect: Effect) -> &'static str {

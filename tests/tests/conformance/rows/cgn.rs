@@ -42,10 +42,10 @@ pub const RFC6888: &[Row] = &[
         "a limit of state per subscriber",
         "state is bounded by ports, but there is no limit in rate",
     ),
-    not_met(
+    met_by(
         "R6888-6",
         "chosen destinations go untranslated",
-        "no bypass yet",
+        &["e2e::access::chosen_traffic_goes_untranslated_and_comes_back_so"],
     ),
     met("R6888-7", "endpoint-independent filtering by default"),
     met_by(

@@ -111,7 +111,11 @@ pub const SHARING: &[Row] = &[
 ];
 
 pub const ASKED_FOR: &[Row] = &[
-    not_met("SEED-1", "policy before NAT", "only the spoof check"),
+    not_met(
+        "SEED-1",
+        "policy before NAT",
+        "access lists, bogons and the spoof check are there (see R6888-6), with 100,000 prefixes; a limit of rate per port is not",
+    ),
     not_met("SEED-2", "restriction of noisy prefixes", LATER),
     not_met("SEED-3", "abuse of tunnels", LATER),
     not_met("SEED-4", "mirroring", LATER),
