@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::withheld::Standing;
+
 use crate::config::LogSync;
 use crate::config::difference::Effect;
 
@@ -131,6 +133,26 @@ pub struct PoolRow {
     pub held_ports: u64,
     /// Blocks wanted and not given, since start.
     pub refusals: Refusals,
+    /// Addresses that are out of use, as `203.0.113.5 drained, 203.0.113.6 quarantined`.
+    pub withheld: String,
+}
+
+/// What is asked of `POST /v1/addresses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressRequest {
+    /// An external address.
+    pub address: Ipv4Addr,
+    /// `quarantined`, `drained`, or `null`: in use again.
+    pub standing: Option<Standing>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressAnswer {
+    pub pool: String,
+    /// Subscribers that have blocks of it.
+    pub subscribers: u64,
 }
 
 /// Why blocks were not given.

@@ -187,6 +187,8 @@ impl Listed for PoolRow {
             })
             .collect();
         notes.extend(rows.iter().filter_map(refusals));
+        let withheld = rows.iter().filter(|row| !row.withheld.is_empty());
+        notes.extend(withheld.map(|row| format!("{}: out of use: {}.", row.pool, row.withheld)));
         notes
     }
 }

@@ -11,6 +11,7 @@ use cgn_common::layout::{
 
 use super::memory::{Memory, Sizes};
 use crate::policy::groups::Groups;
+use crate::withheld::Withheld;
 
 /// A pool, as far as the tables care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Geometry {
     pub sizes: Sizes,
     /// Who may do what: decides nothing of the layout, so that it may change.
     pub groups: Groups,
+    /// External addresses that are out of use; decides nothing of the layout either.
+    pub withheld: Withheld,
     inside_pages: BTreeMap<u32, Page>,
     outside_pages: BTreeMap<u32, Page>,
     /// Line of slab 0, by pool.
@@ -84,6 +87,7 @@ impl Geometry {
             pools,
             subscribers,
             groups: Groups::default(),
+            withheld: Withheld::default(),
             inside_pages,
             outside_pages,
             first_lines,
@@ -217,6 +221,13 @@ impl Geometry {
 }
 
 impl PoolShape {
+    /// True for an external address of the pool.
+    #[must_use]
+    pub fn has(&self, external: Ipv4Addr) -> bool {
+        let mut ranges = self.addresses.iter();
+        ranges.any(|(first, last)| (*first..=*last).contains(&external))
+    }
+
     /// Number of external addresses.
     #[must_use]
     pub fn address_count(&self) -> u32 {

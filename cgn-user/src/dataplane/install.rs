@@ -139,16 +139,21 @@ fn is_last(allowance: &Allowance, blocks: usize, shape: &PoolShape) -> bool {
         || allowance.capped(blocks, 1 << shape.block_shift) == [true; 3]
 }
 
-/// Shares out what the subscriber may have over its blocks, as they are filled now.
+/// Shares out what the subscriber may have over its blocks, as they are filled now: nothing new at
+/// an external address that is drained.
 pub fn limit(memory: &Memory, geometry: &Geometry, inside: Ipv4Addr, subscriber: u32) {
     let Some(entry) = memory.subscribers.get(subscriber) else {
         return;
     };
-    let ports = 1 << SubscriberHead(entry.head.load()).block_shift();
+    let head = SubscriberHead(entry.head.load());
+    let ports = 1 << head.block_shift();
+    let external = Ipv4Addr::from_bits(head.external());
+    let is_drained = geometry.withheld.of(external) == Some(Standing::Drained);
     let blocks = ports_used(memory, subscriber);
     let used: Vec<_> = blocks.iter().map(|(_, used)| *used).collect();
     let limits = geometry.groups.allowance(inside).limits(&used, ports);
     for ((line, _), limits) in blocks.iter().zip(limits) {
+        let limits = if is_drained { Limits::NOTHING } else { limits };
         if let Some(head) = memory.slabs.get(*line)
             && head.limits() != limits
         {

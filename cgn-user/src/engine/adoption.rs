@@ -63,6 +63,7 @@ pub fn keeper(
         .context("the mapping log cannot be brought up to date")?;
     keeper.mark(Event::Start);
     keeper.advance();
+    keeper.follow_withheld();
     Ok(keeper)
 }
 

@@ -204,6 +204,7 @@ impl Engine {
             self.housekeeping = Instant::now();
             self.keeper.log_releases();
             self.keeper.advance();
+            self.keeper.follow_withheld();
             self.count_undelivered();
         }
     }

@@ -41,6 +41,7 @@ use crate::slowpath::waiting::Waiting;
 use crate::state::{InterfaceStats, State, Stats};
 use crate::watch::Desk;
 use crate::wiring::{Way, Wiring};
+use crate::withheld::Withheld;
 
 /// One of our interfaces, before anything runs on it.
 struct Plan {
@@ -103,6 +104,8 @@ pub fn start(
     let mut geometry = shape::geometry(&checked);
     let lists = shape::lists(&checked);
     geometry.sizes.prefix_lines = lists.lines();
+    geometry.withheld = Withheld::open(&checked.config.log.directory)
+        .context("the list of withheld addresses cannot be read")?;
     let adopt = may_adopt(&pins, geometry.layout_word(), &recovery, switches)?;
     let had_programs = !pins.interfaces().is_empty();
     if !adopt {

@@ -13,6 +13,7 @@
 //! | `refusals` | spoofed, unsolicited, expired |
 //! | `access` | access lists: bypass, deny, lists of prefixes that a reload replaces |
 //! | `unsolicited` | SYNs from outside that nobody waits for, simultaneous open |
+//! | `withheld` | `cgn pool`: an external address is quarantined, drained, restored |
 //! | `routes` | no route, no neighbour, own networks |
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
 //! | `reload` | `cgn reload`, SIGHUP |
@@ -52,6 +53,7 @@ mod top;
 mod trace;
 mod unsolicited;
 mod wire;
+mod withheld;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};

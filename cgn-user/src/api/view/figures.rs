@@ -28,12 +28,30 @@ pub fn pools(geometry: &Geometry, stats: &Stats, selection: Selection) -> Vec<Po
                 .filter(|range| usize::from(range.pool) == number)
                 .map(|range| u64::from(range.last.to_bits() - range.first.to_bits()) + 1)
                 .sum();
-            pool_row(shape, stats.pool(number), subscriber_addresses)
+            pool_row(
+                shape,
+                stats.pool(number),
+                subscriber_addresses,
+                withheld(geometry, shape),
+            )
         })
         .collect()
 }
 
-fn pool_row(shape: &PoolShape, pool: PoolStats, subscriber_addresses: u64) -> PoolRow {
+/// Addresses of the pool that are out of use.
+fn withheld(geometry: &Geometry, shape: &PoolShape) -> String {
+    let all = geometry.withheld.all().into_iter();
+    let own = all.filter(|(address, _)| shape.has(*address));
+    let told = own.map(|(address, standing)| format!("{address} {}", standing.name()));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+fn pool_row(
+    shape: &PoolShape,
+    pool: PoolStats,
+    subscriber_addresses: u64,
+    withheld: String,
+) -> PoolRow {
     let status = pool.status;
     let counters = status.counters;
     PoolRow {
@@ -57,6 +75,7 @@ fn pool_row(shape: &PoolShape, pool: PoolStats, subscriber_addresses: u64) -> Po
             no_slab: counters.refused_no_slab,
             log_unavailable: pool.refused_log_unavailable,
         },
+        withheld,
     }
 }
 

@@ -93,7 +93,7 @@ pub const SHARING: &[Row] = &[
     not_met(
         "S-5",
         "a shared address that is blocked",
-        "no query command, no quarantine yet",
+        "`cgn pool quarantine|drain|restore` and the query are there (e2e::withheld), pools grouped by region are not",
     ),
     not_met("S-6", "traceability", "see R6302-4"),
     not_met("S-7", "scenarios that fail behind NATs", "not tried yet"),
