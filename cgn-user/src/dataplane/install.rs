@@ -5,13 +5,16 @@
 use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, first_port};
-use cgn_common::layout::{BlockEntry, OwnedBlock, Rows, SubscriberHead, Used, header, slab_lines};
+use cgn_common::layout::{
+    BlockEntry, Limits, OwnedBlock, Rows, SubscriberHead, Used, header, slab_lines,
+};
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::verdict::Protocol;
 
 use super::geometry::{Geometry, PoolShape};
 use super::memory::Memory;
 use crate::policy::groups::Allowance;
+use crate::withheld::Standing;
 
 /// A block in the hands of a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
