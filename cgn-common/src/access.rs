@@ -194,7 +194,8 @@ pub fn rules_of<T: Tables + ?Sized>(
         return 0;
     };
     let at = 2 * (class % CLASSES_PER_LINE) + direction as u32;
-    line.0[at as usize & 7].load()
+    // LLVM must not know that it is less than 8: the verifier of 6.1 loses the bound of the sum.
+    line.0[core::hint::black_box(at) as usize & 7].load()
 }
 
 /// Class of an address in the trie with this root.
@@ -264,21 +265,17 @@ pub fn first_match<T: Tables + ?Sized>(
         transport::ICMP => &rules.protocols[2],
         _ => &rules.protocols[3],
     };
-    let mut candidates = candidates & of_protocol.load();
-    for _ in 0..RULES {
-        if candidates == 0 {
-            return None;
+    let candidates = candidates & of_protocol.load();
+    // Number by number, which the verifier knows at each turn; only who has candidates comes here.
+    for number in 0..RULES {
+        if candidates >> number & 1 == 0 {
+            continue;
         }
-        // The number of the lowest bit.
-        let number = (candidates & candidates.wrapping_neg())
-            .wrapping_sub(1)
-            .count_ones();
-        // LLVM must not know that it is less than 64, else it leaves out what the verifier wants to see.
-        let rule = &rules.rules[core::hint::black_box(number) as usize % RULES];
+        let rule = &rules.rules[number];
         if rule.holds(protocol, ports) {
-            return Some((number, Action::from_number(rule.action.load() as u8)));
+            let action = Action::from_number(rule.action.load() as u8);
+            return Some((number as u32, action));
         }
-        candidates &= candidates.wrapping_sub(1);
     }
     None
 }
