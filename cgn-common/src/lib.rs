@@ -19,6 +19,7 @@
     )
 )]
 
+pub mod access;
 pub mod answers;
 pub mod block;
 pub mod counters;

@@ -27,6 +27,7 @@
 //! | `SLABS` bucket | subscriber | `SLABS` bucket | `BLOCKS` |
 //! | | | `ROUTES` line | `BLOCKS` |
 
+use crate::access::{self, Gate};
 use crate::answers;
 use crate::block::page_of;
 use crate::frame::Frame;
@@ -81,13 +82,28 @@ pub enum Next {
     Refused(Side, Reason),
 }
 
-/// The whole way of a frame, the rare part with it.
+/// The whole way of a frame, through the access lists, the rare part with it.
 pub fn whole<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> Verdict {
+    if tables.features().has(Features::ACCESS) {
+        match access::gate(frame, tables, entry) {
+            Gate::Translate => {}
+            Gate::Done(verdict) => return verdict,
+            Gate::Bypass(side) => {
+                let next = access::bypass(frame, tables, side);
+                return ending(frame, tables, next);
+            }
+        }
+    }
     let next = match entry {
         Entry::Inside => inside(frame, tables),
         Entry::Outside => outside(frame, tables),
         Entry::Vlan => vlan(frame, tables),
     };
+    ending(frame, tables, next)
+}
+
+/// The rest of a frame's way.
+fn ending<F: Frame, T: Tables>(frame: &mut F, tables: &T, next: Next) -> Verdict {
     match next {
         Next::Done(verdict) => verdict,
         Next::Rare(side, reason) => rare::whole(frame, tables, side, reason),

@@ -11,6 +11,8 @@ mod errors;
 mod fragments;
 mod hairpin;
 
+pub(crate) use fragments::fits;
+
 use crate::answers::{self, Budget};
 use crate::frame::Frame;
 use crate::layout::{RareProgram, Side};
@@ -37,7 +39,8 @@ pub fn whole<F: Frame, T: Tables>(
         RareProgram::Outside => outside(frame, tables),
         RareProgram::FragmentInside => fragment_inside(frame, tables),
         RareProgram::FragmentOutside => fragment_outside(frame, tables),
-        RareProgram::Refused => Next::Refused(side, reason),
+        // No rare packet goes on in the others.
+        _ => Next::Refused(side, reason),
     };
     match next {
         Next::Done(verdict) => verdict,

@@ -45,6 +45,8 @@ steps! {
     13 Rare "rare" "not the common packet: it goes on in the program for hairpins, ICMP errors and fragments";
     14 Told "told" "its end may have to be told to the sender by an ICMP error";
     15 Translated "translated" "address, port and checksums are rewritten";
+    16 Listed "listed" "a rule of the access lists holds for it";
+    17 Bypassed "bypassed" "it goes through untranslated";
 }
 
 /// Steps in their order: 5 bits each, the last one lowest. Of more than 12 the

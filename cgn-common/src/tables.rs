@@ -1,16 +1,17 @@
 //! What the packet's way may ask of the tables, whoever holds them.
 
+use crate::access;
 use crate::answers::Budget;
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NEAR_BLOCKS,
-    NextHopEntry, OwnedBlock, Page, Policy, Quota, Scattering, SessionKey, Side, Subscriber,
-    VlanKey,
+    Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
+    Line, NEAR_BLOCKS, NextHopEntry, OwnedBlock, Page, Policy, Quota, Scattering, SessionKey, Side,
+    Subscriber, VlanKey,
 };
 use crate::nat::{fragment, home, open, quota, scatter, search, session, walk};
 use crate::steps::Step;
-use crate::verdict::{Protocol, Reason};
+use crate::verdict::{Direction, Protocol, Reason};
 use crate::word::Word;
 
 /// Where a destination leads.
@@ -136,6 +137,29 @@ pub trait Tables {
     fn vlan_side(&self, key: &VlanKey) -> Option<Side>;
     /// Interface that received the packet.
     fn ingress(&self) -> u32;
+
+    /// What the rules of the access lists say.
+    fn access(&self) -> Option<&Access>;
+    /// A line of the tries that lead to them.
+    fn prefixes(&self, line: u32) -> Option<&Line>;
+    /// Counts a packet that a rule holds for.
+    fn hit(&self, direction: Direction, rule: u32);
+    /// See [`access::rules_of`].
+    #[inline(always)]
+    fn rules_of(&self, end: End, direction: Direction, address: u32) -> u64 {
+        access::rules_of(self, end, direction, address)
+    }
+    /// See [`access::first_match`].
+    #[inline(always)]
+    fn first_match(
+        &self,
+        candidates: u64,
+        direction: Direction,
+        protocol: u8,
+        ports: Option<(u16, u16)>,
+    ) -> Option<(u32, Action)> {
+        access::first_match(self, candidates, direction, protocol, ports)
+    }
 
     /// Hears of a step of the packet's way; nobody listens where packets are many.
     #[inline(always)]

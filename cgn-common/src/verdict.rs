@@ -147,9 +147,10 @@ reasons! {
     97 StrayReset Drop "stray_reset" "a TCP RST from inside of a flow without a mapping: there is nothing to end";
     98 Filtered Drop "filtered" "a packet from outside to a mapping, from a remote endpoint that its pool's filtering does not admit";
     99 SessionsFull Drop "sessions_full" "the table of sessions is full, so the filter would refuse the answer to this packet (sessions.max)";
-    100 MappingLimit Drop "mapping_limit" "the subscriber has as many mappings of the protocol, ports in hold included, as its group may have";
+    100 MappingLimit Drop "mapping_limit" "the subscriber has as many mappings of the protocol, ports in hold included, as its group may have; or its external address is drained (`cgn pool`)";
     101 MappingRate Drop "mapping_rate" "the subscriber opens more mappings a second than its group may";
     102 SessionLimit Drop "session_limit" "the subscriber has as many further sessions as its group may have, so the filter would refuse the answer to this packet";
+    103 AccessDenied Drop "access_denied" "a rule of the access lists denies the packet (`cgn show rules` tells which)";
 
     32 FirstPacket Punt "first_packet" "the subscriber has no block yet";
     33 BlockFull Punt "block_full" "all ports of the subscriber's blocks are in use, another block may be had";

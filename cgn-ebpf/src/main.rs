@@ -9,6 +9,7 @@ mod diagnostics;
 mod frame;
 #[cfg(any(feature = "diagnostics", feature = "watch"))]
 mod headers;
+mod lists;
 mod maps;
 mod tables;
 #[cfg(feature = "watch")]
@@ -18,6 +19,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use cgn_common::access::{self, Gate};
 use cgn_common::answers;
 use cgn_common::forced;
 use cgn_common::layout::{Handed, QUEUES_PER_DEVICE, RareProgram, Side, VlanKey};
@@ -62,6 +64,42 @@ pub fn cgn_vlan(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
     let next = path::vlan(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |tables| socket_base(tables, 0))
+}
+
+/// In front of `cgn_inside` where there are access lists.
+#[xdp]
+#[inline(always)]
+pub fn cgn_access_inside(ctx: XdpContext) -> u32 {
+    enter(&ctx, Entry::Inside)
+}
+
+/// In front of `cgn_outside`, likewise.
+#[xdp]
+#[inline(always)]
+pub fn cgn_access_outside(ctx: XdpContext) -> u32 {
+    enter(&ctx, Entry::Outside)
+}
+
+/// In front of `cgn_vlan`, likewise.
+#[xdp]
+#[inline(always)]
+pub fn cgn_access_vlan(ctx: XdpContext) -> u32 {
+    enter(&ctx, Entry::Vlan)
+}
+
+/// For packets that a rule lets through untranslated, whatever the interface.
+#[xdp]
+#[inline(always)]
+pub fn cgn_bypass(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let Some(handed) = tables.handed() else {
+        return drop(&tables, Reason::Internal);
+    };
+    let side = handed.side();
+    let next = access::bypass(&mut XdpFrame::new(ctx.ctx), &tables, side);
+    go_on(&ctx, &tables, next, |tables| {
+        socket_base(tables, untagged_sockets(side))
+    })
 }
 
 /// In the place of `cgn_inside` where everything goes by the slow path.
@@ -135,11 +173,7 @@ pub fn cgn_refused(ctx: XdpContext) -> u32 {
     let (side, reason) = (handed.side(), answers::reason(handed.reason()));
     let verdict = rare::refused(&XdpFrame::new(ctx.ctx), &tables, side, reason);
     act(&tables, verdict, |tables| {
-        let untagged = match side {
-            Side::Inside => INSIDE_SOCKETS,
-            Side::Outside => OUTSIDE_SOCKETS,
-        };
-        socket_base(tables, untagged)
+        socket_base(tables, untagged_sockets(side))
     })
 }
 
@@ -165,7 +199,34 @@ pub fn cgn_fragment_outside(ctx: XdpContext) -> u32 {
     })
 }
 
-/// Ends the way, or leaves it to the program for rare packets. Only here a
+/// Through the access lists, and into the translator if they let it.
+#[inline(always)]
+fn enter(ctx: &XdpContext, entry: Entry) -> u32 {
+    begin(ctx.ctx);
+    let tables = XdpTables { ctx: ctx.ctx };
+    let program = match access::gate(&XdpFrame::new(ctx.ctx), &tables, entry) {
+        Gate::Translate => RareProgram::translator(entry),
+        Gate::Bypass(side) => {
+            tables.hand_over(Handed::new(side, Reason::Internal));
+            RareProgram::Bypass
+        }
+        Gate::Done(verdict) => return act(&tables, verdict, |_| INSIDE_SOCKETS),
+    };
+    // SAFETY: nothing of this program is needed once it has jumped.
+    unsafe { maps::RARE.tail_call(ctx, program as u32) };
+    // It did not jump: the program is not there.
+    drop(&tables, Reason::Internal)
+}
+
+/// First socket of the interface that leads to this side only.
+const fn untagged_sockets(side: Side) -> u32 {
+    match side {
+        Side::Inside => INSIDE_SOCKETS,
+        Side::Outside => OUTSIDE_SOCKETS,
+    }
+}
+
+/// Ends the way, or leaves it to the program for rare packets. Only here and in [`enter`] a
 /// program jumps, for the verifier wants it in the main function.
 #[inline(always)]
 fn go_on(

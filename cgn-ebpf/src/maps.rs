@@ -7,9 +7,9 @@ use aya_ebpf::btf_maps::{
 use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
-    self, BlockEntry, Constants, Datagram, External, FragmentKey, FurtherBlocks, Line, Link,
-    NextHopEntry, Page, Punts, Quota, RouteLine, Scattering, SessionKey, Settings, Subscriber,
-    VlanKey, VlanRole,
+    self, Access, BlockEntry, Constants, Datagram, External, FragmentKey, FurtherBlocks, Hits,
+    Line, Link, NextHopEntry, Page, Punts, Quota, RouteLine, Scattering, SessionKey, Settings,
+    Subscriber, VlanKey, VlanRole,
 };
 use cgn_common::word::Word;
 
@@ -98,3 +98,9 @@ pub static FRAGMENT_SHARES: Array<Punts, { layout::FRAGMENT_SHARES.entries as us
 pub static AWAITED: Array<Word, { layout::AWAITED.entries as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 pub static IDS: Array<Word, { layout::IDS.entries as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static ACCESS: Array<Access, { layout::ACCESS.entries as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static PREFIXES: Array<Line, { layout::PREFIXES.entries as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static HITS: PerCpuArray<Hits, { layout::HITS.entries as usize }> = PerCpuArray::new();

@@ -11,19 +11,19 @@ use cgn_common::answers::{self, Budget};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Handed, Line, Link,
-    NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey, Side, Subscriber,
-    VlanKey, is_ahead,
+    Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
+    Handed, Line, Link, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey,
+    Side, Subscriber, VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, quota, scatter, search, session, walk};
 use cgn_common::punts;
 use cgn_common::steps::Step;
 use cgn_common::tables::{Route, Tables};
-use cgn_common::verdict::Reason;
+use cgn_common::verdict::{Direction, Reason};
 use cgn_common::word::Word;
 
-use crate::maps;
+use crate::{lists, maps};
 
 const AF_INET: u8 = 2;
 
@@ -353,6 +353,40 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn access(&self) -> Option<&Access> {
+        maps::ACCESS.get(0)
+    }
+
+    #[inline(always)]
+    fn prefixes(&self, line: u32) -> Option<&Line> {
+        maps::PREFIXES.get(line)
+    }
+
+    #[inline(always)]
+    fn hit(&self, direction: Direction, rule: u32) {
+        if let Some(hits) = maps::HITS.get_ptr_mut(0) {
+            // SAFETY: this processor's own element, and an XDP program is not interrupted by another.
+            unsafe { &mut *hits }.count(direction, rule);
+        }
+    }
+
+    #[inline(always)]
+    fn rules_of(&self, end: End, direction: Direction, address: u32) -> u64 {
+        lists::rules_of(end, direction, address)
+    }
+
+    #[inline(always)]
+    fn first_match(
+        &self,
+        candidates: u64,
+        direction: Direction,
+        protocol: u8,
+        ports: Option<(u16, u16)>,
+    ) -> Option<(u32, Action)> {
+        lists::first_match(candidates, direction, protocol, ports)
+    }
+
+    #[inline(always)]
     fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
         // SAFETY: only the 4-byte side is read, at once.
         match unsafe { maps::VLANS.get(key) }?.side {
@@ -638,6 +672,6 @@ extern "C" fn cgn_fresh_id(ends: u64, protocol: u64) -> u64 {
     ))
 }
 
-const DETACHED: XdpTables = XdpTables {
+pub const DETACHED: XdpTables = XdpTables {
     ctx: core::ptr::null_mut(),
 };

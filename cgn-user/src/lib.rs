@@ -46,3 +46,4 @@ pub mod supervisor;
 pub mod utc;
 pub mod watch;
 pub mod wiring;
+pub mod withheld;

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Reload(arguments) => cli::reload(&arguments),
         Command::Check(arguments) => cli::check(&arguments),
         Command::Show(arguments) => cli::show(&arguments),
+        Command::Pool(arguments) => cli::pool(&arguments),
         Command::Subscriber(arguments) => cli::subscriber(&arguments),
         Command::Lookup(arguments) => cli::lookup(&arguments),
         Command::Explain(arguments) => cli::explain(&arguments),

@@ -4,7 +4,9 @@
 //! again, which adopts tables and programs.
 
 use crate::api::rows::{ChangeRow, ReloadAnswer, ReloadRequest};
+use crate::config::Checked;
 use crate::config::difference::{Difference, Effect, differences};
+use crate::config::prefix_list::Network;
 use crate::state::State;
 use crate::supervisor;
 
@@ -24,6 +26,7 @@ pub fn reload(state: &State, request: ReloadRequest) -> anyhow::Result<ReloadAns
     let new = supervisor::configuration(&state.config_path)?;
     let changes: Vec<ChangeRow> = differences(&state.config.config, &new.config)
         .into_iter()
+        .chain(lists_that_differ(&state.config, &new))
         .map(|difference| row(state, difference))
         .collect();
     let effect = changes
@@ -68,4 +71,35 @@ fn row(state: &State, difference: Difference) -> ChangeRow {
         effect: difference.effect,
         subscribers,
     }
+}
+
+/// The files with prefixes that hold others than when they were read. Files of rules that are
+/// new, or gone, are told by the keys of the configuration.
+fn lists_that_differ(old: &Checked, new: &Checked) -> Vec<Difference> {
+    let was = |name: &str| {
+        let place = old.config.rule.iter().position(|rule| rule.name == name)?;
+        old.lists.get(place)
+    };
+    let mut changes = Vec::new();
+    for (rule, is) in new.config.rule.iter().zip(&new.lists) {
+        let Some(was) = was(&rule.name) else {
+            continue;
+        };
+        for (key, was, is) in [
+            ("source_file", &was.source, &is.source),
+            ("destination_file", &was.destination, &is.destination),
+        ] {
+            if was != is {
+                let told = |list: &[Network]| Some(format!("{} prefixes", list.len()));
+                changes.push(Difference {
+                    key: format!("rule[{}].{key}, in the file", rule.name),
+                    from: told(was),
+                    to: told(is),
+                    effect: Effect::InPlace,
+                    pool: None,
+                });
+            }
+        }
+    }
+    changes
 }

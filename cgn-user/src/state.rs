@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cgn_common::counters::Counters;
+use cgn_common::layout::Hits;
 use cgn_common::limits::TICK_SHIFT;
 use tokio::sync::watch;
 
@@ -17,6 +18,7 @@ use crate::dataplane::memory::Memory;
 use crate::histogram::{self, Histogram};
 use crate::maplog::notice::{Board, What};
 use crate::maplog::stream::SinkStats;
+use crate::policy::access::{Lists, Placed};
 use crate::policy::advice::Peaks;
 use crate::reload::Reload;
 use crate::slowpath::answers::AnswerStats;
@@ -25,6 +27,9 @@ use crate::wiring::Wiring;
 
 /// Reads the counters of the fast path, summed over processors.
 pub type ReadCounters = Box<dyn Fn() -> Counters + Send + Sync>;
+
+/// Reads how often rules held in the fast path, summed over processors.
+pub type ReadHits = Box<dyn Fn() -> Hits + Send + Sync>;
 
 /// What engine and front end share, for the life of the daemon.
 pub struct State {
@@ -39,6 +44,9 @@ pub struct State {
     /// When the daemon started, in milliseconds of Unix time.
     pub started_unix_ms: u64,
     pub fast_path_counters: ReadCounters,
+    pub fast_path_hits: ReadHits,
+    /// The access lists.
+    pub lists: Lists,
     /// The daemon was started with `--test-clock`, so a client may move the clock.
     pub is_test_clock: bool,
     /// The file that `config` is from.
@@ -82,6 +90,18 @@ impl State {
     }
 }
 
+impl State {
+    /// Every rule of the access lists, and how many packets it held for.
+    #[must_use]
+    pub fn rule_hits(&self) -> Vec<(Placed, u64)> {
+        let mut hits = (self.fast_path_hits)();
+        hits.merge(&self.stats().hits);
+        let count = |rule: &Placed| hits.0[rule.direction as usize][rule.number];
+        let rules = self.lists.rules().iter();
+        rules.map(|rule| (rule.clone(), count(rule))).collect()
+    }
+}
+
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State")
@@ -110,6 +130,8 @@ fn monotonic_ns() -> u64 {
 pub struct Stats {
     /// Counters of the slow path's translator.
     pub slow_path: Counters,
+    /// How often rules of the access lists held in the slow path, where everything goes there.
+    pub hits: Hits,
     /// By number of the pool.
     pub pools: Vec<PoolStats>,
     pub sweep: SweepStats,

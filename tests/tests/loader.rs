@@ -75,9 +75,11 @@ fn libbpf_loads_the_programs_and_makes_the_maps() {
         .open_memory(OBJECT)
         .expect("libbpf opens the object");
     let object = open.load().expect("the kernel takes it from libbpf, too");
-    let entries = [Features::NONE, Features(Features::FORCE_SLOW_PATH)].map(|features| {
-        [Entry::Inside, Entry::Outside, Entry::Vlan].map(|entry| program_name(entry, features))
-    });
+    let entries = [0, Features::ACCESS, Features::FORCE_SLOW_PATH]
+        .map(Features)
+        .map(|features| {
+            [Entry::Inside, Entry::Outside, Entry::Vlan].map(|entry| program_name(entry, features))
+        });
     for name in entries
         .into_iter()
         .flatten()

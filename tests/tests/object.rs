@@ -80,9 +80,11 @@ fn every_program_of_the_loader_is_there_and_is_xdp() {
 }
 
 fn program_names() -> impl Iterator<Item = &'static str> {
-    let entries = [Features::NONE, Features(Features::FORCE_SLOW_PATH)].map(|features| {
-        [Entry::Inside, Entry::Outside, Entry::Vlan].map(|entry| program_name(entry, features))
-    });
+    let entries = [0, Features::ACCESS, Features::FORCE_SLOW_PATH]
+        .map(Features)
+        .map(|features| {
+            [Entry::Inside, Entry::Outside, Entry::Vlan].map(|entry| program_name(entry, features))
+        });
     let rare = RareProgram::ALL.map(RareProgram::name);
     entries.into_iter().flatten().chain(rare)
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use aya::maps::{Map, MapData, ProgramArray};
 use cgn_common::diagnostics::LINES_PER_SECOND;
-use cgn_common::layout::{self, FragmentKey, RareProgram, Side};
+use cgn_common::layout::{self, Features, FragmentKey, RareProgram, Side};
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::fragment::{MOST_DATAGRAMS, MOST_PUNTS_PER_SOURCE};
 use cgn_common::punts::{MOST, MOST_PER_KEY};
@@ -163,7 +163,7 @@ fn without_the_programs_for_them_rare_packets_are_dropped() {
             .expect("it takes the frame");
         assert_eq!(there.ending, Ending::Dropped(Reason::NoMapping));
         let mut programs = rare_programs(&mut bpf);
-        for program in RareProgram::ALL {
+        for program in RareProgram::needed(Features::NONE) {
             programs.clear_index(&(program as u32)).expect("it was set");
         }
         let gone = bpf

@@ -52,6 +52,8 @@ impl Features {
     pub const QUOTAS: u64 = 1 << 36;
     /// Some pool has scattered blocks: see [`crate::nat::scatter`].
     pub const SCATTERED: u64 = 1 << 37;
+    /// There are access lists: packets meet them first, see [`crate::access`].
+    pub const ACCESS: u64 = 1 << 38;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.

@@ -1,10 +1,12 @@
 //! Every map: its kind, its sizes, its name.
 
+use super::Features;
 use super::{
-    AWAITED_SHIFT, BlockEntry, Datagram, External, FragmentKey, FurtherBlocks, Line, Link,
-    NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RouteLine, Scattering, Session,
+    AWAITED_SHIFT, Access, BlockEntry, Datagram, External, FragmentKey, FurtherBlocks, Hits, Line,
+    Link, NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RouteLine, Scattering, Session,
     SessionKey, Settings, Side, Subscriber, VlanRole,
 };
+use crate::path::Entry;
 use crate::verdict::Reason;
 use crate::word::Word;
 
@@ -91,6 +93,9 @@ pub const MAPS: &[MapSpec] = &[
     FRAGMENT_SHARES,
     AWAITED,
     IDS,
+    ACCESS,
+    PREFIXES,
+    HITS,
 ];
 
 pub const SETTINGS: MapSpec = array("SETTINGS", size_of::<Settings>(), 1);
@@ -167,6 +172,12 @@ pub const IDS: MapSpec = array(
     size_of::<Word>(),
     1 << crate::nat::fragment::IDS_SHIFT,
 );
+/// What rules of access lists say. Made anew whenever programs are, as is `PREFIXES`.
+pub const ACCESS: MapSpec = array("ACCESS", size_of::<Access>(), 1);
+/// The addresses that they are for.
+pub const PREFIXES: MapSpec = array("PREFIXES", size_of::<Line>(), 1);
+/// How often each rule held, on each processor.
+pub const HITS: MapSpec = other("HITS", MapKind::PerCpuArray, 4, size_of::<Hits>(), 1);
 /// Interfaces to redirect to; a value is an ifindex and a program (none).
 pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 8, 64);
 /// AF_XDP sockets by `socket_base + receive queue`.
@@ -196,17 +207,52 @@ pub enum RareProgram {
     Refused = 4,
     /// Packets from inside to a pool address.
     Hairpin = 5,
+    /// The translator, behind the access lists.
+    TranslateInside = 6,
+    TranslateOutside = 7,
+    TranslateVlan = 8,
+    /// Packets that a rule lets through untranslated.
+    Bypass = 9,
 }
 
 impl RareProgram {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Inside,
         Self::Outside,
         Self::FragmentInside,
         Self::FragmentOutside,
         Self::Refused,
         Self::Hairpin,
+        Self::TranslateInside,
+        Self::TranslateOutside,
+        Self::TranslateVlan,
+        Self::Bypass,
     ];
+
+    /// Those that packets may jump to where these features are on.
+    pub fn needed(features: Features) -> impl Iterator<Item = Self> {
+        let has_rules = features.has(Features::ACCESS);
+        let behind_rules = |program: &Self| {
+            matches!(
+                program,
+                Self::TranslateInside | Self::TranslateOutside | Self::TranslateVlan | Self::Bypass
+            )
+        };
+        Self::ALL
+            .into_iter()
+            .filter(move |program| has_rules || !behind_rules(program))
+    }
+
+    /// The translator for frames that came in by `entry`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn translator(entry: Entry) -> Self {
+        match entry {
+            Entry::Inside => Self::TranslateInside,
+            Entry::Outside => Self::TranslateOutside,
+            Entry::Vlan => Self::TranslateVlan,
+        }
+    }
 
     /// Where a packet of this side goes on that is rare for this reason.
     #[inline(always)]
@@ -232,6 +278,10 @@ impl RareProgram {
             Self::Hairpin => "cgn_hairpin",
             Self::FragmentInside => "cgn_fragment_inside",
             Self::FragmentOutside => "cgn_fragment_outside",
+            Self::TranslateInside => "cgn_inside",
+            Self::TranslateOutside => "cgn_outside",
+            Self::TranslateVlan => "cgn_vlan",
+            Self::Bypass => "cgn_bypass",
         }
     }
 }

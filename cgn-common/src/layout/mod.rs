@@ -11,6 +11,7 @@
 //! | `next_hop` | routes and next hops |
 //! | `interface` | sides, VLANs |
 //! | `fragment` | fragmented datagrams on their way |
+//! | `access` | rules of access lists, and addresses that they are for |
 //! | `session` | further sessions of a mapping |
 //! | `constants` | what the configuration decides when programs are loaded |
 //!
@@ -20,6 +21,7 @@
 //!
 //! Addresses and ports are in host order in every table unless said otherwise.
 
+mod access;
 mod block;
 mod constants;
 mod directory;
@@ -33,6 +35,7 @@ mod slab;
 mod slot;
 mod subscriber;
 
+pub use access::*;
 pub use block::*;
 pub use constants::*;
 pub use directory::*;
@@ -67,8 +70,10 @@ pub struct Settings {
     pub id_secret: Word,
     /// Hash of all that decides where things stand but the addresses of the pools.
     pub fixed: Word,
+    /// A hash of the rules that `HITS` counts.
+    pub rules: Word,
     /// 0; for later settings.
-    pub reserved: [Word; 2],
+    pub reserved: [Word; 1],
 }
 
 macro_rules! shape {
@@ -89,6 +94,8 @@ shape! {
     Line: 64, 64;
     RouteLine: 64, 64;
     NextHopEntry: 32, 8;
+    Access: 2176, 64;
+    Hits: 1024, 8;
     Punts: 8, 8;
     Link: 16, 4;
     VlanKey: 8, 4;

@@ -140,6 +140,8 @@ pub struct Limits(pub u64);
 
 impl Limits {
     const CAPPED: u32 = 60;
+    /// No port more, and no further block.
+    pub const NOTHING: Self = Self::new([0; 3], [true; 3]);
 
     /// By protocol: the most ports in use, and whether no further ones may be had.
     #[must_use]

@@ -42,6 +42,7 @@ pub use error::{AdoptError, HoldError, Refusal, ReleaseError, SpecError};
 pub use spec::{FIRST_PORT, HoldPolicy, MAX_SLABS, PoolSpec, USABLE_PORTS};
 pub use status::{PoolCounters, PoolStatus};
 
+use crate::withheld::Standing;
 use pool::Pool;
 
 /// A block given to a subscriber.
@@ -175,6 +176,13 @@ impl<R: CryptoRng> Allocator<R> {
         let known = self.pools.get_mut(usize::from(pool));
         let known = known.ok_or(ReleaseError::UnknownPool { pool })?;
         known.withdraw(subscriber, allocation.external, allocation.block)
+    }
+
+    /// Takes an external address of the pool out of use, or with `None` into use again. False if it
+    /// is not in the pool.
+    pub fn withhold(&mut self, pool: u16, external: u32, standing: Option<Standing>) -> bool {
+        let known = self.pools.get_mut(usize::from(pool));
+        known.is_some_and(|pool| pool.withhold(external, standing))
     }
 
     /// Takes the block from the subscriber, which ends its use: the block goes

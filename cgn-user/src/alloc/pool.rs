@@ -13,6 +13,8 @@ use super::open_addresses::OpenAddresses;
 use super::slabs::Slabs;
 use super::spec::{AddressRanges, FIRST_PORT, HoldPolicy, PoolSpec};
 use super::status::{PoolCounters, PoolStatus};
+use crate::withheld::Standing;
+
 use super::{Allocation, BlockSlab, Released, SubscriberBlocks};
 
 /// State of an address of which a block is used or in hold. An address without
@@ -39,6 +41,8 @@ pub(super) struct Pool {
     policy: HoldPolicy,
     ranges: AddressRanges,
     open: OpenAddresses,
+    /// Addresses, closed, that no new subscriber gets; true: nor do others get further blocks of them.
+    withheld: HashMap<u32, bool>,
     addresses: HashMap<u32, Address>,
     /// Blocks of each address that are reserved or static: nobody is given one by chance.
     closed: BTreeSet<u16>,
@@ -60,6 +64,7 @@ impl Pool {
         Ok(Self {
             policy,
             open: OpenAddresses::new(ranges.count()),
+            withheld: HashMap::new(),
             addresses: HashMap::new(),
             closed: spec.closed_blocks(),
             subscribers: HashMap::new(),
@@ -176,7 +181,8 @@ impl Pool {
         if known.blocks.len() >= limit as usize {
             return Err(Refusal::SubscriberLimit { limit });
         }
-        let state = self.addresses.get(&known.address);
+        let is_drained = self.withheld.get(&known.address) == Some(&true);
+        let state = self.addresses.get(&known.address).filter(|_| !is_drained);
         let block = state.and_then(|state| state.taken.choose(rng));
         match block {
             Some(block) => Ok((known.address, block)),
@@ -242,6 +248,27 @@ impl Pool {
         self.give_back(key);
         self.counters.withdrawn += 1;
         Ok(())
+    }
+
+    /// See [`super::Allocator::withhold`].
+    pub(super) fn withhold(&mut self, external: u32, standing: Option<Standing>) -> bool {
+        let Some(address) = self.ranges.ordinal(external) else {
+            return false;
+        };
+        let has_free = self.free_blocks_of(address) > 0;
+        let was = match standing {
+            Some(standing) => {
+                let is_drained = standing == Standing::Drained;
+                self.withheld.insert(address, is_drained)
+            }
+            None => self.withheld.remove(&address),
+        };
+        match (was.is_some(), standing.is_some()) {
+            (false, true) if has_free => self.open.close(address),
+            (true, false) if has_free => self.open.reopen(address),
+            _ => {}
+        }
+        true
     }
 
     pub(super) fn release(
@@ -333,7 +360,7 @@ impl Pool {
             return;
         }
         state.taken.take(block);
-        if state.taken.free() == 0 {
+        if state.taken.free() == 0 && !self.withheld.contains_key(&address) {
             self.open.close(address);
         }
     }
@@ -350,7 +377,7 @@ impl Pool {
             return;
         };
         if !self.closed.contains(&block) {
-            if state.taken.free() == 0 {
+            if state.taken.free() == 0 && !self.withheld.contains_key(&address) {
                 self.open.reopen(address);
             }
             state.taken.give_back(block);

@@ -380,3 +380,52 @@ fn a_pool_of_2_to_the_24_addresses_costs_what_is_used() {
     allocator.advance(120_000);
     assert_eq!(allocator.pools[0].address_entries(), 0, "and gives it back");
 }
+
+/// An address that is withheld goes to no new subscriber; who has it keeps it, and gets further blocks
+/// there unless it is drained. In any order with addresses that are full.
+#[test]
+fn an_address_that_is_withheld_goes_to_nobody_new() {
+    let mut allocator = build(spec(3, 32_256, 2));
+    let got = |allocator: &mut Allocator<StdRng>, subscriber| {
+        allocator.allocate(0, subscriber, 0).map(|got| got.external)
+    };
+    let mine = got(&mut allocator, 1).unwrap();
+    let others: Vec<u32> = (FIRST..FIRST + 3).filter(|other| *other != mine).collect();
+    assert!(allocator.withhold(0, mine, Some(Standing::Quarantined)));
+    for subscriber in 2..6 {
+        let external = got(&mut allocator, subscriber).unwrap();
+        assert!(others.contains(&external), "{subscriber}");
+    }
+    assert_eq!(got(&mut allocator, 6), Err(Refusal::PoolExhausted));
+    assert_eq!(got(&mut allocator, 1), Ok(mine), "who has it keeps it");
+    // Full, given back, restored: free for others again.
+    let blocks: Vec<u16> = (0..2).collect();
+    for block in &blocks {
+        allocator.release(0, 1, mine, *block, 0).unwrap();
+    }
+    let later = HoldPolicy::default().block_hold_ms + 1;
+    allocator.advance(later);
+    assert_eq!(allocator.allocate(0, 6, later), Err(Refusal::PoolExhausted));
+    assert!(allocator.withhold(0, mine, None));
+    assert_eq!(
+        allocator.allocate(0, 6, later).map(|got| got.external),
+        Ok(mine)
+    );
+    allocator.withhold(0, mine, Some(Standing::Drained));
+    let refused = allocator.allocate(0, 6, later);
+    assert_eq!(
+        refused,
+        Err(Refusal::AddressExhausted {
+            external: mine.into()
+        })
+    );
+    allocator.withhold(0, mine, Some(Standing::Quarantined));
+    assert_eq!(
+        allocator.allocate(0, 6, later).map(|got| got.external),
+        Ok(mine)
+    );
+    allocator.withhold(0, mine, None);
+    assert_eq!(allocator.allocate(0, 7, later), Err(Refusal::PoolExhausted));
+    assert!(!allocator.withhold(0, FIRST + 3, None), "not of the pool");
+    assert_conserved(&allocator);
+}

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use cgn_common::counters::Counters;
 use cgn_common::frame::Buffer;
-use cgn_common::layout::{NextHop, Side};
+use cgn_common::layout::{Hits, NextHop, Side};
 use cgn_common::path::{self, Entry};
 use cgn_common::verdict::{Protocol, Reason, Verdict};
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::install::{Grant, give};
 use crate::dataplane::memory::Memory;
 use crate::dataplane::tables::{Resolved, Routing, UserTables};
+use crate::policy::access::Lists;
 use crate::routes::Fib;
 use crate::state::{State, Stats};
 use crate::watch::Desk;
@@ -181,6 +182,8 @@ impl Fixture {
             notices: Default::default(),
             started_unix_ms: ALLOCATED_MS,
             fast_path_counters: Box::new(move || fast_path),
+            fast_path_hits: Box::new(|| Hits::ZERO),
+            lists: Lists::default(),
             is_test_clock,
             config_path: PathBuf::new(),
             reload: watch::Sender::new(None),

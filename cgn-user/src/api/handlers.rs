@@ -1,5 +1,6 @@
 //! The endpoints.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,7 +14,10 @@ use serde::Serialize;
 
 use super::enquiry::{self, Asked as Asking, EnquiryError};
 use super::query::{ExplainQuery, Keys, Query, QueryError, TraceQuery};
-use super::rows::{ClockAnswer, ClockRequest, Failure, Page, PeaksRow, ReloadRequest, TraceLine};
+use super::rows::{
+    AddressAnswer, AddressRequest, ClockAnswer, ClockRequest, Failure, Page, PeaksRow,
+    ReloadRequest, TraceLine,
+};
 use super::view::{self, Part, Selection, View};
 use crate::engine::clock;
 use crate::explain::{self, packet::Packet};
@@ -36,6 +40,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/mappings", get(mappings))
         .route("/v1/pools", get(pools))
         .route("/v1/drops", get(drops))
+        .route("/v1/rules", get(rules))
         .route("/v1/status", get(status))
         .route("/v1/log/who", get(log_who))
         .route("/v1/peaks", get(peaks))
@@ -44,6 +49,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/top", get(top))
         .route("/v1/clock", post(advance_clock))
         .route("/v1/reload", post(reload))
+        .route("/v1/addresses", post(set_address))
         .fallback(unknown)
         .with_state(state)
 }
@@ -81,6 +87,10 @@ async fn drops(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal>
         whole(view::drops(&(state.fast_path_counters)(), &slow_path, all))
     })
     .await
+}
+
+async fn rules(Shared(state): Daemon) -> Result<Response, Refusal> {
+    read(move || whole(view::rules(&state.rule_hits()))).await
 }
 
 async fn status(Shared(state): Daemon) -> Result<Response, Refusal> {
@@ -229,6 +239,53 @@ async fn reload(Shared(state): Daemon, body: String) -> Result<Response, Refusal
     match answer {
         Ok(Ok(answer)) => Ok(Json(answer).into_response()),
         Ok(Err(error)) => Err(Refusal::bad_request(format!("{error:#}"))),
+        Err(error) => Err(Refusal {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            error: error.to_string(),
+        }),
+    }
+}
+
+/// Takes an external address out of use, or into use again.
+async fn set_address(Shared(state): Daemon, body: String) -> Result<Response, Refusal> {
+    let request: AddressRequest = serde_json::from_str(&body).map_err(|error| {
+        Refusal::bad_request(format!(
+            "{error}; the body must be {{\"address\": ADDRESS, \"standing\": \"quarantined\", \"drained\" or null}}"
+        ))
+    })?;
+    let shapes = state.geometry.pools.iter().enumerate();
+    let mut of_address = shapes.filter(|(_, shape)| shape.has(request.address));
+    let Some((number, shape)) = of_address.next() else {
+        return Err(Refusal {
+            status: StatusCode::NOT_FOUND,
+            error: format!("{} is an address of no pool", request.address),
+        });
+    };
+    let pool = shape.name.clone();
+    let answer = tokio::task::spawn_blocking(move || {
+        state
+            .geometry
+            .withheld
+            .set(request.address, request.standing)?;
+        let selection = Selection {
+            pool: Some(number as u16),
+            external: Some(request.address),
+            ..Selection::default()
+        };
+        let all = Part {
+            limit: usize::MAX,
+            cursor: 0,
+        };
+        let blocks = view_of(&state).blocks(selection, all).rows;
+        let subscribers: BTreeSet<_> = blocks.iter().map(|block| block.inside).collect();
+        Ok::<_, std::io::Error>(subscribers.len() as u64)
+    });
+    match answer.await {
+        Ok(Ok(subscribers)) => Ok(Json(AddressAnswer { pool, subscribers }).into_response()),
+        Ok(Err(error)) => Err(Refusal {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            error: format!("it cannot be remembered, so nothing was changed: {error}"),
+        }),
         Err(error) => Err(Refusal {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             error: error.to_string(),

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::withheld::Standing;
+
 use crate::config::LogSync;
 use crate::config::difference::Effect;
 
@@ -140,6 +142,26 @@ pub struct PoolRow {
     pub held_ports: u64,
     /// Blocks wanted and not given, since start.
     pub refusals: Refusals,
+    /// Addresses that are out of use, as `203.0.113.5 drained, 203.0.113.6 quarantined`.
+    pub withheld: String,
+}
+
+/// What is asked of `POST /v1/addresses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressRequest {
+    /// An external address.
+    pub address: Ipv4Addr,
+    /// `quarantined`, `drained`, or `null`: in use again.
+    pub standing: Option<Standing>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressAnswer {
+    pub pool: String,
+    /// Subscribers that have blocks of it.
+    pub subscribers: u64,
 }
 
 /// For serde.
@@ -191,6 +213,22 @@ pub struct DropRow {
     /// Packets with this end in the slow path.
     pub slow_path: u64,
     pub help: String,
+}
+
+/// `/v1/rules`: a rule of the access lists, as packets of one direction meet it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRow {
+    /// Place among the rules of its direction, from 1: the first that holds decides.
+    pub place: usize,
+    pub rule: String,
+    /// `out`: packets from inside; `in`: packets from outside.
+    pub direction: String,
+    /// `permit`, `deny` or `bypass`.
+    pub action: String,
+    /// Prefixes and addresses of the rule.
+    pub prefixes: usize,
+    /// Packets that it held for, since the rules are these.
+    pub packets: u64,
 }
 
 /// `/v1/status`: the daemon.

@@ -37,5 +37,6 @@ pub fn read_config(path: &Path) -> Result<Checked, ConfigFileError> {
         source,
     })?;
     Config::parse(&text)
+        .and_then(|checked| checked.read_lists(|file| fs::read_to_string(file)))
         .map_err(|errors| ConfigFileError::Wrong(errors.in_file(path.display().to_string())))
 }

@@ -1,7 +1,7 @@
 //! How each kind of row looks as a line of a table, and what is said when
 //! there is none.
 
-use crate::api::rows::{BlockRow, DropRow, MappingRow, PoolRow, Status, SubscriberRow};
+use crate::api::rows::{BlockRow, DropRow, MappingRow, PoolRow, RuleRow, Status, SubscriberRow};
 use crate::config::LogSync;
 
 use super::check::counted;
@@ -197,6 +197,8 @@ impl Listed for PoolRow {
             })
             .collect();
         notes.extend(rows.iter().filter_map(refusals));
+        let withheld = rows.iter().filter(|row| !row.withheld.is_empty());
+        notes.extend(withheld.map(|row| format!("{}: out of use: {}.", row.pool, row.withheld)));
         notes
     }
 }
@@ -219,6 +221,38 @@ fn refusals(row: &PoolRow) -> Option<String> {
         .map(|(count, why)| format!("{count} x {why}"))
         .collect();
     (!reasons.is_empty()).then(|| format!("{} refused blocks: {}.", row.pool, reasons.join(", ")))
+}
+
+impl Listed for RuleRow {
+    const COLUMNS: &'static [Column] = &[
+        words("DIRECTION"),
+        numbers("PLACE"),
+        words("RULE"),
+        words("ACTION"),
+        numbers("PREFIXES"),
+        numbers("PACKETS"),
+    ];
+    const NONE_YET: &'static str = "the configuration has no [[rule]], and access.bogons is false";
+    const ONE: &'static str = "rule";
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.direction.clone(),
+            self.place.to_string(),
+            self.rule.clone(),
+            self.action.clone(),
+            self.prefixes.to_string(),
+            self.packets.to_string(),
+        ]
+    }
+
+    fn notes(_rows: &[Self]) -> Vec<String> {
+        vec![
+            "The first rule of its direction that holds for a packet decides, and is counted; other packets are \
+             translated. Counted since the rules are these."
+                .to_owned(),
+        ]
+    }
 }
 
 impl Listed for DropRow {

@@ -13,6 +13,7 @@ mod listing;
 mod log;
 mod lookup;
 mod map;
+mod pool;
 mod reload;
 mod report;
 mod show;
@@ -39,6 +40,7 @@ pub use explain::explain;
 pub use log::{Log, log};
 pub use lookup::lookup;
 pub use map::{Map, map};
+pub use pool::pool;
 pub use reload::reload;
 pub use report::report;
 pub use show::show;
@@ -86,6 +88,10 @@ pub enum Command {
     Check(Check),
     /// Show what the running daemon does
     Show(Show),
+    /// Take an external address out of use, or into use again; remembered until it is restored. `cgn show
+    /// pools` tells which are
+    #[command(subcommand)]
+    Pool(Pool),
     /// Show all about one subscriber: blocks, mappings, whether it can have more
     Subscriber(OneSubscriber),
     /// Show the mappings of an inside endpoint, or of an external one and who has it
@@ -158,6 +164,24 @@ pub struct Reload {
     /// Also changes that lose mappings or stop traffic
     #[arg(long)]
     pub allow_disruption: bool,
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Pool {
+    /// No new subscriber gets the address; those who have it keep it
+    Quarantine(Address),
+    /// Nor do those who have it open anything new: what is there goes on until it ends, then they get another one
+    Drain(Address),
+    /// The address is in use again
+    Restore(Address),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Address {
+    /// The external address
+    pub address: Ipv4Addr,
     #[command(flatten)]
     pub daemon: WhichDaemon,
 }
@@ -350,6 +374,8 @@ pub enum What {
     Pools,
     /// Why packets were dropped, punted to the slow path or passed to the kernel
     Drops,
+    /// Rules of the access lists, and how many packets each held for
+    Rules,
     /// The daemon: interfaces, routes, sweep, log
     Status,
 }

@@ -15,7 +15,9 @@ use super::listing::{self, Listed};
 use super::table::Table;
 use super::{Filters, Show, What, WhichDaemon};
 use crate::api::query::MAX_LIMIT;
-use crate::api::rows::{BlockRow, DropRow, MappingRow, Page, PoolRow, Status, SubscriberRow};
+use crate::api::rows::{
+    BlockRow, DropRow, MappingRow, Page, PoolRow, RuleRow, Status, SubscriberRow,
+};
 use crate::config::Control;
 
 /// Rows of a table, unless --limit says how many: as many as one can look through.
@@ -83,6 +85,7 @@ pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
         What::Mappings => rows::<MappingRow>(arguments, &mut client, "/v1/mappings").await,
         What::Pools => rows::<PoolRow>(arguments, &mut client, "/v1/pools").await,
         What::Drops => rows::<DropRow>(arguments, &mut client, "/v1/drops").await,
+        What::Rules => rows::<RuleRow>(arguments, &mut client, "/v1/rules").await,
         What::Status => {
             let status: Status = client.get("/v1/status").await?;
             if arguments.json {
@@ -109,7 +112,7 @@ async fn rows<T>(arguments: &Show, client: &mut Client, path: &str) -> Result<St
 where
     T: Listed + Serialize + DeserializeOwned,
 {
-    let has_parts = !matches!(arguments.what, What::Pools | What::Drops);
+    let has_parts = !matches!(arguments.what, What::Pools | What::Drops | What::Rules);
     let most = match arguments.limit {
         Some(0) => usize::MAX,
         Some(limit) => limit,

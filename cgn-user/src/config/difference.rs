@@ -68,18 +68,24 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
             key: key.clone(),
         });
     let mut all: Vec<Difference> = changed.collect();
-    let names = |config: &Config| -> Vec<String> {
-        config.pool.iter().map(|pool| pool.name.clone()).collect()
-    };
-    let (from, to) = (names(old), names(new));
-    if from != to {
-        all.push(Difference {
-            key: "order of pools".to_owned(),
-            from: Some(from.join(", ")),
-            to: Some(to.join(", ")),
-            effect: Effect::Disruptive,
-            pool: None,
-        });
+    let pools = |config: &Config| config.pool.iter().map(|pool| pool.name.clone()).collect();
+    let rules = |config: &Config| config.rule.iter().map(|rule| rule.name.clone()).collect();
+    type Names<'a> = &'a dyn Fn(&Config) -> Vec<String>;
+    let ordered: [(&str, Names<'_>, Effect); 2] = [
+        ("order of pools", &pools, Effect::Disruptive),
+        ("order of rules", &rules, Effect::InPlace),
+    ];
+    for (key, names, effect) in ordered {
+        let (from, to) = (names(old), names(new));
+        if from != to {
+            all.push(Difference {
+                key: key.to_owned(),
+                from: Some(from.join(", ")),
+                to: Some(to.join(", ")),
+                effect,
+                pool: None,
+            });
+        }
     }
     all
 }

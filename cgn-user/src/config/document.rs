@@ -9,6 +9,7 @@ use super::limit;
 use super::notation::{AddressSpan, Ipv4Prefix};
 use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
+use super::rules;
 use super::schema::{
     Config, Control, Debug, Filtering, Fragments, Group, Hold, Icmp, Log, Metrics, Midstream, Pool,
     PoolMode, PortMode, Scatter, Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp,
@@ -87,6 +88,12 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
             "group",
             "a section [[group]], with two brackets",
             read_group,
+        ),
+        access: file.section("access", "a section [access]", rules::read_access),
+        rule: file.sections(
+            "rule",
+            "a section [[rule]], with two brackets",
+            rules::read_rule,
         ),
         tcp: file.section("tcp", "a section [tcp]", read_tcp),
         icmp: file.section("icmp", "a section [icmp]", read_icmp),

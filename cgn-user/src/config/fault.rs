@@ -22,7 +22,7 @@ pub enum Fault {
     )]
     Syntax { column: usize, message: String },
     #[error(
-        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]], [[subscribers]], [[group]] and [[sink]] can repeat)",
+        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]], [[subscribers]], [[group]], [[rule]] and [[sink]] can repeat)",
         .first_line.map(|line| format!(", first in line {line}")).unwrap_or_default()
     )]
     DuplicateKey {
@@ -212,6 +212,36 @@ pub enum Fault {
         "a power failure can lose records of ports that were in use; write \"full\" unless the machine outlives every one"
     )]
     LogRelaxed,
+    #[error("the name {name:?} is {other}'s, too; give each rule a name of its own")]
+    DuplicateRuleName { name: String, other: KeyPath },
+    #[error(
+        "{count} rules are for packets of one direction, those that bypass and the bogons counting in both; write at most {most}"
+    )]
+    TooManyRules { count: usize, most: usize },
+    #[error("a bypass is \"out\": what comes back goes untranslated of itself")]
+    BypassFromOutside,
+    #[error(
+        "a bypass without destinations would translate nothing; write for example destination = [\"203.0.113.10/32\"]"
+    )]
+    BypassToAll,
+    #[error("only TCP and UDP have ports; write protocol = \"tcp\" or \"udp\"")]
+    PortsWithoutProtocol,
+    #[error("the list {path:?} cannot be read: {reason}; make it readable, or leave the key out")]
+    ListUnreadable { path: PathBuf, reason: String },
+    #[error(
+        "line {line} of {path:?} is {text:?}; must be an IPv4 prefix of 1 to 32 bits without host bits, or an address"
+    )]
+    NotAPrefix {
+        path: PathBuf,
+        line: usize,
+        text: String,
+    },
+    #[error(
+        "the list {path:?} is empty, so that the rule would fit every address; leave the rule out"
+    )]
+    EmptyPrefixList { path: PathBuf },
+    #[error("the lists have {count} prefixes; there can be {most}")]
+    TooManyPrefixes { count: usize, most: usize },
     #[error("is {low}, and the notice begins at {high}; write a lower percentage")]
     LowNotBelowHigh { low: u8, high: u8 },
     #[error(

@@ -11,6 +11,7 @@
 //! | [`fault`] | everything that can be wrong, in words, with the remedy |
 //! | `place` | key paths, and the lines on which keys stand |
 //! | `reader`, `value`, `document` | TOML text to [`Config`]; collects every fault instead of stopping |
+//! | [`rules`], [`prefix_list`] | access lists, and the files with their prefixes |
 //! | `validate`, `groups`, `sinks`, `overlap`, `caution` | what the keys must fulfil together (errors), and should (warnings) |
 //!
 //! The order of steps is in [`Config::parse`]. Nothing here does I/O or knows the machine: whether
@@ -28,7 +29,9 @@ pub mod limit;
 pub mod notation;
 mod overlap;
 mod place;
+pub mod prefix_list;
 mod reader;
+pub mod rules;
 pub mod schema;
 mod sinks;
 mod validate;
@@ -42,6 +45,7 @@ pub use capacity::{Capacity, PoolCapacity};
 pub use fault::{ConfigErrors, Fault, Problem};
 pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
 pub use place::KeyPath;
+pub use rules::{Access, Rule};
 pub use schema::{
     Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Hold, Icmp, Log, LogMode,
     LogSync, Metrics, Midstream, OnFull, Pool, PoolMode, PortMode, Scatter, Sessions, Side, Sink,
@@ -60,6 +64,8 @@ pub struct Checked {
     pub warnings: Vec<Problem>,
     /// Whose addresses are translated from which pool: sorted, non-overlapping.
     pub subscribers: Vec<SubscriberRange>,
+    /// Prefixes from files, by number of the rule; empty before [`Checked::read_lists`].
+    pub lists: Vec<prefix_list::RuleLists>,
     places: Places,
 }
 
@@ -118,6 +124,7 @@ fn conclude(
     Ok(Checked {
         warnings: cautions.into_problems(&places),
         subscribers: config.subscriber_ranges(),
+        lists: Vec::new(),
         config,
         places,
     })

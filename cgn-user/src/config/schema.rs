@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::notation::{AddressSpan, Ipv4Prefix};
+use super::rules::{Access, Rule};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,12 @@ pub struct Config {
     /// `[[group]]`, any number: what some subscribers may do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub group: Vec<Group>,
+    /// `[access]`
+    #[serde(default)]
+    pub access: Access,
+    /// `[[rule]]`, any number: access lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rule: Vec<Rule>,
     /// `[tcp]`
     #[serde(default)]
     pub tcp: Tcp,

@@ -13,6 +13,7 @@ use super::limit::{self, Limit};
 use super::overlap;
 use super::place::KeyPath;
 use super::reader::nearest_name;
+use super::rules;
 use super::schema::{Config, LogMode, Pool, PoolMode, PortMode, Side, Subscribers};
 use super::sinks;
 
@@ -41,6 +42,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     check_tcp(config, findings);
     check_numbers(config, findings);
     groups::validate(config, findings);
+    rules::validate(config, findings);
     sinks::validate(config, findings);
     check_daemon(config, findings);
     deterministic::validate(config, findings);

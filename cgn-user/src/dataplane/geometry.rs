@@ -12,6 +12,7 @@ use cgn_common::layout::{
 use super::memory::{Memory, Sizes};
 use crate::policy::deterministic::Map;
 use crate::policy::groups::Groups;
+use crate::withheld::Withheld;
 
 /// A pool, as far as the tables care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct Geometry {
     pub groups: Groups,
     /// By pool: static ports of its subscribers, if it is deterministic.
     pub maps: Vec<Option<Map>>,
+    /// External addresses that are out of use; decides nothing of the layout either.
+    pub withheld: Withheld,
     inside_pages: BTreeMap<u32, Page>,
     outside_pages: BTreeMap<u32, Page>,
     /// Line of slab 0, by pool.
@@ -88,11 +91,13 @@ impl Geometry {
                 slab_lines: lines,
                 sessions: SESSIONS.entries,
                 datagrams: FRAGMENTS.entries,
+                prefix_lines: 1,
             },
             pools,
             subscribers,
             groups: Groups::default(),
             maps: Vec::new(),
+            withheld: Withheld::default(),
             inside_pages,
             outside_pages,
             first_lines,
@@ -267,6 +272,13 @@ impl Geometry {
 }
 
 impl PoolShape {
+    /// True for an external address of the pool.
+    #[must_use]
+    pub fn has(&self, external: Ipv4Addr) -> bool {
+        let mut ranges = self.addresses.iter();
+        ranges.any(|(first, last)| (*first..=*last).contains(&external))
+    }
+
     /// Number of external addresses.
     #[must_use]
     pub fn address_count(&self) -> u32 {

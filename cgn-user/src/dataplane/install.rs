@@ -5,13 +5,16 @@
 use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, first_port};
-use cgn_common::layout::{BlockEntry, OwnedBlock, Rows, SubscriberHead, Used, header, slab_lines};
+use cgn_common::layout::{
+    BlockEntry, Limits, OwnedBlock, Rows, SubscriberHead, Used, header, slab_lines,
+};
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::verdict::Protocol;
 
 use super::geometry::{Geometry, PoolShape};
 use super::memory::Memory;
 use crate::policy::groups::Allowance;
+use crate::withheld::Standing;
 
 /// A block in the hands of a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,16 +142,21 @@ fn is_last(allowance: &Allowance, blocks: usize, shape: &PoolShape) -> bool {
         || allowance.capped(blocks, 1 << shape.block_shift) == [true; 3]
 }
 
-/// Shares out what the subscriber may have over its blocks, as they are filled now.
+/// Shares out what the subscriber may have over its blocks, as they are filled now: nothing new at
+/// an external address that is drained.
 pub fn limit(memory: &Memory, geometry: &Geometry, inside: Ipv4Addr, subscriber: u32) {
     let Some(entry) = memory.subscribers.get(subscriber) else {
         return;
     };
-    let ports = 1 << SubscriberHead(entry.head.load()).block_shift();
+    let head = SubscriberHead(entry.head.load());
+    let ports = 1 << head.block_shift();
+    let external = Ipv4Addr::from_bits(head.external());
+    let is_drained = geometry.withheld.of(external) == Some(Standing::Drained);
     let blocks = ports_used(memory, subscriber);
     let used: Vec<_> = blocks.iter().map(|(_, used)| *used).collect();
     let limits = geometry.groups.allowance(inside).limits(&used, ports);
     for ((line, _), limits) in blocks.iter().zip(limits) {
+        let limits = if is_drained { Limits::NOTHING } else { limits };
         if let Some(head) = memory.slabs.get(*line)
             && head.limits() != limits
         {

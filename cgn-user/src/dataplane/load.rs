@@ -7,12 +7,14 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{DevMap, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf, XskMap};
+use aya::maps::{
+    DevMap, HashMap, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray, RingBuf, XskMap,
+};
 use aya::programs::{ProgramError, ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
-    self, Constants, Features, Link, MapSpec, RareProgram, VlanKey, VlanRole,
+    self, Constants, Features, Hits, Link, MapSpec, RareProgram, VlanKey, VlanRole,
 };
 pub use cgn_common::path::Entry;
 
@@ -88,14 +90,22 @@ pub enum LoadError {
 /// Name in the object of the program that begins the way of a frame, where these features are on.
 #[must_use]
 pub const fn program_name(entry: Entry, features: Features) -> &'static str {
-    match (entry, features.has(Features::FORCE_SLOW_PATH)) {
-        (Entry::Inside, false) => "cgn_inside",
-        (Entry::Outside, false) => "cgn_outside",
-        (Entry::Vlan, false) => "cgn_vlan",
-        (Entry::Inside, true) => "cgn_forced_inside",
-        (Entry::Outside, true) => "cgn_forced_outside",
-        (Entry::Vlan, true) => "cgn_forced_vlan",
+    // The slow path looks at the access lists itself.
+    if features.has(Features::FORCE_SLOW_PATH) {
+        return match entry {
+            Entry::Inside => "cgn_forced_inside",
+            Entry::Outside => "cgn_forced_outside",
+            Entry::Vlan => "cgn_forced_vlan",
+        };
     }
+    if features.has(Features::ACCESS) {
+        return match entry {
+            Entry::Inside => "cgn_access_inside",
+            Entry::Outside => "cgn_access_outside",
+            Entry::Vlan => "cgn_access_vlan",
+        };
+    }
+    RareProgram::translator(entry).name()
 }
 
 /// A type of ours as a key or value of a BPF map.
@@ -184,7 +194,7 @@ impl Dataplane {
     /// The verifier's, with its log.
     pub fn program(&mut self, entry: Entry) -> Result<&mut Xdp, LoadError> {
         if !self.rare_programs_are_set {
-            for rare in RareProgram::ALL {
+            for rare in RareProgram::needed(self.memory.constants.features) {
                 self.set_rare_program(rare)?;
             }
             self.rare_programs_are_set = true;
@@ -216,7 +226,7 @@ impl Dataplane {
             let fd = descriptor(&mut self.ebpf, name)?;
             programs.entries.push((entry, fd));
         }
-        for rare in RareProgram::ALL {
+        for rare in RareProgram::needed(self.memory.constants.features) {
             let fd = descriptor(&mut self.ebpf, rare.name())?;
             programs.rare.push((rare, fd));
         }
@@ -277,6 +287,41 @@ impl Dataplane {
         let map: PerCpuArray<MapData, Element<Counters>> =
             PerCpuArray::try_from(Map::PerCpuArray(data)).map_err(failed(spec))?;
         Ok(move || sum(&map).unwrap_or_default())
+    }
+
+    /// A reader of how often the fast path found each rule of the access lists to hold, for other
+    /// threads.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn hits_reader(&self) -> Result<impl Fn() -> Hits + Send + Sync + 'static, LoadError> {
+        let spec = &layout::HITS;
+        let Some(Map::PerCpuArray(data)) = self.ebpf.map(spec.name) else {
+            return Err(LoadError::NoMap(spec.name));
+        };
+        let data = MapData::from_fd(copy_of(spec, data)?).map_err(failed(spec))?;
+        let map: PerCpuArray<MapData, Element<Hits>> =
+            PerCpuArray::try_from(Map::PerCpuArray(data)).map_err(failed(spec))?;
+        Ok(move || {
+            let mut sum = Hits::ZERO;
+            for hits in map.get(&0, 0).iter().flat_map(|values| values.iter()) {
+                sum.merge(&hits.0);
+            }
+            sum
+        })
+    }
+
+    /// Begins to count them anew.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn clear_hits(&mut self) -> Result<(), LoadError> {
+        let spec = &layout::HITS;
+        let mut map: PerCpuArray<&mut MapData, Element<Hits>> = self.map_mut(spec)?;
+        let processors = map.get(&0, 0).map_err(failed(spec))?.len();
+        let zero = PerCpuValues::try_from(vec![Element(Hits::ZERO); processors]);
+        let zero = zero.map_err(|source| failed(spec)(aya::maps::MapError::IoError(source)))?;
+        map.set(0, zero, 0).map_err(failed(spec))
     }
 
     /// Sets (or, with `None`, removes) the route of one very address.
@@ -497,6 +542,8 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         datagrams: datagrams(ebpf)?,
         awaited: table(ebpf, &layout::AWAITED, layout::AWAITED.entries)?,
         ids: table(ebpf, &layout::IDS, layout::IDS.entries)?,
+        access: table(ebpf, &layout::ACCESS, layout::ACCESS.entries)?,
+        prefixes: table(ebpf, &layout::PREFIXES, sizes.prefix_lines)?,
         constants: *constants,
     })
 }

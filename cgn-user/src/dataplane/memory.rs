@@ -12,8 +12,8 @@ use std::ptr::NonNull;
 use bytemuck::Pod;
 use cgn_common::block::page_of;
 use cgn_common::layout::{
-    BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, NextHopEntry, PAGES, Page,
-    Policy, Punts, Quota, RouteLine, Scattering, Settings, Subscriber,
+    Access, BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, NextHopEntry, PAGES,
+    Page, Policy, Punts, Quota, RouteLine, Scattering, Settings, Subscriber,
 };
 use cgn_common::nat::scatter;
 use cgn_common::word::Word;
@@ -168,6 +168,7 @@ impl Shared for External {}
 impl Shared for Scattering {}
 impl Shared for BlockEntry {}
 impl Shared for Line {}
+impl Shared for Access {}
 impl Shared for NextHopEntry {}
 impl Shared for Punts {}
 impl Shared for Word {}
@@ -183,15 +184,16 @@ pub struct Sizes {
     pub slab_lines: u32,
     pub sessions: u32,
     pub datagrams: u32,
+    pub prefix_lines: u32,
 }
 
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 9] {
+    pub fn by_name(&self) -> [(&'static str, u32); 10] {
         use cgn_common::layout::{
-            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, QUOTAS, SCATTERINGS, SESSIONS, SLABS,
-            SUBSCRIBERS,
+            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, PREFIXES, QUOTAS, SCATTERINGS, SESSIONS,
+            SLABS, SUBSCRIBERS,
         };
         [
             (SUBSCRIBERS.name, self.subscribers),
@@ -203,6 +205,7 @@ impl Sizes {
             (SLABS.name, self.slab_lines),
             (SESSIONS.name, self.sessions),
             (FRAGMENTS.name, self.datagrams),
+            (PREFIXES.name, self.prefix_lines),
         ]
     }
 }
@@ -233,6 +236,9 @@ pub struct Memory {
     pub awaited: Table<Word>,
     /// Counters of identifications.
     pub ids: Table<Word>,
+    /// What rules of access lists say, and the addresses that they are for.
+    pub access: Table<Access>,
+    pub prefixes: Table<Line>,
     /// What the programs were loaded with.
     pub constants: Constants,
 }
@@ -243,7 +249,7 @@ impl Memory {
     /// # Errors
     /// Out of memory.
     pub fn private(sizes: Sizes) -> io::Result<Self> {
-        use cgn_common::layout::{ANSWERS, AWAITED, IDS, NEXT_HOPS, ROUTES};
+        use cgn_common::layout::{ACCESS, ANSWERS, AWAITED, IDS, NEXT_HOPS, ROUTES};
         Ok(Self {
             settings: Table::zeroed(1)?,
             inside_pages: Table::zeroed(PAGES as usize)?,
@@ -262,6 +268,8 @@ impl Memory {
             datagrams: Datagrams::private(),
             awaited: Table::zeroed(AWAITED.entries as usize)?,
             ids: Table::zeroed(IDS.entries as usize)?,
+            access: Table::zeroed(ACCESS.entries as usize)?,
+            prefixes: Table::zeroed(sizes.prefix_lines as usize)?,
             constants: Constants::PLAIN,
         })
     }

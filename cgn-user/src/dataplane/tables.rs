@@ -9,12 +9,14 @@ use cgn_common::answers::{self, Budget};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NextHopEntry, Page,
-    Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey, Settings, Side, Subscriber, VlanKey,
+    Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Hits, Line,
+    NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey, Settings, Side,
+    Subscriber, VlanKey,
 };
 use cgn_common::nat::{home, open, search};
 use cgn_common::steps::{Step, Steps};
 use cgn_common::tables::{Route, Tables};
+use cgn_common::verdict::Direction;
 use cgn_common::word::Word;
 
 use super::memory::Memory;
@@ -72,6 +74,10 @@ pub struct UserTables<'a, R: Routing> {
     /// MTU that the last packet is too large for.
     pub mtu: Cell<u16>,
     pub counters: RefCell<Counters>,
+    /// How often rules of the access lists held; XDP counted those of packets that it punted.
+    pub hits: RefCell<Hits>,
+    /// The rule that held for the last packet that any held for.
+    pub hit: Cell<Option<(Direction, u32)>>,
     /// Requests for further blocks, to be taken by the caller.
     pub requests: RefCell<Vec<Event>>,
     /// True: a packet whose sender is to be told of its end is punted, as XDP does.
@@ -98,6 +104,8 @@ impl<'a, R: Routing> UserTables<'a, R> {
             asked: Cell::new(None),
             mtu: Cell::new(0),
             counters: RefCell::new(Counters::ZERO),
+            hits: RefCell::new(Hits::ZERO),
+            hit: Cell::new(None),
             requests: RefCell::new(Vec::new()),
             punts_answered: Cell::new(false),
             steps: Cell::new(Steps::default()),
@@ -247,6 +255,16 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn id_secret(&self) -> u64 {
         self.setting(|settings| &settings.id_secret)
+    }
+    fn access(&self) -> Option<&Access> {
+        self.memory.access.get(0)
+    }
+    fn prefixes(&self, line: u32) -> Option<&Line> {
+        self.memory.prefixes.get(line)
+    }
+    fn hit(&self, direction: Direction, rule: u32) {
+        self.hit.set(Some((direction, rule)));
+        self.hits.borrow_mut().count(direction, rule);
     }
     fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
         self.vlans.get(&(key.ifindex, key.vlans)).copied()

@@ -80,6 +80,7 @@ pub fn keeper(
         .context("static ports must be on record before they are used")?;
     keeper.mark(Event::Start);
     keeper.advance();
+    keeper.follow_withheld();
     Ok(keeper)
 }
 

@@ -3,7 +3,7 @@
 //! then allocator; so a block is never without its record while a packet may
 //! use it, and never given to another before its release is on record.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +29,7 @@ use crate::policy;
 use crate::policy::shape;
 use crate::state::State;
 use crate::utc::Utc;
+use crate::withheld::Standing;
 
 /// Stands in a block's tables for the number of its record when it has none.
 const NO_RECORD: u64 = 0;
@@ -59,6 +60,8 @@ pub struct Keeper {
     scatter: Option<Scatter>,
     /// Records of static ports.
     maps: Maps,
+    /// What allocator and tables were told of withheld addresses.
+    withheld: BTreeMap<Ipv4Addr, Standing>,
 }
 
 /// A block that the allocator gave and the log has not seen yet.
@@ -88,6 +91,38 @@ impl Keeper {
             unlogged: Vec::new(),
             scatter,
             maps,
+            withheld: BTreeMap::new(),
+        }
+    }
+
+    /// Tells allocator and tables of addresses that were taken out of use, or into use again.
+    pub fn follow_withheld(&mut self) {
+        let wanted = self.state.geometry.withheld.all();
+        if wanted == self.withheld {
+            return;
+        }
+        let both = wanted.keys().chain(self.withheld.keys());
+        let changed: BTreeSet<Ipv4Addr> = both
+            .filter(|address| wanted.get(address) != self.withheld.get(address))
+            .copied()
+            .collect();
+        for address in &changed {
+            let standing = wanted.get(address).copied();
+            let pools = self.state.geometry.pools.len() as u16;
+            let is_known =
+                (0..pools).any(|pool| self.allocator.withhold(pool, address.to_bits(), standing));
+            let standing = standing.map_or("in use", Standing::name);
+            match is_known {
+                true => tracing::info!(%address, standing, "external address"),
+                false => tracing::warn!(%address, standing, "an address that no pool has"),
+            }
+        }
+        self.withheld = wanted;
+        let (memory, geometry) = (&self.state.memory, &self.state.geometry);
+        for granted in &self.granted {
+            if changed.contains(&granted.grant.external) {
+                install::limit(memory, geometry, granted.grant.inside, granted.subscriber);
+            }
         }
     }
 

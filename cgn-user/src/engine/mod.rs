@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{MapData, RingBuf};
 use cgn_common::event::Event as BlockRequest;
 use cgn_common::frame::Buffer;
-use cgn_common::layout::{FragmentKey, Side};
+use cgn_common::layout::{Features, FragmentKey, Side};
 use cgn_common::verdict::Reason;
 use tokio::sync::watch;
 
@@ -100,6 +100,21 @@ impl Ran {
     }
 }
 
+/// Adds up what the translator counted. XDP counted the hits of what it punted, unless it punts
+/// everything.
+fn count(state: &State, tables: &UserTables<'_, Applied>) {
+    let is_forced = state
+        .memory
+        .constants
+        .features
+        .has(Features::FORCE_SLOW_PATH);
+    let mut stats = state.stats();
+    stats.slow_path.merge(&tables.counters.take());
+    if is_forced {
+        stats.hits.merge(&tables.hits.take());
+    }
+}
+
 /// Runs the translator on a frame, and adds up what it counted. With `last`, a
 /// packet that needs a block is dropped for that reason instead.
 fn run(
@@ -116,7 +131,7 @@ fn run(
     if let (Outcome::NeedsBlock { .. }, Some(reason)) = (outcome, last) {
         outcome = process::drop(&tables, reason);
     }
-    state.stats().slow_path.merge(&tables.counters.take());
+    count(state, &tables);
     let answer = match outcome {
         Outcome::Dropped(reason) => answers.answer(frame.bytes(), &tables, entry, reason),
         _ => None,
@@ -190,6 +205,7 @@ impl Engine {
             self.housekeeping = Instant::now();
             self.keeper.log_releases();
             self.keeper.advance();
+            self.keeper.follow_withheld();
             self.count_undelivered();
         }
     }

@@ -43,6 +43,7 @@ use crate::slowpath::waiting::Waiting;
 use crate::state::{InterfaceStats, State, Stats};
 use crate::watch::Desk;
 use crate::wiring::{Way, Wiring};
+use crate::withheld::Withheld;
 
 /// One of our interfaces, before anything runs on it.
 struct Plan {
@@ -103,7 +104,11 @@ pub fn start(
     let plans = plan(&checked)?;
     let pins = Pins::open(&checked.config.control.pin_directory)?;
     pins.end_growth();
-    let geometry = shape::geometry(&checked);
+    let mut geometry = shape::geometry(&checked);
+    let lists = shape::lists(&checked);
+    geometry.sizes.prefix_lines = lists.lines();
+    geometry.withheld = Withheld::open(&checked.config.log.directory)
+        .context("the list of withheld addresses cannot be read")?;
     let found = found(&pins, &geometry, &recovery, switches)?;
     let had_programs = !pins.interfaces().is_empty();
     let renewed: &[_] = match found {
@@ -119,6 +124,7 @@ pub fn start(
             &[]
         }
     };
+    pins.remove_lists();
     let object = match switches.diagnose {
         true => DIAGNOSTICS_OBJECT,
         false => OBJECT,
@@ -140,6 +146,8 @@ pub fn start(
                 notices: Default::default(),
                 started_unix_ms: clock::system_ms(),
                 fast_path_counters: Box::new(dataplane.counters_reader()?),
+                fast_path_hits: Box::new(dataplane.hits_reader()?),
+                lists,
                 is_test_clock: switches.is_test_clock,
                 config_path: config_path.to_owned(),
                 reload: watch::Sender::new(None),
@@ -348,6 +356,7 @@ fn build(
         settings.layout.store(state.geometry.layout_word());
     }
     pins.end_growth();
+    install_lists(&state, &mut dataplane)?;
     let answers = answers(&state);
     if let Some(settings) = state.memory.settings.get(0) {
         let known = shape::fragment_limits(&state.config).ticks;
@@ -388,6 +397,18 @@ fn build(
         ports,
         answers,
     })
+}
+
+/// Writes the access lists, before a program sees them. Other rules are counted anew.
+fn install_lists(state: &State, dataplane: &mut Dataplane) -> Result<()> {
+    state.lists.install(&state.memory);
+    if let Some(settings) = state.memory.settings.get(0)
+        && settings.rules.load() != state.lists.digest()
+    {
+        dataplane.clear_hits()?;
+        settings.rules.store(state.lists.digest());
+    }
+    Ok(())
 }
 
 /// Who tells senders of the end of their packets, and, in the tables, how often.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use cgn_common::counters::Counters;
+use cgn_common::layout::Hits;
 use cgn_common::verdict::Protocol;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -22,6 +23,7 @@ use crate::dataplane::memory::Memory;
 use crate::maplog::maps::Maps;
 use crate::maplog::{Log, LogOptions};
 use crate::metrics::{Snapshot, encode};
+use crate::policy::access::Lists;
 use crate::policy::shape;
 use crate::state::{State, Stats};
 use crate::watch::Desk;
@@ -42,6 +44,8 @@ fn state() -> Arc<State> {
         notices: Default::default(),
         started_unix_ms: 1,
         fast_path_counters: Box::new(|| Counters::ZERO),
+        fast_path_hits: Box::new(|| Hits::ZERO),
+        lists: Lists::default(),
         is_test_clock: false,
         config_path: PathBuf::new(),
         reload: watch::Sender::new(None),

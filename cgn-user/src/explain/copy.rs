@@ -57,6 +57,9 @@ impl Copy<'_> {
         own.settings.copy_from(&live.settings, 0..1);
         own.answers
             .copy_from(&live.answers, 0..live.answers.len() as u32);
+        own.access.copy_from(&live.access, 0..1);
+        own.prefixes
+            .copy_from(&live.prefixes, 0..live.prefixes.len() as u32);
         own.ids.copy_from(&live.ids, 0..live.ids.len() as u32);
         for line in 0..live.routes.len() as u32 {
             if let Some(routes) = live.routes.read(line) {

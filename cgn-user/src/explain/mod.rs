@@ -21,8 +21,8 @@ use std::sync::Arc;
 use cgn_common::frame::Buffer;
 use cgn_common::layout::Side;
 use cgn_common::path;
-use cgn_common::steps::Steps;
-use cgn_common::verdict::{Effect, Verdict};
+use cgn_common::steps::{Step, Steps};
+use cgn_common::verdict::{Direction, Effect, Verdict};
 use cgn_common::wire::ethernet;
 
 use crate::api::rows::{Explanation, MappingRow, SentRow, StepRow};
@@ -107,6 +107,8 @@ struct Ran {
     frame: Vec<u8>,
     /// MTU that the packet is too large for.
     mtu: u16,
+    /// Rule of the access lists that held for it.
+    hit: Option<(Direction, u32)>,
 }
 
 impl Trial<'_> {
@@ -126,8 +128,15 @@ impl Trial<'_> {
             mapping: after.as_ref(),
             neighbour: self.neighbour(packet, side, after.as_ref()),
             mtu: ran.mtu,
+            rule: ran.hit.and_then(|(direction, number)| {
+                let mut rules = self.state.lists.rules().iter();
+                rules.find(|rule| rule.direction == direction && rule.number == number as usize)
+            }),
         };
         let (verdict, reason) = match ran.verdict {
+            Verdict::Transmit { .. } if ran.steps.iter().any(|step| step == Step::Bypassed) => {
+                ("bypass", None)
+            }
             Verdict::Transmit { .. } => ("translate", None),
             Verdict::Drop(reason) | Verdict::Punt(reason) | Verdict::Pass(reason) => {
                 let name = match reason.effect() {
@@ -178,6 +187,7 @@ impl Trial<'_> {
             steps: tables.steps.take(),
             frame: frame.bytes().to_vec(),
             mtu: tables.mtu.get(),
+            hit: tables.hit.get(),
         }
     }
 

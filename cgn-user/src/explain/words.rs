@@ -7,6 +7,7 @@ use cgn_common::steps::Step;
 use cgn_common::verdict::Reason;
 
 use crate::api::rows::MappingRow;
+use crate::policy::access::Placed;
 use crate::state::State;
 
 /// What is known of a packet beside its steps.
@@ -19,12 +20,21 @@ pub struct Facts<'a> {
     pub neighbour: Option<(Ipv4Addr, String)>,
     /// MTU that it is too large for.
     pub mtu: u16,
+    /// Rule of the access lists that holds for it.
+    pub rule: Option<&'a Placed>,
 }
 
 impl Facts<'_> {
     /// A sentence for a step.
     pub fn step(&self, step: Step) -> String {
         let told = match step {
+            Step::Listed => self.rule.map(|rule| {
+                let (name, direction) = (&rule.name, rule.direction_name());
+                format!(
+                    "rule {name} ({direction}, {}) is the first that holds for it",
+                    rule.action_name()
+                )
+            }),
             Step::Subscriber => self.inside.map(|inside| self.subscriber(inside)),
             Step::NextHop => self.neighbour.as_ref().map(|(address, interface)| {
                 format!("the next hop is {address} on {interface}, and its link address is known")

@@ -5,6 +5,7 @@ use cgn_common::layout::{Constants, Filtering, Policy};
 use cgn_common::verdict::Protocol;
 
 use crate::dataplane::geometry::PoolShape;
+use crate::policy::access::Placed;
 use crate::state::{PoolStats, State, Stats};
 
 /// What the metrics are made from.
@@ -21,6 +22,8 @@ pub struct Snapshot {
     /// Version of the program.
     pub version: &'static str,
     pub behaviours: Behaviours,
+    /// Rules of the access lists, and how many packets each held for.
+    pub rules: Vec<(Placed, u64)>,
 }
 
 /// What the tables have room for.
@@ -89,6 +92,7 @@ impl Snapshot {
             },
             started_unix_ms: state.started_unix_ms,
             version: env!("CARGO_PKG_VERSION"),
+            rules: state.rule_hits(),
             behaviours: Behaviours::of(&state.memory.constants, state.geometry.pools.len()),
         }
     }

@@ -66,6 +66,9 @@ pub const TABLE: &[Metric] = &[
     counter("cgn_passes_total", REASON,
         "Packets given to the kernel untouched, because they are the router's own.",
         |s, out| by_reason(&s.counters(), Effect::Pass, out)),
+    counter("cgn_rule_packets_total", &["rule", "direction", "action"],
+        "Packets that a rule of the access lists held for: permitted, denied or let through untranslated.",
+        by_rule),
 
     // ---- mappings ----
     gauge("cgn_mappings", PROTOCOL,
@@ -390,6 +393,15 @@ fn by_reason(counters: &Counters, effect: Effect, out: &mut Samples) {
         .filter(|reason| reason.effect() == effect)
     {
         out.put(&[reason.name()], counters.reasons[*reason as usize]);
+    }
+}
+
+fn by_rule(s: &Snapshot, out: &mut Samples) {
+    for (rule, packets) in &s.rules {
+        out.put(
+            &[&rule.name, rule.direction_name(), rule.action_name()],
+            *packets,
+        );
     }
 }
 

@@ -3,8 +3,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use cgn_common::counters::Counters;
-use cgn_common::layout::Constants;
-use cgn_common::verdict::{REASONS, Reason};
+use cgn_common::layout::{Action, Constants, Hits, Ports};
+use cgn_common::verdict::{Direction, REASONS, Reason};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,6 +16,7 @@ use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
 use crate::histogram::{self, Histogram};
 use crate::maplog::stream::SinkStats;
+use crate::policy::access::{Lists, Placed, Rule};
 use crate::slowpath::answers::AnswerStats;
 use crate::state::{
     FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, Reconciliation, SessionStats,
@@ -48,7 +49,21 @@ fn idle() -> Snapshot {
         started_unix_ms: 0,
         version: "-",
         behaviours: nothing,
+        rules: vec![(rule(), 0)],
     }
+}
+
+fn rule() -> Placed {
+    let rule = Rule {
+        name: "blocklist".to_owned(),
+        direction: Direction::Inbound,
+        action: Action::Deny,
+        source: vec![(1, 2)],
+        destination: Vec::new(),
+        protocol: None,
+        ports: Ports::ANY,
+    };
+    Lists::new(&[rule], &[]).rules()[0].clone()
 }
 
 /// Where every figure differs from zero and from every other. Written out in
@@ -89,6 +104,7 @@ fn busy() -> Snapshot {
         fast_path,
         stats: Stats {
             slow_path,
+            hits: Hits::ZERO,
             pools: vec![PoolStats {
                 status,
                 refused_log_unavailable: next(),
@@ -191,6 +207,7 @@ fn busy() -> Snapshot {
         },
         started_unix_ms: 1_740_787_750_500,
         version: "1.2.3",
+        rules: vec![(rule(), next())],
         behaviours: Behaviours::of(&Constants::PLAIN, 1),
     }
 }

@@ -1,6 +1,7 @@
 //! Decisions, without I/O: what the configuration means for the tables, and
 //! who may do what, and when blocks are given and taken back.
 
+pub mod access;
 pub mod advice;
 pub mod blocks;
 pub mod deterministic;

@@ -1,17 +1,21 @@
 //! What the configuration means for tables, allocator and sweep.
 
 use cgn_common::answers::Rates;
-use cgn_common::layout::{self, Constants, Features, Policy};
+use cgn_common::layout::{self, Action, Constants, Features, Policy, Ports};
 use cgn_common::limits::ticks;
 
-use cgn_common::verdict::Protocol;
+use cgn_common::verdict::{Direction, Protocol};
 use cgn_common::wire::icmp::code;
 
+use super::access::{Lists, Rule};
 use super::deterministic::Map;
 use super::groups::{Allowance, Group, Groups};
 use crate::alloc::{HoldPolicy, PoolSpec};
+use crate::config::prefix_list::{Network, RuleLists};
+use crate::config::rules::{BOGONS, PortRange};
 use crate::config::{
-    self, Checked, Config, Exhausted, Filtering, Icmp, LogMode, Midstream, Pool, PoolMode, PortMode,
+    self, Checked, Config, Exhausted, Filtering, Icmp, Ipv4Prefix, LogMode, Midstream, Pool,
+    PoolMode, PortMode,
 };
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::sweep::{Logged, PortSet, Timers};
@@ -54,6 +58,68 @@ pub fn maps(checked: &Checked) -> Vec<(String, Option<Map>)> {
             (pool.name.clone(), map.and_then(Result::ok))
         })
         .collect()
+}
+
+/// The access lists: rules of the file in their order, then those that come with the program.
+#[must_use]
+pub fn lists(checked: &Checked) -> Lists {
+    let config = &checked.config;
+    let no_files = RuleLists::default();
+    let rules =
+        config.rule.iter().enumerate().map(|(number, rule)| {
+            access_rule(rule, checked.lists.get(number).unwrap_or(&no_files))
+        });
+    let mut rules: Vec<Rule> = rules.collect();
+    if config.access.bogons {
+        rules.extend(bogons());
+    }
+    let subscribers = checked.subscribers.iter().map(|subscriber| {
+        let range = subscriber.range;
+        (range.first().to_bits(), range.last().to_bits())
+    });
+    Lists::new(&rules, &subscribers.collect::<Vec<_>>())
+}
+
+fn access_rule(rule: &config::Rule, files: &RuleLists) -> Rule {
+    let ranges = |prefixes: &[Ipv4Prefix], networks: &[Network]| {
+        let prefixes = prefixes.iter().map(|prefix| {
+            let range = prefix.range();
+            (range.first().to_bits(), range.last().to_bits())
+        });
+        prefixes
+            .chain(networks.iter().map(Network::range))
+            .collect()
+    };
+    let ports = |ports: Option<PortRange>| ports.map_or((0, u16::MAX), |range| (range.0, range.1));
+    Rule {
+        name: rule.name.clone(),
+        direction: rule.direction.into(),
+        action: rule.action.into(),
+        source: ranges(&rule.source, &files.source),
+        destination: ranges(&rule.destination, &files.destination),
+        protocol: rule.protocol.map(|protocol| protocol.0),
+        ports: Ports::new(ports(rule.source_ports), ports(rule.destination_ports)),
+    }
+}
+
+/// What cannot come from the internet, or be there.
+fn bogons() -> [Rule; 2] {
+    let all: Vec<_> = BOGONS.iter().map(Network::range).collect();
+    [Direction::Outbound, Direction::Inbound].map(|direction| {
+        let (source, destination) = match direction {
+            Direction::Outbound => (Vec::new(), all.clone()),
+            Direction::Inbound => (all.clone(), Vec::new()),
+        };
+        Rule {
+            name: "bogons".to_owned(),
+            direction,
+            action: Action::Deny,
+            source,
+            destination,
+            protocol: None,
+            ports: Ports::ANY,
+        }
+    })
 }
 
 /// Who may do what.
@@ -100,6 +166,10 @@ pub fn constants(config: &Config) -> Constants {
         (config.debug.force_slow_path, Features::FORCE_SLOW_PATH),
         (!config.group.is_empty(), Features::QUOTAS),
         (config.scatters(), Features::SCATTERED),
+        (
+            config.access.bogons || !config.rule.is_empty(),
+            Features::ACCESS,
+        ),
     ];
     let switches = switches.into_iter().chain(told(&config.icmp));
     let on = switches.filter(|(on, _)| *on);

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use cgn_common::answers::{self, Rates};
 use cgn_common::layout::{
-    Constants, EXACT_LOCAL, Link, NextHop, Policy, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE,
-    SESSIONS, Side,
+    Constants, EXACT_LOCAL, Features, Link, NextHop, Policy, ROUTE_ELSEWHERE, ROUTE_LOCAL,
+    ROUTE_NONE, SESSIONS, Side,
 };
 use cgn_common::limits::ticks;
 use cgn_common::wire::icmp::code;
@@ -14,6 +14,7 @@ use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::tables::{Resolved, Router, Routing};
+use cgn_user::policy::access::{Lists, Rule};
 
 /// Interface that receives every frame: the loopback device of the test's own
 /// network namespace, because `BPF_PROG_TEST_RUN` takes it.
@@ -141,6 +142,8 @@ pub struct World {
     pub constants: Constants,
     /// How often senders are told of the end of their packets.
     pub rates: Rates,
+    /// Rules that packets meet first.
+    pub lists: Lists,
 }
 
 impl Default for World {
@@ -174,6 +177,7 @@ impl World {
             grants: grants(),
             constants,
             rates: Rates::default(),
+            lists: Lists::default(),
         }
     }
 
@@ -191,6 +195,19 @@ impl World {
         }
     }
 
+    /// The same with access lists.
+    #[must_use]
+    pub fn with_rules(mut self, rules: &[Rule]) -> Self {
+        let subscribers = subscribers();
+        let ranges = subscribers
+            .iter()
+            .map(|shape| (shape.first.to_bits(), shape.last.to_bits()));
+        self.lists = Lists::new(rules, &ranges.collect::<Vec<_>>());
+        self.geometry.sizes.prefix_lines = self.lists.lines();
+        self.constants.features.0 |= Features::ACCESS;
+        self
+    }
+
     /// Writes it all into empty tables. Secrets are the same every time, so
     /// that every home gives the same ports.
     ///
@@ -205,6 +222,7 @@ impl World {
         let settings = memory.settings.get(0).expect("the settings");
         settings.fragment_ticks.store(u64::from(FRAGMENT_TICKS));
         settings.answers.store(self.rates.0);
+        self.lists.install(memory);
         for slot in (0..answers::SLOTS).filter_map(|slot| memory.answers.get(slot)) {
             slot.0.store(0);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_common::verdict::Reason;
 use cgn_user::api::rows::{
-    BlockRow, DropRow, Explanation, MappingRow, Page, PoolRow, Status, SubscriberRow,
+    BlockRow, DropRow, Explanation, MappingRow, Page, PoolRow, RuleRow, Status, SubscriberRow,
 };
 use cgn_user::maplog::scatter::Keyring;
 use cgn_user::maplog::{self, Block, Event, Record};
@@ -305,6 +305,14 @@ impl Daemon {
     /// The command failed.
     pub fn drops(&self) -> Result<Vec<DropRow>> {
         self.show("drops")
+    }
+
+    /// `cgn show rules`.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub fn rules(&self) -> Result<Vec<RuleRow>> {
+        self.show("rules")
     }
 
     /// Packets with this reason, in both paths.

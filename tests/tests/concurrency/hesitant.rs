@@ -8,11 +8,12 @@ use cgn_common::answers::Budget;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, NextHopEntry, Page,
-    Policy, Quota, Scattering, SessionKey, Side, Subscriber, VlanKey,
+    Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line,
+    NextHopEntry, Page, Policy, Quota, Scattering, SessionKey, Side, Subscriber, VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
+use cgn_common::verdict::Direction;
 use cgn_common::word::Word;
 use cgn_tests::harness::world::{FixedRoutes, INGRESS, World};
 use cgn_tests::packets::mutate::Dice;
@@ -154,6 +155,15 @@ impl Tables for Hesitant<'_> {
     }
     fn id_secret(&self) -> u64 {
         self.tables.id_secret()
+    }
+    fn access(&self) -> Option<&Access> {
+        self.tables.access()
+    }
+    fn prefixes(&self, line: u32) -> Option<&Line> {
+        self.tables.prefixes(line)
+    }
+    fn hit(&self, direction: Direction, rule: u32) {
+        self.tables.hit(direction, rule);
     }
     fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
         self.tables.vlan_side(key)

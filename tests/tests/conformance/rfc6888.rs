@@ -11,7 +11,7 @@ use cgn_tests::packets::{Draft, flag};
 use cgn_user::dataplane::install;
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
-use crate::registry::{LIMITED, Verdict, in_group, run_cases, tests};
+use crate::registry::{LIMITED, LISTED, Verdict, in_group, run_cases, tests};
 use crate::rows::behaviour;
 use crate::settings::{configured, default_timers, timers_with};
 
@@ -30,6 +30,8 @@ tests! {
         "REQ-1: what is translated behaves as RFC 4787, 5382 and 5508 say, and what has no such document is dropped";
     a_closed_connection_counts_as_a_used_port ["S-4"]
         "RFC 6269: a port is used, and shown as such, until its connection's last timer and its hold are over";
+    chosen_destinations_go_untranslated ["R6888-6"]
+        "REQ-6: traffic to chosen destinations and ports goes untranslated, and so does what comes back; the rest is translated";
     anyone_may_answer_by_default ["R6888-7"]
         "REQ-7: endpoint-independent filtering by default";
     a_freed_port_rests_for_two_minutes ["R6888-8"]
@@ -165,6 +167,18 @@ fn a_closed_connection_counts_as_a_used_port(t: &mut Trial) {
     t.sweep(&timers);
     assert_eq!(used(t), 0);
     t.outbound(Inside, &tcp(flag::SYN, 99), hop::OUTSIDE);
+}
+
+fn chosen_destinations_go_untranslated(t: &mut Trial) {
+    let cases = [
+        "what bypasses goes out with its own address",
+        "another port of the same server is translated",
+        "what comes back from there goes to the subscriber",
+        "what comes back from there to a pool address",
+        "from another port nothing comes back untranslated",
+        "nobody bypasses with another's address",
+    ];
+    in_group(t, LISTED, &cases, |_| {});
 }
 
 fn anyone_may_answer_by_default(t: &mut Trial) {

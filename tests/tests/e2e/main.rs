@@ -11,7 +11,9 @@
 //! | `blocks` | watermark, limit, release, hold |
 //! | `icmp` | traceroute, tracepath, ping: what senders are told |
 //! | `refusals` | spoofed, unsolicited, expired |
+//! | `access` | access lists: bypass, deny, lists of prefixes that a reload replaces |
 //! | `unsolicited` | SYNs from outside that nobody waits for, simultaneous open |
+//! | `withheld` | `cgn pool`: an external address is quarantined, drained, restored |
 //! | `routes` | no route, no neighbour, own networks |
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
 //! | `reload` | `cgn reload`, SIGHUP |
@@ -28,6 +30,7 @@
 //! | `deterministic` | static ports and overflow of a deterministic pool, `cgn map` |
 //! | `diagnostics` | `cgn run --diagnose` |
 
+mod access;
 mod announce;
 mod blocks;
 mod both_ways;
@@ -55,6 +58,7 @@ mod top;
 mod trace;
 mod unsolicited;
 mod wire;
+mod withheld;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};

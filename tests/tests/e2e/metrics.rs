@@ -117,7 +117,7 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
         "[[pool]]\nfiltering = \"address-dependent\"\n",
     );
     Ok(toml
-        + "\n"
+        + "\n[[rule]]\nname = \"all\"\naction = \"permit\"\ndirection = \"out\"\n"
         + &sink("live", collector.local_addr()?.to_string())
         + &sink("dead", "127.0.0.1:9".to_owned()))
 }

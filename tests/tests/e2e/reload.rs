@@ -306,11 +306,11 @@ fn blocks_per_subscriber(blocks_per_subscriber: u8) -> Settings {
     }
 }
 
-fn write(lab: &Lab, toml: &str) -> Result<()> {
+pub fn write(lab: &Lab, toml: &str) -> Result<()> {
     std::fs::write(lab.folder().join("cgn.toml"), toml).context("cgn.toml")
 }
 
-fn reload(lab: &Lab, arguments: &[&str]) -> Result<Output> {
+pub fn reload(lab: &Lab, arguments: &[&str]) -> Result<Output> {
     // The file may be broken, so the socket is named.
     let mut command = Command::new(cgn_program()?);
     command
@@ -321,7 +321,7 @@ fn reload(lab: &Lab, arguments: &[&str]) -> Result<Output> {
     command.output().context("cgn reload")
 }
 
-fn tells(output: &Output, code: i32, words: &[&str]) -> Result<()> {
+pub fn tells(output: &Output, code: i32, words: &[&str]) -> Result<()> {
     let said = [&output.stdout[..], &output.stderr[..]].concat();
     let said = String::from_utf8_lossy(&said);
     ensure!(

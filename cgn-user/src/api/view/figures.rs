@@ -5,8 +5,11 @@ use cgn_common::limits::USABLE_PORTS;
 use cgn_common::verdict::{Effect, Reason};
 
 use super::Selection;
-use crate::api::rows::{DropRow, InterfaceRow, PoolRow, ReconciliationRow, Refusals, Status};
+use crate::api::rows::{
+    DropRow, InterfaceRow, PoolRow, ReconciliationRow, Refusals, RuleRow, Status,
+};
 use crate::dataplane::geometry::{Geometry, PoolShape};
+use crate::policy::access::Placed;
 use crate::state::{PoolStats, Reconciliation, State, Stats};
 use crate::utc::Utc;
 
@@ -26,12 +29,30 @@ pub fn pools(geometry: &Geometry, stats: &Stats, selection: Selection) -> Vec<Po
                 .filter(|range| usize::from(range.pool) == number)
                 .map(|range| u64::from(range.last.to_bits() - range.first.to_bits()) + 1)
                 .sum();
-            pool_row(shape, stats.pool(number), subscriber_addresses)
+            pool_row(
+                shape,
+                stats.pool(number),
+                subscriber_addresses,
+                withheld(geometry, shape),
+            )
         })
         .collect()
 }
 
-fn pool_row(shape: &PoolShape, pool: PoolStats, subscriber_addresses: u64) -> PoolRow {
+/// Addresses of the pool that are out of use.
+fn withheld(geometry: &Geometry, shape: &PoolShape) -> String {
+    let all = geometry.withheld.all().into_iter();
+    let own = all.filter(|(address, _)| shape.has(*address));
+    let told = own.map(|(address, standing)| format!("{address} {}", standing.name()));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+fn pool_row(
+    shape: &PoolShape,
+    pool: PoolStats,
+    subscriber_addresses: u64,
+    withheld: String,
+) -> PoolRow {
     let status = pool.status;
     let counters = status.counters;
     PoolRow {
@@ -60,6 +81,7 @@ fn pool_row(shape: &PoolShape, pool: PoolStats, subscriber_addresses: u64) -> Po
             no_slab: counters.refused_no_slab,
             log_unavailable: pool.refused_log_unavailable,
         },
+        withheld,
     }
 }
 
@@ -95,6 +117,20 @@ pub fn drops(fast_path: &Counters, slow_path: &Counters, all: bool) -> Vec<DropR
     };
     rows.sort_by_key(|row| (rank(row), std::cmp::Reverse(count(row))));
     rows
+}
+
+/// Rules of the access lists, in the order in which packets meet them.
+#[must_use]
+pub fn rules(rules: &[(Placed, u64)]) -> Vec<RuleRow> {
+    let row = |(rule, packets): &(Placed, u64)| RuleRow {
+        place: rule.number + 1,
+        rule: rule.name.clone(),
+        direction: rule.direction_name().to_owned(),
+        action: rule.action_name().to_owned(),
+        prefixes: rule.ranges,
+        packets: *packets,
+    };
+    rules.iter().map(row).collect()
 }
 
 const fn effect_name(effect: Effect) -> &'static str {

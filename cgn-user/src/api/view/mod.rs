@@ -21,7 +21,7 @@ use cgn_common::verdict::Protocol;
 use crate::dataplane::geometry::{Geometry, PoolShape};
 use crate::dataplane::memory::Memory;
 
-pub use figures::{drops, pools, status};
+pub use figures::{drops, pools, rules, status};
 pub use top::top;
 
 /// How often a row that changes while it is read is read again.

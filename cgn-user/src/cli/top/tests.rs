@@ -60,6 +60,7 @@ fn look(second: u64) -> Top {
                 pool_exhausted: 2 * second,
                 ..Default::default()
             },
+            withheld: String::new(),
         }],
         subscribers: vec![SubscriberRow {
             inside: [100, 64, 0, 10].into(),

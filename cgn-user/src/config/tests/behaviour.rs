@@ -311,6 +311,116 @@ fn groups_that_are_refused() {
 }
 
 #[test]
+fn rules_that_are_refused() {
+    let rule = |more: &str| {
+        let head = "[[rule]]\nname = \"a\"\naction = \"deny\"\ndirection = \"in\"\n";
+        base_and(&format!("{head}{more}\n"))
+    };
+    let cases: [(&str, String, &[Expected<'_>]); 6] = [
+        (
+            "Nothing in it.",
+            base_and("[[rule]]\n"),
+            &[
+                (20, "rule[0].action", &["missing", "action = "]),
+                (20, "rule[0].direction", &["missing", "direction = "]),
+                (20, "rule[0].name", &["missing", "name = "]),
+            ],
+        ),
+        (
+            "Words that are none.",
+            base_and(
+                "[[rule]]\nname = \"a\"\naction = \"drop\"\ndirection = \"both\"\nprotocol = \"gre\"\nsource = [\"10.0.0.1/8\"]\n",
+            ),
+            &[
+                (22, "rule[0].action", &["drop", "bypass"]),
+                (23, "rule[0].direction", &["both", "out"]),
+                (24, "rule[0].protocol", &["gre", "number"]),
+                (25, "rule[0].source[0]", &["10.0.0.1/8", "10.0.0.0/8"]),
+            ],
+        ),
+        (
+            "Ports of what has none, and ports the wrong way round.",
+            rule("protocol = \"icmp\"\nsource_ports = \"1\"\ndestination_ports = \"9-8\""),
+            &[
+                (25, "rule[0].source_ports", &["tcp"]),
+                (26, "rule[0].destination_ports", &["9-8"]),
+            ],
+        ),
+        (
+            "A bypass from outside, to nowhere.",
+            base_and("[[rule]]\nname = \"a\"\naction = \"bypass\"\ndirection = \"in\"\n"),
+            &[
+                (21, "rule[0].destination", &["bypass", "destination = "]),
+                (23, "rule[0].direction", &["bypass", "out"]),
+            ],
+        ),
+        (
+            "A file that depends on where one stands.",
+            rule("source_file = \"list.txt\""),
+            &[(24, "rule[0].source_file", &["absolute"])],
+        ),
+        (
+            "A name twice.",
+            rule("[[rule]]\nname = \"a\"\naction = \"deny\"\ndirection = \"in\""),
+            &[(25, "rule[1].name", &["\"a\"", "rule[0]"])],
+        ),
+    ];
+    for (sentence, text, expected) in cases {
+        expect(sentence, &text, expected);
+    }
+    let many = |count: usize| {
+        let rules = (0..count)
+            .map(|n| format!("[[rule]]\nname = \"r{n}\"\naction = \"deny\"\ndirection = \"in\"\n"));
+        base_and(&rules.collect::<String>())
+    };
+    assert!(Config::parse(&many(64)).is_ok());
+    let errors = Config::parse(&many(65)).expect_err("too many");
+    assert!(errors.to_string().contains("65 rules"), "{errors}");
+}
+
+#[test]
+fn lists_are_read_when_the_file_was_checked() {
+    let text = base_and(
+        "[[rule]]\nname = \"a\"\naction = \"deny\"\ndirection = \"in\"\nsource_file = \"/l\"\n",
+    );
+    let read = |content: Result<&'static str, std::io::ErrorKind>| {
+        let checked = Config::parse(&text).expect("valid");
+        checked.read_lists(|path| {
+            assert_eq!(path, std::path::Path::new("/l"));
+            content.map(str::to_owned).map_err(std::io::Error::from)
+        })
+    };
+    let lists = shape::lists(&read(Ok("192.0.2.0/24\n192.0.2.77")).expect("right"));
+    assert_eq!(lists.rules().len(), 1);
+    assert_eq!(lists.rules()[0].ranges, 2);
+    for (content, words) in [
+        (Err(std::io::ErrorKind::NotFound), "cannot be read"),
+        (Ok("# nothing"), "is empty"),
+        (Ok("192.0.2.0/24\n10.0.0.1/8"), "line 2"),
+    ] {
+        let errors = read(content).expect_err(words).to_string();
+        assert!(
+            errors.contains("rule[0].source_file") && errors.contains(words),
+            "{errors}"
+        );
+    }
+}
+
+#[test]
+fn the_bogons_come_behind_the_rules_of_the_file() {
+    let text = base_and(
+        "[access]\nbogons = true\n[[rule]]\nname = \"a\"\naction = \"permit\"\ndirection = \"in\"\n",
+    );
+    let lists = shape::lists(&Config::parse(&text).expect("valid"));
+    let names = lists
+        .rules()
+        .iter()
+        .map(|r| (r.name.as_str(), r.direction_name(), r.number));
+    let expected = [("bogons", "out", 0), ("a", "in", 0), ("bogons", "in", 1)];
+    assert!(names.eq(expected));
+}
+
+#[test]
 fn tables_and_sweep_are_told_of_groups() {
     let text = base_and(
         "[[group]]\nname = \"a\"\nprefixes = [\"100.64.0.0/25\"]\nblocks = 6\nudp_mappings = 10\nnew_per_second = 30\n\

@@ -1,5 +1,6 @@
 //! The table of cases, one sentence each.
 
+mod access;
 mod answered;
 mod filtering;
 pub mod filters;
@@ -84,6 +85,11 @@ pub fn groups() -> Vec<Group> {
                 fragments::CASES,
             ]
             .concat(),
+        },
+        Group {
+            name: "access lists",
+            world: access::world,
+            cases: access::CASES.to_vec(),
         },
         Group {
             name: "TCP sessions are timed one by one",

@@ -45,10 +45,10 @@ pub const RFC6888: &[Row] = &[
         "a limit of state per subscriber, by group: mappings, further sessions, and their rate",
         &["e2e::reload::a_limit_of_a_group_is_changed_without_losing_a_flow"],
     ),
-    not_met(
+    met_by(
         "R6888-6",
         "chosen destinations go untranslated",
-        "no bypass yet",
+        &["e2e::access::chosen_traffic_goes_untranslated_and_comes_back_so"],
     ),
     met("R6888-7", "endpoint-independent filtering by default"),
     met_by(

@@ -97,7 +97,7 @@ pub const SHARING: &[Row] = &[
     not_met(
         "S-5",
         "a shared address that is blocked",
-        "no query command, no quarantine yet",
+        "`cgn pool quarantine|drain|restore` and the query are there (e2e::withheld), pools grouped by region are not",
     ),
     met_by(
         "S-6",
@@ -122,7 +122,11 @@ pub const SHARING: &[Row] = &[
 ];
 
 pub const ASKED_FOR: &[Row] = &[
-    not_met("SEED-1", "policy before NAT", "only the spoof check"),
+    not_met(
+        "SEED-1",
+        "policy before NAT",
+        "access lists, bogons and the spoof check are there (see R6888-6), with 100,000 prefixes; a limit of rate per port is not",
+    ),
     not_met("SEED-2", "restriction of noisy prefixes", LATER),
     not_met("SEED-3", "abuse of tunnels", LATER),
     not_met("SEED-4", "mirroring", LATER),

@@ -1,0 +1,229 @@
+//! Access lists: which rules hold for an address, and what a rule says.
+//!
+//! Every address has a *class*, the set of rules whose prefixes hold it. Two tries, one for
+//! addresses outside and one for ours, lead from address to class in at most three steps of 16, 8
+//! and 8 bits, each one or two cache lines. They lie in `PREFIXES`; what else rules say lies in
+//! `ACCESS`. Both are written before a program sees them, and never changed: other rules get
+//! tables of their own, with programs of their own (ADR 27).
+
+use crate::verdict::Direction;
+use crate::word::Word;
+
+/// Rules of one direction.
+pub const RULES: usize = 64;
+
+/// What the rules of one direction are, besides their prefixes. Sets of rules have bit `n` for
+/// rule `n`.
+#[repr(C)]
+pub struct Rules {
+    /// Rules that hold for TCP, for UDP, for ICMP, and for other protocols.
+    pub protocols: [Word; 4],
+    pub rules: [Rule; RULES],
+}
+
+/// The element of `ACCESS`.
+#[repr(C, align(64))]
+pub struct Access {
+    /// See [`Tries`].
+    pub tries: Word,
+    /// Rules for packets from inside, and from outside.
+    pub directions: [Rules; 2],
+}
+
+/// What a rule asks of a packet beside its addresses.
+#[repr(C)]
+pub struct Rule {
+    /// See [`Ports`].
+    pub ports: Word,
+    /// See [`Action`]; bits 8-15 number of the protocol, where bit 16 is set.
+    pub action: Word,
+}
+
+impl Rule {
+    /// Bit of `action`: it holds for one protocol other than TCP, UDP and ICMP.
+    pub const ONE_PROTOCOL: u64 = 1 << 16;
+
+    /// True if it holds for a packet of this protocol with these ports, of those protocols that
+    /// [`Rules::protocols`] let through.
+    #[inline(always)]
+    #[must_use]
+    pub fn holds(&self, protocol: u8, ports: Option<(u16, u16)>) -> bool {
+        let action = self.action.load();
+        if action & Self::ONE_PROTOCOL != 0 && (action >> 8) as u8 != protocol {
+            return false;
+        }
+        Ports(self.ports.load()).hold(ports)
+    }
+}
+
+/// Ranges of ports, both ends included: bits 0-15 first and 16-31 last of the source, 32-47 and
+/// 48-63 of the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports(pub u64);
+
+impl Ports {
+    /// Also those of packets that have none.
+    pub const ANY: Self = Self::new((0, u16::MAX), (0, u16::MAX));
+
+    #[must_use]
+    pub const fn new(source: (u16, u16), destination: (u16, u16)) -> Self {
+        Self(
+            source.0 as u64
+                | (source.1 as u64) << 16
+                | (destination.0 as u64) << 32
+                | (destination.1 as u64) << 48,
+        )
+    }
+
+    /// True for these ports of source and destination; who asks for some never holds for a packet
+    /// without.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hold(self, ports: Option<(u16, u16)>) -> bool {
+        if self.0 == Self::ANY.0 {
+            return true;
+        }
+        let Some((source, destination)) = ports else {
+            return false;
+        };
+        self.0 as u16 <= source
+            && source <= (self.0 >> 16) as u16
+            && (self.0 >> 32) as u16 <= destination
+            && destination <= (self.0 >> 48) as u16
+    }
+}
+
+/// What a rule does with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Action {
+    /// It is translated.
+    Permit = 0,
+    /// It is dropped.
+    Deny = 1,
+    /// It goes through untranslated (RFC 6888 REQ-6).
+    Bypass = 2,
+}
+
+impl Action {
+    /// The inverse of `as`; other numbers deny.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Permit,
+            2 => Self::Bypass,
+            _ => Self::Deny,
+        }
+    }
+}
+
+/// Where the tries begin in `PREFIXES`: bits 0-20 line of the root for addresses outside, 21-41 of
+/// that for ours, 42-62 first line of the classes. 0: no rule asks for such an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tries(pub u64);
+
+impl Tries {
+    const BITS: u32 = 21;
+    /// Lines that can be named.
+    pub const MOST_LINES: u32 = 1 << Self::BITS;
+
+    #[must_use]
+    pub const fn new(outside: u32, ours: u32, classes: u32) -> Self {
+        Self(outside as u64 | (ours as u64) << Self::BITS | (classes as u64) << (2 * Self::BITS))
+    }
+    /// Root of the trie for the addresses of this [`End`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn root(self, end: End) -> u32 {
+        (self.0 >> (Self::BITS * end as u32)) as u32 & (Self::MOST_LINES - 1)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn classes(self) -> u32 {
+        (self.0 >> (2 * Self::BITS)) as u32 & (Self::MOST_LINES - 1)
+    }
+}
+
+/// One of the two addresses of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum End {
+    /// The remote host's.
+    Outside = 0,
+    /// The subscriber's, or the pool's.
+    Ours = 1,
+}
+
+/// What stands for a range of addresses in a trie: bit 31 clear, the number of their class; set,
+/// bits 0-30 are the line of a [`node`] for the next 8 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry(pub u32);
+
+impl Entry {
+    pub const NODE: u32 = 1 << 31;
+    /// Entries in a line: two in a word.
+    pub const PER_LINE: u32 = 16;
+    /// Lines of a root: an entry for each value of the first 16 bits.
+    pub const ROOT_LINES: u32 = 65_536 / Self::PER_LINE;
+
+    /// The line of the node; None for a class.
+    #[inline(always)]
+    #[must_use]
+    pub const fn node(self) -> Option<u32> {
+        if self.0 & Self::NODE == 0 {
+            return None;
+        }
+        Some(self.0 & !Self::NODE)
+    }
+}
+
+/// A line of a trie that tells an entry for each of 256 values. Neighbours with the same entry are
+/// one *run*; only runs have entries.
+///
+/// Words 0-3 have a bit for each value that begins a run. Word 4: bits 0-23 first line of the
+/// entries, 32-55 runs that begin before word 1, 2, 3, 8 bits each. With no line, the up to 6
+/// entries are in words 5-7.
+pub mod node {
+    pub const ENTRIES: usize = 4;
+    /// First word of entries that fit.
+    pub const OWN: usize = 5;
+    pub const MOST_OWN: usize = 6;
+    /// Bits of a line's number.
+    pub const LINE: u64 = (1 << 24) - 1;
+}
+
+/// Classes in a line: two words each, the rules for packets from inside and from outside.
+pub const CLASSES_PER_LINE: u32 = 4;
+
+/// How often each rule held, by direction and number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Hits(pub [[u64; RULES]; 2]);
+
+impl Default for Hits {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl Hits {
+    pub const ZERO: Self = Self([[0; RULES]; 2]);
+
+    /// One more.
+    #[inline(always)]
+    pub fn count(&mut self, direction: Direction, rule: u32) {
+        let rule = rule as usize % RULES;
+        match direction {
+            Direction::Outbound => self.0[0][rule] += 1,
+            Direction::Inbound => self.0[1][rule] += 1,
+        }
+    }
+
+    /// Those of another processor, too.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, one) in self.0.iter_mut().flatten().zip(other.0.iter().flatten()) {
+            *sum += one;
+        }
+    }
+}

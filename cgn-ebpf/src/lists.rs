@@ -1,0 +1,61 @@
+//! The search of the access lists as global functions, which the verifier checks once.
+
+use cgn_common::access;
+use cgn_common::layout::{Action, End};
+use cgn_common::verdict::Direction;
+
+use crate::tables::DETACHED;
+
+/// See [`access::rules_of`].
+#[inline(always)]
+pub fn rules_of(end: End, direction: Direction, address: u32) -> u64 {
+    let which = end as u64 | (direction as u64) << 1;
+    cgn_rules_of(which, u64::from(address))
+}
+
+/// See [`access::first_match`].
+#[inline(always)]
+pub fn first_match(
+    candidates: u64,
+    direction: Direction,
+    protocol: u8,
+    ports: Option<(u16, u16)>,
+) -> Option<(u32, Action)> {
+    let which = direction as u64 | u64::from(protocol) << 8 | u64::from(ports.is_some()) << 1;
+    let (source, destination) = ports.unwrap_or_default();
+    let ports = u64::from(source) | u64::from(destination) << 16;
+    let found = cgn_first_match(candidates, which, ports);
+    (found != NONE).then(|| (found as u32 & 0xff, Action::from_number((found >> 8) as u8)))
+}
+
+/// No rule holds.
+const NONE: u64 = u64::MAX;
+
+#[inline(always)]
+const fn direction_of(number: u64) -> Direction {
+    match number & 1 {
+        0 => Direction::Outbound,
+        _ => Direction::Inbound,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_rules_of(which: u64, address: u64) -> u64 {
+    let end = match which & 1 {
+        0 => End::Outside,
+        _ => End::Ours,
+    };
+    access::rules_of(&DETACHED, end, direction_of(which >> 1), address as u32)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_first_match(candidates: u64, which: u64, ports: u64) -> u64 {
+    let protocol = (which >> 8) as u8;
+    let ports = (which & 2 != 0).then_some((ports as u16, (ports >> 16) as u16));
+    match access::first_match(&DETACHED, candidates, direction_of(which), protocol, ports) {
+        Some((rule, action)) => u64::from(rule) | (action as u64) << 8,
+        None => NONE,
+    }
+}

@@ -1,0 +1,320 @@
+//! `[access]` and `[[rule]]`: who may send what through the NAT, and what goes past it.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use cgn_common::layout::{self, RULES};
+use cgn_common::verdict::Direction;
+use serde::{Deserialize, Serialize};
+use toml::de::DeValue;
+
+use super::fault::{Fault, Findings};
+use super::notation::Ipv4Prefix;
+use super::place::KeyPath;
+use super::prefix_list::Network;
+use super::reader::TableReader;
+use super::schema::Config;
+use super::validate::check_name;
+use super::value::{address, boolean, path, string};
+
+/// `[access]`: rules that come with the program, behind those of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// Drop packets from outside whose source, and packets from inside whose destination, cannot be on
+    /// the internet: private, shared, loopback, link-local, documentation, benchmarking and reserved
+    /// addresses (RFC 6890 and its registry). Default: false.
+    pub bogons: bool,
+}
+
+/// `[[rule]]`: what becomes of packets that fit. A packet meets the rules of its direction in the order
+/// of the file, and the first that fits decides; what fits none is translated. At most 64 in a
+/// direction, where `bogons` counts as one in each, and a bypass too. The router's own traffic
+/// never meets them. A key that is left out fits everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// *Required*: 1 to 63 letters, digits, `-`, `_` and `.`; each name once.
+    pub name: String,
+    /// *Required*: `"permit"`, `"deny"`, or `"bypass"`: the packets go untranslated, and so do those
+    /// that come back.
+    pub action: RuleAction,
+    /// *Required*: `"out"` for packets from inside, `"in"` for packets from outside. A bypass is `"out"`.
+    pub direction: RuleDirection,
+    /// Prefixes of the source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source: Vec<Ipv4Prefix>,
+    /// File with more of them: one prefix or address in a line, behind `#` and `;` a remark.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub source_file: PathBuf,
+    /// Prefixes of the destination; of packets from outside that is a pool address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destination: Vec<Ipv4Prefix>,
+    /// File with more of them.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub destination_file: PathBuf,
+    /// `"tcp"`, `"udp"`, `"icmp"` or the number of an IPv4 protocol as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<RuleProtocol>,
+    /// A port or a range of ports of the source as text, `"80"` or `"6881-6889"`; with `protocol` `"tcp"`
+    /// or `"udp"`. Fits no fragment but the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ports: Option<PortRange>,
+    /// The same of the destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_ports: Option<PortRange>,
+}
+
+fn is_empty(path: &PathBuf) -> bool {
+    path.as_os_str().is_empty()
+}
+
+/// The values of `action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleAction {
+    Permit,
+    Deny,
+    Bypass,
+}
+
+impl From<RuleAction> for layout::Action {
+    fn from(action: RuleAction) -> Self {
+        match action {
+            RuleAction::Permit => Self::Permit,
+            RuleAction::Deny => Self::Deny,
+            RuleAction::Bypass => Self::Bypass,
+        }
+    }
+}
+
+/// The values of `direction`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleDirection {
+    Out,
+    In,
+}
+
+impl From<RuleDirection> for Direction {
+    fn from(direction: RuleDirection) -> Self {
+        match direction {
+            RuleDirection::Out => Self::Outbound,
+            RuleDirection::In => Self::Inbound,
+        }
+    }
+}
+
+/// An IPv4 protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RuleProtocol(pub u8);
+
+const NAMED: [(&str, u8); 3] = [("tcp", 6), ("udp", 17), ("icmp", 1)];
+
+impl FromStr for RuleProtocol {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        let named = NAMED.iter().find(|(name, _)| *name == text);
+        let number = named
+            .map(|(_, number)| *number)
+            .or_else(|| text.parse().ok());
+        number.map(Self).ok_or_else(|| Fault::UnknownChoice {
+            text: text.to_owned(),
+            choices: "\"tcp\", \"udp\", \"icmp\" or the number of a protocol from \"0\" to \"255\"",
+        })
+    }
+}
+
+impl fmt::Display for RuleProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMED.iter().find(|(_, number)| *number == self.0) {
+            Some((name, _)) => f.write_str(name),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+/// Ports from first to last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PortRange(pub u16, pub u16);
+
+impl FromStr for PortRange {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (first.trim().parse(), last.trim().parse()) {
+            (Ok(first), Ok(last)) if first <= last => Ok(Self(first, last)),
+            _ => Err(Fault::UnknownChoice {
+                text: text.to_owned(),
+                choices: "a port or a range of ports, for example \"80\" or \"6881-6889\"",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 == self.1 {
+            true => self.0.fmt(f),
+            false => write!(f, "{}-{}", self.0, self.1),
+        }
+    }
+}
+
+macro_rules! as_text {
+    ($($type:ty),*) => { $(
+        impl TryFrom<String> for $type {
+            type Error = Fault;
+            fn try_from(text: String) -> Result<Self, Fault> {
+                text.parse()
+            }
+        }
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.to_string()
+            }
+        }
+    )* };
+}
+as_text!(RuleProtocol, PortRange);
+
+pub(super) fn read_access(access: &mut TableReader<'_>) -> Access {
+    Access {
+        bogons: access.optional("bogons", false, boolean),
+    }
+}
+
+pub(super) fn read_rule(rule: &mut TableReader<'_>) -> Rule {
+    Rule {
+        name: rule.required("name", "name = \"blocklist\"", String::new(), string),
+        action: rule.required("action", "action = \"deny\"", RuleAction::Deny, action),
+        direction: rule.required(
+            "direction",
+            "direction = \"in\"",
+            RuleDirection::In,
+            direction,
+        ),
+        source: rule.list("source", Ipv4Prefix::PLACEHOLDER, address),
+        source_file: rule.optional("source_file", PathBuf::new(), path),
+        destination: rule.list("destination", Ipv4Prefix::PLACEHOLDER, address),
+        destination_file: rule.optional("destination_file", PathBuf::new(), path),
+        protocol: rule.optional("protocol", None, text),
+        source_ports: rule.optional("source_ports", None, text),
+        destination_ports: rule.optional("destination_ports", None, text),
+    }
+}
+
+fn text<T: FromStr<Err = Fault>>(value: &DeValue<'_>) -> Result<Option<T>, Fault> {
+    string(value)?.parse().map(Some)
+}
+
+fn action(value: &DeValue<'_>) -> Result<RuleAction, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "permit" => Ok(RuleAction::Permit),
+        "deny" => Ok(RuleAction::Deny),
+        "bypass" => Ok(RuleAction::Bypass),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"permit\", \"deny\" or \"bypass\"",
+        }),
+    }
+}
+
+fn direction(value: &DeValue<'_>) -> Result<RuleDirection, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "out" => Ok(RuleDirection::Out),
+        "in" => Ok(RuleDirection::In),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"out\" or \"in\"",
+        }),
+    }
+}
+
+pub(super) fn validate(config: &Config, findings: &mut Findings) {
+    for (index, rule) in config.rule.iter().enumerate() {
+        let key = |name: &str| KeyPath::from(format!("rule[{index}].{name}"));
+        check_name(key("name"), &rule.name, findings);
+        check_rule(rule, key, findings);
+        let other = config.rule[..index]
+            .iter()
+            .position(|o| o.name == rule.name);
+        if let Some(other) = other.filter(|_| findings.sound(&key("name"))) {
+            let name = rule.name.clone();
+            let other = KeyPath::from(format!("rule[{other}]"));
+            findings.add(key("name"), Fault::DuplicateRuleName { name, other });
+        }
+    }
+    for direction in [RuleDirection::Out, RuleDirection::In] {
+        let own = config
+            .rule
+            .iter()
+            .filter(|rule| rule.direction == direction || rule.action == RuleAction::Bypass);
+        let count = own.count() + usize::from(config.access.bogons);
+        if count > RULES && findings.sound(&"rule".into()) {
+            findings.add("rule".into(), Fault::TooManyRules { count, most: RULES });
+        }
+    }
+}
+
+fn check_rule(rule: &Rule, key: impl Fn(&str) -> KeyPath, findings: &mut Findings) {
+    for (name, file) in [
+        ("source_file", &rule.source_file),
+        ("destination_file", &rule.destination_file),
+    ] {
+        if !is_empty(file) && !file.is_absolute() {
+            findings.add(key(name), Fault::NotAbsolute { path: file.clone() });
+        }
+    }
+    if rule.action == RuleAction::Bypass && findings.sound(&key("direction")) {
+        if rule.direction == RuleDirection::In {
+            findings.add(key("direction"), Fault::BypassFromOutside);
+        }
+        if rule.destination.is_empty() && is_empty(&rule.destination_file) {
+            findings.add(key("destination"), Fault::BypassToAll);
+        }
+    }
+    let has_ports = matches!(rule.protocol, Some(RuleProtocol(6 | 17)));
+    for (name, ports) in [
+        ("source_ports", rule.source_ports),
+        ("destination_ports", rule.destination_ports),
+    ] {
+        if ports.is_some() && !has_ports && findings.sound(&key("protocol")) {
+            findings.add(key(name), Fault::PortsWithoutProtocol);
+        }
+    }
+}
+
+/// Addresses that cannot be on the internet (RFC 6890, and the registry of special-purpose addresses
+/// that it made): network and length.
+pub const BOGONS: [Network; 14] = [
+    network([0, 0, 0, 0], 8),
+    network([10, 0, 0, 0], 8),
+    network([100, 64, 0, 0], 10),
+    network([127, 0, 0, 0], 8),
+    network([169, 254, 0, 0], 16),
+    network([172, 16, 0, 0], 12),
+    network([192, 0, 0, 0], 24),
+    network([192, 0, 2, 0], 24),
+    network([192, 168, 0, 0], 16),
+    network([198, 18, 0, 0], 15),
+    network([198, 51, 100, 0], 24),
+    network([203, 0, 113, 0], 24),
+    network([224, 0, 0, 0], 4),
+    network([240, 0, 0, 0], 4),
+];
+
+const fn network([a, b, c, d]: [u8; 4], length: u8) -> Network {
+    Network {
+        address: Ipv4Addr::new(a, b, c, d),
+        length,
+    }
+}
