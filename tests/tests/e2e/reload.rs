@@ -5,9 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
+use aya::maps::MapData;
 use cgn_tests::lab::{
     self, Daemon, Lab, Plan, Settings, UdpEcho, UdpStream, address, cgn_program, wait_until,
 };
+use cgn_user::dataplane::attach::Pins;
 
 use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program};
 
@@ -139,6 +141,52 @@ fn a_pool_grows_without_a_lost_packet() {
             tells(&reload(lab, &[])?, REFUSED, &["disruptive"])
         },
     );
+}
+
+/// A daemon that dies while a pool grows leaves new tables beside the old ones, and a word of which hold (ADR 30).
+#[test]
+fn a_growth_that_was_cut_off_is_ended() {
+    in_lab(
+        "reload::a_growth_that_was_cut_off_is_ended",
+        &Plan::default(),
+        |lab| {
+            let echo = UdpEcho::start(&lab.internet, SERVER)?;
+            let socket = lab::echo_from(&lab.subscribers[0], address::subscriber(1, 2))?;
+            let exchange = || lab::exchange(&socket, echo.address(), b"x", true, PATIENCE_SECS);
+            let daemon = Daemon::start(lab, &Settings::default())?;
+            let seen = exchange()?;
+            daemon.stop()?;
+            let pin = |name: &str| lab.pins().join(name);
+            let word = Pins::left_in(lab.pins())
+                .layout_word()
+                .context("no tables")?;
+            // Before they held: what lies beside is nothing yet, here the wrong table.
+            MapData::from_pin(pin("EXTERNALS"))?.pin(pin("new-BLOCKS"))?;
+            std::fs::create_dir(pin(&format!("grows-{:016x}", word ^ 1 << 40)))?;
+            is_taken_over(lab)?;
+            ensure!(exchange()? == seen, "cut off before");
+            // While they took their places: two did, one is still beside.
+            std::fs::rename(pin("BLOCKS"), pin("new-BLOCKS"))?;
+            std::fs::create_dir(pin(&format!("grows-{word:016x}")))?;
+            is_taken_over(lab)?;
+            ensure!(exchange()? == seen, "cut off after");
+            Ok(())
+        },
+    );
+}
+
+/// A daemon finds its one block, and leaves no trace of a growth.
+fn is_taken_over(lab: &Lab) -> Result<()> {
+    let daemon = Daemon::start(lab, &Settings::default())?;
+    let found = daemon.status()?.reconciliation;
+    ensure!((found.identical, found.orphaned) == (1, 0), "{found:?}");
+    for entry in std::fs::read_dir(lab.pins())? {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        let is_trace = name.starts_with("new-") || name.starts_with("grows-");
+        ensure!(!is_trace, "{name} is left");
+    }
+    daemon.stop()?;
+    Ok(())
 }
 
 /// RFC 4787 REQ-5b: what was an idle mapping of 300 s ends after 120 s once that is said.

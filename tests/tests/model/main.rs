@@ -1,5 +1,5 @@
-//! Random sequences of packets, ICMP errors, time, sweeps, blocks and changes of the configuration, against a NAT so plain
-//! that it can be read at a glance.
+//! Random sequences of packets, ICMP errors, time, sweeps, blocks, changes of the configuration and restarts with other
+//! pools, against a NAT so plain that it can be read at a glance.
 
 mod reference;
 
@@ -13,6 +13,8 @@ use cgn_tests::harness::world::{POOL, SMALL_SHIFT, World, remote};
 use cgn_tests::harness::{Ending, Run, audit, shown, slots};
 use cgn_tests::packets::check::judge;
 use cgn_tests::packets::{Draft, flag};
+use cgn_user::dataplane::geometry::Geometry;
+use cgn_user::dataplane::growth::Old;
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
@@ -64,6 +66,8 @@ enum Step {
     Give(usize),
     /// Tries to take back one of a subscriber's blocks.
     Take(usize, usize),
+    /// Another daemon takes over the tables, with so many further addresses in each pool.
+    Restart(u32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -86,6 +90,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => small.clone().prop_map(Give),
         2 => (small.clone(), small).prop_map(|(s, b)| Take(s, b)),
     ]
+}
+
+fn step_or_restart() -> impl Strategy<Value = Step> {
+    prop_oneof![30 => step(), 1 => (0..4_u32).prop_map(Step::Restart)]
 }
 
 /// The tables and the plain NAT, side by side.
@@ -155,6 +163,7 @@ impl Pair {
             Step::Sweep => self.sweep(),
             Step::Give(subscriber) => self.give(subscriber % INSIDE.len()),
             Step::Take(subscriber, block) => self.take(subscriber % INSIDE.len(), block),
+            Step::Restart(further) => self.restart(further),
         }
     }
 
@@ -422,6 +431,34 @@ impl Pair {
         }
     }
 
+    /// As a start does with pinned tables for pools that grew: nothing of the plain NAT changes.
+    /// The further addresses come before and after the old ones, so that every row moves.
+    fn restart(&mut self, further: u32) {
+        let mut pools = World::new().geometry.pools;
+        for pool in &mut pools {
+            let (first, last) = pool.addresses[0];
+            let before = Ipv4Addr::from_bits(first.to_bits() - further / 2);
+            let after = Ipv4Addr::from_bits(last.to_bits() + further);
+            pool.addresses = vec![(before, after)];
+        }
+        let was = &self.world.geometry;
+        let mut geometry = Geometry::new(pools, was.subscribers.clone());
+        geometry.groups = was.groups.clone();
+        (geometry.sizes.sessions, geometry.sizes.datagrams) =
+            (was.sizes.sessions, was.sizes.datagrams);
+        assert_eq!(geometry.fixed_word(), was.fixed_word());
+        let new = Memory::private(geometry.sizes).expect("memory");
+        let memory = &mut self.memory;
+        let old = Old {
+            pages: std::mem::replace(&mut memory.outside_pages, new.outside_pages),
+            externals: std::mem::replace(&mut memory.externals, new.externals),
+            blocks: std::mem::replace(&mut memory.blocks, new.blocks),
+        };
+        assert_eq!(old.misfit(&geometry), None);
+        old.carry_over(&geometry, memory);
+        self.world.geometry = geometry;
+    }
+
     /// The tables hold what the plain NAT holds, and their counts are right.
     fn compare(&self) {
         for inside in INSIDE {
@@ -441,21 +478,33 @@ impl Pair {
     }
 }
 
+/// Runs the steps, and then ends everything, which must leave nothing.
+fn live(steps: &[Step]) {
+    let mut pair = Pair::new();
+    for step in steps {
+        pair.step(step);
+    }
+    pair.compare();
+    pair.now = pair.now.wrapping_add(100_000);
+    pair.sweep();
+    pair.now = pair.now.wrapping_add(TIMERS.hold + 1);
+    pair.sweep();
+    pair.compare();
+    assert!(pair.reference.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_random_life_is_that_of_a_plain_nat(steps in proptest::collection::vec(step(), 1..150)) {
-        let mut pair = Pair::new();
-        for step in &steps {
-            pair.step(step);
-        }
-        pair.compare();
-        // Everything ends, and leaves nothing.
-        pair.now = pair.now.wrapping_add(100_000);
-        pair.sweep();
-        pair.now = pair.now.wrapping_add(TIMERS.hold + 1);
-        pair.sweep();
-        pair.compare();
-        prop_assert!(pair.reference.is_empty());
+        live(&steps);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn it_goes_on_over_restarts_with_other_pools(steps in proptest::collection::vec(step_or_restart(), 1..150)) {
+        live(&steps);
     }
 }

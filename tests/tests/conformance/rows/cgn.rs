@@ -17,6 +17,7 @@ pub const RFC6888: &[Row] = &[
         "pools of any size and any ranges, which can grow",
         &[
             "e2e::reload::a_pool_grows_without_a_lost_packet",
+            "model::it_goes_on_over_restarts_with_other_pools",
             "cgn_user::dataplane::tests::growth::what_was_at_an_address_is_there_in_the_grown_tables",
             "cgn_user::config::tests::refused_values::addresses_that_overlap",
         ],
