@@ -2,12 +2,15 @@
 //! say. Their figures are not looked at.
 
 use cgn_tests::bench::control;
+use cgn_tests::bench::micro::{self, Case};
 use cgn_tests::bench::rfc9693::bench::{Bench, Setup};
 use cgn_tests::bench::rig::cell::Cell;
 use cgn_tests::bench::rig::ends::End;
 use cgn_tests::bench::rig::population::Population;
 use cgn_tests::bench::rig::system::System;
+use cgn_tests::bench::world::FEW;
 use cgn_tests::skip;
+use cgn_user::dataplane::load::OBJECT;
 
 /// The rig with sixteen subscribers: an error unless every frame came out as it should.
 fn rig(system: System) {
@@ -113,4 +116,33 @@ fn the_control_plane_is_measured() {
         figures.sweep_secs > 0.0 && figures.takeover_secs > 0.0,
         "{figures:?}"
     );
+}
+
+#[test]
+fn every_case_of_the_programs_alone_is_measured() {
+    if !skip::is_root("every_case_of_the_programs_alone_is_measured") {
+        return;
+    }
+    let options = micro::Options {
+        flows: vec![1024],
+        rounds: 1,
+        burst: 2,
+        objects: vec![OBJECT.into()],
+    };
+    let rows = micro::measure(&options, FEW, |what| println!("{what}")).expect("it measures");
+    let cases: Vec<Case> = rows[0].iter().map(|row| row.case).collect();
+    let wanted = [
+        Case::Outbound,
+        Case::Inbound,
+        Case::Refused,
+        Case::New,
+        Case::Hairpin,
+        Case::IcmpError,
+        Case::Punt,
+        Case::Passed,
+    ];
+    assert_eq!(cases, wanted);
+    // A load of the machine may make a figure less than nothing, never many of them.
+    let costs = rows[0].iter().filter(|row| row.ns > 0.0).count();
+    assert!(costs >= 6, "{:?}", rows[0]);
 }

@@ -66,6 +66,10 @@ fn run_part(part: &str, args: &[OsString], is_written: bool) -> Result<()> {
     if !is_written {
         return step::run(&mut command);
     }
+    let plot = document::plot(part)?;
+    if let Some(plot) = &plot {
+        command.arg("--svg").arg(workspace::root().join(plot));
+    }
     let output = command
         .stdout(Stdio::piped())
         .spawn()
@@ -74,7 +78,7 @@ fn run_part(part: &str, args: &[OsString], is_written: bool) -> Result<()> {
     ensure!(output.status.success(), "bench {part} failed");
     let text = String::from_utf8(output.stdout).context("it printed no text")?;
     print!("{text}");
-    document::write(part, args, &text)
+    document::write(part, args, &text, plot.as_deref())
 }
 
 fn take_flag(args: &mut Vec<OsString>, name: &str) -> bool {

@@ -16,16 +16,17 @@ use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use cgn_common::csum;
 
-use crate::plan::{CHUNK_SHIFT, FRAME_BYTES, Flow, OFFSETS, Plan, STAMPS};
+use crate::plan::{CHUNK_SHIFT, ERROR_BYTES, FRAME_BYTES, Flow, OFFSETS, Plan, STAMPS};
 
 /// `BPF_F_MMAPABLE`: user space writes the plan and reads the stamps in place.
 const MMAPABLE: usize = 1 << 10;
 
+/// The plan, and the one of the far ends of hairpinned packets.
 #[btf_map]
-static BENCH_PLAN: Array<Plan, 1, MMAPABLE> = Array::new();
-/// Offset of a flow's port in its row, by layout and number in the row.
+static BENCH_PLAN: Array<Plan, 2, MMAPABLE> = Array::new();
+/// Offset of a flow's port in its row, by layout and number in the row, for each plan.
 #[btf_map]
-static BENCH_OFFSETS: Array<[u16; OFFSETS], 1, MMAPABLE> = Array::new();
+static BENCH_OFFSETS: Array<[u16; OFFSETS], 2, MMAPABLE> = Array::new();
 /// Time at every 2^`CHUNK_SHIFT`th packet, in nanoseconds.
 #[btf_map]
 static BENCH_STAMPS: Array<[u64; STAMPS], 1, MMAPABLE> = Array::new();
@@ -126,17 +127,33 @@ fn generate(ctx: &XdpContext) -> Option<()> {
         // SAFETY: as above; `at` is within the array. A helper without arguments.
         unsafe { (*stamps)[at] = bpf_ktime_get_ns() };
     }
+    let flow = flow_of(plan, 0, packet)?;
+    if plan.icmp_error != 0 {
+        return write_error(ctx, flow);
+    }
+    if plan.hairpin == 0 {
+        return write(ctx, flow, plan.ethertype);
+    }
+    // SAFETY: as above.
+    let far = unsafe { &*BENCH_PLAN.get_ptr(1)? };
+    let flow = Plan::hairpin(flow, flow_of(far, 1, packet + 1)?);
+    write(ctx, flow, plan.ethertype)
+}
+
+/// The flow of a packet by plan number `at`.
+#[inline(always)]
+fn flow_of(plan: &Plan, at: u32, packet: u64) -> Option<Flow> {
     let number = plan.number(packet);
-    let offsets = BENCH_OFFSETS.get_ptr(0)?;
-    // SAFETY: as above; `offset_at` is within the array.
+    let offsets = BENCH_OFFSETS.get_ptr(at)?;
+    // SAFETY: the element lives as long as the program; `offset_at` is within the array.
     let offset = unsafe { (*offsets)[number.offset_at] };
-    write(ctx, plan.flow(number, offset))
+    Some(plan.flow(number, offset))
 }
 
 /// Writes all headers in words that hold the fields a translator reads, so
 /// that a load can take its value from the store before it.
 #[inline(always)]
-fn write(ctx: &XdpContext, flow: Flow) -> Option<()> {
+fn write(ctx: &XdpContext, flow: Flow, ethertype: u64) -> Option<()> {
     let start = ctx.data();
     if start + FRAME_BYTES > ctx.data_end() {
         return None;
@@ -158,12 +175,66 @@ fn write(ctx: &XdpContext, flow: Flow) -> Option<()> {
     };
     // Locally administered addresses 02:..:01 and 02:..:02, then EtherType IPv4.
     store(0, u64::from_ne_bytes([2, 0, 0, 0, 0, 1, 2, 0]));
-    store(6, u64::from_ne_bytes([2, 0, 0, 0, 0, 2, 8, 0]));
+    store(
+        6,
+        u64::from_ne_bytes([2, 0, 0, 0, 0, 2, 0, 0]) | ethertype << 48,
+    );
     store(14, head);
     store(22, middle);
     // SAFETY: as in `store`.
     unsafe { ((start + 30) as *mut u32).write_unaligned(destination) };
     store(34, transport);
+    Some(())
+}
+
+/// Writes an ICMP error, "port unreachable", of the flow's source about a packet that its
+/// destination sent to it.
+#[inline(always)]
+fn write_error(ctx: &XdpContext, flow: Flow) -> Option<()> {
+    const ICMP: u64 = 1;
+    const BYTES: u16 = ERROR_BYTES as u16 - 14;
+    let start = ctx.data();
+    if start + ERROR_BYTES > ctx.data_end() {
+        return None;
+    }
+    let (near, far) = (flow.destination.to_be(), flow.source.to_be());
+    let header = |bytes: u16, protocol: u64, source: u32| {
+        let [high, low] = bytes.to_be_bytes();
+        let head = u64::from_ne_bytes([0x45, 0, high, low, 0, 0, 0x40, 0]);
+        let time_and_protocol = TTL | protocol << 8;
+        let addresses = u64::from(near) + u64::from(far);
+        let sum = (head >> 32) + (head & 0xffff_ffff) + time_and_protocol + addresses;
+        let checksum = u64::from(!csum::fold(sum));
+        (
+            head,
+            time_and_protocol | checksum << 16 | u64::from(source) << 32,
+        )
+    };
+    let (outer_head, outer_middle) = header(BYTES, ICMP, far);
+    let (inner_head, inner_middle) = header(IP_BYTES, u64::from(UDP), near);
+    let transport = u64::from(flow.destination_port.to_be())
+        | u64::from(flow.source_port.to_be()) << 16
+        | u64::from(UDP_BYTES.to_be()) << 32
+        | u64::from(UDP_CHECKSUM) << 48;
+    let words = |word: u64| (word >> 32) + (word & 0xffff_ffff);
+    // A right IPv4 header sums up to nothing: left are type and code, and the datagram.
+    let kind = u64::from(u16::from_ne_bytes([3, 3]));
+    let checksum = u64::from(!csum::fold(kind + words(transport)));
+    let store = |offset: usize, word: u64| {
+        // SAFETY: every offset below is at most ERROR_BYTES - 8, and the length was checked.
+        unsafe { ((start + offset) as *mut u64).write_unaligned(word) };
+    };
+    store(0, u64::from_ne_bytes([2, 0, 0, 0, 0, 1, 2, 0]));
+    store(6, u64::from_ne_bytes([2, 0, 0, 0, 0, 2, 8, 0]));
+    store(14, outer_head);
+    store(22, outer_middle);
+    store(30, u64::from(near) | (kind | checksum << 16) << 32);
+    store(38, inner_head << 32);
+    store(42, inner_head);
+    store(50, inner_middle);
+    // SAFETY: as in `store`.
+    unsafe { ((start + 58) as *mut u32).write_unaligned(far) };
+    store(62, transport);
     Some(())
 }
 

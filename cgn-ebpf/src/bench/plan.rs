@@ -12,9 +12,11 @@ pub const OFFSETS: usize = 1 << 15;
 /// Packets between two time stamps, as a shift.
 pub const CHUNK_SHIFT: u32 = 10;
 /// Time stamps that are kept.
-pub const STAMPS: usize = 1 << 14;
+pub const STAMPS: usize = 1 << 15;
 /// Bytes of a frame: the shortest that Ethernet carries, without its checksum.
 pub const FRAME_BYTES: usize = 60;
+/// Bytes of the frame of an ICMP error: one that quotes header and 8 bytes.
+pub const ERROR_BYTES: usize = 70;
 /// Port of every remote endpoint.
 pub const REMOTE_PORT: u16 = 443;
 
@@ -52,6 +54,15 @@ pub struct Plan {
     pub row_ports: u64,
     /// 1: packets come from the remote endpoint.
     pub inbound: u64,
+    /// 1: packets go to another subscriber's external endpoint: that of the next packet's flow, by
+    /// the plan beside this one.
+    pub hairpin: u64,
+    /// 1: ICMP errors from the remote endpoint about packets of the flow.
+    pub icmp_error: u64,
+    /// `EtherType` as it lies in the frame.
+    pub ethertype: u64,
+    /// log2 of the packets of a flow that come one after the other.
+    pub burst: u64,
 }
 
 /// One flow as it is on the wire, host order.
@@ -91,12 +102,23 @@ pub const fn divide(number: u64, reciprocal: u64) -> u64 {
 }
 
 impl Plan {
+    /// A flow of this plan, to the near end of `partner`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hairpin(flow: Flow, partner: Flow) -> Flow {
+        Flow {
+            destination: partner.destination,
+            destination_port: partner.destination_port,
+            ..flow
+        }
+    }
+
     /// Which flow packet `packet` belongs to: a bijection on each run of
-    /// `mask + 1` packets, without any order that a prefetcher could learn.
+    /// `mask + 1` packets (bursts, if there are any), without any order that a prefetcher could learn.
     #[inline(always)]
     #[must_use]
     pub const fn number(&self, packet: u64) -> Number {
-        let mixed = packet.wrapping_mul(FACTORS[0]) & self.mask;
+        let mixed = (packet >> (self.burst & 63)).wrapping_mul(FACTORS[0]) & self.mask;
         let mixed = mixed ^ (mixed >> (self.shift & 63));
         let flow = mixed.wrapping_mul(FACTORS[1]) & self.mask;
         let row = divide(flow, self.row_reciprocal);

@@ -20,6 +20,12 @@ const SLICE: Duration = Duration::from_millis(1);
 const MOST_NEWS: usize = 2048;
 /// A new sweep begins no sooner after the last one began.
 const PERIOD: Duration = Duration::from_millis(500);
+/// The same for each live mapping: a hundred times what a sweep takes for it (16 ns, by `bench
+/// control`), so that sweeping takes about a hundredth of one processor. A mapping of ten
+/// million so ends up to 16 s late.
+const PERIOD_PER_MAPPING: Duration = Duration::from_nanos(1600);
+/// But no later than this.
+const LONGEST_PERIOD: Duration = Duration::from_secs(20);
 
 /// No subscriber was seen yet.
 const NO_PORTS: [Histogram; 3] = [Histogram::new(histogram::PORTS); 3];
@@ -34,6 +40,8 @@ pub struct Sweeper {
     idle_ticks: u32,
     step: Step,
     began: Instant,
+    /// From the beginning of the last sweep to that of the next.
+    period: Duration,
     busy: Duration,
     /// What the last pass over the sessions saw; None where none are noted.
     sessions: Option<Pass>,
@@ -73,6 +81,7 @@ impl Sweeper {
             idle_ticks,
             step: Step::Rest,
             began: Instant::now(),
+            period: PERIOD,
             busy: Duration::ZERO,
             sessions: None,
             swept: vec![Swept::default(); pools],
@@ -87,7 +96,7 @@ impl Sweeper {
     pub fn slice(&mut self, state: &State, keeper: &mut Keeper, now: u32) {
         let start = Instant::now();
         match std::mem::replace(&mut self.step, Step::Rest) {
-            Step::Rest if self.began.elapsed() < PERIOD => return,
+            Step::Rest if self.began.elapsed() < self.period => return,
             Step::Rest => {
                 self.began = start;
                 // Also where none are noted any more: those that were, end.
@@ -250,6 +259,12 @@ impl Sweeper {
         let mut timers = self.group_timers.iter().chain([&self.timers]);
         self.is_journaling = timers.any(|timers| timers.logged != Logged::Nothing)
             || self.swept.iter().any(|swept| swept.logged > 0);
+        let live = self.swept.iter().flat_map(|swept| swept.live).sum();
+        // The time of a session's record is that of the sweep.
+        self.period = match self.is_journaling {
+            true => PERIOD,
+            false => period_for(live),
+        };
         for (number, swept) in self.swept.iter_mut().enumerate() {
             for protocol in 0..3 {
                 stats.sweep.expired[protocol] += u64::from(swept.expired[protocol]);
@@ -269,12 +284,40 @@ impl Sweeper {
     }
 }
 
+/// Time between the beginnings of two sweeps, for so many live mappings.
+fn period_for(live: u32) -> Duration {
+    let all = PERIOD_PER_MAPPING.saturating_mul(live);
+    all.clamp(PERIOD, LONGEST_PERIOD)
+}
+
 /// One session less. Those that were entered before anybody counted them are not there.
 fn uncount(quota: &Quota) {
     loop {
         let count = quota.sessions.load();
         if count == 0 || quota.sessions.replace(count, count - 1) {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_mappings_are_swept_less_often() {
+        let cases = [
+            ("a small table: as often as ever", 0, 500),
+            ("still within half a second", 300_000, 500),
+            ("ten million", 10_000_000, 16_000),
+            ("never later than that", u32::MAX, 20_000),
+        ];
+        for (sentence, live, millis) in cases {
+            assert_eq!(
+                period_for(live),
+                Duration::from_millis(millis),
+                "{sentence}"
+            );
         }
     }
 }

@@ -9,7 +9,7 @@ use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, TestRunResult, Xdp}
 use aya::{Ebpf, EbpfLoader};
 use cgn_user::dataplane::memory::Table;
 
-use super::plan::{CHUNK_SHIFT, FRAME_BYTES, Flow, OFFSETS, Plan, STAMPS};
+use super::plan::{CHUNK_SHIFT, ERROR_BYTES, FRAME_BYTES, Flow, OFFSETS, Plan, STAMPS};
 use super::sample::{Chunks, median};
 
 /// The generator and the references, built by `cargo xtask ebpf`.
@@ -21,6 +21,7 @@ pub const CHUNK: u64 = 1 << CHUNK_SHIFT;
 pub const MAX_PACKETS: u64 = (STAMPS as u64 - 1) << CHUNK_SHIFT;
 /// Actions of XDP.
 pub const XDP_DROP: u32 = 1;
+pub const XDP_PASS: u32 = 2;
 pub const XDP_TX: u32 = 3;
 
 /// Programs of the bench object that the generator can jump to.
@@ -52,7 +53,8 @@ pub struct Run {
     pub chunks: Chunks,
     /// The flow of the last packet as sent, and as it came out.
     pub last_sent: Flow,
-    pub last_seen: Flow,
+    /// None of what is no longer, or was never, a UDP packet.
+    pub last_seen: Option<Flow>,
 }
 
 /// The loaded bench object.
@@ -85,8 +87,8 @@ impl Generator {
         let target = ebpf.take_map("BENCH_TARGET").context("no BENCH_TARGET")?;
         Ok(Self {
             target: ProgramArray::try_from(target)?,
-            plan: table(&ebpf, "BENCH_PLAN", 1)?,
-            offsets: table(&ebpf, "BENCH_OFFSETS", OFFSETS)?,
+            plan: table(&ebpf, "BENCH_PLAN", 2)?,
+            offsets: table(&ebpf, "BENCH_OFFSETS", 2 * OFFSETS)?,
             stamps: table(&ebpf, "BENCH_STAMPS", STAMPS)?,
             ebpf,
         })
@@ -98,6 +100,14 @@ impl Generator {
             self.offsets.write(at, *offset);
         }
         self.plan.write(0, *plan);
+    }
+
+    /// Takes the far ends of packets that are hairpinned: those of these flows.
+    pub fn follow_far(&self, plan: &Plan, offsets: &[u16]) {
+        for (at, offset) in (OFFSETS as u32..).zip(offsets) {
+            self.offsets.write(at, *offset);
+        }
+        self.plan.write(1, *plan);
     }
 
     /// Lets the generator jump to one of our own programs.
@@ -136,9 +146,15 @@ impl Generator {
         (plan.next, plan.missed) = (first, 0);
         self.plan.write(0, plan);
         let mut frame = [0; 2 * FRAME_BYTES];
+        let bytes = if plan.icmp_error == 0 {
+            FRAME_BYTES
+        } else {
+            ERROR_BYTES
+        };
         let result = test_run(
             program(&mut self.ebpf, "bench_generator")?,
             packets + 1,
+            &[0; ERROR_BYTES][..bytes],
             &mut frame,
         )?;
         let after = self.plan.read(0).context("no plan")?;
@@ -153,16 +169,24 @@ impl Generator {
             "the generator stopped at packet {} of {packets}",
             after.next - first
         );
-        let number = plan.number(first + packets);
-        let offset = self
-            .offsets
-            .read(number.offset_at as u32)
-            .context("no offset")?;
+        let mut last_sent = self.flow_of(0, first + packets)?;
+        if plan.hairpin != 0 {
+            last_sent = Plan::hairpin(last_sent, self.flow_of(1, first + packets + 1)?);
+        }
         Ok(Run {
             chunks: self.chunks(first, packets)?,
-            last_sent: plan.flow(number, offset),
-            last_seen: read_flow(&frame, result.data_size_out)?,
+            last_sent,
+            last_seen: read_flow(&frame[..result.data_size_out as usize]),
         })
+    }
+
+    /// The flow of a packet by plan number `at`.
+    fn flow_of(&self, at: u32, packet: u64) -> Result<Flow> {
+        let plan = self.plan.read(at).context("no plan")?;
+        let number = plan.number(packet);
+        let offset_at = at * OFFSETS as u32 + number.offset_at as u32;
+        let offset = self.offsets.read(offset_at).context("no offset")?;
+        Ok(plan.flow(number, offset))
     }
 
     /// Nanoseconds of one run of the do-nothing program alone, without the
@@ -177,7 +201,7 @@ impl Generator {
         let mut frame = [0; 2 * FRAME_BYTES];
         let mut times = [0.0; RUNS];
         for time in &mut times {
-            let result = test_run(program, PACKETS, &mut frame)?;
+            let result = test_run(program, PACKETS, &[0; FRAME_BYTES], &mut frame)?;
             ensure!(result.return_value == XDP_TX, "not sent");
             // The kernel's own mean, cut to whole nanoseconds.
             *time = result.duration.as_nanos() as f64 + 0.5;
@@ -209,11 +233,10 @@ fn table<T>(ebpf: &Ebpf, name: &str, len: usize) -> Result<Table<T>> {
     Table::mapped(data.fd().as_fd(), len).with_context(|| format!("cannot map {name}"))
 }
 
-fn test_run(program: &Xdp, repeat: u64, frame: &mut [u8]) -> Result<TestRunResult> {
-    let input = [0; FRAME_BYTES];
+fn test_run(program: &Xdp, repeat: u64, input: &[u8], frame: &mut [u8]) -> Result<TestRunResult> {
     program
         .test_run(TestRunOptions {
-            data_in: Some(&input),
+            data_in: Some(input),
             data_out: Some(frame),
             repeat: u32::try_from(repeat).context("too many packets for one run")?,
             ..TestRunOptions::new()
@@ -221,21 +244,16 @@ fn test_run(program: &Xdp, repeat: u64, frame: &mut [u8]) -> Result<TestRunResul
         .context("BPF_PROG_TEST_RUN failed")
 }
 
-/// Addresses and ports of an untagged IPv4 frame.
-fn read_flow(frame: &[u8], len: u32) -> Result<Flow> {
-    ensure!(
-        len as usize == FRAME_BYTES,
-        "the frame became {len} bytes long"
-    );
-    let headers = etherparse::PacketHeaders::from_ethernet_slice(&frame[..FRAME_BYTES])
-        .context("the frame is no longer a packet")?;
+/// Addresses and ports of an untagged UDP frame.
+fn read_flow(frame: &[u8]) -> Option<Flow> {
+    let headers = etherparse::PacketHeaders::from_ethernet_slice(frame).ok()?;
     let Some(etherparse::NetHeaders::Ipv4(ip, _)) = headers.net else {
-        bail!("the frame is no longer IPv4");
+        return None;
     };
     let Some(etherparse::TransportHeader::Udp(udp)) = headers.transport else {
-        bail!("the packet is no longer UDP");
+        return None;
     };
-    Ok(Flow {
+    Some(Flow {
         source: u32::from_be_bytes(ip.source),
         destination: u32::from_be_bytes(ip.destination),
         source_port: udp.source_port,

@@ -1,6 +1,8 @@
 //! `bench micro`: what one packet costs, program by program, beside one
 //! look-up in a kernel hash map and a program that does nothing.
 
+mod asides;
+
 use std::borrow::Cow;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -28,6 +30,15 @@ pub enum Case {
     New,
     /// Dropping the first packet of a flow, because all ports are in use.
     Refused,
+    /// Translating a packet to another subscriber's external endpoint, both ways at once.
+    Hairpin,
+    /// Translating an ICMP error from outside, with the packet that it quotes.
+    IcmpError,
+    /// Handing the first packet of a new subscriber to the slow path, of which none is there: up to
+    /// and with the attempt.
+    Punt,
+    /// Leaving a frame that is not IPv4 to the kernel: what is not translated costs.
+    Passed,
 }
 
 impl Case {
@@ -39,6 +50,10 @@ impl Case {
             Self::Inbound => "inbound",
             Self::New => "new",
             Self::Refused => "refused",
+            Self::Hairpin => "hairpin",
+            Self::IcmpError => "icmp_error",
+            Self::Punt => "punt",
+            Self::Passed => "passed",
         }
     }
 }
@@ -66,6 +81,8 @@ pub struct Options {
     pub flows: Vec<u64>,
     /// Rounds; in each, every program has its turn.
     pub rounds: usize,
+    /// log2 of the packets of a flow that come one after the other.
+    pub burst: u32,
     /// The product's BPF object; another one than the embedded one to measure
     /// another state of the source that has the same layout of tables. Several
     /// have their turns in the same rounds.
@@ -88,10 +105,9 @@ pub fn measure(
             "{flows} flows, {} mappings a host",
             density.ports_per_host
         ));
-        let benches = options
-            .objects
-            .iter()
-            .map(|object| Bench::new(object, density, flows).context("cannot set up the tables"));
+        let benches = options.objects.iter().map(|object| {
+            Bench::new(object, density, flows, options.burst).context("cannot set up the tables")
+        });
         let benches = take_turns(benches.collect::<Result<_>>()?, options.rounds)
             .with_context(|| format!("at {flows} flows"))?;
         for (rows, bench) in rows.iter_mut().zip(&benches) {
@@ -139,6 +155,7 @@ fn take_turns(mut benches: Vec<Bench>, rounds: usize) -> Result<Vec<Bench>> {
 struct Bench {
     density: Density,
     flows: u64,
+    burst: u64,
     world: World,
     dataplane: Dataplane,
     generator: Generator,
@@ -157,10 +174,12 @@ struct Samples {
     generator_out: Vec<Chunks>,
     generator_in: Vec<Chunks>,
     bare_ns: Vec<f64>,
+    /// The generator and the program, of each case off the common way.
+    asides: Vec<(Case, Vec<Chunks>, Vec<Chunks>)>,
 }
 
 impl Bench {
-    fn new(object: &[u8], density: Density, flows: u64) -> Result<Self> {
+    fn new(object: &[u8], density: Density, flows: u64, burst: u32) -> Result<Self> {
         ensure!(flows.is_power_of_two(), "{flows} flows: not a power of two");
         let world = World::new(density, flows);
         let dataplane = Dataplane::load(object, world.geometry.sizes, &Constants::PLAIN, None)?;
@@ -168,6 +187,7 @@ impl Bench {
         Ok(Self {
             density,
             flows,
+            burst: u64::from(burst),
             world,
             dataplane,
             generator: Generator::load(flows)?,
@@ -218,7 +238,8 @@ impl Bench {
     fn round(&mut self, round: u64) -> Result<()> {
         let first = round * 2 * PACKETS;
         self.samples.bare_ns.push(self.generator.bare_tx_ns()?);
-        let (plan, offsets) = self.world.outbound();
+        let (mut plan, offsets) = self.world.outbound();
+        plan.burst = self.burst;
         self.generator.follow(&plan, &offsets);
         let chunks = self.reference(first, Reference::Tx)?;
         self.samples.generator_out.push(chunks);
@@ -227,13 +248,14 @@ impl Bench {
         let chunks = self.translate(first, Entry::Inside, Direction::Outbound)?;
         self.samples.outbound.push(chunks);
 
-        let (plan, offsets) = self.world.inbound();
+        let (mut plan, offsets) = self.world.inbound();
+        plan.burst = self.burst;
         self.generator.follow(&plan, &offsets);
         let chunks = self.reference(first, Reference::Tx)?;
         self.samples.generator_in.push(chunks);
         let chunks = self.translate(first, Entry::Outside, Direction::Inbound)?;
         self.samples.inbound.push(chunks);
-        Ok(())
+        self.asides(first)
     }
 
     /// New flows where every port is in use.
@@ -250,7 +272,7 @@ impl Bench {
         let refused = self.dataplane.counters()?.reasons[no_port] - before;
         let packets = self.packets_of_a_warm_run();
         ensure!(
-            refused == packets && run.last_seen == run.last_sent,
+            refused == packets && run.last_seen == Some(run.last_sent),
             "{refused} of {packets} packets were refused for want of a port"
         );
         self.samples.refused.push(run.chunks);
@@ -329,7 +351,8 @@ impl Bench {
 
     /// The last packet has the endpoint that the tables say.
     fn check_owner(&self, run: &Run, direction: Direction) -> Result<()> {
-        let (sent, seen) = (&run.last_sent, &run.last_seen);
+        let sent = &run.last_sent;
+        let seen = run.last_seen.context("the last packet is no longer UDP")?;
         let (inside, external, kept) = match direction {
             Direction::Outbound => (
                 (sent.source, sent.source_port),
@@ -376,6 +399,9 @@ impl Bench {
         ];
         if !samples.new.is_empty() {
             rows.push(row(Case::New, growing(&samples.new), out));
+        }
+        for (case, generator, product) in &samples.asides {
+            rows.push(row(*case, steady(product), steady(generator)));
         }
         rows
     }

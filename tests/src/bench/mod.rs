@@ -11,12 +11,14 @@
 //! | `processor` | which processor a thread runs on |
 //! | `sample` | from time stamps to one figure |
 //! | `maplog` | the size and speed of the mapping log, on years that it generates |
+//! | `plot` | plots over numbers of flows |
 //! | `report` | the table, the goals, the JSON |
 
 pub mod control;
 pub mod generator;
 pub mod maplog;
 pub mod micro;
+pub mod plot;
 pub mod processor;
 pub mod report;
 pub mod rfc9693;

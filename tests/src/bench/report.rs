@@ -10,6 +10,8 @@ use super::world::{Density, FEW, MANY};
 
 /// Size at which the goals are held.
 const GOAL_FLOWS: u64 = 1 << 20;
+/// Size at which all tables are in the caches.
+const WARM_FLOWS: u64 = 1 << 10;
 
 /// A figure that was promised.
 #[derive(Clone, Debug)]
@@ -61,10 +63,14 @@ pub fn bytes_per_port(density: Density) -> (f64, f64) {
 /// The goals, as far as `rows` has the figures.
 #[must_use]
 pub fn goals(rows: &[Row]) -> Vec<Goal> {
-    let find = |case| {
+    let at = |flows, case| {
         rows.iter()
-            .find(|r| r.case == case && r.flows == GOAL_FLOWS && r.density == FEW)
+            .find(|r| r.case == case && r.flows == flows && r.density == FEW)
     };
+    let find = |case| at(GOAL_FLOWS, case);
+    let warm = at(WARM_FLOWS, Case::Outbound)
+        .zip(at(WARM_FLOWS, Case::Inbound))
+        .map(|(out, inside)| (out.ns + inside.ns) / 2.0 - out.xdp_tx_ns);
     let goal = |what, limit, value: Option<f64>| {
         value.map(|value| Goal {
             what,
@@ -77,17 +83,17 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
     [
         goal(
             "outbound, established, 1 M flows: in hash look-ups",
-            1.1,
+            0.7,
             outbound.map(ratio),
         ),
         goal(
             "inbound, established, 1 M flows: in hash look-ups",
-            0.9,
+            0.5,
             find(Case::Inbound).map(ratio),
         ),
         goal(
             "new mapping, 1 M flows: in established outbound packets",
-            1.5,
+            1.1,
             find(Case::New)
                 .zip(outbound)
                 .map(|(new, out)| new.ns / out.ns),
@@ -98,6 +104,11 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
             find(Case::Refused)
                 .zip(outbound)
                 .map(|(refused, out)| refused.ns / out.ns),
+        ),
+        goal(
+            "1 k flows, mean of outbound and inbound: ns above a program that only returns XDP_TX",
+            20.0,
+            warm,
         ),
         goal(
             "slot memory: bytes per usable port and protocol",
@@ -118,12 +129,12 @@ fn ratio(row: &Row) -> f64 {
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<9} {:>9} {:>11} {:>8} {:>15} {:>10} {:>6}\n",
+        "{:<10} {:>9} {:>11} {:>8} {:>15} {:>10} {:>6}\n",
         "case", "flows", "ports/host", "ns", "hash_lookup_ns", "xdp_tx_ns", "ratio"
     );
     for row in rows {
         text.push_str(&format!(
-            "{:<9} {:>9} {:>11} {:>8.1} {:>15.1} {:>10.1} {:>6.2}\n",
+            "{:<10} {:>9} {:>11} {:>8.1} {:>15.1} {:>10.1} {:>6.2}\n",
             row.case.name(),
             row.flows,
             row.density.ports_per_host,
@@ -140,12 +151,12 @@ pub fn table(rows: &[Row]) -> String {
 #[must_use]
 pub fn comparison(rows: &[Row], against: &[Row]) -> String {
     let mut text = format!(
-        "{:<9} {:>9} {:>11} {:>8} {:>11} {:>6}\n",
+        "{:<10} {:>9} {:>11} {:>8} {:>11} {:>6}\n",
         "case", "flows", "ports/host", "ns", "against_ns", "ratio"
     );
     for (row, other) in rows.iter().zip(against) {
         text.push_str(&format!(
-            "{:<9} {:>9} {:>11} {:>8.1} {:>11.1} {:>6.2}\n",
+            "{:<10} {:>9} {:>11} {:>8.1} {:>11.1} {:>6.2}\n",
             row.case.name(),
             row.flows,
             row.density.ports_per_host,
@@ -233,25 +244,25 @@ mod tests {
     #[test]
     fn a_missed_goal_is_said_to_be_missed() {
         let cases = [
-            ("all are met", [110.0, 90.0, 165.0, 110.0], [true; 4]),
+            ("all are met", [70.0, 50.0, 77.0, 70.0], [true; 4]),
             (
                 "outbound is too slow",
-                [111.0, 90.0, 150.0, 90.0],
+                [71.0, 50.0, 70.0, 50.0],
                 [false, true, true, true],
             ),
             (
                 "inbound is too slow",
-                [110.0, 91.0, 150.0, 90.0],
+                [70.0, 51.0, 70.0, 50.0],
                 [true, false, true, true],
             ),
             (
                 "opening is too slow",
-                [100.0, 90.0, 151.0, 100.0],
+                [70.0, 50.0, 78.0, 70.0],
                 [true, true, false, true],
             ),
             (
                 "refusing is too slow",
-                [100.0, 90.0, 150.0, 101.0],
+                [70.0, 50.0, 70.0, 71.0],
                 [true, true, true, false],
             ),
         ];
@@ -265,6 +276,17 @@ mod tests {
             let met: Vec<bool> = goals(&rows).iter().map(Goal::met).collect();
             assert_eq!(met[..4], wanted, "{sentence}");
         }
+    }
+
+    #[test]
+    fn warm_packets_are_held_against_the_bare_program() {
+        let mut rows = [row(Case::Outbound, 35.0), row(Case::Inbound, 25.0)];
+        rows.iter_mut().for_each(|row| row.flows = WARM_FLOWS);
+        let all = goals(&rows);
+        let warm = all.iter().find(|goal| goal.limit > 19.0).expect("the goal");
+        assert!((warm.value - 20.0).abs() < 1e-9 && warm.met(), "30 - 10 ns");
+        rows[0].ns = 36.0;
+        assert!(!goals(&rows).iter().all(Goal::met), "30.5 - 10 ns");
     }
 
     #[test]

@@ -31,6 +31,9 @@ const OUTSIDE_HOP: u16 = 2;
 /// it came from is `XDP_TX`.
 const LOOPBACK: u32 = 1;
 const PROTOCOL: Protocol = Protocol::Udp;
+/// Types of Ethernet frames, as they lie in them.
+const IPV4: u16 = 0x0800_u16.to_be();
+const IPV6: u16 = 0x86dd_u16.to_be();
 
 /// How many mappings a host has, in a block of how many ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +88,8 @@ impl World {
         };
         let subscribers = SubscriberShape {
             first: Ipv4Addr::from_bits(INSIDE),
-            last: Ipv4Addr::from_bits(INSIDE + rows - 1),
+            // As many again have no block: what they send is the slow path's.
+            last: Ipv4Addr::from_bits(INSIDE + 2 * rows - 1),
             pool: 0,
         };
         Self {
@@ -239,6 +243,38 @@ impl World {
         (plan, offsets)
     }
 
+    /// The same from hosts without a block.
+    #[must_use]
+    pub fn punted(&self) -> (Plan, Vec<u16>) {
+        let (mut plan, offsets) = self.outbound();
+        plan.first_address += u64::from(self.rows());
+        (plan, offsets)
+    }
+
+    /// The same in frames that are no IPv4, which are the kernel's.
+    #[must_use]
+    pub fn passed(&self) -> (Plan, Vec<u16>) {
+        let (mut plan, offsets) = self.outbound();
+        plan.ethertype = u64::from(IPV6);
+        (plan, offsets)
+    }
+
+    /// The same to external endpoints of [`World::inbound`].
+    #[must_use]
+    pub fn hairpinned(&self) -> (Plan, Vec<u16>) {
+        let (mut plan, offsets) = self.outbound();
+        plan.hairpin = 1;
+        (plan, offsets)
+    }
+
+    /// ICMP errors from outside about packets of the flows, after [`World::fill`].
+    #[must_use]
+    pub fn icmp_errors(&self) -> (Plan, Vec<u16>) {
+        let (mut plan, offsets) = self.inbound();
+        plan.icmp_error = 1;
+        (plan, offsets)
+    }
+
     /// Plan and table of offsets for packets from outside, after [`World::fill`].
     #[must_use]
     pub fn inbound(&self) -> (Plan, Vec<u16>) {
@@ -282,6 +318,7 @@ impl World {
             shift: u64::from(mask.count_ones() / 2).max(1),
             row_flows,
             row_reciprocal: reciprocal(row_flows),
+            ethertype: u64::from(IPV4),
             ..Plan::default()
         }
     }

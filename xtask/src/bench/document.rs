@@ -1,5 +1,5 @@
 //! Puts what a part printed between its markers in docs/performance.md, with the command, the
-//! machine and its kernel.
+//! machine and its kernel, and the plot of it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,14 +10,30 @@ use crate::workspace;
 
 /// From the top folder.
 const DOCUMENT: &str = "docs/performance.md";
+const PLOTS: &str = "docs/plots";
+/// Parts that draw one.
+const DRAWN: [&str; 3] = ["micro", "rig", "rfc9693"];
 
-pub fn write(part: &str, args: &[OsString], printed: &str) -> Result<()> {
+/// Path of a part's plot from the top folder, which is made; None if it has none.
+pub fn plot(part: &str) -> Result<Option<String>> {
+    if !DRAWN.contains(&part) {
+        return Ok(None);
+    }
+    fs::create_dir_all(workspace::root().join(PLOTS)).context("cannot make docs/plots")?;
+    Ok(Some(format!("{PLOTS}/{part}.svg")))
+}
+
+/// Writes the section of a part.
+pub fn write(part: &str, args: &[OsString], printed: &str, plot: Option<&str>) -> Result<()> {
     let path = workspace::root().join(DOCUMENT);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
     let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
     let command = format!("bench {part} {}", args.join(" "));
+    // The document is in docs, too.
+    let plot = plot.and_then(|plot| plot.strip_prefix("docs/"));
+    let plot = plot.map_or_else(String::new, |plot| format!("\n![{part}]({plot})\n"));
     let section = format!(
-        "`cargo xtask {}`; {}:\n\n```text\n{}\n```\n",
+        "`cargo xtask {}`; {}:\n\n```text\n{}\n```\n{plot}",
         command.trim_end(),
         machine(),
         printed.trim_end()

@@ -61,6 +61,20 @@ pub fn table(options: &Options, all: &[Figures]) -> String {
     text
 }
 
+/// Rates in millions a second, by name and number of sessions.
+pub fn points(all: &[Figures]) -> impl Iterator<Item = (String, u64, f64)> + '_ {
+    all.iter().flat_map(|figures| {
+        let connections = ("connections".to_owned(), &figures.connections);
+        let frames = figures.throughput.iter().map(|one| {
+            let name = format!("{}, {} bytes", one.direction, one.frame_bytes);
+            (name, &one.pps)
+        });
+        std::iter::once(connections)
+            .chain(frames)
+            .map(|(name, rates)| (name, figures.sessions, median(rates) / 1e6))
+    })
+}
+
 fn millions(values: &[f64]) -> String {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(0.0, f64::max);

@@ -5,13 +5,13 @@ mod rfc9693;
 mod rig;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_tests::bench::micro::{self, Options};
 use cgn_tests::bench::world::{FEW, MANY};
-use cgn_tests::bench::{maplog, processor, report, slowpath};
+use cgn_tests::bench::{maplog, plot, processor, report, slowpath};
 use cgn_user::dataplane::load::OBJECT;
 use clap::Parser;
 
@@ -87,12 +87,21 @@ struct Micro {
         default_value = "1,1024,131072,1048576,8388608"
     )]
     flows: Vec<u64>,
+    /// All sizes of FD.io's grid, to 16.8 M: half an hour, and 5 GB
+    #[arg(long, conflicts_with = "flows")]
+    grid: bool,
+    /// log2 of the packets of a flow that come one after the other
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10))]
+    burst: u32,
     /// Rounds; in each, every program has its turn, and medians are over all
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Processor to run on (default: the last)
     #[arg(long)]
     cpu: Option<usize>,
+    /// Also draw nanoseconds over flows into this file, of 63 mappings a host
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Leave out the second set, with 1008 mappings a host in blocks of 1024 ports
     #[arg(long)]
     few: bool,
@@ -103,6 +112,9 @@ struct Micro {
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     against: Option<PathBuf>,
 }
+
+/// Powers of two about the sizes of FD.io's grid.
+const GRID: [u64; 7] = [1, 1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 23, 1 << 24];
 
 fn main() -> Result<()> {
     match Part::parse() {
@@ -132,7 +144,11 @@ fn micro(args: &Micro) -> Result<()> {
         objects.push(read(file)?.into());
     }
     let options = Options {
-        flows: args.flows.clone(),
+        flows: match args.grid {
+            true => GRID.to_vec(),
+            false => args.flows.clone(),
+        },
+        burst: args.burst,
         rounds: args.rounds,
         objects,
     };
@@ -153,6 +169,14 @@ fn micro(args: &Micro) -> Result<()> {
         return Ok(());
     }
     let rows = measured.concat();
+    let few = rows.iter().filter(|row| row.density == FEW);
+    let points = few.map(|row| (row.case.name().to_owned(), row.flows, row.ns));
+    draw(
+        args.svg.as_deref(),
+        "One packet in the XDP program",
+        "ns",
+        points,
+    )?;
     if args.json {
         println!("{:#}", report::json(&rows));
     } else {
@@ -241,6 +265,20 @@ fn blocks(args: &Slowpath) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Draws lines over flows into a file, if one is wanted.
+fn draw(
+    file: Option<&Path>,
+    title: &str,
+    unit: &str,
+    points: impl Iterator<Item = (String, u64, f64)>,
+) -> Result<()> {
+    let Some(file) = file else {
+        return Ok(());
+    };
+    let svg = plot::svg(title, unit, &plot::lines(points))?;
+    fs::write(file, svg).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// An error that tells the remedy, if we are not root.

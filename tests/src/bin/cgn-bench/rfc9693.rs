@@ -23,6 +23,9 @@ pub struct Args {
     /// All of FD.io's ladder: 64512, 1032192, 4128768 and 16515072 sessions
     #[arg(long, conflicts_with = "sessions")]
     ladder: bool,
+    /// Also draw rates over sessions into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<std::path::PathBuf>,
     /// Steps of each search for the highest rate
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=20))]
     steps: u32,
@@ -75,6 +78,8 @@ pub fn run(args: &Args) -> Result<()> {
         },
     };
     let figures = rfc9693::measure(&options, |what| eprintln!("    {what}"))?;
+    let title = "RFC 9693: connections and frames of known sessions";
+    crate::draw(args.svg.as_deref(), title, "M/s", report::points(&figures))?;
     match args.json {
         true => println!("{:#}", report::json(&options, &figures)),
         false => print!("{}", report::table(&options, &figures)),

@@ -40,6 +40,9 @@ pub struct Args {
         default_value = "drop,forward,nftables,native,generic"
     )]
     systems: Vec<String>,
+    /// Also draw the ratio to the limit over flows into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Also another state of ours, whose daemon is here: `cargo xtask bench rig --compare REV`
     /// builds it
     #[arg(long, value_name = "NAME=FILE")]
@@ -102,6 +105,10 @@ pub fn run(args: &Args) -> Result<()> {
     };
     options.systems.iter().try_for_each(System::check)?;
     let figures = rig::measure(&options, |what| eprintln!("    {what}"))?;
+    let all = figures.series.iter();
+    let points = all.map(|series| (series.system.clone(), series.flows, series.ratio()));
+    let title = "Packets a second through the rig";
+    crate::draw(args.svg.as_deref(), title, "in bare redirects", points)?;
     match args.json {
         true => println!("{:#}", report::json(&figures)),
         false => print!("{}", report::table(&figures)),
