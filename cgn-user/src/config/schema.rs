@@ -126,7 +126,7 @@ pub struct Pool {
     /// subscribers share the addresses in order, as many on each, and each has the same static ports
     /// as long as the configuration is the same. These need no record (`cgn map` computes them), only
     /// the configuration is recorded. Further blocks come from the rest of the address, on record.
-    /// `watermark_percent` is then 100. Default: `"dynamic"`.
+    /// None is fetched ahead of need: `watermark_percent` has no effect. Default: `"dynamic"`.
     #[serde(default)]
     pub mode: PoolMode,
     /// In a deterministic pool, how many shares of each address are kept for further blocks; 0 to 64512.

@@ -239,8 +239,9 @@ fn pool_shape(pool: &Pool) -> PoolShape {
         blocks_per_subscriber: u32::from(pool.blocks_per_subscriber),
         watermark_ports: match pool.mode {
             PoolMode::Dynamic => (ports * u32::from(pool.watermark_percent) / 100).max(1),
-            // Own ports first (RFC 7422 section 2).
-            PoolMode::Deterministic => ports,
+            // Never ahead of need: own ports first, and no record before they are used up
+            // (RFC 7422 section 2).
+            PoolMode::Deterministic => ports + 1,
         },
         max_blocks: pool.blocks_at_once(),
         scattered: pool.port_mode == PortMode::Scattered,
