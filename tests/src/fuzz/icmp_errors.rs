@@ -110,7 +110,12 @@ pub fn run(input: &[u8]) -> bool {
             after, stage.mappings,
             "an error opens, refreshes and ends nothing"
         );
-        if !matches!(run.ending, Ending::Sent { .. }) {
+        // An echo is no error, and may be translated as what it is.
+        let is_error = matches!(
+            frame[LINK + usize::from(frame[LINK] & 15) * 4..],
+            [3 | 11 | 12, ..]
+        );
+        if !is_error || !matches!(run.ending, Ending::Sent { .. }) {
             return false;
         }
         if let Err(fault) = judge(&frame, &run.bytes, from_inside, external.0) {
