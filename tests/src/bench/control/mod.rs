@@ -136,6 +136,7 @@ fn year(days: u32) -> maplog::Options {
         most_time: Duration::from_secs(120),
         enquiries: 50,
         folder: "/var/tmp".into(),
+        is_direct: false,
     }
 }
 
