@@ -78,6 +78,8 @@ impl Snapshot {
     #[must_use]
     pub fn take(state: &State) -> Self {
         let ranges = state.geometry.subscribers.iter();
+        // Before the figures are locked: it locks them, too.
+        let rules = state.rule_hits();
         Self {
             fast_path: (state.fast_path_counters)(),
             stats: state.stats().clone(),
@@ -92,7 +94,7 @@ impl Snapshot {
             },
             started_unix_ms: state.started_unix_ms,
             version: env!("CARGO_PKG_VERSION"),
-            rules: state.rule_hits(),
+            rules,
             behaviours: Behaviours::of(&state.memory.constants, state.geometry.pools.len()),
         }
     }

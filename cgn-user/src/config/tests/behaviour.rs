@@ -350,7 +350,7 @@ fn rules_that_are_refused() {
             "A bypass from outside, to nowhere.",
             base_and("[[rule]]\nname = \"a\"\naction = \"bypass\"\ndirection = \"in\"\n"),
             &[
-                (21, "rule[0].destination", &["bypass", "destination = "]),
+                (20, "rule[0].destination", &["bypass", "destination = "]),
                 (23, "rule[0].direction", &["bypass", "out"]),
             ],
         ),
