@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cgn_common::layout::{self, RULES};
@@ -67,7 +67,7 @@ pub struct Rule {
     pub destination_ports: Option<PortRange>,
 }
 
-fn is_empty(path: &PathBuf) -> bool {
+fn is_empty(path: &Path) -> bool {
     path.as_os_str().is_empty()
 }
 
