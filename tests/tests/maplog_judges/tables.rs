@@ -93,9 +93,9 @@ fn sealed(name: &str) -> Place {
 fn other_programs_read_the_sealed_files() {
     const TEST: &str = "other_programs_read_the_sealed_files";
     let place = sealed("parquet");
-    let block = "3405803781 1024 512 1681915913 0";
+    let block = "3405803781 1024 512 1681915913 0 0";
     let expected = format!(
-        "{} allocate - {block}\n{} release idle {block}\n{} held - {block}\n{} allocate - {block}\n{} stop - 0 0 0 0 0\n",
+        "{} allocate - {block}\n{} release idle {block}\n{} held - {block}\n{} allocate - {block}\n{} stop - 0 0 0 0 0 0\n",
         START + 123,
         START + 1_123,
         START + HOUR_MS,
