@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = 900,
+        default_value_t = 1500,
         requires = "kernel"
     )]
     timeout_secs: u64,

@@ -203,7 +203,7 @@ fn first(t: &mut Trial) {
 fn protocol(t: &mut Trial) {
     let other = |number| Draft::new(Transport::Other(number), CLIENT, (remote::QINQ, 0));
     t.stopped(Inside, &other(GRE).bytes(), Reason::AccessDenied);
-    t.stopped(Inside, &other(50).bytes(), Reason::UnsupportedProtocol);
+    t.stopped(Inside, &other(50).bytes(), Reason::UnsupportedEsp);
 }
 
 fn source(t: &mut Trial) {
