@@ -62,11 +62,11 @@ impl PartialEq for Withheld {
 impl Eq for Withheld {}
 
 impl Withheld {
-    /// Those that the file in this folder remembers. A line that cannot be read is left out and told:
-    /// without it an address would be in use that should not be.
+    /// Those that the file in this folder remembers.
     ///
     /// # Errors
-    /// The file is there and cannot be read.
+    /// The file is there and cannot be read, or a line of it: without that an address would be in use
+    /// that should not be.
     pub fn open(folder: &Path) -> io::Result<Self> {
         let file = folder.join(FILE);
         let text = match fs::read_to_string(&file) {
@@ -75,12 +75,8 @@ impl Withheld {
         };
         let mut addresses = Addresses::new();
         for line in text.lines() {
-            match parse(line) {
-                Some((address, standing)) => {
-                    addresses.insert(address, standing);
-                }
-                None => tracing::error!(line, file = %file.display(), "no withheld address"),
-            }
+            let (address, standing) = parse(line).ok_or_else(|| unreadable(&file, line))?;
+            addresses.insert(address, standing);
         }
         Ok(Self(Arc::new(Inner {
             addresses: RwLock::new(addresses),
@@ -134,6 +130,16 @@ fn parse(line: &str) -> Option<(Ipv4Addr, Standing)> {
     Some((address.parse().ok()?, Standing::from_name(standing)?))
 }
 
+fn unreadable(file: &Path, line: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "{}: {line:?} is no address with `quarantined` or `drained`; mend the line, or remove it to have its address in use",
+            file.display()
+        ),
+    )
+}
+
 /// Writes the file anew: whole, or not at all.
 fn remember(file: &Path, addresses: &Addresses) -> io::Result<()> {
     let mut text = String::new();
@@ -171,6 +177,18 @@ mod tests {
         withheld.set(other, None).expect("written");
         let again = Withheld::open(&scratch.0).expect("it can be read");
         assert_eq!(again.all(), Addresses::from([(one, Standing::Drained)]));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_brings_no_address_back_into_use() {
+        for line in ["203.0.113.5 draned", "203.0.113.5", "", "203.0.113 drained"] {
+            let scratch = Scratch::new("withheld-damaged");
+            fs::create_dir_all(&scratch.0).expect("a folder");
+            let text = format!("203.0.113.4 drained\n{line}\n");
+            fs::write(scratch.0.join(FILE), text).expect("written");
+            let error = Withheld::open(&scratch.0).expect_err(line).to_string();
+            assert!(error.contains(line) && error.contains("mend"), "{error}");
+        }
     }
 
     #[test]

@@ -58,6 +58,19 @@ fn lacks_coturn(test: &str) -> bool {
     lacks_program(test, "turnserver") || lacks_program(test, "turnutils_natdiscovery")
 }
 
+/// What a client with these options says of mapping and filtering.
+fn finds_independence(lab: &Lab, options: &[&str]) -> Result<()> {
+    for (ask, finding) in [
+        ("-m", "NAT with Endpoint Independent Mapping!"),
+        ("-f", "NAT with Endpoint Independent Filtering!"),
+    ] {
+        let asks = [&[ask], options].concat();
+        let said = run_to_end(&mut stun_client(lab, &asks), PROGRAM_SECS)?;
+        ensure!(said.contains(finding), "no {finding:?} in:\n{said}");
+    }
+    Ok(())
+}
+
 #[test]
 fn coturn_finds_mapping_and_filtering_independent_of_the_endpoint() {
     let name = "discovery::coturn_finds_mapping_and_filtering_independent_of_the_endpoint";
@@ -67,14 +80,7 @@ fn coturn_finds_mapping_and_filtering_independent_of_the_endpoint() {
     in_lab(name, &Plan::default(), |lab| {
         let _daemon = Daemon::start(lab, &Settings::default())?;
         let _server = stun_server(lab)?;
-        for (ask, finding) in [
-            ("-m", "NAT with Endpoint Independent Mapping!"),
-            ("-f", "NAT with Endpoint Independent Filtering!"),
-        ] {
-            let said = run_to_end(&mut stun_client(lab, &[ask]), PROGRAM_SECS)?;
-            ensure!(said.contains(finding), "no {finding:?} in:\n{said}");
-        }
-        Ok(())
+        finds_independence(lab, &[])
     });
 }
 
@@ -88,13 +94,7 @@ fn coturn_finds_that_fragments_pass() {
     in_lab(name, &Plan::default(), |lab| {
         let _daemon = Daemon::start(lab, &Settings::default())?;
         let _server = stun_server(lab)?;
-        for (ask, finding) in [
-            ("-m", "NAT with Endpoint Independent Mapping!"),
-            ("-f", "NAT with Endpoint Independent Filtering!"),
-        ] {
-            let said = run_to_end(&mut stun_client(lab, &[ask, "-P"]), PROGRAM_SECS)?;
-            ensure!(said.contains(finding), "no {finding:?} in:\n{said}");
-        }
+        finds_independence(lab, &["-P"])?;
         for (host, what) in [
             (&lab.internet, "requests"),
             (&lab.subscribers[0], "responses"),

@@ -13,7 +13,7 @@ const READERS: [(&str, &str); 3] = [
         "duckdb",
         r#"
 import duckdb
-rows = duckdb.sql("SELECT epoch_ms(time), event, reason, external, first_port, port_count, inside, pool FROM read_parquet(%r)" % files).fetchall()
+rows = duckdb.sql("SELECT epoch_ms(time), event, reason, external, first_port, port_count, inside, pool, key FROM read_parquet(%r)" % files).fetchall()
 "#,
     ),
     (
@@ -31,7 +31,7 @@ for f in files:
         "chdb",
         r#"
 import chdb, json
-q = "SELECT toUnixTimestamp64Milli(time), event, reason, external, first_port, port_count, inside, pool FROM file('%s/*/*.parquet', Parquet)"
+q = "SELECT toUnixTimestamp64Milli(time), event, reason, external, first_port, port_count, inside, pool, key FROM file('%s/*/*.parquet', Parquet)"
 rows = [tuple(json.loads(l)) for l in str(chdb.query(q % sys.argv[1], 'JSONCompactEachRow')).splitlines()]
 rows = [tuple(int(x) if i not in (1, 2) else x for i, x in enumerate(r)) for r in rows]
 "#,
