@@ -54,6 +54,8 @@ impl Features {
     pub const SCATTERED: u64 = 1 << 37;
     /// There are access lists: packets meet them first, see [`crate::access`].
     pub const ACCESS: u64 = 1 << 38;
+    /// Some pool keeps the parity of ports: see [`crate::nat::parity`].
+    pub const PARITY: u64 = 1 << 43;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.
@@ -113,7 +115,8 @@ pub enum Filtering {
 }
 
 /// What is special in one pool. Bits 0-1 [`Filtering`] of UDP and ICMP, 2-3 of
-/// TCP, 4 TCP sessions are timed one by one, 5 blocks are scattered, 6 every session is logged.
+/// TCP, 4 TCP sessions are timed one by one, 5 blocks are scattered, 6 every session is logged,
+/// 7 parity of ports is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Policy(pub u8);
@@ -125,6 +128,9 @@ impl Policy {
     /// Remote endpoints are logged: every one of them is noted, and a packet to one that cannot be
     /// is dropped.
     pub const LOGGED_SESSIONS: u8 = 1 << 6;
+    /// A UDP mapping gets an even port for an even one, an odd one for an odd one, if it can
+    /// (RFC 4787 REQ-4).
+    pub const PARITY: u8 = 1 << 7;
 
     #[must_use]
     pub const fn new(others: Filtering, tcp: Filtering, flags: u8) -> Self {

@@ -167,6 +167,10 @@ pub fn constants(config: &Config) -> Constants {
         (!config.group.is_empty(), Features::QUOTAS),
         (config.scatters(), Features::SCATTERED),
         (
+            config.pool.iter().any(|pool| pool.keep_parity),
+            Features::PARITY,
+        ),
+        (
             config.access.bogons || !config.rule.is_empty(),
             Features::ACCESS,
         ),
@@ -209,7 +213,8 @@ fn policy(pool: &Pool, config: &Config) -> Policy {
     let flag = |is_on, flag| if is_on { flag } else { 0 };
     let flags = flag(config.sessions.time_tcp, Policy::TIMED_SESSIONS)
         | flag(pool.port_mode == PortMode::Scattered, Policy::SCATTERED)
-        | flag(logs_destinations(config), Policy::LOGGED_SESSIONS);
+        | flag(logs_destinations(config), Policy::LOGGED_SESSIONS)
+        | flag(pool.keep_parity, Policy::PARITY);
     Policy::new(
         filtering(pool.filtering),
         filtering(pool.tcp_filtering),
