@@ -28,6 +28,7 @@ pub mod diagnostics;
 pub mod event;
 pub mod forced;
 pub mod frame;
+pub mod guards;
 pub mod layout;
 pub mod limits;
 pub mod nat;

@@ -199,6 +199,8 @@ impl Listed for PoolRow {
         notes.extend(rows.iter().filter_map(refusals));
         let withheld = rows.iter().filter(|row| !row.withheld.is_empty());
         notes.extend(withheld.map(|row| format!("{}: out of use: {}.", row.pool, row.withheld)));
+        let attacked = rows.iter().filter(|row| !row.attacked.is_empty());
+        notes.extend(attacked.map(|row| format!("{}: under attack: {}.", row.pool, row.attacked)));
         notes
     }
 }

@@ -92,6 +92,7 @@ impl Geometry {
                 sessions: SESSIONS.entries,
                 datagrams: FRAGMENTS.entries,
                 prefix_lines: 1,
+                newcomers: 1,
             },
             pools,
             subscribers,

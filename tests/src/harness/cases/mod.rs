@@ -4,6 +4,7 @@ mod access;
 mod answered;
 mod filtering;
 pub mod filters;
+mod floods;
 mod fragments;
 mod hairpin;
 mod icmp_errors;
@@ -16,7 +17,7 @@ mod sessions;
 mod transports;
 mod vlans;
 
-use cgn_common::layout::{Constants, Features, Filtering, Policy};
+use cgn_common::layout::{Constants, Features, Filtering, Guards, Policy};
 
 use super::trial::Trial;
 use super::world::World;
@@ -80,6 +81,11 @@ pub fn groups() -> Vec<Group> {
             cases: [scattered::CASES, mappings::CASES, hairpin::CASES].concat(),
         },
         Group {
+            name: "floods are guarded against",
+            world: floods::world,
+            cases: floods::CASES.to_vec(),
+        },
+        Group {
             name: "access lists",
             world: access::world,
             cases: access::CASES.to_vec(),
@@ -117,7 +123,12 @@ fn everything() -> World {
         | Features::INBOUND_REFRESH
         | Features::SHORT_TIMERS
         | Features::QUOTAS
+        | Features::THROTTLE
+        | Features::ATTACKS
+        | Features::OVERLOAD
         | TELL_ALL;
+    // They are never reached.
+    constants.guards = Guards([u32::MAX; 8]);
     constants.features = Features(on).with_mss(mss::OUTBOUND, mss::INBOUND);
     World::with(constants, ROOM)
 }
