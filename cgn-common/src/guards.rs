@@ -4,6 +4,7 @@
 //! * From outside, to a mapping that is not there or does not wait for them: the source may be
 //!   throttled ([`crate::nat::throttle`]), the address attacked. Beyond a limit nobody is told of
 //!   their end, and nothing of them reaches the slow path.
+//! * IPv6 in IPv4, which is no flood: what it is is told apart here ([`crate::tunnels`]).
 //! * The first packet of a subscriber without a block: while the slow path is overloaded, a share of
 //!   new subscribers is put off. Whoever has a block goes on.
 
@@ -12,6 +13,7 @@ use crate::frame::Frame;
 use crate::layout::{Features, Guards, Side, Window};
 use crate::punts;
 use crate::tables::Tables;
+use crate::tunnels;
 use crate::verdict::Reason;
 use crate::wire::{ethernet, ipv4};
 
@@ -33,6 +35,13 @@ pub const fn kinds(side: Side, reason: Reason) -> u64 {
     }
 }
 
+/// True if a packet from `side` with this end is looked at again, here.
+#[inline(always)]
+#[must_use]
+pub const fn concerns(features: Features, side: Side, reason: Reason) -> bool {
+    matches!(reason, Reason::UnsupportedIpv6) || features.has(kinds(side, reason))
+}
+
 /// Why a packet from `side` ends that would end for `reason`. Only who sees it first asks: what the
 /// slow path sees was let through.
 #[inline(always)]
@@ -43,6 +52,9 @@ pub fn reconsider<F: Frame, T: Tables>(
     side: Side,
     reason: Reason,
 ) -> Reason {
+    if matches!(reason, Reason::UnsupportedIpv6) {
+        return tunnels::kind(frame);
+    }
     if !tables.features().has(kinds(side, reason)) || !tables.sees_first() {
         return reason;
     }

@@ -37,6 +37,7 @@ pub mod punts;
 pub mod rare;
 pub mod steps;
 pub mod tables;
+pub mod tunnels;
 pub mod verdict;
 pub mod watch;
 pub mod wire;

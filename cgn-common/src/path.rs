@@ -187,7 +187,7 @@ pub(crate) fn end<T: Tables>(tables: &T, side: Side, reason: Reason) -> Next {
         tables.note(Step::Told);
         return Next::Refused(side, reason);
     }
-    if features.has(guards::kinds(side, reason)) {
+    if guards::concerns(features, side, reason) {
         return Next::Refused(side, reason);
     }
     Next::Done(stop(tables, reason))

@@ -80,7 +80,9 @@ pub fn guards(throttle: &Throttle, guard: &config::Guard) -> Guards {
     let rates = throttle.rates().map(in_window);
     let mut guards = Guards::NONE;
     guards.0[..rates.len()].copy_from_slice(&rates);
-    guards.0[Guards::LIMIT_TICKS] = ticks(u64::from(throttle.limit_secs));
+    if rates != [0; 6] {
+        guards.0[Guards::LIMIT_TICKS] = ticks(u64::from(throttle.limit_secs));
+    }
     guards.0[Guards::UNSOLICITED] = in_window(guard.unsolicited_per_second);
     guards
 }

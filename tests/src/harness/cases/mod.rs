@@ -15,6 +15,7 @@ mod mss;
 mod scattered;
 mod sessions;
 mod transports;
+mod tunnels;
 mod vlans;
 
 use cgn_common::layout::{Constants, Features, Filtering, Guards, Policy};
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Case> {
         hairpin::CASES,
         icmp_errors::CASES,
         fragments::CASES,
+        tunnels::CASES,
     ]
     .concat()
 }
