@@ -82,10 +82,11 @@ impl Floods {
         };
         let pools = state.geometry.pools.iter().zip(0_u16..);
         let mut totals = vec![0; state.geometry.pools.len()];
-        let addresses =
-            pools.flat_map(|(shape, pool)| shape.each_address().map(move |a| (a, pool)));
-        let counts = addresses.filter_map(|(address, pool)| {
-            let index = state.geometry.external_index(address)?;
+        let addresses = pools.flat_map(|(shape, pool)| {
+            let all = state.geometry.each_external(shape);
+            all.map(move |(address, index)| (address, index, pool))
+        });
+        let counts = addresses.filter_map(|(address, index, pool)| {
             let count = state.memory.unsolicited.get(index)?.ever.load();
             totals[usize::from(pool)] += count;
             Some((address, count))
