@@ -12,8 +12,8 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
-    Handed, Line, Link, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey,
-    Side, Subscriber, VlanKey, is_ahead,
+    Handed, Line, Link, Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering,
+    SessionKey, Side, Subscriber, Unsolicited, VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, parity, quota, scatter, search, session, walk};
@@ -23,7 +23,7 @@ use cgn_common::tables::{Route, Tables};
 use cgn_common::verdict::{Direction, Reason};
 use cgn_common::word::Word;
 
-use crate::{lists, maps};
+use crate::{floods, lists, maps};
 
 const AF_INET: u8 = 2;
 
@@ -172,6 +172,11 @@ impl Tables for XdpTables {
     #[inline(always)]
     fn scattering(&self, index: u32) -> Option<&Scattering> {
         maps::SCATTERINGS.get(index)
+    }
+
+    #[inline(always)]
+    fn unsolicited(&self, index: u32) -> Option<&Unsolicited> {
+        maps::UNSOLICITED.get(index)
     }
 
     #[inline(always)]
@@ -350,6 +355,35 @@ impl Tables for XdpTables {
     fn fresh_id(&self, source: u32, destination: u32, protocol: u8) -> u16 {
         let ends = u64::from(source) | u64::from(destination) << 32;
         cgn_fresh_id(ends, u64::from(protocol)) as u16
+    }
+
+    #[inline(always)]
+    fn guard(&self, at: usize) -> u32 {
+        // SAFETY: a static of our own, and the index is in range; volatile as in `features`.
+        unsafe { (&raw const maps::CONSTANTS.guards.0[at & 7]).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn newcomers(&self, cell: u32) -> Option<&Newcomers> {
+        maps::NEWCOMERS.get(cell)
+    }
+
+    #[inline(always)]
+    fn put_off(&self) -> u64 {
+        match maps::SETTINGS.get(0) {
+            Some(settings) => settings.put_off.load(),
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn newcomer(&self, side: Side, source: u32) -> bool {
+        floods::newcomer(side, source)
+    }
+
+    #[inline(always)]
+    fn may_begin(&self, subscriber: u32, counted: bool) -> bool {
+        floods::may_begin(subscriber, counted)
     }
 
     #[inline(always)]

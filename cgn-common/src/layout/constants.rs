@@ -3,6 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::Guards;
 use crate::verdict::{Direction, Protocol};
 
 /// Pools that a configuration can have.
@@ -15,6 +16,7 @@ pub struct Constants {
     pub features: Features,
     /// By number of the pool.
     pub pools: [Policy; POOLS],
+    pub guards: Guards,
 }
 
 impl Constants {
@@ -22,6 +24,7 @@ impl Constants {
     pub const PLAIN: Self = Self {
         features: Features::NONE,
         pools: [Policy::PLAIN; POOLS],
+        guards: Guards::NONE,
     };
 }
 
@@ -56,6 +59,12 @@ impl Features {
     pub const ACCESS: u64 = 1 << 38;
     /// Some pool keeps the parity of ports: see [`crate::nat::parity`].
     pub const PARITY: u64 = 1 << 43;
+    /// New sessions are limited by the prefix of their source: see [`crate::nat::throttle`].
+    pub const THROTTLE: u64 = 1 << 40;
+    /// Packets that nobody waits for are counted by external address: see [`crate::guards`].
+    pub const ATTACKS: u64 = 1 << 41;
+    /// New subscribers are put off while the slow path is overloaded: see [`crate::guards`].
+    pub const OVERLOAD: u64 = 1 << 42;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.

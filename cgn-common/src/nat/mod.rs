@@ -15,4 +15,5 @@ pub mod scatter;
 pub mod search;
 pub mod session;
 pub mod tcp_state;
+pub mod throttle;
 pub mod walk;
