@@ -1,13 +1,12 @@
 //! SIP without a gateway in the CGN: two user agents behind one address, a registrar outside that sends
-//! where a registration came from (RFC 3581), and media by what STUN tells, or by ICE. The agents are
-//! baresip's; the registrar is a model of our own (`registrar.py`).
+//! where a registration came from (RFC 3581), and media by what STUN tells. The agents are baresip's; the registrar is a model of our own (`registrar.py`).
 
 use std::fs;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use cgn_tests::lab::{Daemon, Lab, Namespace, Process, XdpPass, address, stun_server};
+use cgn_tests::lab::{Daemon, Lab, Namespace, Process, XdpPass, address, run_to_end, stun_server};
 use cgn_tests::skip::{lacks_program, python_with};
 
 use crate::{
@@ -21,6 +20,8 @@ const MODULES: &str = "/usr/lib/baresip/modules";
 /// Samples a second of the tone that each plays, and how long it is.
 const RATE: u32 = 8000;
 const TONE_SECS: u32 = 20;
+/// Long enough for the first reports of RTCP (RFC 3550 section 6.2).
+const CALL_SECS: u32 = 9;
 /// A packet of voice is 20 ms.
 const PACKETS_A_SECOND: u32 = 50;
 
@@ -44,72 +45,24 @@ fn two_behind_one_address_call_each_other() {
         let log = lab.folder().join("registrar.log");
         let mut registrar = Process::start("registrar", &mut command, &log)?;
         registrar.wait_for_output("listening", PATIENCE_SECS)?;
-        let bound = |name: &str| {
-            registrar
-                .output()
-                .contains(&format!("bound {name} {SHARED}"))
-        };
-        let callees: Vec<Callee> = MEANS
-            .iter()
-            .map(|means| Callee::start(lab, means))
-            .collect::<Result<_>>()?;
-        let mut callers = Vec::new();
-        for (means, callee) in MEANS.iter().zip(&callees) {
-            ensure!(bound(&callee.name), "{}", registrar.output());
-            callers.push((means, call(lab, means, &callee.name)?));
-        }
-        for ((means, mut caller), mut callee) in callers.into_iter().zip(callees) {
-            caller.wait(PROGRAM_SECS)?;
-            callee
-                .report()
-                .with_context(|| format!("media by {}: {}", means.name, caller.tail()))?;
-        }
-        Ok(())
-    });
-}
-
-/// How media finds its way; each pair has a port for signals of its own.
-struct Means {
-    name: &'static str,
-    port: u16,
-}
-
-const MEANS: [Means; 2] = [
-    Means {
-        name: "stun",
-        port: 5060,
-    },
-    Means {
-        name: "ice",
-        port: 5070,
-    },
-];
-
-/// Long enough for ICE's checks and for RTCP's first reports (RFC 3550 section 6.2).
-const CALL_SECS: u32 = 9;
-
-/// The second household's agent, which answers whoever calls.
-struct Callee {
-    name: String,
-    process: Process,
-}
-
-impl Callee {
-    /// Starts it and waits until it is registered.
-    fn start(lab: &Lab, means: &Means) -> Result<Self> {
-        let name = format!("bob-{}", means.name);
-        let mut agent = agent(lab, &lab.subscribers[1], (&name, SECOND), means, "auto")?;
-        let log = lab.folder().join(&name).join("log");
-        let mut process = Process::start(&name, &mut agent, &log)?;
-        process.wait_for_output("[1 binding]", PATIENCE_SECS)?;
-        Ok(Self { name, process })
-    }
-
-    /// What it says of the call when it is over: both voices came whole, by the shared address.
-    fn report(&mut self) -> Result<()> {
-        self.process.wait_for_output("EX=BareSip;", PATIENCE_SECS)?;
-        let report = Report::read(&self.process.output())?;
-        println!("{}: {report:?}", self.name);
+        let callee = "bob";
+        let mut answering = agent(lab, &lab.subscribers[1], (callee, SECOND), "auto")?;
+        let log = lab.folder().join("bob.log");
+        let mut answering = Process::start(callee, &mut answering, &log)?;
+        answering.wait_for_output("[1 binding]", PATIENCE_SECS)?;
+        let bound = registrar.output();
+        ensure!(
+            bound.contains(&format!("bound {callee} {SHARED}")),
+            "{bound}"
+        );
+        let mut calling = agent(lab, &lab.subscribers[0], ("alice", FIRST), "manual")?;
+        calling.args(["-t", &CALL_SECS.to_string()]);
+        calling.args(["-e", &format!("/dial sip:{callee}@{REGISTRAR}")]);
+        let said = run_to_end(&mut calling, PROGRAM_SECS)?;
+        ensure!(said.contains("Call established"), "{said}");
+        answering.wait_for_output("EX=BareSip;", PATIENCE_SECS)?;
+        let report = Report::read(&answering.output())?;
+        println!("the callee reports {report:?}");
         ensure!(
             report.lost == "0,0" && report.heard.min(report.sent) > PACKETS_A_SECOND,
             "{report:?}"
@@ -119,17 +72,7 @@ impl Callee {
             "media went another way: {report:?}"
         );
         Ok(())
-    }
-}
-
-/// The first household's agent, which calls and hangs up later.
-fn call(lab: &Lab, means: &Means, callee: &str) -> Result<Process> {
-    let name = format!("alice-{}", means.name);
-    let mut agent = agent(lab, &lab.subscribers[0], (&name, FIRST), means, "manual")?;
-    agent.args(["-t", &CALL_SECS.to_string()]);
-    agent.args(["-e", &format!("/dial sip:{callee}@{REGISTRAR}")]);
-    let log = lab.folder().join(&name).join("log");
-    Process::start(&name, &mut agent, &log)
+    });
 }
 
 /// What the callee's RTCP says of a call (draft-johnston-sipping-rtcp-summary).
@@ -167,24 +110,21 @@ fn agent(
     lab: &Lab,
     host: &Namespace,
     (name, address): (&str, Ipv4Addr),
-    means: &Means,
     answer: &str,
 ) -> Result<Command> {
     let folder = lab.folder().join(name);
     fs::create_dir(&folder)?;
     let at = folder.display();
     let config = format!(
-        "sip_listen {address}:{}\nmodule_path {MODULES}\n\
+        "sip_listen {address}:5060\nmodule_path {MODULES}\n\
          audio_source aufile,{at}/tone.wav\naudio_player aufile,{at}/heard.wav\n\
          audio_alert aufile,{at}/ring.wav\n\
-         module g711.so\nmodule aufile.so\nmodule stun.so\nmodule ice.so\n\
-         module_app account.so\nmodule_app menu.so\nmodule_app rtcpsummary.so\n",
-        means.port
+         module g711.so\nmodule aufile.so\nmodule stun.so\n\
+         module_app account.so\nmodule_app menu.so\nmodule_app rtcpsummary.so\n"
     );
     let account = format!(
         "<sip:{name}@{REGISTRAR};transport=udp>;auth_pass=none;regint=3600;answermode={answer};\
-         medianat={};stunserver=\"stun:{STUN_SERVER}\"\n",
-        means.name
+         medianat=stun;stunserver=\"stun:{STUN_SERVER}\"\n"
     );
     fs::write(folder.join("config"), config)?;
     fs::write(folder.join("accounts"), account)?;

@@ -5,18 +5,20 @@
 //! |---|---|---|
 //! | `players` | a game of two behind one address; a mapping kept by keep-alives | coturn |
 //! | `torrent` | BitTorrent by DHT and uTP, seeding from behind the CGN | libtorrent |
-//! | `calls` | SIP calls with STUN and ICE | baresip, coturn |
+//! | `calls` | SIP calls with STUN | baresip, coturn |
 //! | `tunnels` | IPsec with NAT traversal, WireGuard, OpenVPN | strongSwan, wireguard-go, openvpn |
 //! | `pages` | how many ports a page takes by HTTP/1.1, /2 and /3 | caddy, curl, aioquic |
 //! | `idle` | idle WebSockets; QUIC that moves, and that was silent too long | websockets, aioquic |
 //! | `multipath` | MPTCP | the kernel |
 //! | `household` | blocks on demand (RFC 6346 section 5.2) | |
+//! | `limits` | what a limit of ports refuses those who browse; in memory | |
 //!
 //! Time is moved, not waited for. Python's parts are beside these files.
 
 mod calls;
 mod household;
 mod idle;
+mod limits;
 mod multipath;
 mod pages;
 mod players;

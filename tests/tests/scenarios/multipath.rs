@@ -50,7 +50,12 @@ fn mptcp_joins_a_second_subflow_and_its_options_are_untouched() {
         }
         lab.subscribers[0].ip(&format!("mptcp endpoint add {OTHER} dev eth0 subflow\n"))?;
         let capture = |end: &Namespace, name: &str| {
-            Capture::start(end, "uplink", &["tcp"], &lab.folder().join(name))
+            Capture::start(
+                end,
+                "uplink",
+                &["--immediate-mode", "tcp"],
+                &lab.folder().join(name),
+            )
         };
         let inside = capture(&lab.access, "inside.pcap")?;
         let outside = capture(&lab.internet, "outside.pcap")?;
