@@ -1,24 +1,24 @@
 //! What a limit of ports refuses: the tables and the translator in memory, an hour of browsing, and one
 //! limit after the other. The table is in docs/operate/sizing.md, and is compared with it.
 //!
-//! The browser is a model. A device opens a page every [`PAGE_SECS`] on average; a page has things from
-//! [`SERVERS`] servers, the few large pages from most of them; by HTTP/1.1 up to six connections to each
-//! (`pages` shows it with real programs), by HTTP/2 one. A connection stays open for some while and is
-//! closed by the client; its port counts until TIME_WAIT and hold are over. What is refused is sent again
-//! as kernels do, and fails after [`RETRY_SECS`].
+//! Who browses is a model (`cgn_tests::bench::browsing`; `pages` counts connections of real programs). The
+//! port of a connection counts until TIME_WAIT and hold are over. What is refused is sent again as kernels
+//! do, and fails in the end.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use cgn_common::layout::{Constants, Features};
 use cgn_common::limits::ticks;
 use cgn_common::verdict::Reason;
-use cgn_tests::harness::Ending;
+use cgn_tests::bench::browsing::{Connection, HOUR_SECS, HTTP_1, HTTP_2, hour};
+use cgn_tests::bench::sharing;
 use cgn_tests::harness::host::{HEAD_ROOM, run_over};
+use cgn_tests::harness::trial::Endpoint;
 use cgn_tests::harness::world::{LARGE_POOL, World, remote, subscriber};
-use cgn_tests::packets::mutate::Dice;
+use cgn_tests::harness::{Ending, Run};
 use cgn_tests::packets::{Draft, flag};
 use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::Grant;
@@ -30,22 +30,18 @@ use cgn_user::policy::groups::{Allowance, Group, Groups};
 /// The limits, from where maps lack tiles (RFC 9313) to what a house may need.
 const LIMITS: [u16; 12] = [15, 30, 60, 100, 150, 200, 300, 500, 750, 1000, 1500, 2048];
 
-const HOUR_SECS: u32 = 3600;
-/// Between two pages of a device, on average.
-const PAGE_SECS: usize = 45;
-const SERVERS: (usize, usize) = (2, 30);
-/// How long a connection stays open.
-const OPEN_SECS: (usize, usize) = (5, 90);
+/// The same hour for each limit.
+const SEED: u64 = 0x9313;
 /// When a SYN without an answer is sent again: Linux's first tries.
 const RETRY_SECS: [u32; 3] = [1, 3, 7];
 const SWEEP_SECS: u32 = 2;
 
 /// Who browses: heading, devices, most connections to one server.
 const HOUSEHOLDS: [(&str, usize, usize); 4] = [
-    ("one device, HTTP/1.1", 1, 6),
-    ("one device, HTTP/2", 1, 1),
-    ("five devices, HTTP/1.1", 5, 6),
-    ("five devices, HTTP/2", 5, 1),
+    ("one device, HTTP/1.1", 1, HTTP_1),
+    ("one device, HTTP/2", 1, HTTP_2),
+    ("five devices, HTTP/1.1", 5, HTTP_1),
+    ("five devices, HTTP/2", 5, HTTP_2),
 ];
 
 /// Ports of an external address (RFC 7422 section 2 leaves those below 1024 out).
@@ -54,6 +50,9 @@ const PORTS_OF_AN_ADDRESS: u32 = 64_512;
 const BLOCK_SHIFT: u32 = 10;
 const BLOCKS: u32 = 3;
 const HOME: Ipv4Addr = subscriber::PLAIN;
+const SERVER: Endpoint = (remote::PLAIN, 443);
+/// Tick of the hour's beginning.
+const START: u32 = 1000;
 
 /// The defaults of the configuration, in ticks.
 const TIMERS: Timers = Timers {
@@ -69,40 +68,32 @@ const TIMERS: Timers = Timers {
     logged: Logged::Nothing,
 };
 
-/// What comes next, by the second.
+/// What comes next, by the second. A connection is named by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    Page,
-    /// A SYN from this port for this page, so many times refused before.
+    /// A SYN, so many times refused before.
     Open {
-        port: u16,
-        page: usize,
+        number: usize,
         tries: usize,
     },
     Close {
-        port: u16,
+        number: usize,
     },
     Sweep,
 }
 
 /// What became of an hour.
-#[derive(Clone, Copy, Debug, Default)]
 struct Outcome {
-    connections: u32,
-    refused: u32,
-    pages: u32,
+    connections: usize,
+    refused: usize,
+    pages: usize,
     /// Pages that lack something.
-    broken: u32,
+    broken: usize,
 }
 
-impl Outcome {
-    fn refused_percent(&self) -> f64 {
-        100.0 * f64::from(self.refused) / f64::from(self.connections)
-    }
-
-    fn broken_percent(&self) -> f64 {
-        100.0 * f64::from(self.broken) / f64::from(self.pages)
-    }
+/// So many of a hundred.
+fn percent(part: usize, whole: usize) -> f64 {
+    100.0 * part as f64 / whole as f64
 }
 
 /// A household behind a CGN with a limit.
@@ -111,127 +102,93 @@ struct Home {
     memory: Memory,
     now: u32,
     events: BinaryHeap<Reverse<(u32, Event)>>,
-    dice: Dice,
-    next_port: u16,
-    externals: HashMap<u16, (Ipv4Addr, u16)>,
-    /// By page: whether something failed.
-    broken: Vec<bool>,
-    outcome: Outcome,
+    connections: Vec<Connection>,
+    /// What is open, by number: its external endpoint.
+    open: HashMap<usize, (Ipv4Addr, u16)>,
+    refused: Vec<usize>,
 }
 
 impl Home {
-    fn new(limit: u16) -> Self {
+    fn new(limit: u16, connections: Vec<Connection>) -> Self {
         let world = world(limit);
         let mut memory = Memory::private(world.geometry.sizes).expect("memory");
         memory.constants = world.constants;
         world.install(&memory);
+        let opened = connections.iter().enumerate();
+        let opened = opened.map(|(number, one)| (one.opened, Event::Open { number, tries: 0 }));
+        let first = (0, Event::Sweep);
         Self {
             world,
             memory,
-            now: 1000,
-            events: BinaryHeap::new(),
-            dice: Dice::new(0x9313),
-            next_port: 1024,
-            externals: HashMap::new(),
-            broken: Vec::new(),
-            outcome: Outcome::default(),
+            now: 0,
+            events: opened.chain([first]).map(Reverse).collect(),
+            connections,
+            open: HashMap::new(),
+            refused: Vec::new(),
         }
     }
 
-    /// An hour of these devices.
-    fn live(mut self, devices: usize, connections: usize) -> Outcome {
-        for _ in 0..devices {
-            let first = self.within((0, PAGE_SECS));
-            self.at(first, Event::Page);
-        }
-        self.at(0, Event::Sweep);
+    /// The hour.
+    fn live(mut self) -> Outcome {
         while let Some(Reverse((second, event))) = self.events.pop() {
             if second >= HOUR_SECS {
                 break;
             }
-            self.now = 1000 + ticks(u64::from(second));
+            self.now = START + ticks(u64::from(second));
             match event {
-                Event::Page => self.open_page(second, connections),
-                Event::Open { port, page, tries } => self.open(second, port, page, tries),
-                Event::Close { port } => self.close(port),
+                Event::Open { number, tries } => self.open(second, number, tries),
+                Event::Close { number } => self.close(number),
                 Event::Sweep => self.sweep(second),
             }
         }
-        self.outcome.pages = self.broken.len() as u32;
-        self.outcome.broken = self.broken.iter().filter(|broken| **broken).count() as u32;
-        self.outcome
+        let pages: HashSet<_> = self.connections.iter().map(|one| one.page).collect();
+        let lacking = self
+            .refused
+            .iter()
+            .map(|number| self.connections[*number].page);
+        Outcome {
+            connections: self.connections.len(),
+            refused: self.refused.len(),
+            pages: pages.len(),
+            broken: lacking.collect::<HashSet<_>>().len(),
+        }
     }
 
     fn at(&mut self, second: u32, event: Event) {
         self.events.push(Reverse((second, event)));
     }
 
-    fn within(&mut self, (least, most): (usize, usize)) -> u32 {
-        (least + self.dice.roll(most - least + 1)) as u32
-    }
-
-    fn open_page(&mut self, second: u32, most: usize) {
-        let page = self.broken.len();
-        self.broken.push(false);
-        // The lesser of two throws: many small pages, few large ones.
-        let servers = self.within(SERVERS).min(self.within(SERVERS));
-        for _ in 0..servers {
-            for _ in 0..self.within((1, most)) {
-                let port = self.next_port;
-                // As a kernel whose range of ports begins at 1024 and is large.
-                self.next_port = self.next_port.checked_add(1).unwrap_or(1024);
-                self.outcome.connections += 1;
-                self.at(
-                    second,
-                    Event::Open {
-                        port,
-                        page,
-                        tries: 0,
-                    },
-                );
-            }
-        }
-        let next = second + 1 + self.within((0, 2 * PAGE_SECS - 2));
-        self.at(next, Event::Page);
-    }
-
-    fn open(&mut self, second: u32, port: u16, page: usize, tries: usize) {
-        let syn = Draft::tcp(flag::SYN, (HOME, port), SERVER);
-        let run = self.run(Entry::Inside, &syn);
+    fn open(&mut self, second: u32, number: usize, tries: usize) {
+        let run = self.run(Entry::Inside, flag::SYN, (inside(number), SERVER));
         match run.ending {
             Ending::Sent { .. } => {
-                let external = source(&run.bytes);
-                self.externals.insert(port, external);
-                self.answer(flag::SYN | flag::ACK, port);
-                self.say(flag::ACK, port);
-                let closed = second + self.within(OPEN_SECS);
-                self.at(closed, Event::Close { port });
+                self.open.insert(number, source(&run.bytes));
+                self.answer(flag::SYN | flag::ACK, number);
+                self.say(flag::ACK, number);
+                let closed = second + self.connections[number].open_secs;
+                self.at(closed, Event::Close { number });
             }
             Ending::Dropped(Reason::MappingLimit) => match RETRY_SECS.get(tries) {
                 Some(after) => {
                     let tries = tries + 1;
-                    self.at(second + after, Event::Open { port, page, tries });
+                    self.at(second + after, Event::Open { number, tries });
                 }
-                None => {
-                    self.outcome.refused += 1;
-                    self.broken[page] = true;
-                }
+                None => self.refused.push(number),
             },
             other => panic!("a SYN ended as {other:?}"),
         }
     }
 
-    fn close(&mut self, port: u16) {
-        self.say(flag::FIN | flag::ACK, port);
-        self.answer(flag::FIN | flag::ACK, port);
-        self.say(flag::ACK, port);
-        self.externals.remove(&port);
+    fn close(&mut self, number: usize) {
+        self.say(flag::FIN | flag::ACK, number);
+        self.answer(flag::FIN | flag::ACK, number);
+        self.say(flag::ACK, number);
+        self.open.remove(&number);
     }
 
     /// A segment from inside that passes.
-    fn say(&mut self, flags: u8, port: u16) {
-        let segment = Draft::tcp(flags, (HOME, port), SERVER);
-        let run = self.run(Entry::Inside, &segment);
+    fn say(&self, flags: u8, number: usize) {
+        let run = self.run(Entry::Inside, flags, (inside(number), SERVER));
         assert!(
             matches!(run.ending, Ending::Sent { .. }),
             "{:?}",
@@ -240,9 +197,8 @@ impl Home {
     }
 
     /// One from outside that does.
-    fn answer(&mut self, flags: u8, port: u16) {
-        let segment = Draft::tcp(flags, SERVER, self.externals[&port]);
-        let run = self.run(Entry::Outside, &segment);
+    fn answer(&self, flags: u8, number: usize) {
+        let run = self.run(Entry::Outside, flags, (SERVER, self.open[&number]));
         assert!(
             matches!(run.ending, Ending::Sent { .. }),
             "{:?}",
@@ -250,9 +206,16 @@ impl Home {
         );
     }
 
-    fn run(&self, entry: Entry, draft: &Draft) -> cgn_tests::harness::Run {
-        let (memory, world) = (&self.memory, &self.world);
-        run_over(memory, world, self.now, HEAD_ROOM, entry, &draft.bytes())
+    fn run(&self, entry: Entry, flags: u8, (from, to): (Endpoint, Endpoint)) -> Run {
+        let segment = Draft::tcp(flags, from, to).bytes();
+        run_over(
+            &self.memory,
+            &self.world,
+            self.now,
+            HEAD_ROOM,
+            entry,
+            &segment,
+        )
     }
 
     fn sweep(&mut self, second: u32) {
@@ -265,10 +228,16 @@ impl Home {
     }
 }
 
-const SERVER: (Ipv4Addr, u16) = (remote::PLAIN, 443);
+/// Where a connection comes from: each has a port of its own.
+fn inside(number: usize) -> Endpoint {
+    (
+        HOME,
+        1024 + u16::try_from(number).expect("fewer connections than ports"),
+    )
+}
 
 /// Source of a frame of Ethernet, IPv4 without options and TCP.
-fn source(frame: &[u8]) -> (Ipv4Addr, u16) {
+fn source(frame: &[u8]) -> Endpoint {
     let address = frame[26..30].first_chunk::<4>().expect("four bytes");
     (
         Ipv4Addr::from(*address),
@@ -332,21 +301,34 @@ fn table() -> String {
         let households = PORTS_OF_AN_ADDRESS / u32::from(limit);
         let _ = write!(text, "\n| {limit} | {households} |");
         for (_, devices, connections) in HOUSEHOLDS {
-            let outcome = Home::new(limit).live(devices, connections);
-            let (refused, broken) = (outcome.refused_percent(), outcome.broken_percent());
+            let home = Home::new(limit, hour(devices, connections, SEED));
+            let outcome = home.live();
+            let refused = percent(outcome.refused, outcome.connections);
+            let broken = percent(outcome.broken, outcome.pages);
             let _ = write!(text, " {refused:.1} / {broken:.0} |");
         }
     }
     text
 }
 
-#[test]
-fn what_each_limit_of_ports_refuses_is_documented() {
-    const DOCUMENT: &str = include_str!("../../../docs/operate/sizing.md");
-    let table = table();
+const DOCUMENT: &str = include_str!("../../../docs/operate/sizing.md");
+
+/// Prints a table, and looks for it in the document.
+fn is_documented(table: &str) {
     println!("{table}");
     assert!(
-        DOCUMENT.contains(&table),
+        DOCUMENT.contains(table),
         "docs/operate/sizing.md has another table than this:\n{table}"
     );
+}
+
+#[test]
+fn what_each_limit_of_ports_refuses_is_documented() {
+    is_documented(&table());
+}
+
+#[test]
+fn how_ports_may_be_shared_out_is_documented() {
+    const HOUSEHOLDS: usize = 1000;
+    is_documented(&sharing::table(&sharing::simulate(HOUSEHOLDS), HOUSEHOLDS));
 }

@@ -178,9 +178,11 @@ fn openvpn(
     };
     served.wait_for_output(ready, PATIENCE_SECS)?;
     let call = ["--remote", &address, "1194", "--nobind"];
-    let mut called = start(&lab.subscribers[0], client, [&near, &far], &call)?;
-    called.wait_for_output("Initialization Sequence Completed", PROGRAM_SECS)?;
-    ping(&lab.subscribers[0], &far)?;
+    let _called = start(&lab.subscribers[0], client, [&near, &far], &call)?;
+    // Neither speaks before there is something to carry.
+    wait_until("the tunnel carries", PROGRAM_SECS, || {
+        ping(&lab.subscribers[0], &far).map(Some)
+    })?;
     let said = served.output();
     ensure!(said.contains(&format!("[AF_INET]{SHARED}:")), "{said}");
     if client == "udp" {

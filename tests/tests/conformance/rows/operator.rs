@@ -158,7 +158,15 @@ pub const ASKED_FOR: &[Row] = &[
             "e2e::deterministic::static_ports_need_no_record_and_overflow_has_one",
         ],
     ),
-    not_met("SEED-9", "a simulator of port assignment", LATER),
+    met_by(
+        "SEED-9",
+        "a simulator of port assignment: `cargo xtask bench sharing` with CSV and plot",
+        &[
+            "cgn_tests::bench::sharing::tests::small_worlds_that_can_be_counted_by_hand",
+            "cgn_tests::bench::sharing::tests::the_trade_is_seen",
+            "cgn_tests::bench::sharing::tests::every_scheme_is_in_table_and_file",
+        ],
+    ),
     not_met("SEED-10", "a sheet for capacity", LATER),
     not_met("SEED-11", "redundancy", LATER),
     met_by(
