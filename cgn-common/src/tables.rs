@@ -9,7 +9,7 @@ use crate::layout::{
     Line, NEAR_BLOCKS, Newcomers, NextHopEntry, OwnedBlock, Page, Policy, Quota, Scattering,
     SessionKey, Side, Subscriber, Unsolicited, VlanKey,
 };
-use crate::nat::{fragment, home, open, quota, scatter, search, session, throttle, walk};
+use crate::nat::{fragment, home, open, parity, quota, scatter, search, session, throttle, walk};
 use crate::steps::Step;
 use crate::verdict::{Direction, Protocol, Reason};
 use crate::word::Word;
@@ -217,6 +217,11 @@ pub trait Tables {
     #[inline(always)]
     fn walk(&self, request: walk::Request) -> walk::Found {
         walk::walk(self, request)
+    }
+    /// See [`parity::nearest`].
+    #[inline(always)]
+    fn nearest_of_parity(&self, wanted: parity::Wanted) -> u32 {
+        parity::nearest(self, wanted)
     }
     /// See [`walk::spill`].
     #[inline(always)]

@@ -16,7 +16,7 @@ use cgn_common::layout::{
     SessionKey, Side, Subscriber, Unsolicited, VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
-use cgn_common::nat::{fragment, home, open, quota, scatter, search, session, walk};
+use cgn_common::nat::{fragment, home, open, parity, quota, scatter, search, session, walk};
 use cgn_common::punts;
 use cgn_common::steps::Step;
 use cgn_common::tables::{Route, Tables};
@@ -491,6 +491,12 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn nearest_of_parity(&self, wanted: parity::Wanted) -> u32 {
+        let (a, place) = wanted.pack();
+        cgn_of_parity(a, place) as u32
+    }
+
+    #[inline(always)]
     fn spill(&self, request: walk::Spill) {
         let (a, b) = request.pack();
         cgn_spill(a, b);
@@ -596,6 +602,12 @@ extern "C" fn cgn_follow(a: u64, b: u64, place: u64) -> u64 {
 #[inline(never)]
 extern "C" fn cgn_visit(a: u64, b: u64, place: u64) -> u64 {
     walk::visit(&DETACHED, walk::Request::unpack(a, b, place)).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_of_parity(a: u64, place: u64) -> u64 {
+    u64::from(parity::nearest(&DETACHED, parity::Wanted::unpack(a, place)))
 }
 
 #[unsafe(no_mangle)]

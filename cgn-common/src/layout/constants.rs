@@ -57,6 +57,8 @@ impl Features {
     pub const SCATTERED: u64 = 1 << 37;
     /// There are access lists: packets meet them first, see [`crate::access`].
     pub const ACCESS: u64 = 1 << 38;
+    /// Some pool keeps the parity of ports: see [`crate::nat::parity`].
+    pub const PARITY: u64 = 1 << 43;
     /// New sessions are limited by the prefix of their source: see [`crate::nat::throttle`].
     pub const THROTTLE: u64 = 1 << 40;
     /// Packets that nobody waits for are counted by external address: see [`crate::guards`].
@@ -122,7 +124,8 @@ pub enum Filtering {
 }
 
 /// What is special in one pool. Bits 0-1 [`Filtering`] of UDP and ICMP, 2-3 of
-/// TCP, 4 TCP sessions are timed one by one, 5 blocks are scattered, 6 every session is logged.
+/// TCP, 4 TCP sessions are timed one by one, 5 blocks are scattered, 6 every session is logged,
+/// 7 parity of ports is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Policy(pub u8);
@@ -134,6 +137,9 @@ impl Policy {
     /// Remote endpoints are logged: every one of them is noted, and a packet to one that cannot be
     /// is dropped.
     pub const LOGGED_SESSIONS: u8 = 1 << 6;
+    /// A UDP mapping gets an even port for an even one, an odd one for an odd one, if it can
+    /// (RFC 4787 REQ-4).
+    pub const PARITY: u8 = 1 << 7;
 
     #[must_use]
     pub const fn new(others: Filtering, tcp: Filtering, flags: u8) -> Self {

@@ -7,6 +7,7 @@ pub mod lookup;
 pub mod mss;
 pub mod next_hop;
 pub mod open;
+pub mod parity;
 pub mod place;
 pub mod quota;
 pub mod rewrite;

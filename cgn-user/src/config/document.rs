@@ -146,6 +146,7 @@ fn read_pool(pool: &mut TableReader<'_>) -> Pool {
             integer(&limit::DYNAMIC_FACTOR),
         ),
         port_mode: pool.optional("port_mode", PortMode::default(), port_mode),
+        keep_parity: pool.optional("keep_parity", false, boolean),
         blocks_per_subscriber: pool.optional(
             "blocks_per_subscriber",
             Pool::default_blocks_per_subscriber(),

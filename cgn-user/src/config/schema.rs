@@ -147,6 +147,12 @@ pub struct Pool {
     /// it. Default: `"contiguous"`.
     #[serde(default)]
     pub port_mode: PortMode,
+    /// A UDP mapping gets an even external port for an even inside port, and an odd one for an odd one
+    /// (RFC 4787 REQ-4), as long as its block has one within 16 buckets of four ports. Old RTP stacks
+    /// want it; RFC 7857 section 8 advises against it, and new mappings cost more. Ports of scattered
+    /// blocks have no parity to keep. Default: false.
+    #[serde(default)]
+    pub keep_parity: bool,
     /// How many blocks one subscriber can have at once, 1 to 6; all on one external address
     /// (paired pooling). Beyond them new flows are refused, existing ones stay. Default: 4.
     #[serde(default = "Pool::default_blocks_per_subscriber")]

@@ -148,6 +148,9 @@ fn check_pool(section: &str, pool: &Pool, findings: &mut Findings) {
     if !pool.reserved_ports.is_empty() && !is_plain {
         findings.add(key("reserved_ports"), Fault::ReservedOfNoRange);
     }
+    if pool.keep_parity && pool.port_mode == PortMode::Scattered {
+        findings.add(key("keep_parity"), Fault::ParityScattered);
+    }
 }
 
 fn check_block_count(section: &str, pool: &Pool, findings: &mut Findings) {

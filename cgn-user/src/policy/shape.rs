@@ -171,6 +171,10 @@ pub fn constants(config: &Config) -> Constants {
         (config.guard.unsolicited_per_second > 0, Features::ATTACKS),
         (config.guard.busy_percent > 0, Features::OVERLOAD),
         (
+            config.pool.iter().any(|pool| pool.keep_parity),
+            Features::PARITY,
+        ),
+        (
             config.access.bogons || !config.rule.is_empty(),
             Features::ACCESS,
         ),
@@ -214,7 +218,8 @@ fn policy(pool: &Pool, config: &Config) -> Policy {
     let flag = |is_on, flag| if is_on { flag } else { 0 };
     let flags = flag(config.sessions.time_tcp, Policy::TIMED_SESSIONS)
         | flag(pool.port_mode == PortMode::Scattered, Policy::SCATTERED)
-        | flag(logs_destinations(config), Policy::LOGGED_SESSIONS);
+        | flag(logs_destinations(config), Policy::LOGGED_SESSIONS)
+        | flag(pool.keep_parity, Policy::PARITY);
     Policy::new(
         filtering(pool.filtering),
         filtering(pool.tcp_filtering),

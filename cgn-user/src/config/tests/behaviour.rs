@@ -13,7 +13,7 @@ use crate::policy::shape;
 
 #[test]
 fn values_that_are_refused() {
-    let cases: [(&str, String, &[Expected<'_>]); 17] = [
+    let cases: [(&str, String, &[Expected<'_>]); 18] = [
         (
             "A filtering that there is not.",
             base_with("512", "512\nfiltering = \"symmetric\""),
@@ -109,6 +109,11 @@ fn values_that_are_refused() {
             &[(11, "pool[0].reserved_ports", &["every block"])],
         ),
         (
+            "Parity of ports that are drawn from all of the address.",
+            base_with("512", "512\nport_mode = \"scattered\"\nkeep_parity = true"),
+            &[(12, "pool[0].keep_parity", &["scattered", "contiguous"])],
+        ),
+        (
             "A word for exhaustion that there is not.",
             base_and("[icmp]\nexhausted = \"code1\"\n"),
             &[(21, "icmp.exhausted", &["code1", "\"host-unreachable\""])],
@@ -186,6 +191,10 @@ fn each_key_switches_on_what_it_says() {
             "{text}"
         );
     }
+    let even = base_with("512", "512\nkeep_parity = true");
+    let (even, plain) = (constants(&even), constants(BASE));
+    assert_eq!(even.features.0, plain.features.0 | Features::PARITY);
+    assert_eq!(even.pools[0], Policy(Policy::PARITY));
     let clamped = constants(&silent_and(
         "[tcp]\nmss_outbound = 1360\nmss_inbound = 1400\n",
     ));

@@ -103,6 +103,7 @@ fn the_sample_shows_the_defaults() {
         low_percent: Pool::default_low_percent(),
         max_blocks: None,
         reserved_ports: Vec::new(),
+        keep_parity: false,
         ..shown.clone()
     };
     assert_eq!(shown.max_blocks, Some(without.blocks_at_once()));

@@ -111,20 +111,22 @@ pub fn run_group(trial: &mut Trial, group: &Group) {
 /// Room for sessions in both worlds.
 pub const ROOM: u32 = 8;
 
-/// One pool filters UDP by address and TCP by port, the other the reverse.
+/// One pool filters UDP by address and TCP by port, the other the reverse; both keep the
+/// parity of ports.
 fn everything() -> World {
     let mut constants = Constants::PLAIN;
     let (address, port) = (
         Filtering::AddressDependent,
         Filtering::AddressAndPortDependent,
     );
-    constants.pools[0] = Policy::new(address, port, 0);
-    constants.pools[1] = Policy::new(port, address, Policy::TIMED_SESSIONS);
+    constants.pools[0] = Policy::new(address, port, Policy::PARITY);
+    constants.pools[1] = Policy::new(port, address, Policy::TIMED_SESSIONS | Policy::PARITY);
     let on = Features::SESSIONS
         | Features::DROP_MIDSTREAM
         | Features::INBOUND_REFRESH
         | Features::SHORT_TIMERS
         | Features::QUOTAS
+        | Features::PARITY
         | Features::THROTTLE
         | Features::ATTACKS
         | Features::OVERLOAD
