@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::watch::crypto_pan::Key;
 use crate::withheld::Standing;
 
 use crate::config::LogSync;
@@ -383,6 +384,14 @@ pub struct SentRow {
     pub link_address: String,
     /// Length of the frame.
     pub bytes: u64,
+}
+
+/// What is asked of `POST /v1/capture`, besides its query part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CaptureRequest {
+    /// Addresses get other names by this key; `null`: they stay.
+    pub key: Option<Key>,
 }
 
 /// A line of `/v1/trace`: a packet of the fast path, or how many are missing.
