@@ -117,6 +117,8 @@ async fn what_cannot_be_answered_is_refused_in_words() {
         ),
         ("/v1/trace?port=70000", 400, "up to 65535"),
         ("/v1/trace?outside=8.8.8.8:x", 400, "8.8.8.8:53"),
+        ("/v1/trace?inside=100.64.1.1/16", 400, "an address or prefix"),
+        ("/v1/trace?rate=5", 400, "`rate` selects nothing here"),
         ("/v1/trace", 503, "still starting"),
         ("/v1/top?pool=lab", 400, "`pool` selects nothing here"),
         ("/v1/pools?limit=3", 400, "`limit` selects nothing here"),

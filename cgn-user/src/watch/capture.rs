@@ -9,13 +9,14 @@ use super::pcapng::{self, Direction, Packet};
 use super::redact::{self, Redaction};
 use super::seen::Seen;
 use super::{Clock, Heard};
-use crate::wiring::Wiring;
+use crate::wiring::{Way, Wiring};
 
 /// Turns what is heard into blocks.
 #[derive(Debug)]
 pub struct Capture {
     /// Numbers of the interfaces, in the order of their blocks, and their names.
     interfaces: Vec<(u32, String)>,
+    /// Sides by interface and VLANs, outermost first; 0 where there is none.
     sides: HashMap<(u32, [u16; 2]), Side>,
     /// Only frames of this side; None: of both.
     side: Option<Side>,
@@ -36,7 +37,7 @@ impl Capture {
         interfaces.dedup();
         Self {
             interfaces,
-            sides: wiring.vlans.clone(),
+            sides: wiring.ways.iter().map(side_of).collect(),
             side,
             redaction,
             clock: Clock::now(),
@@ -130,4 +131,9 @@ impl Capture {
         };
         packet.block()
     }
+}
+
+fn side_of(way: &Way) -> ((u32, [u16; 2]), Side) {
+    let tag = |at| way.tags.get(at).copied().unwrap_or(0);
+    ((way.ifindex, [tag(0), tag(1)]), way.side)
 }

@@ -34,6 +34,7 @@ mod access;
 mod announce;
 mod blocks;
 mod both_ways;
+mod capture;
 mod check;
 mod deterministic;
 mod diagnostics;
