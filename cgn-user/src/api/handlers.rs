@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::enquiry::{self, Asked as Asking, EnquiryError};
+use super::openapi::{self, Audience};
 use super::query::{ExplainQuery, Keys, Query, QueryError, WatchQuery};
 use super::rows::{
     AddressAnswer, AddressRequest, CaptureRequest, ClockAnswer, ClockRequest, Failure, Page,
@@ -39,7 +40,29 @@ type Daemon = Shared<Arc<State>>;
 
 /// All endpoints.
 pub fn router(state: Arc<State>) -> Router {
+    reading(Audience::Local)
+        .route("/v1/trace", get(trace))
+        .route("/v1/capture", post(capture))
+        .route("/v1/clock", post(advance_clock))
+        .route("/v1/reload", post(reload))
+        .route("/v1/addresses", post(set_address))
+        .fallback(unknown)
+        .with_state(state)
+}
+
+/// Those that change nothing, not even which programs packets meet.
+pub fn reading_router(state: Arc<State>) -> Router {
+    reading(Audience::Remote)
+        .fallback(unknown)
+        .with_state(state)
+}
+
+fn reading(audience: Audience) -> Router<Arc<State>> {
     Router::new()
+        .route(
+            "/v1/openapi.json",
+            get(async move || Json(openapi::document(audience))),
+        )
         .route("/v1/subscribers", get(subscribers))
         .route("/v1/blocks", get(blocks))
         .route("/v1/mappings", get(mappings))
@@ -50,14 +73,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/log/who", get(log_who))
         .route("/v1/peaks", get(peaks))
         .route("/v1/explain", get(explain))
-        .route("/v1/trace", get(trace))
-        .route("/v1/capture", post(capture))
         .route("/v1/top", get(top))
-        .route("/v1/clock", post(advance_clock))
-        .route("/v1/reload", post(reload))
-        .route("/v1/addresses", post(set_address))
-        .fallback(unknown)
-        .with_state(state)
 }
 
 async fn subscribers(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {
@@ -334,7 +350,7 @@ async fn unknown() -> Refusal {
     Refusal {
         status: StatusCode::NOT_FOUND,
         error: "no such endpoint; there are /v1/subscribers, /v1/blocks, /v1/mappings, /v1/pools, \
-                /v1/drops, /v1/status, /v1/log/who, /v1/explain, /v1/trace, /v1/capture, /v1/top and /v1/reload"
+                /v1/drops, /v1/status, /v1/log/who, /v1/explain, /v1/trace, /v1/capture, /v1/top, /v1/openapi.json and /v1/reload"
             .into(),
     }
 }

@@ -242,6 +242,11 @@ impl Keys {
         "cursor",
     ]);
     pub const TRACE: Self = Self(&["inside", "port", "outside", "protocol", "count", "seconds"]);
+    pub const CAPTURE: Self = Self(&[
+        "inside", "port", "outside", "protocol", "count", "seconds", "side", "snap", "rate",
+    ]);
+    pub const WHO: Self = Self(&["external", "protocol", "at", "skew"]);
+    pub const EXPLAIN: Self = Self(&["packet", "side"]);
     pub const POOLS: Self = Self(&["pool"]);
     pub const TOP: Self = Self(&["limit"]);
     pub const DROPS: Self = Self(&["all"]);

@@ -1,8 +1,8 @@
 //! `cgn capture`: packets of the fast path into a pcapng file.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Write};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,13 +12,12 @@ use super::client::{Client, ClientError, target};
 use super::show::{ShowError, socket_path, wait_for};
 use super::{Capture, trace};
 use crate::api::rows::CaptureRequest;
+use crate::secret::{self, SecretError};
 use crate::watch::crypto_pan::{Key, NoKey};
 use crate::watch::pcapng::{Blocks, NoBlock};
 
 /// Others' packets are nobody else's business.
 const MODE: u32 = 0o600;
-/// Permissions of group and others.
-const NOT_OWNER: u32 = 0o077;
 
 /// Why there is no capture, or no more of it.
 #[derive(Debug, thiserror::Error)]
@@ -29,10 +28,8 @@ enum CaptureError {
     Client(#[from] ClientError),
     #[error("cannot write {path}: {source}", path = path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("cannot read the key {path}: {source}", path = path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("the key {path} can be read by others (mode {mode:o}), who could find out the addresses: make a new one, with `umask 077` before", path = path.display())]
-    Readable { path: PathBuf, mode: u32 },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("{path}: {source}", path = path.display())]
     Key { path: PathBuf, source: NoKey },
     #[error(
@@ -143,19 +140,8 @@ fn open(path: &Path) -> io::Result<Box<dyn Write>> {
 }
 
 fn read_key(path: &Path) -> Result<Key, CaptureError> {
-    let read_error = |source| CaptureError::Read {
-        path: path.into(),
-        source,
-    };
-    let mut file = fs::File::open(path).map_err(read_error)?;
-    // Of the open file, so that no other can be put in its place.
-    let mode = file.metadata().map_err(read_error)?.permissions().mode() & 0o777;
-    if mode & NOT_OWNER != 0 {
-        let path = path.into();
-        return Err(CaptureError::Readable { path, mode });
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(read_error)?;
+    let bytes = secret::read(path)?;
+    let text = String::from_utf8_lossy(&bytes);
     text.trim_end().parse().map_err(|source| CaptureError::Key {
         path: path.into(),
         source,

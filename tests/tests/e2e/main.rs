@@ -51,6 +51,7 @@ mod privileges;
 mod programs;
 mod refusals;
 mod reload;
+mod remote;
 mod restart;
 mod routes;
 mod scattered;

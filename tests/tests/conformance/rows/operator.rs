@@ -74,7 +74,15 @@ pub const COUNTED: &[Row] = &[
         "behaviour as a metric",
         &["cgn_user::metrics::tests::values_are_those_of_their_sources"],
     ),
-    not_met("M-13", "notices of thresholds", LATER),
+    met_by(
+        "M-13",
+        "notices of thresholds: pools to collectors, once in a window; the others as alerts",
+        &[
+            "cgn_user::engine::notices::tests::each_refusal_has_its_notice_and_has_it_once_in_a_window",
+            "cgn_user::engine::notices::tests::a_threshold_is_told_again_only_after_the_other",
+            "cgn_user::metrics::tests::promtool_takes_the_alerts_and_they_fire",
+        ],
+    ),
     not_met("M-14", "names of RFC 8512", LATER),
 ];
 
