@@ -177,8 +177,11 @@ pub struct PeaksRow {
     /// Start of the daemon: RFC 3339, UTC.
     pub since: String,
     /// Pairs of ports and how many subscribers had at most so many, ascending; nobody without one.
+    #[schemars(with = "Vec<[u64; 2]>")]
     pub tcp: Vec<(u16, u64)>,
+    #[schemars(with = "Vec<[u64; 2]>")]
     pub udp: Vec<(u16, u64)>,
+    #[schemars(with = "Vec<[u64; 2]>")]
     pub icmp: Vec<(u16, u64)>,
 }
 

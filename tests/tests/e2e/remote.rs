@@ -192,7 +192,7 @@ fn schemathesis_finds_nothing_that_the_document_does_not_say() {
             "examples,coverage,fuzzing",
             "--continue-on-failure",
         ]);
-        // Fields that the answer has beside those of today are no fault, nor is a pool that is not there.
+        // A pool that is not there, or a packet in wrong words, is refused, and no schema can say which.
         command.args(["--exclude-checks", "positive_data_acceptance"]);
         let output = command.output().context("schemathesis")?;
         let said = String::from_utf8_lossy(&output.stdout);
