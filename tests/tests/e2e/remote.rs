@@ -69,6 +69,9 @@ fn curl(lab: &Lab, client: Option<&str>, arguments: &[&str]) -> Result<Option<St
     Ok(output.status.success().then_some(said))
 }
 
+/// Who asks with whose certificate, what, and the status that he gets; None: no answer.
+type Case<'a> = (&'a str, Option<&'a str>, &'a [&'a str], Option<&'a str>);
+
 #[test]
 fn clients_with_a_certificate_may_read() {
     const TEST: &str = "remote::clients_with_a_certificate_may_read";
@@ -83,7 +86,7 @@ fn clients_with_a_certificate_may_read() {
             .cgn
             .within(|| Ok(TcpStream::connect(("127.0.0.1", PORT))?))?;
         let status = format!("{URL}/v1/status");
-        let cases: [(&str, Option<&str>, &[&str], Option<&str>); 6] = [
+        let cases: [Case<'_>; 6] = [
             ("he who may", Some("client"), &[&status], Some("200")),
             ("without a certificate", None, &[&status], None),
             ("another's certificate", Some("stranger"), &[&status], None),
