@@ -36,6 +36,17 @@ pub fn skip(test: &str, reason: &str) {
     }
 }
 
+/// True, and recorded, if a program is missing.
+#[must_use]
+pub fn lacks_program(test: &str, program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    if !is_there {
+        skip(test, &format!("no program {program}"));
+    }
+    !is_there
+}
+
 /// A Python that has the module; a skip is told otherwise.
 #[must_use]
 pub fn python_with(test: &str, module: &str) -> Option<PathBuf> {

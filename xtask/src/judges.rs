@@ -1,5 +1,5 @@
-//! Python packages that judge the mapping log's files, what Kafka is sent, and the API. Debian has none of them, so they come
-//! from PyPI into an environment of their own below `target`.
+//! Python packages that judge the mapping log's files, what Kafka is sent, and the API, and that speak QUIC and WebSocket.
+//! Debian has none of them in these versions, so they come from PyPI into an environment of their own below `target`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,25 +10,27 @@ use crate::step::{self, note, step};
 use crate::workspace;
 
 /// With their versions, so that a new release cannot break our tests.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 7] = [
     "duckdb==2.0.1",
     "pyarrow==26.0.1",
     "chdb==4.4.0",
     "confluent-kafka==2.16.1",
+    "aioquic==1.7.2",
+    "websockets==17.4",
     "schemathesis==4.32.5",
 ];
 
-/// In the environment: which packages it has.
+/// The file in the environment that tells what is in it.
 const LIST: &str = "packages";
 
 /// Gets the packages, unless the caller names a Python of his own in `CGN_JUDGE_PYTHON`. Without them,
 /// tests that need them are skipped by name.
 pub fn ensure() -> Result<()> {
-    if std::env::var_os("CGN_JUDGE_PYTHON").is_some() || is_complete() {
+    if std::env::var_os("CGN_JUDGE_PYTHON").is_some() || python().is_some() {
         return Ok(());
     }
     step(
-        "DuckDB, pyarrow, ClickHouse, Kafka and schemathesis for Python, apart from the system's",
+        "DuckDB, pyarrow, ClickHouse, Kafka, QUIC, WebSocket and schemathesis for Python, apart from the system's",
         || {
             if let Err(error) = install() {
                 note(format_args!("not to be had: {error:#}"));
@@ -38,15 +40,10 @@ pub fn ensure() -> Result<()> {
     )
 }
 
-/// The Python that has the packages.
+/// The Python that has the packages, all of them in these versions.
 pub fn python() -> Option<PathBuf> {
-    Some(program(&folder())).filter(|python| python.is_file())
-}
-
-/// An environment of an older version of this program lacks some.
-fn is_complete() -> bool {
-    let list = std::fs::read_to_string(folder().join(LIST));
-    python().is_some() && list.is_ok_and(|list| list == PACKAGES.join("\n"))
+    let has = std::fs::read_to_string(folder().join(LIST)).unwrap_or_default();
+    (has == PACKAGES.join("\n")).then(|| program(&folder()))
 }
 
 fn install() -> Result<()> {
@@ -69,6 +66,7 @@ fn install() -> Result<()> {
             .args(PACKAGES),
     )?;
     std::fs::write(begun.join(LIST), PACKAGES.join("\n"))?;
+    // One with other packages.
     if folder().exists() {
         std::fs::remove_dir_all(folder())?;
     }

@@ -1,9 +1,8 @@
 //! The sealed files as DuckDB, pyarrow and ClickHouse (chdb) read them, and the statements for ClickHouse
 //! in `deploy/clickhouse`.
 
-use cgn_user::maplog::sealer::{Retention, Sealer};
-
 use cgn_tests::skip::python_with;
+use cgn_user::maplog::sealer::{Retention, Sealer};
 
 use super::*;
 
