@@ -22,6 +22,9 @@ use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
 use crate::verdict::{Protocol, Reason};
 
+/// All slots of a bucket.
+const ANY: u64 = (1 << SLOTS_PER_BUCKET) - 1;
+
 /// Buckets that a new mapping goes past at most before it is opened in the general
 /// way. The verifier follows each of them.
 const NEAR: u32 = 16;
@@ -195,7 +198,7 @@ impl<'t> Home<'t> {
     #[inline(always)]
     fn nearest_free<T: Tables + ?Sized>(&self, tables: &'t T) -> Option<(u32, &'t Line, u32)> {
         let (mut bucket, mut line) = (self.bucket, self.line);
-        let mut free = free_slot(line, self.place.slot());
+        let mut free = free_slot(line, self.place.slot(), ANY);
         if free.is_none() && Detour::has_place(line) == 0 {
             return None;
         }
@@ -205,7 +208,7 @@ impl<'t> Home<'t> {
                 break;
             }
             (bucket, line) = (next, tables.line(self.first_line + next)?);
-            free = free_slot(line, self.place.slot());
+            free = free_slot(line, self.place.slot(), ANY);
         }
         Some((bucket, line, free?))
     }
@@ -417,9 +420,9 @@ fn detour(line: &Line, tag: u32) -> Option<u32> {
     Some(of(first, hit) | of(second, hit_second) | of(third, hit_third))
 }
 
-/// A free slot of the bucket, the first from `start` on.
+/// A free slot of the bucket among those that are `wanted`, a bit each; the first from `start` on.
 #[inline(always)]
-fn free_slot(line: &Line, start: u32) -> Option<u32> {
+pub(super) fn free_slot(line: &Line, start: u32, wanted: u64) -> Option<u32> {
     /// Number of the lowest bit set in each number of four bits.
     const LOWEST: u32 = {
         let mut table = 0;
@@ -437,6 +440,7 @@ fn free_slot(line: &Line, start: u32) -> Option<u32> {
         let taken = (key | key.wrapping_neg()) >> 63;
         free |= (taken ^ 1) << at;
     }
+    free &= wanted;
     if free == 0 {
         return None;
     }

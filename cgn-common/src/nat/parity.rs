@@ -5,8 +5,9 @@
 //! a block shall be out of reach. A block begins with an even port, so slots have the
 //! parity of their ports.
 
+use super::home::free_slot;
 use super::place::Place;
-use crate::layout::{Features, Policy, SlotKey, buckets};
+use crate::layout::{Features, Policy, buckets};
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
 use crate::verdict::Protocol;
@@ -62,19 +63,16 @@ impl Wanted {
 /// The nearest free slot with the parity of the inside port, and one more; 0: none is near.
 #[inline(always)]
 pub fn nearest<T: Tables + ?Sized>(tables: &T, wanted: Wanted) -> u32 {
+    const EVEN: u64 = 0b0101;
+    let of_parity = EVEN << (wanted.inside_port & 1);
     let mask = buckets(wanted.shift) - 1;
     let mut bucket = wanted.place.bucket(wanted.shift);
     for _ in 0..NEAR {
         let Some(line) = tables.line(wanted.first_line + bucket) else {
             break;
         };
-        // The two slots of the parity, in an order that depends on the place.
-        for turn in 0..SLOTS_PER_BUCKET / 2 {
-            let other = (wanted.place.slot() ^ (2 * turn)) & 2;
-            let at = u32::from(wanted.inside_port & 1) + other;
-            if SlotKey(line.key_at(at).load()).is_free() {
-                return bucket * SLOTS_PER_BUCKET + at + 1;
-            }
+        if let Some(at) = free_slot(line, wanted.place.slot(), of_parity) {
+            return bucket * SLOTS_PER_BUCKET + at + 1;
         }
         bucket = (bucket + wanted.place.stride()) & mask;
     }
