@@ -6,7 +6,7 @@ use crate::counters::Counters;
 use crate::event::Event;
 use crate::layout::{
     Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
-    Line, NEAR_BLOCKS, NextHopEntry, OwnedBlock, Page, Policy, Quota, Scattering, SessionKey, Side,
+    Line, NEAR_BLOCKS, NextHopEntry, OwnedBlock, Page, Policy, Quota, Role, Scattering, SessionKey,
     Subscriber, VlanKey,
 };
 use crate::nat::{fragment, home, open, quota, scatter, search, session, walk};
@@ -133,8 +133,10 @@ pub trait Tables {
     /// Decides who shares one.
     fn id_secret(&self) -> u64;
 
-    /// Side that a receiving VLAN leads to; None if it is not ours.
-    fn vlan_side(&self, key: &VlanKey) -> Option<Side>;
+    /// What a receiving VLAN is to us; None if it is not ours.
+    fn vlan_role(&self, key: &VlanKey) -> Option<Role>;
+    /// Element of `REALMS`; 0 if there is none.
+    fn realm_half(&self, at: u32) -> u16;
     /// Interface that received the packet.
     fn ingress(&self) -> u32;
 

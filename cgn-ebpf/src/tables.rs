@@ -12,12 +12,13 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
-    Handed, Line, Link, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey,
-    Side, Subscriber, VlanKey, is_ahead,
+    HALVES_PER_LINE, Handed, Line, Link, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Role,
+    Scattering, SessionKey, Subscriber, VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, quota, scatter, search, session, walk};
 use cgn_common::punts;
+use cgn_common::realm::{self, is_key_here};
 use cgn_common::steps::Step;
 use cgn_common::tables::{Route, Tables};
 use cgn_common::verdict::{Direction, Reason};
@@ -206,6 +207,10 @@ impl Tables for XdpTables {
 
     #[inline(never)]
     fn kernel_route(&self, source: u32, destination: u32) -> Route<'_> {
+        // The kernel knows no keys; the slow path knows the routes of their realms.
+        if is_key_here(self, destination) {
+            return Route::Unknown;
+        }
         // SAFETY: all bytes zero is a valid query of the kernel's plain C struct.
         let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
         query.family = AF_INET;
@@ -235,11 +240,11 @@ impl Tables for XdpTables {
                 let neighbour = u32::from_be(unsafe { query.__bindgen_anon_4.ipv4_dst });
                 // SAFETY: only the 1-byte side is read, at once.
                 return match unsafe { maps::LINKS.get(query.ifindex) } {
-                    Some(link) => Route::Unresolved {
+                    Some(link) if link.realm == realm::FIRST => Route::Unresolved {
                         neighbour,
                         side: link.side,
                     },
-                    None => Route::Elsewhere,
+                    _ => Route::Elsewhere,
                 };
             }
             // The helper refuses: forwarding is off on the interface, say.
@@ -249,6 +254,10 @@ impl Tables for XdpTables {
         let Some(link) = (unsafe { maps::LINKS.get(query.ifindex).copied() }) else {
             return Route::Elsewhere;
         };
+        // Subscribers of other realms have keys.
+        if link.realm != realm::FIRST {
+            return Route::Elsewhere;
+        }
         let Some(hop) = maps::KERNEL_HOP.get(0) else {
             return Route::None;
         };
@@ -387,12 +396,16 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
-    fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
-        // SAFETY: only the 4-byte side is read, at once.
-        match unsafe { maps::VLANS.get(key) }?.side {
-            1 => Some(Side::Inside),
-            2 => Some(Side::Outside),
-            _ => None,
+    fn vlan_role(&self, key: &VlanKey) -> Option<Role> {
+        // SAFETY: only the 4-byte role is read, at once.
+        Some(Role(unsafe { maps::VLANS.get(key) }?.role))
+    }
+
+    #[inline(always)]
+    fn realm_half(&self, at: u32) -> u16 {
+        match maps::REALMS.get(at / HALVES_PER_LINE) {
+            Some(line) => line.0[(at % HALVES_PER_LINE) as usize],
+            None => 0,
         }
     }
 

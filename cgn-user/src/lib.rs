@@ -37,6 +37,7 @@ pub mod netlink;
 pub mod policy;
 pub mod privileges;
 pub mod reload;
+pub mod realms;
 pub mod report;
 pub mod routes;
 pub mod service;

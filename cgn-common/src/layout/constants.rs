@@ -54,6 +54,8 @@ impl Features {
     pub const SCATTERED: u64 = 1 << 37;
     /// There are access lists: packets meet them first, see [`crate::access`].
     pub const ACCESS: u64 = 1 << 38;
+    /// There are several realms: see [`crate::realm`].
+    pub const REALMS: u64 = 1 << 39;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.

@@ -177,6 +177,7 @@ impl Fixture {
         Arc::new(State {
             config: Config::parse(Config::SAMPLE).unwrap(),
             geometry: self.geometry,
+            log_realms: Vec::new(),
             memory: self.memory,
             stats: Mutex::new(stats),
             notices: Default::default(),
@@ -202,6 +203,7 @@ fn wiring() -> Wiring {
         ifindex,
         entry,
         side,
+        realm: 0,
         tags: Vec::new(),
     };
     Wiring {

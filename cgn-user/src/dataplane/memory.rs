@@ -13,7 +13,7 @@ use bytemuck::Pod;
 use cgn_common::block::page_of;
 use cgn_common::layout::{
     Access, BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, NextHopEntry, PAGES,
-    Page, Policy, Punts, Quota, RouteLine, Scattering, Settings, Subscriber,
+    Page, Policy, Punts, Quota, RealmLine, RouteLine, Scattering, Settings, Subscriber,
 };
 use cgn_common::nat::scatter;
 use cgn_common::word::Word;
@@ -185,15 +185,17 @@ pub struct Sizes {
     pub sessions: u32,
     pub datagrams: u32,
     pub prefix_lines: u32,
+    /// See [`cgn_common::layout::realm_lines`].
+    pub realm_lines: u32,
 }
 
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 10] {
+    pub fn by_name(&self) -> [(&'static str, u32); 11] {
         use cgn_common::layout::{
-            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, PREFIXES, QUOTAS, SCATTERINGS, SESSIONS,
-            SLABS, SUBSCRIBERS,
+            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, PREFIXES, QUOTAS, REALMS, SCATTERINGS,
+            SESSIONS, SLABS, SUBSCRIBERS,
         };
         [
             (SUBSCRIBERS.name, self.subscribers),
@@ -206,6 +208,7 @@ impl Sizes {
             (SESSIONS.name, self.sessions),
             (FRAGMENTS.name, self.datagrams),
             (PREFIXES.name, self.prefix_lines),
+            (REALMS.name, self.realm_lines),
         ]
     }
 }
@@ -239,6 +242,8 @@ pub struct Memory {
     /// What rules of access lists say, and the addresses that they are for.
     pub access: Table<Access>,
     pub prefixes: Table<Line>,
+    /// Keys of subscribers by realm and address, and the reverse.
+    pub realms: Table<RealmLine>,
     /// What the programs were loaded with.
     pub constants: Constants,
 }
@@ -270,6 +275,7 @@ impl Memory {
             ids: Table::zeroed(IDS.entries as usize)?,
             access: Table::zeroed(ACCESS.entries as usize)?,
             prefixes: Table::zeroed(sizes.prefix_lines as usize)?,
+            realms: Table::zeroed(sizes.realm_lines as usize)?,
             constants: Constants::PLAIN,
         })
     }

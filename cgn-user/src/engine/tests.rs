@@ -53,6 +53,7 @@ fn state() -> Arc<State> {
         watch: Desk::default(),
         peaks: Mutex::default(),
         turns: AtomicU64::new(0),
+        log_realms: Vec::new(),
         geometry,
         config,
     })
