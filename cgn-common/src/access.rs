@@ -14,10 +14,10 @@ use crate::layout::{Action, CLASSES_PER_LINE, End, Entry as TrieEntry, RULES, Si
 use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, rows_of};
 use crate::nat::rewrite;
 use crate::path::{
-    Entry, Next, check_alive, end, link_and_side, network, stop, subscriber_in, transmit,
+    Entry, Next, check_alive, end, link_and_side, network, stop, subscriber_of, transmit,
 };
 use crate::rare::fits;
-use crate::realm::{is_own, realm_of};
+use crate::realm::{self, is_own, realm_of};
 use crate::steps::Step;
 use crate::tables::{Route, Tables};
 use crate::verdict::{Direction, Reason, Verdict};
@@ -50,7 +50,7 @@ pub fn gate<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> Gate {
     let Some((rule, action)) = first_rule(frame, tables, (side, link.length), &ip) else {
         return Gate::Translate;
     };
-    if !is_concerned(tables, (side, realm_of(tables, &link)), &ip, action) {
+    if !is_concerned(tables, (side, realm_of(frame, tables)), &ip, action) {
         return Gate::Translate;
     }
     tables.note(Step::Listed);
@@ -161,7 +161,7 @@ fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Result
     // 3 filter
     let to = match side {
         Side::Inside => {
-            subscriber_in(tables, realm_of(tables, &link), source)?;
+            subscriber_of(tables, realm::sender(frame, tables, source)?)?;
             Side::Outside
         }
         Side::Outside if !is_host_outside(source) => return Err(Reason::BadSource),

@@ -36,7 +36,7 @@ fn classify<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> Result<
         // A pool address stays one, even where it is the router's, too.
         Side::Outside if rows_of(tables, destination).is_pool_address() => Ok(()),
         _ if is_multicast(destination) => Err(Reason::Multicast),
-        Side::Inside if is_own(tables, realm_of(tables, &link), destination) => Err(Reason::Local),
+        Side::Inside if is_own(tables, realm_of(frame, tables), destination) => Err(Reason::Local),
         _ => match route(tables, source, destination) {
             Route::Local => Err(Reason::Local),
             _ => Ok(()),

@@ -35,9 +35,7 @@ use crate::layout::{
     Features, NextHopEntry, Role, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer,
 };
 use crate::nat::home::Home;
-use crate::nat::next_hop::{
-    is_host_outside, is_multicast, leave, route, route_inside, rows_of,
-};
+use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, route_inside, rows_of};
 use crate::nat::session::{Departure, Party};
 use crate::nat::{lookup, open, rewrite, scatter, search, tcp_state};
 use crate::rare;
@@ -180,7 +178,7 @@ pub(crate) fn link_and_side<F: Frame, T: Tables>(
 pub fn sender_key<F: Frame, T: Tables>(frame: &F, tables: &T) -> Option<u32> {
     let link = ethernet::parse(frame).ok()?;
     let ip = ipv4::parse(frame, link.length).ok()?;
-    realm::key_of(tables, realm::realm_of(tables, &link), ip.source.get()).ok()
+    realm::sender(frame, tables, ip.source.get()).ok()
 }
 
 /// Tells the packets that are rare from those that end here.
@@ -256,7 +254,8 @@ fn outbound<F: Frame, T: Tables>(
     // A block may have been given since `head` was read.
     let head = SubscriberHead(subscriber.head.load());
     let external = head.external();
-    depart(tables, &packet, realm, head.pool(), (external, port))?;
+    let sender = || realm::key_of(tables, realm, packet.ip.source.get());
+    depart(tables, &packet, sender, head.pool(), (external, port))?;
     // 6 translate
     packet.ip = ipv4::again(frame, packet.l3)?;
     if !packet.ip.is_atomic() {
@@ -310,14 +309,7 @@ fn inbound<F: Frame, T: Tables>(
     check_size(&packet.ip, hop)?;
     // 3 filter, by the sessions of the mapping
     let remote = peer::remote(source, transport.source_port);
-    arrive(
-        tables,
-        &transport,
-        rows.pool(),
-        remote,
-        &slot,
-        inside_key,
-    )?;
+    arrive(tables, &transport, rows.pool(), remote, &slot, inside_key)?;
     // 6 translate
     let port = slot.key.inside_port();
     let address = realm::address_of(tables, inside_key);
@@ -526,13 +518,13 @@ fn find_or_open<T: Tables>(
     open::open(tables, flow, transport.flags, claim)
 }
 
-/// The packet leaves a mapping of pool `pool`: its session is noted, where
+/// The packet of this `sender` leaves a mapping of pool `pool`: its session is noted, where
 /// sessions are.
 #[inline(always)]
 pub(crate) fn depart<T: Tables>(
     tables: &T,
     packet: &Packet,
-    realm: u8,
+    sender: impl FnOnce() -> Result<u32, Reason>,
     pool: u8,
     external: (u32, u16),
 ) -> Result<(), Reason> {
@@ -544,7 +536,7 @@ pub(crate) fn depart<T: Tables>(
         return Ok(());
     }
     tables.note(Step::Sessions);
-    let inside = realm::key_of(tables, realm, packet.ip.source.get())?;
+    let inside = sender()?;
     let party = Party {
         protocol: transport.protocol,
         inside: (inside, transport.source_port),

@@ -6,10 +6,11 @@
 //! What comes from inside has its key from [`key_of`]; what goes there gets its address from
 //! [`address_of`]. Where there is one realm, both are gone at load.
 
+use crate::frame::Frame;
 use crate::layout::{EXACT_LOCAL, FIRST_KEY, Features, VlanKey, half_of_address, half_of_key};
 use crate::tables::Tables;
 use crate::verdict::Reason;
-use crate::wire::ethernet::Ethernet;
+use crate::wire::{Be32, ethernet, ipv4};
 
 /// Number of the first realm.
 pub const FIRST: u8 = 0;
@@ -27,17 +28,64 @@ pub fn is_key_here<T: Tables + ?Sized>(tables: &T, address: u32) -> bool {
     tables.features().has(Features::REALMS) && is_key(address)
 }
 
-/// Realm of a frame from inside with this link header.
+/// Key of who sent a frame from inside, from the address `source`. In XDP all is read anew: its
+/// stack has no room to keep the tags.
+///
+/// # Errors
+/// [`Reason::SpoofedSource`]: no subscriber of the realm has it.
 #[inline(always)]
-pub fn realm_of<T: Tables>(tables: &T, link: &Ethernet) -> u8 {
+pub fn sender<F: Frame, T: Tables>(frame: &F, tables: &T, source: u32) -> Result<u32, Reason> {
+    if !tables.features().has(Features::REALMS) {
+        return Ok(source);
+    }
+    match tables.sender(frame) {
+        NO_KEY => Err(Reason::SpoofedSource),
+        key => Ok(key),
+    }
+}
+
+/// The same, where there are several realms; [`NO_KEY`] if there is none.
+#[inline(always)]
+pub fn sender_of_frame<F: Frame, T: Tables + ?Sized>(frame: &F, tables: &T) -> u32 {
+    let Ok(link) = ethernet::parse(frame) else {
+        return NO_KEY;
+    };
+    let source: Option<Be32> = frame.load(link.length + ipv4::field::SOURCE);
+    match source {
+        Some(source) => key(tables, of_vlans(tables, link.vlans()), source.get()),
+        None => NO_KEY,
+    }
+}
+
+/// Realm of a frame from inside.
+#[inline(always)]
+pub fn realm_of<F: Frame, T: Tables>(frame: &F, tables: &T) -> u8 {
     if !tables.features().has(Features::REALMS) {
         return FIRST;
     }
+    tables.realm_of(frame)
+}
+
+/// The same, where there are several.
+#[inline(always)]
+pub fn of_frame<F: Frame, T: Tables + ?Sized>(frame: &F, tables: &T) -> u8 {
+    match ethernet::parse(frame) {
+        Ok(link) => of_vlans(tables, link.vlans()),
+        Err(_) => FIRST,
+    }
+}
+
+/// The same, by the VLAN ids of the frame.
+#[inline(always)]
+pub fn of_vlans<T: Tables + ?Sized>(tables: &T, vlans: [u16; 2]) -> u8 {
     let key = VlanKey {
         ifindex: tables.ingress(),
-        vlans: link.vlans(),
+        vlans,
     };
-    tables.vlan_role(&key).map_or(FIRST, |role| role.realm())
+    match tables.vlan_role(&key) {
+        Some(role) => role.realm(),
+        None => FIRST,
+    }
 }
 
 /// Key of an inside address.
@@ -49,15 +97,32 @@ pub fn key_of<T: Tables>(tables: &T, realm: u8, address: u32) -> Result<u32, Rea
     if !tables.features().has(Features::REALMS) {
         return Ok(address);
     }
+    // Without a call, which is what a program of the first realm only has.
     if realm == FIRST {
         return match is_key(address) {
             true => Err(Reason::SpoofedSource),
             false => Ok(address),
         };
     }
+    match tables.key_of(realm, address) {
+        NO_KEY => Err(Reason::SpoofedSource),
+        key => Ok(key),
+    }
+}
+
+/// What [`key`] says of who has none: nobody's address.
+pub const NO_KEY: u32 = 0;
+
+/// Key of an address in a realm, [`NO_KEY`] if it has no such network; where there are several
+/// realms.
+#[inline(always)]
+pub fn key<T: Tables + ?Sized>(tables: &T, realm: u8, address: u32) -> u32 {
+    if realm == FIRST {
+        return if is_key(address) { NO_KEY } else { address };
+    }
     match tables.realm_half(half_of_key(realm, address)) {
-        0 => Err(Reason::SpoofedSource),
-        half => Ok((half as u32) << 16 | address & 0xffff),
+        0 => NO_KEY,
+        half => (half as u32) << 16 | address & 0xffff,
     }
 }
 
@@ -67,17 +132,28 @@ pub fn address_of<T: Tables + ?Sized>(tables: &T, key: u32) -> u32 {
     if !is_key_here(tables, key) {
         return key;
     }
+    tables.address_of(key)
+}
+
+/// The same of a key of another realm than the first.
+#[inline(always)]
+pub fn address<T: Tables + ?Sized>(tables: &T, key: u32) -> u32 {
     (tables.realm_half(half_of_address(key)) as u32) << 16 | key & 0xffff
 }
 
 /// True for an address that is the router's own by the routes of a realm.
 #[inline(always)]
 pub fn is_own<T: Tables>(tables: &T, realm: u8, address: u32) -> bool {
-    if !tables.features().has(Features::REALMS) || realm == FIRST {
-        return false;
-    }
-    match key_of(tables, realm, address) {
-        Ok(key) => tables.exact_route(key) == Some(EXACT_LOCAL),
-        Err(_) => false,
+    tables.features().has(Features::REALMS) && realm != FIRST && tables.is_own_in(realm, address)
+}
+
+/// The same, of another realm than the first.
+#[inline(always)]
+pub fn is_own_in<T: Tables + ?Sized>(tables: &T, realm: u8, address: u32) -> bool {
+    match key(tables, realm, address) {
+        NO_KEY => false,
+        // Not a comparison of options: LLVM then computes with what is not there, and the
+        // verifier refuses that.
+        key => tables.exact_route(key).unwrap_or(0) == EXACT_LOCAL,
     }
 }

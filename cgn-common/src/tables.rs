@@ -4,12 +4,14 @@ use crate::access;
 use crate::answers::Budget;
 use crate::counters::Counters;
 use crate::event::Event;
+use crate::frame::Frame;
 use crate::layout::{
     Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
     Line, NEAR_BLOCKS, NextHopEntry, OwnedBlock, Page, Policy, Quota, Role, Scattering, SessionKey,
     Subscriber, VlanKey,
 };
 use crate::nat::{fragment, home, open, quota, scatter, search, session, walk};
+use crate::realm;
 use crate::steps::Step;
 use crate::verdict::{Direction, Protocol, Reason};
 use crate::word::Word;
@@ -137,6 +139,31 @@ pub trait Tables {
     fn vlan_role(&self, key: &VlanKey) -> Option<Role>;
     /// Element of `REALMS`; 0 if there is none.
     fn realm_half(&self, at: u32) -> u16;
+    /// See [`realm::sender_of_frame`].
+    #[inline(always)]
+    fn sender<F: Frame>(&self, frame: &F) -> u32 {
+        realm::sender_of_frame(frame, self)
+    }
+    /// See [`realm::of_frame`].
+    #[inline(always)]
+    fn realm_of<F: Frame>(&self, frame: &F) -> u8 {
+        realm::of_frame(frame, self)
+    }
+    /// See [`realm::key`].
+    #[inline(always)]
+    fn key_of(&self, realm: u8, address: u32) -> u32 {
+        realm::key(self, realm, address)
+    }
+    /// See [`realm::address`].
+    #[inline(always)]
+    fn address_of(&self, key: u32) -> u32 {
+        realm::address(self, key)
+    }
+    /// See [`realm::is_own_in`].
+    #[inline(always)]
+    fn is_own_in(&self, realm: u8, address: u32) -> bool {
+        realm::is_own_in(self, realm, address)
+    }
     /// Interface that received the packet.
     fn ingress(&self) -> u32;
 

@@ -8,8 +8,8 @@ use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
     self, Access, BlockEntry, Constants, Datagram, External, FragmentKey, FurtherBlocks, Hits,
-    Line, Link, NextHopEntry, Page, Punts, Quota, RealmLine, RouteLine, Scattering, SessionKey, Settings,
-    Subscriber, VlanKey, VlanRole,
+    Line, Link, NextHopEntry, Page, Punts, Quota, RealmLine, RouteLine, Scattering, SessionKey,
+    Settings, Subscriber, VlanKey, VlanRole,
 };
 use cgn_common::word::Word;
 

@@ -10,6 +10,7 @@ use bytemuck::Pod;
 use cgn_common::answers::{self, Budget};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
+use cgn_common::frame::Frame;
 use cgn_common::layout::{
     Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
     HALVES_PER_LINE, Handed, Line, Link, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Role,
@@ -24,6 +25,7 @@ use cgn_common::tables::{Route, Tables};
 use cgn_common::verdict::{Direction, Reason};
 use cgn_common::word::Word;
 
+use crate::frame::XdpFrame;
 use crate::{lists, maps};
 
 const AF_INET: u8 = 2;
@@ -410,6 +412,31 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn sender<F: Frame>(&self, _frame: &F) -> u32 {
+        cgn_sender(self.ctx) as u32
+    }
+
+    #[inline(always)]
+    fn realm_of<F: Frame>(&self, _frame: &F) -> u8 {
+        cgn_realm_of(self.ctx) as u8
+    }
+
+    #[inline(always)]
+    fn key_of(&self, realm: u8, address: u32) -> u32 {
+        cgn_key_of(u64::from(realm), u64::from(address)) as u32
+    }
+
+    #[inline(always)]
+    fn address_of(&self, key: u32) -> u32 {
+        cgn_address_of(u64::from(key)) as u32
+    }
+
+    #[inline(always)]
+    fn is_own_in(&self, realm: u8, address: u32) -> bool {
+        cgn_is_own_in(u64::from(realm), u64::from(address)) != 0
+    }
+
+    #[inline(always)]
     fn ingress(&self) -> u32 {
         // SAFETY: the context is valid for the whole run of the program.
         unsafe { (*self.ctx).ingress_ifindex }
@@ -536,6 +563,37 @@ impl Tables for XdpTables {
 }
 
 // Global functions: the verifier checks each once, whatever calls it how often.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_sender(ctx: *mut xdp_md) -> u64 {
+    let tables = XdpTables { ctx };
+    u64::from(realm::sender_of_frame(&XdpFrame::new(ctx), &tables))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_realm_of(ctx: *mut xdp_md) -> u64 {
+    u64::from(realm::of_frame(&XdpFrame::new(ctx), &XdpTables { ctx }))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_key_of(realm: u64, address: u64) -> u64 {
+    u64::from(realm::key(&DETACHED, realm as u8, address as u32))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_address_of(key: u64) -> u64 {
+    u64::from(realm::address(&DETACHED, key as u32))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_is_own_in(realm: u64, address: u64) -> u64 {
+    u64::from(realm::is_own_in(&DETACHED, realm as u8, address as u32))
+}
 
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -166,9 +166,9 @@ impl Realms {
         if realm == FIRST {
             return vec![[InsideKey(first), InsideKey(last)]];
         }
-        let networks = self.by_address.range(
-            (realm, (first >> 16) as u16)..=(realm, (last >> 16) as u16),
-        );
+        let networks = self
+            .by_address
+            .range((realm, (first >> 16) as u16)..=(realm, (last >> 16) as u16));
         let ranges = networks.map(|((_, address), key)| {
             let network = u32::from(*address) << 16;
             let ends = [first.max(network), last.min(network | 0xffff)];
@@ -200,7 +200,11 @@ impl Realms {
         for network in &self.networks {
             let (address, key) = (u32::from(network.address), u32::from(network.key));
             write(memory, half_of_address(key << 16), network.address);
-            write(memory, half_of_key(network.realm, address << 16), network.key);
+            write(
+                memory,
+                half_of_key(network.realm, address << 16),
+                network.key,
+            );
         }
     }
 
@@ -236,17 +240,31 @@ mod tests {
     fn equal_addresses_have_different_keys_and_each_key_is_one_address() {
         let realms = realms();
         let address = Ipv4Addr::new(100, 64, 0, 10);
-        let keys: BTreeSet<_> = (0..3).map(|realm| realms.key(realm, address).unwrap()).collect();
+        let keys: BTreeSet<_> = (0..3)
+            .map(|realm| realms.key(realm, address).unwrap())
+            .collect();
         assert_eq!(keys.len(), 3);
-        for (realm, text) in [(0, "100.64.0.10"), (1, "mvno/100.64.0.10"), (2, "cloud/100.64.0.10")] {
+        for (realm, text) in [
+            (0, "100.64.0.10"),
+            (1, "mvno/100.64.0.10"),
+            (2, "cloud/100.64.0.10"),
+        ] {
             let key = realms.key(realm, address).unwrap();
             assert_eq!(realms.who(key).to_string(), text);
             assert_eq!(is_key(key.to_bits()), realm != 0);
         }
         for (sentence, realm, address) in [
-            ("a network that the realm has not", 2, Ipv4Addr::new(100, 65, 0, 1)),
+            (
+                "a network that the realm has not",
+                2,
+                Ipv4Addr::new(100, 65, 0, 1),
+            ),
             ("a realm that is not there", 3, address),
-            ("what could be another's key", 0, Ipv4Addr::new(240, 0, 0, 10)),
+            (
+                "what could be another's key",
+                0,
+                Ipv4Addr::new(240, 0, 0, 10),
+            ),
         ] {
             assert_eq!(realms.key(realm, address), None, "{sentence}");
         }
@@ -273,7 +291,10 @@ mod tests {
     #[test]
     fn ranges_and_prefixes_break_where_networks_do() {
         let realms = realms();
-        let (first, last) = (Ipv4Addr::new(100, 64, 255, 0), Ipv4Addr::new(100, 65, 0, 255));
+        let (first, last) = (
+            Ipv4Addr::new(100, 64, 255, 0),
+            Ipv4Addr::new(100, 65, 0, 255),
+        );
         let key = |address| realms.key(1, address).unwrap();
         assert_eq!(
             realms.ranges(1, first, last),

@@ -3,8 +3,8 @@
 use super::Features;
 use super::{
     AWAITED_SHIFT, Access, BlockEntry, Datagram, External, FragmentKey, FurtherBlocks, Hits, Line,
-    Link, NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RealmLine, RouteLine, Scattering, Session,
-    SessionKey, Settings, Side, Subscriber, VlanRole,
+    Link, NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RealmLine, RouteLine,
+    Scattering, Session, SessionKey, Settings, Side, Subscriber, VlanRole,
 };
 use crate::path::Entry;
 use crate::verdict::Reason;
@@ -184,7 +184,13 @@ pub const HITS: MapSpec = other("HITS", MapKind::PerCpuArray, 4, size_of::<Hits>
 /// Interfaces to redirect to; a value is an ifindex and a program (none).
 pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 8, 64);
 /// AF_XDP sockets by `socket_base + receive queue`.
-pub const SOCKETS: MapSpec = other("SOCKETS", MapKind::XskMap, 4, 4, SOCKET_DEVICES * QUEUES_PER_DEVICE);
+pub const SOCKETS: MapSpec = other(
+    "SOCKETS",
+    MapKind::XskMap,
+    4,
+    4,
+    SOCKET_DEVICES * QUEUES_PER_DEVICE,
+);
 /// Ring of [`crate::event::Event`] records; `entries` is its size in bytes.
 pub const EVENTS: MapSpec = other("EVENTS", MapKind::RingBuf, 0, 0, 1 << 18);
 

@@ -50,7 +50,7 @@ pub fn from_inside<F: Frame, T: Tables>(
     let error = parse(frame, &link, &ip)?;
     let mut ends = unchanged(&ip, &error);
     // 3 filter, 5 look up
-    ends.quoted_destination = sender_of(tables, &link, &ip, &error)?;
+    ends.quoted_destination = sender_of(frame, tables, &ip, &error)?;
     ends.source = ends.quoted_destination.0;
     let mut inside_key = None;
     if rows_of(tables, ends.destination).is_pool_address() {
@@ -118,13 +118,13 @@ fn receiver_of<T: Tables>(tables: &T, ip: &Ipv4, error: &IcmpError) -> Result<(u
 /// External endpoint of who had the quoted packet: the subscriber that sends the
 /// error, or one behind the router that does.
 #[inline(always)]
-fn sender_of<T: Tables>(
+fn sender_of<F: Frame, T: Tables>(
+    frame: &F,
     tables: &T,
-    link: &Ethernet,
     ip: &Ipv4,
     error: &IcmpError,
 ) -> Result<(u32, u16), Reason> {
-    let realm = realm_of(tables, link);
+    let realm = realm_of(frame, tables);
     let (source, inside) = (ip.source.get(), error.quoted.destination.get());
     if !is_host(source) {
         return Err(Reason::BadSource);

@@ -12,10 +12,10 @@ use crate::nat::fragment::Beginning;
 use crate::nat::next_hop::{is_host_outside, leave, route, route_inside, rows_of};
 use crate::nat::{lookup, rewrite};
 use crate::path::{
-    Packet, arrive, check_alive, check_size, depart, external_port, network, subscriber_in,
+    Packet, arrive, check_alive, check_size, depart, external_port, network, subscriber_of,
     transmit, transport_of,
 };
-use crate::realm::{address_of, key_of, realm_of};
+use crate::realm::{self, address_of};
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
 use crate::wire::ethernet::{self, Ethernet};
@@ -32,7 +32,7 @@ pub fn from_inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Ver
     let link = ethernet::parse(frame)?;
     let ip = network(frame, &link)?;
     // 3 filter
-    subscriber_in(tables, realm_of(tables, &link), ip.source.get())?;
+    subscriber_of(tables, realm::sender(frame, tables, ip.source.get())?)?;
     check(&ip)?;
     if ip.is_later_fragment() {
         return follow(frame, tables, link, ip, Side::Inside);
@@ -46,15 +46,15 @@ fn send<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Reaso
     let Departure { packet, .. } = way_out(frame, tables)?;
     // 3 filter, 5 look up
     let (source, destination) = (packet.ip.source.get(), packet.ip.destination.get());
-    let realm = realm_of(tables, &packet.link);
-    let (index, subscriber) = subscriber_in(tables, realm, source)?;
+    let key = realm::sender(frame, tables, source)?;
+    let (index, subscriber) = subscriber_of(tables, key)?;
     let port = external_port(tables, index, subscriber, &packet.transport, destination)?;
     let head = SubscriberHead(subscriber.head.load());
     let external = head.external();
     // Once more, since the stack of XDP has no room to keep it while a mapping is opened.
     let Departure { mut packet, hop } = way_out(frame, tables)?;
-    let realm = realm_of(tables, &packet.link);
-    depart(tables, &packet, realm, head.pool(), (external, port))?;
+    let own = || realm::sender(frame, tables, source);
+    depart(tables, &packet, own, head.pool(), (external, port))?;
     let (ip, link) = (packet.ip, packet.link);
     packet.ip = identify(frame, tables, &packet, (external, destination))?;
     // 6 translate
@@ -153,7 +153,7 @@ fn follow<F: Frame, T: Tables>(
     // 5 look up
     let source = ip.source.get();
     let from = match side {
-        Side::Inside => key_of(tables, realm_of(tables, &link), source)?,
+        Side::Inside => realm::sender(frame, tables, source)?,
         Side::Outside => source,
     };
     let known = match tables.datagram_or_wait(&key_of_all(&ip, side, from)) {
@@ -200,7 +200,7 @@ pub(crate) fn identify<F: Frame, T: Tables>(
 ) -> Result<Ipv4, Reason> {
     let ip = &packet.ip;
     let id = if ip.is_fragment() {
-        let inside = key_of(tables, realm_of(tables, &packet.link), ip.source.get())?;
+        let inside = realm::sender(frame, tables, ip.source.get())?;
         let beginning = Beginning {
             key: key_of_all(ip, Side::Inside, inside),
             source: ends.0,

@@ -10,9 +10,9 @@ use crate::layout::{Features, NextHopEntry, Side, SubscriberHead, peer};
 use crate::nat::next_hop::{leave, route_inside, rows_of};
 use crate::nat::session::Party;
 use crate::nat::{lookup, rewrite};
-use crate::path::{Packet, arrive, depart, external_port_if, network, subscriber_in, transmit};
+use crate::path::{Packet, arrive, depart, external_port_if, network, subscriber_of, transmit};
 use crate::rare::fragments;
-use crate::realm::{address_of, realm_of};
+use crate::realm::{self, address_of};
 use crate::steps::Step;
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
@@ -27,8 +27,8 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
     let delivery = deliver(frame, tables)?;
     let (transport, ip) = (delivery.packet.transport, delivery.packet.ip);
     // 3 filter, 5 look up for the sender
-    let realm = realm_of(tables, &delivery.packet.link);
-    let (index, subscriber) = subscriber_in(tables, realm, ip.source.get())?;
+    let key = realm::sender(frame, tables, ip.source.get())?;
+    let (index, subscriber) = subscriber_of(tables, key)?;
     let port = if transport.is_echo_reply() {
         0 // its identifier is the receiver's
     } else {
@@ -56,25 +56,18 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
         hop,
     } = deliver(frame, tables)?;
     if !packet.transport.is_echo_reply() {
-        let realm = realm_of(tables, &packet.link);
-        depart(tables, &packet, realm, head.pool(), sender)?;
+        let own = || realm::sender(frame, tables, packet.ip.source.get());
+        depart(tables, &packet, own, head.pool(), sender)?;
     }
     // 3 filter: the receiver's mapping sees the sender's external endpoint
     let remote = peer::remote(sender.0, sender.1);
-    arrive(
-        tables,
-        &packet.transport,
-        pool,
-        remote,
-        &slot,
-        inside_key,
-    )?;
+    arrive(tables, &packet.transport, pool, remote, &slot, inside_key)?;
     if !packet.ip.is_atomic() {
         let ends = (sender.0, inside_key);
         packet.ip = fragments::identify(frame, tables, &packet, ends)?;
     }
     // 6 translate
-    let is_request = transport.icmp_type == transport::ECHO_REQUEST;
+    let is_request = packet.transport.icmp_type == transport::ECHO_REQUEST;
     let receiver_port = if is_request {
         sender.1
     } else {
@@ -105,7 +98,7 @@ fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery
     let link = ethernet::parse(frame)?;
     let ip = network(frame, &link)?;
     let (source, destination) = (ip.source.get(), ip.destination.get());
-    subscriber_in(tables, realm_of(tables, &link), source)?;
+    subscriber_of(tables, realm::sender(frame, tables, source)?)?;
     fragments::check(&ip)?;
     let packet = fragments::packet_of(frame, link, ip)?;
     let transport = packet.transport;

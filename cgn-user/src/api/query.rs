@@ -168,14 +168,8 @@ fn protocol_number(text: &str) -> Result<u32, QueryError> {
 pub struct Keys(pub &'static [&'static str]);
 
 impl Keys {
-    pub const SUBSCRIBERS: Self = Self(&[
-        "subscriber",
-        "realm",
-        "pool",
-        "external",
-        "limit",
-        "cursor",
-    ]);
+    pub const SUBSCRIBERS: Self =
+        Self(&["subscriber", "realm", "pool", "external", "limit", "cursor"]);
     pub const BLOCKS: Self = Self::SUBSCRIBERS;
     pub const MAPPINGS: Self = Self(&[
         "subscriber",
@@ -359,10 +353,12 @@ fn protocol(text: &str) -> Result<Protocol, QueryError> {
 /// There is none.
 pub fn realm(name: &str, geometry: &Geometry) -> Result<u8, QueryError> {
     let realms = &geometry.realms;
-    realms.number_of(name).ok_or_else(|| QueryError::NoSuchRealm {
-        name: name.to_owned(),
-        known: realms.names()[1..].to_vec(),
-    })
+    realms
+        .number_of(name)
+        .ok_or_else(|| QueryError::NoSuchRealm {
+            name: name.to_owned(),
+            known: realms.names()[1..].to_vec(),
+        })
 }
 
 fn pool(name: &str, geometry: &Geometry) -> Result<u16, QueryError> {

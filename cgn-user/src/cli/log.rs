@@ -103,7 +103,12 @@ pub struct Subscriber {
     /// Inside address
     address: Ipv4Addr,
     /// Name of its realm [default: the first, which has none]
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
     realm: String,
     /// From when on, as 2026-03-03T14:03:07Z [default: a day before --to]
     #[arg(long, value_name = "TIME")]
@@ -265,7 +270,9 @@ pub(super) fn subscriber(arguments: &Subscriber, out: &mut dyn Write) -> Result<
     let from_ms = time(arguments.from.as_deref())?.unwrap_or_else(|| to_ms.saturating_sub(DAY_MS));
     let realms = realms_of(&root)?;
     let name = &arguments.realm;
-    let realm = realms.number(name).ok_or_else(|| LogError::Realm { name: name.clone() })?;
+    let realm = realms
+        .number(name)
+        .ok_or_else(|| LogError::Realm { name: name.clone() })?;
     let who = (realm, arguments.address);
     let owned = query::subscriber(&root, who, from_ms, to_ms)?;
     print::owned(arguments.format, &owned, &realms, out)?;

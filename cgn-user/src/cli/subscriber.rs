@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::client::Client;
-use super::show::{ShowError, json, parts, print, socket_path, table};
 use super::OneSubscriber;
+use super::client::Client;
 use super::listing::{Listed, named};
+use super::show::{ShowError, json, parts, print, socket_path, table};
 use crate::api::rows::{BlockRow, MappingRow, RefusalRow, SubscriberRow};
 
 /// What the JSON has.

@@ -71,7 +71,13 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
     let pools = |config: &Config| config.pool.iter().map(|pool| pool.name.clone()).collect();
     let rules = |config: &Config| config.rule.iter().map(|rule| rule.name.clone()).collect();
     type Names<'a> = &'a dyn Fn(&Config) -> Vec<String>;
-    let realms = |config: &Config| config.realm.iter().map(|realm| realm.name.clone()).collect();
+    let realms = |config: &Config| {
+        config
+            .realm
+            .iter()
+            .map(|realm| realm.name.clone())
+            .collect()
+    };
     let ordered: [(&str, Names<'_>, Effect); 3] = [
         ("order of realms", &realms, Effect::Disruptive),
         ("order of pools", &pools, Effect::Disruptive),

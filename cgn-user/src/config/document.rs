@@ -12,8 +12,8 @@ use super::reader::{TableReader, read_table};
 use super::rules;
 use super::schema::{
     Config, Control, Debug, Filtering, Fragments, Group, Hold, Icmp, Log, Metrics, Midstream, Pool,
-    PoolMode, PortMode, Realm, Scatter, Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp,
-    Timeouts, Xdp, XdpMode,
+    PoolMode, PortMode, Realm, Scatter, Sessions, Side, Sink, SinkFormat, SinkTransport,
+    Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 use super::value::{
     address, boolean, exhausted, filtering, integer, log_mode, log_sync, midstream, on_full, path,

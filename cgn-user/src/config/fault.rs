@@ -193,7 +193,9 @@ pub enum Fault {
         vlan: Vec<u16>,
         other: KeyPath,
     },
-    #[error("all sides together are {count} interfaces; use VLANs, at most {most} interfaces can be")]
+    #[error(
+        "all sides together are {count} interfaces; use VLANs, at most {most} interfaces can be"
+    )]
     TooManyInterfaces { count: usize, most: usize },
     #[error("with the first one there are {count} realms; write at most {most}")]
     TooManyRealms { count: usize, most: usize },

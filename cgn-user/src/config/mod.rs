@@ -49,8 +49,8 @@ pub use place::KeyPath;
 pub use rules::{Access, Rule};
 pub use schema::{
     Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Hold, Icmp, Log, LogMode,
-    LogSync, Metrics, Midstream, OnFull, Pool, PoolMode, PortMode, Realm, Scatter, Sessions, Side, Sink,
-    SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
+    LogSync, Metrics, Midstream, OnFull, Pool, PoolMode, PortMode, Realm, Scatter, Sessions, Side,
+    Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
 };
 
 use fault::Findings;

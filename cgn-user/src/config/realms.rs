@@ -98,7 +98,10 @@ fn check_sides(config: &Config, findings: &mut Findings) {
             seen.push((side, path));
         }
     }
-    let interfaces: BTreeSet<&str> = seen.iter().map(|(side, _)| side.interface.as_str()).collect();
+    let interfaces: BTreeSet<&str> = seen
+        .iter()
+        .map(|(side, _)| side.interface.as_str())
+        .collect();
     let (count, most) = (interfaces.len(), SOCKET_DEVICES as usize);
     if count > most {
         findings.add("realm".into(), Fault::TooManyInterfaces { count, most });
@@ -111,7 +114,11 @@ fn check_room(config: &Config, findings: &mut Findings) {
     if count > most {
         findings.add("realm".into(), Fault::TooManyRealms { count, most });
     }
-    let count: usize = config.realm_networks().iter().map(|(_, all)| all.len()).sum();
+    let count: usize = config
+        .realm_networks()
+        .iter()
+        .map(|(_, all)| all.len())
+        .sum();
     let most = KEY_NETWORKS as usize;
     if count > most {
         findings.add("realm".into(), Fault::TooManyNetworks { count, most });
@@ -128,7 +135,8 @@ fn check_company(config: &Config, findings: &mut Findings) {
         }
     }
     let of_groups = config.group.iter().enumerate();
-    let of_groups = of_groups.filter_map(|(at, group)| Some((format!("group[{at}].log"), group.log?)));
+    let of_groups =
+        of_groups.filter_map(|(at, group)| Some((format!("group[{at}].log"), group.log?)));
     let all = [("log.mode".to_owned(), config.log.mode)];
     for (path, mode) in all.into_iter().chain(of_groups) {
         let path = KeyPath::from(path);
@@ -145,7 +153,9 @@ fn check_company(config: &Config, findings: &mut Findings) {
     }
     for (index, subscribers) in config.subscribers.iter().enumerate() {
         let path = KeyPath::from(format!("subscribers[{index}].pool"));
-        let pool = config.pool_index(&subscribers.pool).map(|at| &config.pool[at]);
+        let pool = config
+            .pool_index(&subscribers.pool)
+            .map(|at| &config.pool[at]);
         let is_static = pool.is_some_and(|pool| pool.mode == PoolMode::Deterministic);
         if is_static && !subscribers.realm.is_empty() && findings.sound(&path) {
             findings.add(path, Fault::DeterministicRealm);

@@ -69,11 +69,7 @@ impl Geometry {
 
     /// The same with these realms.
     #[must_use]
-    pub fn of(
-        realms: Realms,
-        pools: Vec<PoolShape>,
-        subscribers: Vec<SubscriberShape>,
-    ) -> Self {
+    pub fn of(realms: Realms, pools: Vec<PoolShape>, subscribers: Vec<SubscriberShape>) -> Self {
         let inside = subscribers
             .iter()
             .map(|s| (s.first.to_bits(), s.last.to_bits()));

@@ -9,9 +9,9 @@ use cgn_common::answers::{self, Budget};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Hits, Line,
-    HALVES_PER_LINE, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Role, Scattering,
-    SessionKey, Settings, Side, Subscriber, VlanKey,
+    Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, HALVES_PER_LINE,
+    Hits, Line, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Role, Scattering, SessionKey,
+    Settings, Side, Subscriber, VlanKey,
 };
 use cgn_common::nat::{home, open, search};
 use cgn_common::realm::is_key_here;

@@ -201,10 +201,14 @@ mod tests {
                 let inside = Ipv4Addr::from_bits(0x6440_0000 + number);
                 let limit = Refusal::SubscriberLimit { limit: 4 };
                 let now_ms = window as u64 * 60_000 + u64::from(number) / 100;
-                *told += notices.refused(now_ms, 0, (0, inside), &limit, &LIMITS).len();
+                *told += notices
+                    .refused(now_ms, 0, (0, inside), &limit, &LIMITS)
+                    .len();
                 // Of the pool itself, one in all.
                 let pool = Refusal::PoolExhausted;
-                *told += notices.refused(now_ms, 0, (0, inside), &pool, &LIMITS).len();
+                *told += notices
+                    .refused(now_ms, 0, (0, inside), &pool, &LIMITS)
+                    .len();
             }
         }
         assert_eq!(told[0], MOST_OF_WINDOW);

@@ -279,7 +279,10 @@ impl Loss {
     fn of(pins: &Pins, recovery: &Recovery) -> Self {
         let logged = recovery.live.values().map(|logged| logged.block);
         let logged = logged.map(|block| (block.realm, block.inside));
-        let (by_tables, by_log) = (Self::count(pins.block_owners()), Self::count(logged.collect()));
+        let (by_tables, by_log) = (
+            Self::count(pins.block_owners()),
+            Self::count(logged.collect()),
+        );
         match by_tables.blocks >= by_log.blocks {
             true => by_tables,
             false => by_log,

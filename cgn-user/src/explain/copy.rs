@@ -43,7 +43,9 @@ pub fn copy(
         geometry,
     };
     copy.small_tables();
-    inside.into_iter().for_each(|inside| copy.subscriber(inside));
+    inside
+        .into_iter()
+        .for_each(|inside| copy.subscriber(inside));
     for (address, port) in ends {
         copy.subscriber(address.into());
         copy.external(address);

@@ -201,7 +201,10 @@ mod tests {
         let register = Register::with(&root.0, ["cloud"].into_iter(), 0).unwrap();
         assert_eq!(register.number("cloud"), Some(2));
         assert_eq!(Register::read(&root.0).unwrap(), register);
-        for damaged in [whole.replace("\"number\":1", "\"number\":2"), "\n".to_owned()] {
+        for damaged in [
+            whole.replace("\"number\":1", "\"number\":2"),
+            "\n".to_owned(),
+        ] {
             fs::write(&path, damaged).unwrap();
             let read = Register::read(&root.0);
             assert!(matches!(read, Err(RealmsError::Line { line: 1, .. })));

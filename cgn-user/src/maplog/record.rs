@@ -367,9 +367,7 @@ impl Record {
                 unix_ms: match found {
                     kind::ALLOCATE_IN_REALM
                     | kind::RELEASE_IN_REALM
-                    | kind::SESSION..=kind::LAST_SESSION => {
-                        u64_at(bytes, field::UNIX_MS) & MOST_MS
-                    }
+                    | kind::SESSION..=kind::LAST_SESSION => u64_at(bytes, field::UNIX_MS) & MOST_MS,
                     _ => u64_at(bytes, field::UNIX_MS),
                 },
                 event,

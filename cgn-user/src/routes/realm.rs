@@ -28,7 +28,9 @@ impl Networks {
     /// No key stands twice.
     pub fn new(networks: &[Network]) -> Self {
         let by_key = networks.iter().map(|one| (one.key, *one)).collect();
-        let by_address = networks.iter().map(|one| ((one.realm, one.address), one.key));
+        let by_address = networks
+            .iter()
+            .map(|one| ((one.realm, one.address), one.key));
         Networks {
             by_key,
             by_address: Arc::new(by_address.collect()),
@@ -69,9 +71,7 @@ impl Networks {
     pub fn address(&self, key: Ipv4Addr) -> Ipv4Addr {
         let bits = key.to_bits();
         match self.of_key((bits >> 16) as u16) {
-            Some(network) => {
-                Ipv4Addr::from_bits(u32::from(network.address) << 16 | bits & 0xffff)
-            }
+            Some(network) => Ipv4Addr::from_bits(u32::from(network.address) << 16 | bits & 0xffff),
             None => key,
         }
     }

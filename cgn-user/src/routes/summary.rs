@@ -61,7 +61,9 @@ fn only_value(fib: &Fib, span: u16, routes: &Span) -> u16 {
     match routes {
         Span::One(action) => value_of(fib, span, *action),
         Span::Many(segments) => {
-            let mut values = segments.iter().map(|segment| value_of(fib, span, segment.action));
+            let mut values = segments
+                .iter()
+                .map(|segment| value_of(fib, span, segment.action));
             let first = values.next().unwrap_or(MIXED);
             if values.all(|value| value == first) {
                 first

@@ -348,7 +348,10 @@ impl Tracker {
     /// The usable neighbours that the routes reach without a gateway.
     fn neighbours_on_link(&self, fib: &Fib) -> Vec<HopKey> {
         let keys = self.neighbours.values().filter_map(|neighbour| {
-            let realm = self.port_of.get(&neighbour.ifindex).map_or(0, |at| self.ports[*at].realm);
+            let realm = self
+                .port_of
+                .get(&neighbour.ifindex)
+                .map_or(0, |at| self.ports[*at].realm);
             let known_as = self.networks.key(realm, neighbour.ip)?;
             let Target::OnLink {
                 ifindex, route_mtu, ..

@@ -197,9 +197,13 @@ impl World {
     /// others' (RFC 6598 section 4).
     #[must_use]
     pub fn with_realms(mut self) -> Self {
-        let halves = |all: &[Ipv4Addr]| all.iter().map(|one| (one.to_bits() >> 16) as u16).collect();
+        let halves =
+            |all: &[Ipv4Addr]| all.iter().map(|one| (one.to_bits() >> 16) as u16).collect();
         let realms = Realms::new(vec![
-            ("mvno".to_owned(), halves(&[subscriber::PLAIN, subscriber::VLAN])),
+            (
+                "mvno".to_owned(),
+                halves(&[subscriber::PLAIN, subscriber::VLAN]),
+            ),
             ("cloud".to_owned(), halves(&[subscriber::PLAIN])),
         ]);
         let sizes = self.geometry.sizes;

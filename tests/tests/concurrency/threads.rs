@@ -47,7 +47,7 @@ fn index_of(world: &World, inside: impl Into<InsideKey>) -> u32 {
 fn assert_sound(memory: &Memory, world: &World, inside: impl Into<InsideKey>) {
     let inside = inside.into();
     let wrong = audit::contradictions(memory, index_of(world, inside));
-    assert!(wrong.is_empty(), "{inside}: {wrong:#?}");
+    assert!(wrong.is_empty(), "{inside:?}: {wrong:#?}");
 }
 
 /// Sweeps every block that was given.

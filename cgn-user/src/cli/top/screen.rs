@@ -7,8 +7,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
 
 use super::model::{Model, Rates, total};
-use crate::cli::listing::named;
 use crate::api::rows::Top;
+use crate::cli::listing::named;
 
 const HEAD: Style = Style::new().add_modifier(Modifier::BOLD);
 /// Lines of a sparkline.

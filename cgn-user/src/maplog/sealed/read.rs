@@ -18,9 +18,7 @@ use super::row::{
     Numbers, Row, SCHEMA, SCHEMA_WITH_REALMS, SCHEMA_WITH_SESSIONS, SCHEMA_WITHOUT_KEY, column,
     has_schema,
 };
-use super::write::{
-    VERSION, VERSION_WITH_REALMS, VERSION_WITH_SESSIONS, VERSION_WITHOUT_KEY, key,
-};
+use super::write::{VERSION, VERSION_WITH_REALMS, VERSION_WITH_SESSIONS, VERSION_WITHOUT_KEY, key};
 use super::{Chained, SealedError, unhex};
 
 /// A sealed file, open for reading.

@@ -17,7 +17,7 @@ use cgn_common::layout::{Features, NextHopEntry, Punts, Side};
 use cgn_common::nat::next_hop::{leave, route, route_inside, rows_of};
 use cgn_common::nat::{lookup, rewrite};
 use cgn_common::path;
-use cgn_common::realm::{key_of, realm_of};
+use cgn_common::realm::{key_of, of_vlans};
 use cgn_common::tables::Tables;
 use cgn_common::verdict::Reason;
 use cgn_common::wire::ethernet::{self, Ethernet};
@@ -326,14 +326,10 @@ fn mtu_towards<R: Router>(
 }
 
 /// Source of a packet, by which tables know him: inside, that is a key.
-fn sender<R: Router>(
-    tables: &UserTables<'_, R>,
-    side: Side,
-    ended: &Ended<'_>,
-) -> Option<u32> {
+fn sender<R: Router>(tables: &UserTables<'_, R>, side: Side, ended: &Ended<'_>) -> Option<u32> {
     let source = ended.ip.source.get();
     match side {
-        Side::Inside => key_of(tables, realm_of(tables, &ended.link), source).ok(),
+        Side::Inside => key_of(tables, of_vlans(tables, ended.link.vlans()), source).ok(),
         Side::Outside => Some(source),
     }
 }

@@ -7,9 +7,9 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Result;
-use cgn_user::maplog::realms::Register;
 use cgn_user::maplog::directory::{Content, Hour, SealedName};
 use cgn_user::maplog::encode::{Item, syslog};
+use cgn_user::maplog::realms::Register;
 use cgn_user::maplog::sealed::{Chained, Row, seal};
 use cgn_user::maplog::{Entry, Event, Protocol, Record, Remote, Session};
 
@@ -61,7 +61,13 @@ fn measure_of(root: &Path, subscribers: u64, sessions: u64) -> Result<Volume> {
             sequence: 1_000_000,
             entry: *entry,
         };
-        lines += syslog::message(&Item::Record(record), "edge1.example.net", &Register::default()).len() + 1;
+        lines += syslog::message(
+            &Item::Record(record),
+            "edge1.example.net",
+            &Register::default(),
+        )
+        .len()
+            + 1;
         count += 1;
     }
     Ok(Volume {

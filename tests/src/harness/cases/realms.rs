@@ -252,27 +252,24 @@ pub const CASES: &[Case] = &[
             t.becomes(Vlan, &error, wanted, mvno.hop, &[0, 1]);
         },
     ),
-    (
-        "an address is a subscriber's in its own realm only",
-        |t| {
-            for (sentence, realm, source) in [
-                ("of the first realm only", 1, subscriber::LARGE),
-                ("in no network of the realm", 2, subscriber::VLAN),
-                ("in its network, but nobody's", 1, subscriber::NOT_ONE),
-                ("like a key", 1, LIKE_A_KEY),
-                ("like a key, in the first realm", 0, LIKE_A_KEY),
-            ] {
-                println!("{sentence}");
-                let tenant = &tenants()[realm];
-                for draft in drafts() {
-                    let spoofed = tenant.sends(draft.with(|d| d.source.0 = source));
-                    t.stopped(Vlan, &spoofed.bytes(), Reason::SpoofedSource);
-                }
+    ("an address is a subscriber's in its own realm only", |t| {
+        for (sentence, realm, source) in [
+            ("of the first realm only", 1, subscriber::LARGE),
+            ("in no network of the realm", 2, subscriber::VLAN),
+            ("in its network, but nobody's", 1, subscriber::NOT_ONE),
+            ("like a key", 1, LIKE_A_KEY),
+            ("like a key, in the first realm", 0, LIKE_A_KEY),
+        ] {
+            println!("{sentence}");
+            let tenant = &tenants()[realm];
+            for draft in drafts() {
+                let spoofed = tenant.sends(draft.with(|d| d.source.0 = source));
+                t.stopped(Vlan, &spoofed.bytes(), Reason::SpoofedSource);
             }
-            let spoofed = Draft::udp((LIKE_A_KEY, 1), SERVER);
-            t.stopped(Inside, &spoofed.bytes(), Reason::SpoofedSource);
-        },
-    ),
+        }
+        let spoofed = Draft::udp((LIKE_A_KEY, 1), SERVER);
+        t.stopped(Inside, &spoofed.bytes(), Reason::SpoofedSource);
+    }),
     ("no packet is for a key", |t| {
         for tenant in tenants() {
             let draft = tenant.sends(Draft::udp(HOME, (LIKE_A_KEY, 53)));

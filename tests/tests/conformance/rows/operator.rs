@@ -159,7 +159,11 @@ pub const ASKED_FOR: &[Row] = &[
         "no IPv6 transition",
     ),
     not_met("SEED-18", "mobile networks", "not tried yet"),
-    not_met("SEED-19", "tenants", "no realms yet"),
+    not_met(
+        "SEED-19",
+        "tenants",
+        "realms have equal addresses, own pools, groups and routes, and log and commands tell them apart; no log stream or metrics of their own",
+    ),
     not_met(
         "SEED-20",
         "cache poisoning through the CGN",
