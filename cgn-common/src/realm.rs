@@ -147,13 +147,16 @@ pub fn is_own<T: Tables>(tables: &T, realm: u8, address: u32) -> bool {
     tables.features().has(Features::REALMS) && realm != FIRST && tables.is_own_in(realm, address)
 }
 
-/// The same, of another realm than the first.
+/// The same, of another realm than the first, as a number.
 #[inline(always)]
-pub fn is_own_in<T: Tables + ?Sized>(tables: &T, realm: u8, address: u32) -> bool {
-    match key(tables, realm, address) {
-        NO_KEY => false,
-        // Not a comparison of options: LLVM then computes with what is not there, and the
-        // verifier refuses that.
-        key => tables.exact_route(key).unwrap_or(0) == EXACT_LOCAL,
+pub fn own_in<T: Tables + ?Sized>(tables: &T, realm: u8, address: u32) -> u64 {
+    let exact = match key(tables, realm, address) {
+        NO_KEY => None,
+        key => tables.exact_route(key),
+    };
+    match exact {
+        // LLVM would compute with the value also where there is none, and the verifier refuses.
+        Some(value) => core::hint::black_box((value == EXACT_LOCAL) as u64),
+        None => 0,
     }
 }

@@ -159,10 +159,10 @@ pub trait Tables {
     fn address_of(&self, key: u32) -> u32 {
         realm::address(self, key)
     }
-    /// See [`realm::is_own_in`].
+    /// See [`realm::own_in`].
     #[inline(always)]
     fn is_own_in(&self, realm: u8, address: u32) -> bool {
-        realm::is_own_in(self, realm, address)
+        realm::own_in(self, realm, address) != 0
     }
     /// Interface that received the packet.
     fn ingress(&self) -> u32;

@@ -592,7 +592,7 @@ extern "C" fn cgn_address_of(key: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cgn_is_own_in(realm: u64, address: u64) -> u64 {
-    u64::from(realm::is_own_in(&DETACHED, realm as u8, address as u32))
+    realm::own_in(&DETACHED, realm as u8, address as u32)
 }
 
 #[unsafe(no_mangle)]

@@ -36,6 +36,12 @@ impl From<Ipv4Addr> for InsideKey {
     }
 }
 
+impl From<[u8; 4]> for InsideKey {
+    fn from(octets: [u8; 4]) -> Self {
+        Ipv4Addr::from(octets).into()
+    }
+}
+
 /// A subscriber as people know him.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Who<'a> {

@@ -104,7 +104,7 @@ impl Fixture {
     /// 100 + slab.
     pub fn give(&mut self, inside: Ipv4Addr, external: [u8; 4], block: u16) -> Grant {
         let grant = Grant {
-            inside,
+            inside: inside.into(),
             external: external.into(),
             pool: self.geometry.pool_of(inside).unwrap(),
             block,

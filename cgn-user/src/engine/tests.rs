@@ -79,7 +79,7 @@ fn a_hundred_thousand_subscribers_are_scraped_within_a_second_and_5_mb() {
         .map(|number| Ipv4Addr::from_bits(first + number))
         .collect();
     for group in all.chunks(2048) {
-        let wanted: HashSet<Ipv4Addr> = group.iter().copied().collect();
+        let wanted: HashSet<InsideKey> = group.iter().map(|address| (*address).into()).collect();
         assert!(keeper.grant(&wanted).is_empty());
     }
     keeper.advance();

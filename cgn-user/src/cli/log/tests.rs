@@ -43,6 +43,7 @@ fn write(root: &Path) -> crate::maplog::Log {
     };
     let (mut log, _) = crate::maplog::Log::open(root, options).unwrap();
     let block = |inside: u8, first: u16| Block {
+        realm: 0,
         inside: [100, 64, 0, inside].into(),
         external: [203, 0, 113, 5].into(),
         ports: PortRange::new(first, 64).unwrap(),
