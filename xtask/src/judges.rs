@@ -1,5 +1,5 @@
-//! Python packages that judge the mapping log's files, and what Kafka is sent. Debian has none of them, so they come from PyPI
-//! into an environment of their own below `target`.
+//! Python packages that judge the mapping log's files, and what Kafka is sent, and that speak QUIC and WebSocket. Debian has
+//! none of them in these versions, so they come from PyPI into an environment of their own below `target`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,12 +10,17 @@ use crate::step::{self, note, step};
 use crate::workspace;
 
 /// With their versions, so that a new release cannot break our tests.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 6] = [
     "duckdb==2.0.1",
     "pyarrow==26.0.1",
     "chdb==4.4.0",
     "confluent-kafka==2.16.1",
+    "aioquic==1.7.2",
+    "websockets==17.4",
 ];
+
+/// The file in the environment that tells what is in it.
+const LIST: &str = "packages";
 
 /// Gets the packages, unless the caller names a Python of his own in `CGN_JUDGE_PYTHON`. Without them,
 /// tests that need them are skipped by name.
@@ -24,7 +29,7 @@ pub fn ensure() -> Result<()> {
         return Ok(());
     }
     step(
-        "DuckDB, pyarrow, ClickHouse and Kafka for Python, apart from the system's",
+        "DuckDB, pyarrow, ClickHouse, Kafka, QUIC and WebSocket for Python, apart from the system's",
         || {
             if let Err(error) = install() {
                 note(format_args!("not to be had: {error:#}"));
@@ -34,9 +39,10 @@ pub fn ensure() -> Result<()> {
     )
 }
 
-/// The Python that has the packages.
+/// The Python that has the packages, all of them in these versions.
 pub fn python() -> Option<PathBuf> {
-    Some(program(&folder())).filter(|python| python.is_file())
+    let has = std::fs::read_to_string(folder().join(LIST)).unwrap_or_default();
+    (has == PACKAGES.join("\n")).then(|| program(&folder()))
 }
 
 fn install() -> Result<()> {
@@ -58,6 +64,11 @@ fn install() -> Result<()> {
             .args(["--retries", "1", "--timeout", "20"])
             .args(PACKAGES),
     )?;
+    std::fs::write(begun.join(LIST), PACKAGES.join("\n"))?;
+    // One with other packages.
+    if folder().exists() {
+        std::fs::remove_dir_all(folder())?;
+    }
     Ok(std::fs::rename(&begun, folder())?)
 }
 

@@ -131,10 +131,69 @@ const RUN: &[Need] = &[
     ),
     need("pmacct", Sign::Program("nfacctd"), "judges IPFIX, too"),
     need(
+        "python3-libtorrent",
+        Sign::PythonModule("libtorrent"),
+        "BitTorrent of two behind one address",
+    ),
+    need(
+        "baresip-core",
+        Sign::Program("baresip"),
+        "SIP calls of two behind one address",
+    ),
+    need(
+        "strongswan-charon",
+        Sign::File("/usr/lib/ipsec/charon"),
+        "IPsec with NAT traversal",
+    ),
+    need(
+        "libcharon-extra-plugins",
+        Sign::File("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so"),
+        "its ESP in userspace",
+    ),
+    need(
+        "libstrongswan-standard-plugins",
+        Sign::File("/usr/lib/ipsec/plugins/libstrongswan-openssl.so"),
+        "its ciphers",
+    ),
+    need(
+        "strongswan-swanctl",
+        Sign::Program("swanctl"),
+        "tells it what to do",
+    ),
+    need(
+        "wireguard-go",
+        Sign::Program("wireguard-go"),
+        "WireGuard in userspace",
+    ),
+    need("wireguard-tools", Sign::Program("wg"), "sets it up"),
+    need(
+        "openvpn",
+        Sign::Program("openvpn"),
+        "tunnels by UDP and TCP",
+    ),
+    need(
         "bpftool",
         Sign::Program("bpftool"),
         "a foreign look at programs, maps and BTF",
     ),
+];
+
+/// A program in a package that starts a server on this machine when it is installed; so it is unpacked
+/// beside our other tools.
+struct Unpacked {
+    package: &'static str,
+    program: &'static str,
+}
+
+const UNPACKED: [Unpacked; 2] = [
+    Unpacked {
+        package: "prometheus",
+        program: "promtool",
+    },
+    Unpacked {
+        package: "caddy",
+        program: "caddy",
+    },
 ];
 
 /// Needed by the demonstration, which brings its own hosts.
@@ -225,13 +284,18 @@ pub fn ensure_build() -> Result<BuildSupport> {
 /// Gets what running the tests needs.
 pub fn ensure_run() -> Result<()> {
     ensure("programs that the tests use", RUN)?;
-    if promtool_folder().is_none() && debian::has_apt() {
-        step("promtool, not installed but unpacked", || {
-            if let Err(error) = unpack_promtool() {
-                note(format_args!("not to be had: {error:#}"));
-            }
-            Ok(())
-        })?;
+    for unpacked in &UNPACKED {
+        if unpacked.folder().is_none() && debian::has_apt() {
+            step(
+                format_args!("{}, not installed but unpacked", unpacked.program),
+                || {
+                    if let Err(error) = unpacked.unpack() {
+                        note(format_args!("not to be had: {error:#}"));
+                    }
+                    Ok(())
+                },
+            )?;
+        }
     }
     judges::ensure()
 }
@@ -251,13 +315,9 @@ pub fn ensure_guest() -> Result<Vec<&'static str>> {
     ensure("programs that the guest needs", GUEST)
 }
 
-/// Folder of `promtool`, if it is on this machine.
-pub fn promtool_folder() -> Option<PathBuf> {
-    workspace::find_program("promtool")
-        .or_else(|| {
-            Some(unpacked_promtool().join("usr/bin/promtool")).filter(|file| file.is_file())
-        })
-        .and_then(|program| program.parent().map(Path::to_path_buf))
+/// Folders of the programs that are not installed but unpacked, for `PATH`.
+pub fn unpacked_folders() -> impl Iterator<Item = PathBuf> {
+    UNPACKED.iter().filter_map(Unpacked::folder)
 }
 
 /// Installs what is missing, as root on a machine with apt; otherwise says how to. Returns what is missing still.
@@ -311,25 +371,33 @@ impl Sign {
     }
 }
 
-/// Debian has promtool only inside the package of the server, and installing that starts a server on
-/// this machine; so it is unpacked beside our other tools.
-fn unpack_promtool() -> Result<()> {
-    let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let suite_name = os_release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .unwrap_or("stable");
-    for archive in debian::archives()? {
-        let Ok(suite) = debian::Suite::open(&archive, suite_name) else {
-            continue;
-        };
-        if let Some(offer) = suite.offers("prometheus")?.first() {
-            return suite.unpack(offer, &unpacked_promtool());
-        }
+impl Unpacked {
+    /// Where it is, if it is on this machine.
+    fn folder(&self) -> Option<PathBuf> {
+        let ours = self.store().join("usr/bin").join(self.program);
+        workspace::find_program(self.program)
+            .or_else(|| Some(ours).filter(|file| file.is_file()))
+            .and_then(|program| program.parent().map(Path::to_path_buf))
     }
-    anyhow::bail!("no suite {suite_name} with the package prometheus")
-}
 
-fn unpacked_promtool() -> PathBuf {
-    workspace::store().join("prometheus")
+    fn unpack(&self) -> Result<()> {
+        let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let suite_name = os_release
+            .lines()
+            .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+            .unwrap_or("stable");
+        for archive in debian::archives()? {
+            let Ok(suite) = debian::Suite::open(&archive, suite_name) else {
+                continue;
+            };
+            if let Some(offer) = suite.offers(self.package)?.first() {
+                return suite.unpack(offer, &self.store());
+            }
+        }
+        anyhow::bail!("no suite {suite_name} with the package {}", self.package)
+    }
+
+    fn store(&self) -> PathBuf {
+        workspace::store().join(self.package)
+    }
 }

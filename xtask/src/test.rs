@@ -98,7 +98,7 @@ fn on_host(filter: Option<&str>, report: &mut Report) -> Result<()> {
         .args(build.excluded())
         .args(filter)
         .env("CGN_SKIPS", &skips.path)
-        .env("PATH", path_with_promtool()?);
+        .env("PATH", path_with_unpacked()?);
     if let Some(python) =
         judges::python().filter(|_| std::env::var_os("CGN_JUDGE_PYTHON").is_none())
     {
@@ -202,13 +202,13 @@ impl Drop for SkipFile {
     }
 }
 
-fn path_with_promtool() -> Result<OsString> {
+fn path_with_unpacked() -> Result<OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::join_paths(
         std::env::split_paths(&path)
             .chain(system)
-            .chain(programs::promtool_folder()),
+            .chain(programs::unpacked_folders()),
     )
     .context("a folder of PATH has a colon in its name")
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::Checked;
+use crate::config::schema::{Pool, PortMode};
 use crate::dataplane::interface;
 
 use super::Check;
@@ -62,7 +63,29 @@ pub(super) fn examine(
     if uses_shared_space(&checked) {
         writeln!(out, "{SHARED_SPACE_HINT}")?;
     }
+    for pool in checked.config.pool.iter().filter(|pool| is_guessed(pool)) {
+        writeln!(out, "{}", resolver_hint(pool))?;
+    }
     Ok(true)
+}
+
+/// Whether the source port of a resolver behind this pool is easier to guess than it need be (RFC 5452
+/// section 9.2): it is one of few, all beside each other.
+fn is_guessed(pool: &Pool) -> bool {
+    pool.port_mode == PortMode::Contiguous && pool.block_ports < RESOLVER_PORTS
+}
+
+/// The largest block, and the ports that a resolver is better off with.
+const RESOLVER_PORTS: u16 = 1024;
+
+fn resolver_hint(pool: &Pool) -> String {
+    let (name, ports) = (&pool.name, pool.block_ports);
+    format!(
+        "hint: pool {name}: a subscriber's own DNS resolver asks from {ports} ports beside each other, so who forges \
+         answers to it guesses {} bits of its port; blocks of {RESOLVER_PORTS} or port_mode = \"scattered\" make that \
+         harder, as DNSSEC does (RFC 6056, RFC 5452 section 9.2)",
+        ports.ilog2()
+    )
 }
 
 /// RFC 6598 section 4, of which a NAT sees nothing.

@@ -353,6 +353,28 @@ fn check_names_every_error_and_otherwise_says_what_the_file_provides() {
     let (_, out, _) = check(&private, |_| true);
     assert!(!out.contains("in-addr.arpa"), "{out}");
 
+    let contiguous = "port_mode = \"contiguous\"";
+    for (sentence, line, other, is_hinted) in [
+        ("fewer ports than a resolver wants", "", "", true),
+        (
+            "the most that a block can have",
+            "block_ports = 512",
+            "block_ports = 1024",
+            false,
+        ),
+        (
+            "few, but nobody knows which",
+            contiguous,
+            "port_mode = \"scattered\"",
+            false,
+        ),
+    ] {
+        let (is_right, out, err) = check(&Config::SAMPLE.replace(line, other), |_| true);
+        assert!(is_right, "{sentence}: {err}");
+        let hint = "hint: pool residential: a subscriber's own DNS resolver asks from 512 ports";
+        assert_eq!(out.contains(hint), is_hinted, "{sentence}: {out}");
+    }
+
     let short = Config::SAMPLE.replace("port_secs = 120", "port_secs = 10");
     let (is_right, out, err) = check(&short, |_| true);
     assert!(is_right && err.starts_with("warning: "), "{err}");

@@ -208,6 +208,10 @@ pub enum Fault {
     )]
     SinkWithoutRealm,
     #[error(
+        "prefixes inside are not limited by realm yet; write 0, or delete the [[realm]] sections"
+    )]
+    ThrottleOfRealms,
+    #[error(
         "records of mappings and sessions do not tell realms apart yet; write \"block\" or \"interim\", or delete the [[realm]] sections"
     )]
     SessionsOfRealms,
@@ -228,6 +232,10 @@ pub enum Fault {
         "a port is reserved with its whole block, which is possible in dynamic pools with contiguous blocks only; leave it out, or set mode = \"dynamic\" and port_mode = \"contiguous\""
     )]
     ReservedOfNoRange,
+    #[error(
+        "ports of scattered blocks have no parity to keep; leave it out, or set port_mode = \"contiguous\""
+    )]
+    ParityScattered,
 
     // ---- warnings: allowed, but worth knowing ----
     #[error(

@@ -134,6 +134,18 @@ fn check_company(config: &Config, findings: &mut Findings) {
             findings.add(path, Fault::SinkWithoutRealm);
         }
     }
+    let throttle = &config.throttle;
+    let of_throttle = [
+        ("throttle.inside_host", throttle.inside_host),
+        ("throttle.inside_24", throttle.inside_24),
+        ("throttle.inside_20", throttle.inside_20),
+    ];
+    for (path, rate) in of_throttle {
+        let path = KeyPath::from(path);
+        if rate > 0 && findings.sound(&path) {
+            findings.add(path, Fault::ThrottleOfRealms);
+        }
+    }
     let of_groups = config.group.iter().enumerate();
     let of_groups =
         of_groups.filter_map(|(at, group)| Some((format!("group[{at}].log"), group.log?)));

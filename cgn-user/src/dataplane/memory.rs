@@ -12,8 +12,9 @@ use std::ptr::NonNull;
 use bytemuck::Pod;
 use cgn_common::block::page_of;
 use cgn_common::layout::{
-    Access, BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, NextHopEntry, PAGES,
-    Page, Policy, Punts, Quota, RealmLine, RouteLine, Scattering, Settings, Subscriber,
+    Access, BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, Newcomers,
+    NextHopEntry, PAGES, Page, Policy, Punts, Quota, RealmLine, RouteLine, Scattering, Settings,
+    Subscriber, Unsolicited,
 };
 use cgn_common::nat::scatter;
 use cgn_common::word::Word;
@@ -171,6 +172,8 @@ impl Shared for Line {}
 impl Shared for Access {}
 impl Shared for NextHopEntry {}
 impl Shared for Punts {}
+impl Shared for Unsolicited {}
+impl Shared for Newcomers {}
 impl Shared for Word {}
 
 /// Elements of the tables whose size the configuration decides.
@@ -187,15 +190,17 @@ pub struct Sizes {
     pub prefix_lines: u32,
     /// See [`cgn_common::layout::realm_lines`].
     pub realm_lines: u32,
+    /// All cells, or 1 where no prefix is limited.
+    pub newcomers: u32,
 }
 
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 11] {
+    pub fn by_name(&self) -> [(&'static str, u32); 13] {
         use cgn_common::layout::{
-            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, PREFIXES, QUOTAS, REALMS, SCATTERINGS,
-            SESSIONS, SLABS, SUBSCRIBERS,
+            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, NEWCOMERS, PREFIXES, QUOTAS, REALMS,
+            SCATTERINGS, SESSIONS, SLABS, SUBSCRIBERS, UNSOLICITED,
         };
         [
             (SUBSCRIBERS.name, self.subscribers),
@@ -203,12 +208,14 @@ impl Sizes {
             (QUOTAS.name, self.subscribers),
             (EXTERNALS.name, self.externals),
             (SCATTERINGS.name, self.scatterings),
+            (UNSOLICITED.name, self.externals),
             (BLOCKS.name, self.blocks),
             (SLABS.name, self.slab_lines),
             (SESSIONS.name, self.sessions),
             (FRAGMENTS.name, self.datagrams),
             (PREFIXES.name, self.prefix_lines),
             (REALMS.name, self.realm_lines),
+            (NEWCOMERS.name, self.newcomers),
         ]
     }
 }
@@ -226,6 +233,8 @@ pub struct Memory {
     pub externals: Table<External>,
     /// By the same index; one element where no pool is scattered.
     pub scatterings: Table<Scattering>,
+    /// By the same index: packets that nobody waits for.
+    pub unsolicited: Table<Unsolicited>,
     pub blocks: Table<BlockEntry>,
     pub slabs: Table<Line>,
     pub routes: Table<RouteLine>,
@@ -244,6 +253,8 @@ pub struct Memory {
     pub prefixes: Table<Line>,
     /// Keys of subscribers by realm and address, and the reverse.
     pub realms: Table<RealmLine>,
+    /// New sessions of prefixes, see [`cgn_common::nat::throttle`].
+    pub newcomers: Table<Newcomers>,
     /// What the programs were loaded with.
     pub constants: Constants,
 }
@@ -264,6 +275,7 @@ impl Memory {
             quotas: Table::zeroed(sizes.subscribers as usize)?,
             externals: Table::zeroed(sizes.externals as usize)?,
             scatterings: Table::zeroed(sizes.scatterings as usize)?,
+            unsolicited: Table::zeroed(sizes.externals as usize)?,
             blocks: Table::zeroed(sizes.blocks as usize)?,
             slabs: Table::zeroed(sizes.slab_lines as usize)?,
             routes: Table::zeroed(ROUTES.entries as usize)?,
@@ -276,6 +288,7 @@ impl Memory {
             access: Table::zeroed(ACCESS.entries as usize)?,
             prefixes: Table::zeroed(sizes.prefix_lines as usize)?,
             realms: Table::zeroed(sizes.realm_lines as usize)?,
+            newcomers: Table::zeroed(sizes.newcomers as usize)?,
             constants: Constants::PLAIN,
         })
     }

@@ -25,6 +25,7 @@ use crate::maplog::{Log, LogOptions};
 use crate::metrics::{Snapshot, encode};
 use crate::policy::access::Lists;
 use crate::policy::shape;
+use crate::realms::InsideKey;
 use crate::state::{State, Stats};
 use crate::watch::Desk;
 

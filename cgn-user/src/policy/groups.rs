@@ -177,11 +177,11 @@ mod tests {
             ([100, 128, 0, 0], None),
             ([10, 0, 0, 1], None),
         ] {
-            let number = groups.number_of(address.into());
+            let number = groups.number_of(address);
             let name = number.map(|number| groups.all()[number].name.as_str());
             assert_eq!(name, expected, "{address:?}");
         }
-        assert_eq!(Groups::default().number_of([100, 64, 0, 1].into()), None);
+        assert_eq!(Groups::default().number_of([100, 64, 0, 1]), None);
     }
 
     #[test]

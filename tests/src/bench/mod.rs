@@ -11,9 +11,11 @@
 //! | `processor` | which processor a thread runs on |
 //! | `sample` | from time stamps to one figure |
 //! | `maplog` | the size and speed of the mapping log, on years that it generates |
+//! | `browsing`, `sharing` | a model of those who browse, and how ports may be shared out among them |
 //! | `plot` | plots over numbers of flows |
 //! | `report` | the table, the goals, the JSON |
 
+pub mod browsing;
 pub mod control;
 pub mod generator;
 pub mod maplog;
@@ -24,6 +26,7 @@ pub mod report;
 pub mod rfc9693;
 pub mod rig;
 pub mod sample;
+pub mod sharing;
 pub mod slowpath;
 pub mod world;
 

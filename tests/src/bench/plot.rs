@@ -1,4 +1,4 @@
-//! Plots over numbers of flows, as SVG.
+//! Plots over numbers of flows or ports, as SVG.
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::{
@@ -20,7 +20,7 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(160, 140, 0),
 ];
 
-/// A line: its name, and its values by number of flows.
+/// A line: its name, and its values by number of flows, or what else is counted across.
 pub type Line = (String, Vec<(u64, f64)>);
 
 /// Groups rows of one table into lines, in the order of their first appearance; what was not measured
@@ -36,11 +36,11 @@ pub fn lines(rows: impl IntoIterator<Item = (String, u64, f64)>) -> Vec<Line> {
     lines
 }
 
-/// Draws lines over flows, which are on a logarithmic axis.
+/// Draws lines over what is counted `across`, on a logarithmic axis.
 ///
 /// # Errors
 /// There is nothing to draw.
-pub fn svg(title: &str, unit: &str, lines: &[Line]) -> Result<String> {
+pub fn svg(title: &str, (across, unit): (&str, &str), lines: &[Line]) -> Result<String> {
     let points = || lines.iter().flat_map(|(_, points)| points);
     let least = points().map(|point| point.0).min();
     let most = points().map(|point| point.0).max();
@@ -52,7 +52,7 @@ pub fn svg(title: &str, unit: &str, lines: &[Line]) -> Result<String> {
     let mut svg = String::new();
     draw(
         &mut svg,
-        (title, unit),
+        (title, across, unit),
         lines,
         range,
         top.max(f64::MIN_POSITIVE),
@@ -67,7 +67,7 @@ fn axis(flows: u64) -> f64 {
 
 fn draw(
     svg: &mut String,
-    (title, unit): (&str, &str),
+    (title, across, unit): (&str, &str, &str),
     lines: &[Line],
     (from, to): (f64, f64),
     top: f64,
@@ -83,7 +83,7 @@ fn draw(
     chart
         .configure_mesh()
         .light_line_style(WHITE)
-        .x_desc("flows")
+        .x_desc(across)
         .y_desc(unit)
         .x_label_formatter(&|at| flows_text(*at))
         .draw()?;
@@ -133,13 +133,13 @@ mod tests {
             lines[0],
             ("ours".to_owned(), vec![(1_008, 0.8), (1_032_192, 0.5)])
         );
-        let svg = svg("a rig", "ratio", &lines).expect("two lines");
+        let svg = svg("a rig", ("flows", "ratio"), &lines).expect("two lines");
         assert!(
             svg.starts_with("<svg") && svg.contains("ours") && svg.contains("theirs"),
             "{svg}"
         );
         lines.clear();
-        assert!(super::svg("a rig", "ratio", &lines).is_err());
+        assert!(super::svg("a rig", ("flows", "ratio"), &lines).is_err());
     }
 
     #[test]

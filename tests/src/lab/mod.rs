@@ -22,12 +22,15 @@
 //! | `tcp`, `udp`, `ping` | flows that tell which external address and port the server saw |
 //! | `raw` | packets as a test writes them |
 //! | `stream` | a stream of numbered datagrams, and which of them were lost |
+//! | `stun`, `dialogue` | how a host is seen from outside; programs that are told what to do |
 //! | `capture`, `xdp_pass` | what was on the wire |
+//! | `run` | the body of a test |
 
 mod bed;
 mod capture;
 mod daemon;
 mod deadline;
+mod dialogue;
 mod http;
 mod janitor;
 mod lock;
@@ -36,8 +39,10 @@ mod ping;
 mod process;
 mod program;
 mod raw;
+mod run;
 pub mod signals;
 mod stream;
+mod stun;
 mod tcp;
 mod topology;
 mod udp;
@@ -47,13 +52,16 @@ pub use bed::{Bed, DEVICES, ENDS, mac};
 pub use capture::{Capture, CapturedPacket, read_pcap};
 pub use daemon::{Daemon, Settings, owner_by, owner_in};
 pub use deadline::{poll, wait_until};
+pub use dialogue::Dialogue;
 pub use lock::LabLock;
 pub use namespace::Namespace;
 pub use ping::{PingOutcome, PingWatch, ping};
 pub use process::{Process, run_to_end};
 pub use program::cgn_program;
 pub use raw::RawSocket;
+pub use run::in_lab;
 pub use stream::{Streamed, UdpStream};
+pub use stun::{STUN_PORT, external_endpoint, stun_server};
 pub use tcp::{TcpServer, Transfer, connect, converse, transfer};
 pub use topology::{Lab, Plan, Trunk, address};
 pub use udp::{UdpEcho, echo_from, exchange};

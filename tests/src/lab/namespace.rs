@@ -122,6 +122,27 @@ impl Namespace {
         })
     }
 
+    /// A counter of this namespace's protocols, by group and name as in `/proc/net/snmp` and `netstat`.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn counter(&self, group: &str, name: &str) -> Result<u64> {
+        // `/proc/net` is that of the process's first thread.
+        let files = [
+            "/proc/thread-self/net/snmp",
+            "/proc/thread-self/net/netstat",
+        ];
+        let text = self.within(|| Ok(files.map(std::fs::read_to_string)))?;
+        let text = text.into_iter().collect::<io::Result<String>>()?;
+        let lines = text.lines().filter_map(|line| line.split_once(": "));
+        let mut lines = lines.filter(|(of, _)| *of == group);
+        let (names, values) = lines.next().zip(lines.next()).context("two lines of it")?;
+        let mut counters = names.1.split(' ').zip(values.1.split(' '));
+        let found = counters.find(|(of, _)| *of == name);
+        let (_, value) = found.with_context(|| format!("no counter {group} {name}"))?;
+        Ok(value.parse()?)
+    }
+
     /// Switches features of a device, as `ethtool -K` names them.
     ///
     /// # Errors

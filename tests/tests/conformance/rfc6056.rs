@@ -40,7 +40,7 @@ tests! {
         "A block of 512 leaves 9 bits to guess, scattered ones nearly 16, and `cgn show pools` says so";
     scattered_blocks_use_all_ports_and_each_comes_back ["R6431-1", "R6056-1"]
         "RFC 6431 section 2.2: a keyed permutation; all 64512 ports, none with two owners, each back to its sender";
-    random_ports_of_a_resolver_stay_random ["R6056-7"]
+    random_ports_of_a_resolver_stay_random ["R6056-7", "SEED-20"]
         "Section 3.3: ports that a resolver chose at random are random outside, too";
 }
 

@@ -2,47 +2,16 @@
 
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use cgn_tests::lab::{
-    Daemon, Lab, Namespace, Plan, Process, Settings, TcpServer, UdpEcho, XdpPass, address,
-    cgn_program, echo_from, exchange, run_to_end,
+    Daemon, Lab, Plan, Process, STUN_PORT, Settings, TcpServer, UdpEcho, XdpPass, address,
+    cgn_program, echo_from, exchange, run_to_end, stun_server,
 };
 
 use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program};
 
 /// How long a program may take.
 const PROGRAM_SECS: f64 = 60.0;
-const STUN_PORT: &str = "3478";
-
-/// A STUN server with two addresses and two ports.
-fn stun_server(lab: &Lab) -> Result<Process> {
-    let mut command = lab.internet.command("turnserver");
-    for server in &address::SERVERS[..2] {
-        command.args(["-L", &server.to_string()]);
-    }
-    command.args(["-p", STUN_PORT, "--alt-listening-port", "3479"]);
-    command.args([
-        "-n",
-        "--no-auth",
-        "--no-tls",
-        "--no-dtls",
-        "--no-cli",
-        "-l",
-        "stdout",
-    ]);
-    command.args([
-        "--userdb",
-        &lab.folder().join("turndb").display().to_string(),
-    ]);
-    command.args([
-        "--pidfile",
-        &lab.folder().join("turn.pid").display().to_string(),
-    ]);
-    let log = lab.folder().join("turnserver.log");
-    let mut server = Process::start("turnserver", &mut command, &log)?;
-    server.wait_for_output("Total General servers", PATIENCE_SECS)?;
-    Ok(server)
-}
 
 /// The STUN client of subscriber 2, and what it asks.
 fn stun_client(lab: &Lab, asks: &[&str]) -> Command {
@@ -50,7 +19,11 @@ fn stun_client(lab: &Lab, asks: &[&str]) -> Command {
     command
         .args(asks)
         .args(["-L", &address::subscriber(1, 2).to_string()]);
-    command.args(["-p", STUN_PORT, &address::SERVERS[0].to_string()]);
+    command.args([
+        "-p",
+        &STUN_PORT.to_string(),
+        &address::SERVERS[0].to_string(),
+    ]);
     command
 }
 
@@ -79,7 +52,7 @@ fn coturn_finds_mapping_and_filtering_independent_of_the_endpoint() {
     }
     in_lab(name, &Plan::default(), |lab| {
         let _daemon = Daemon::start(lab, &Settings::default())?;
-        let _server = stun_server(lab)?;
+        let _server = stun_server(lab, &address::SERVERS[..2])?;
         finds_independence(lab, &[])
     });
 }
@@ -93,29 +66,17 @@ fn coturn_finds_that_fragments_pass() {
     }
     in_lab(name, &Plan::default(), |lab| {
         let _daemon = Daemon::start(lab, &Settings::default())?;
-        let _server = stun_server(lab)?;
+        let _server = stun_server(lab, &address::SERVERS[..2])?;
         finds_independence(lab, &["-P"])?;
         for (host, what) in [
             (&lab.internet, "requests"),
             (&lab.subscribers[0], "responses"),
         ] {
-            let whole = reassembled(host)?;
+            let whole = host.counter("Ip", "ReasmOKs")?;
             ensure!(whole > 0, "no {what} came in fragments");
         }
         Ok(())
     });
-}
-
-/// Datagrams that the kernel of a namespace has put together of fragments.
-fn reassembled(host: &Namespace) -> Result<u64> {
-    let said = run_to_end(host.command("cat").arg("/proc/net/snmp"), PROGRAM_SECS)?;
-    let mut lines = said.lines().filter(|line| line.starts_with("Ip:"));
-    let (names, values) = lines.next().zip(lines.next()).context("two lines of Ip")?;
-    let mut counters = names.split(' ').zip(values.split(' '));
-    let (_, count) = counters
-        .find(|(name, _)| *name == "ReasmOKs")
-        .context("the counter ReasmOKs")?;
-    Ok(count.parse()?)
 }
 
 #[test]
@@ -126,7 +87,7 @@ fn coturn_finds_the_filters_of_a_pool() {
     }
     in_lab(name, &Plan::default(), |lab| {
         let program = cgn_program()?;
-        let _server = stun_server(lab)?;
+        let _server = stun_server(lab, &address::SERVERS[..2])?;
         for (filtering, finding) in [
             ("address-dependent", "NAT with Address Dependent Filtering!"),
             (
@@ -156,7 +117,7 @@ fn coturn_finds_that_a_host_reaches_its_own_external_endpoint() {
         let _daemon = Daemon::start(lab, &Settings::default())?;
         // A frame that XDP sends back where it came from wakes only a peer with a program.
         let _pass = XdpPass::attach(&lab.access, "uplink")?;
-        let _server = stun_server(lab)?;
+        let _server = stun_server(lab, &address::SERVERS[..2])?;
         let said = run_to_end(&mut stun_client(lab, &["-H"]), PROGRAM_SECS)?;
         ensure!(said.contains("a successful hairpinning"), "{said}");
         Ok(())
@@ -176,7 +137,7 @@ fn coturn_finds_no_collision_of_two_hosts_with_one_port() {
             ..Settings::default()
         };
         let _daemon = Daemon::start(lab, &settings)?;
-        let _server = stun_server(lab)?;
+        let _server = stun_server(lab, &address::SERVERS[..2])?;
         let other = address::subscriber(1, 3).to_string();
         let said = run_to_end(&mut stun_client(lab, &["-c", "-A", &other]), PROGRAM_SECS)?;
         let external = said.lines().filter(|line| line.contains("reflexive addr"));
@@ -196,7 +157,7 @@ fn coturn_finds_that_a_mapping_lives_five_minutes() {
     }
     in_lab(name, &Plan::default(), |lab| {
         let daemon = Daemon::start(lab, &Settings::default())?;
-        let _server = stun_server(lab)?;
+        let _server = stun_server(lab, &address::SERVERS[..2])?;
         for (secs, is_alive) in [(290, true), (310, false)] {
             let log = lab.folder().join(format!("lifetime-{secs}"));
             let mut command = stun_client(lab, &["-t", "-T", "2"]);

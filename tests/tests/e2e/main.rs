@@ -15,6 +15,7 @@
 //! | `realms` | hosts with one address on several inside interfaces |
 //! | `unsolicited` | SYNs from outside that nobody waits for, simultaneous open |
 //! | `withheld` | `cgn pool`: an external address is quarantined, drained, restored |
+//! | `floods` | an address under attack, noisy prefixes, a slow path that is overloaded |
 //! | `routes` | no route, no neighbour, own networks |
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
 //! | `reload` | `cgn reload`, SIGHUP |
@@ -41,6 +42,7 @@ mod diagnostics;
 mod discovery;
 mod documents;
 mod explain;
+mod floods;
 mod flows;
 mod fragments;
 mod icmp;
@@ -66,8 +68,8 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context as _, Result, ensure};
-use cgn_tests::lab::{Daemon, Lab, Plan, address, owner_by};
-use cgn_tests::skip;
+use cgn_tests::lab::{Daemon, address, in_lab, owner_by};
+use cgn_tests::skip::lacks_program;
 use cgn_user::maplog::scatter::Keyring;
 use cgn_user::maplog::{Block, Event, Record, ReleaseReason};
 
@@ -76,30 +78,6 @@ const SERVER: SocketAddrV4 = SocketAddrV4::new(address::SERVERS[0], 7000);
 
 /// Longest wait for one answer.
 const PATIENCE_SECS: f64 = 5.0;
-
-/// Runs `body` in a laboratory; skips without rights. A failure shows what the daemon printed last.
-fn in_lab(test: &str, plan: &Plan<'_>, body: impl FnOnce(&Lab) -> Result<()>) {
-    if !skip::is_root(test) {
-        return;
-    }
-    let lab = Lab::new(plan).unwrap_or_else(|error| panic!("{error:#}"));
-    if let Err(error) = body(&lab) {
-        let log = std::fs::read_to_string(lab.folder().join("daemon.log")).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        let tail = lines[lines.len().saturating_sub(40)..].join("\n");
-        panic!("{error:#}\n--- the daemon printed last:\n{tail}");
-    }
-}
-
-/// True, and recorded, if a program is missing.
-fn lacks_program(test: &str, program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    if !is_there {
-        skip::skip(test, &format!("no program {program}"));
-    }
-    !is_there
-}
 
 /// Checks that what a server saw is of the pool, and by the log the subscriber's.
 fn attributed(daemon: &Daemon, inside: Ipv4Addr, seen: SocketAddrV4) -> Result<()> {

@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout};
 
 use serde_json::Value;
 
-use super::tables::python_with;
 use super::*;
+use cgn_tests::skip::python_with;
 
 /// Says where the broker is, makes the topic, and prints so many messages as it is asked for.
 const BROKER: &str = r#"

@@ -7,8 +7,8 @@ use cgn_user::maplog::{Protocol, Remote, Session};
 use serde_json::json;
 
 use super::parsers::records_of_ipfix;
-use super::tables::python_with;
 use super::*;
+use cgn_tests::skip::python_with;
 
 /// A mapping and a session, each with begin and end, a second apart.
 fn talk() -> [Entry; 4] {

@@ -1,6 +1,7 @@
 //! The sealed files as DuckDB, pyarrow and ClickHouse (chdb) read them, and the statements for ClickHouse
 //! in `deploy/clickhouse`.
 
+use cgn_tests::skip::python_with;
 use cgn_user::maplog::sealer::{Retention, Sealer};
 
 use super::*;
@@ -39,27 +40,6 @@ rows = [tuple(int(x) if i not in (1, 2) else x for i, x in enumerate(r)) for r i
 ];
 const HEAD: &str = "import sys, glob\nfiles = sorted(glob.glob(sys.argv[1] + '/*/*.parquet'))\n";
 const TAIL: &str = "\nfor row in sorted(rows):\n    print(*(x if x != '' else '-' for x in row))\n";
-
-/// A Python that has the module; a skip is told otherwise.
-pub(crate) fn python_with(test: &str, module: &str) -> Option<PathBuf> {
-    let named = std::env::var_os("CGN_JUDGE_PYTHON").map(PathBuf::from);
-    let mut pythons = named
-        .into_iter()
-        .chain([PathBuf::from("/usr/bin/python3"), "python3".into()]);
-    let found = pythons.find(|python| {
-        let mut command = Command::new(python);
-        command.args(["-c", &format!("import {module}")]);
-        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    });
-    if found.is_none() {
-        let why = format!(
-            "no Python has {module}: pip install {module} in a venv, and name its python in CGN_JUDGE_PYTHON"
-        );
-        skip::skip(test, &why);
-    }
-    found
-}
 
 /// A log of two days, sealed.
 fn sealed(name: &str) -> Place {

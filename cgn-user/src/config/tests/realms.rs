@@ -59,7 +59,7 @@ fn equal_addresses_in_different_realms_are_allowed() {
 
 #[test]
 fn what_is_refused() {
-    let cases: [(&str, String, &[Expected<'_>]); 20] = [
+    let cases: [(&str, String, &[Expected<'_>]); 21] = [
         (
             "The same address twice in one realm.",
             with("\"100.65.255.0/24\"", "\"100.64.0.128/25\""),
@@ -174,6 +174,11 @@ fn what_is_refused() {
             base_and(REALMS)
                 + "[[group]]\nname = \"a\"\nprefixes = [\"100.64.0.0/24\"]\nlog = \"session\"\n",
             &[(42, "group[0].log", &["\"block\""])],
+        ),
+        (
+            "Prefixes inside are told of by address.",
+            base_and(REALMS) + "[throttle]\ninside_24 = 10\noutside_24 = 10\n",
+            &[(40, "throttle.inside_24", &["write 0"])],
         ),
         (
             "What is not translated does not tell its realm when it comes back.",

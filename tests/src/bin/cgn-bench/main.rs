@@ -3,6 +3,7 @@
 mod control;
 mod rfc9693;
 mod rig;
+mod sharing;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ enum Part {
     Rfc9693(rfc9693::Args),
     /// What the control plane costs and does: slow path, sweep, take-over, log, memory
     Control(control::Args),
+    /// How ports may be shared out among households: flows refused, addresses, bytes of the log; a model
+    Sharing(sharing::Args),
     /// Blocks a second for new subscribers, with known ones losing nothing
     Slowpath(Slowpath),
     /// Size and speed of the mapping log, on a year that is generated, written and asked. The year
@@ -122,6 +125,7 @@ fn main() -> Result<()> {
         Part::Rig(args) => rig::run(&args),
         Part::Rfc9693(args) => rfc9693::run(&args),
         Part::Control(args) => control::run(&args),
+        Part::Sharing(args) => sharing::run(&args),
         Part::Slowpath(args) => blocks(&args),
         Part::Log(args) => log(&args),
     }
@@ -277,7 +281,7 @@ fn draw(
     let Some(file) = file else {
         return Ok(());
     };
-    let svg = plot::svg(title, unit, &plot::lines(points))?;
+    let svg = plot::svg(title, ("flows", unit), &plot::lines(points))?;
     fs::write(file, svg).with_context(|| format!("cannot write {}", file.display()))
 }
 

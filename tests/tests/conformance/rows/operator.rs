@@ -84,10 +84,13 @@ pub const SHARING: &[Row] = &[
         "a forged packet too big, about no mapping's packet, is dropped",
     ),
     met("S-2", "identifications of merged sources"),
-    not_met(
+    met_by(
         "S-3",
-        "an infected host exhausts only its own ports",
-        "limits are there, detection is not",
+        "an infected host exhausts only its own ports, and is named",
+        &[
+            "e2e::floods::an_infected_host_inside_is_limited_alone_and_named",
+            "e2e::refusals::a_subscriber_at_its_limit",
+        ],
     ),
     met_by(
         "S-4",
@@ -107,18 +110,31 @@ pub const SHARING: &[Row] = &[
             "e2e::flows::several_subscribers_at_once",
         ],
     ),
-    not_met("S-7", "scenarios that fail behind NATs", "not tried yet"),
+    met_by(
+        "S-7",
+        "scenarios that fail behind NATs: a game of two behind one address, BitTorrent seeding, SIP without a gateway, four-minute keep-alives",
+        &[
+            "scenarios::players::two_behind_one_address_play_with_each_other",
+            "scenarios::players::a_mapping_kept_every_four_minutes_is_reached_from_outside",
+            "scenarios::torrent::a_seed_behind_the_cgn_serves_its_neighbour_and_a_stranger",
+            "scenarios::calls::two_behind_one_address_call_each_other",
+        ],
+    ),
     refused(
         "S-8",
         "host identification",
         "RFC 6967 section 4 leaves it to the operator's policy; it would tell who a subscriber is",
     ),
-    not_met(
+    met_by(
         "S-9",
-        "the profile of RFC 6346 section 5.2",
-        "block_ports = 128 can be set; not tested as a profile",
+        "the profile of RFC 6346 section 5.2: 128 ports at first, 128 more on demand, at most 768 of each protocol",
+        &["scenarios::household::ranges_of_128_ports_on_demand"],
     ),
-    not_met("S-10", "a sweep of limits with a browser", "not measured"),
+    met_by(
+        "S-10",
+        "a sweep of limits from 15 to 2,048 ports with a model of a browser; the curve is in docs/operate/sizing.md",
+        &["scenarios::limits::what_each_limit_of_ports_refuses_is_documented"],
+    ),
 ];
 
 pub const ASKED_FOR: &[Row] = &[
@@ -127,8 +143,20 @@ pub const ASKED_FOR: &[Row] = &[
         "policy before NAT",
         "access lists, bogons and the spoof check are there (see R6888-6), with 100,000 prefixes; a limit of rate per port is not",
     ),
-    not_met("SEED-2", "restriction of noisy prefixes", LATER),
-    not_met("SEED-3", "abuse of tunnels", LATER),
+    met_by(
+        "SEED-2",
+        "restriction of noisy prefixes (IPv4; outside TCP and what nobody waits for, see ADR 33)",
+        &[
+            "e2e::floods::a_noisy_prefix_outside_is_limited_within_a_second_and_released",
+            "e2e::floods::an_infected_host_inside_is_limited_alone_and_named",
+            "cgn_user::dataplane::tests::floods::among_a_million_sources_the_busy_prefix_alone_is_limited",
+        ],
+    ),
+    not_met(
+        "SEED-3",
+        "abuse of tunnels",
+        "IPv6 in IPv4 is told apart (6to4, ISATAP, forged) and dropped; 6rd and Teredo are permitted or denied by a rule (protocol 41 to the relay, UDP port 3544), whose addresses within are not looked at",
+    ),
     not_met("SEED-4", "mirroring", LATER),
     not_met("SEED-5", "anonymised captures", LATER),
     not_met("SEED-6", "topologies of IPv4, IPv6 and both", LATER),
@@ -145,34 +173,87 @@ pub const ASKED_FOR: &[Row] = &[
             "e2e::deterministic::static_ports_need_no_record_and_overflow_has_one",
         ],
     ),
-    not_met("SEED-9", "a simulator of port assignment", LATER),
+    met_by(
+        "SEED-9",
+        "a simulator of port assignment: `cargo xtask bench sharing` with CSV and plot",
+        &[
+            "cgn_tests::bench::sharing::tests::small_worlds_that_can_be_counted_by_hand",
+            "cgn_tests::bench::sharing::tests::the_trade_is_seen",
+            "cgn_tests::bench::sharing::tests::every_scheme_is_in_table_and_file",
+        ],
+    ),
     not_met("SEED-10", "a sheet for capacity", LATER),
     not_met("SEED-11", "redundancy", LATER),
-    not_met("SEED-12", "VPNs", "by UDP they pass; ESP and GRE do not"),
-    not_met("SEED-13", "peer to peer", "not tried yet"),
-    not_met("SEED-14", "SIP", "not tried yet"),
-    not_met("SEED-15", "WebSockets", "not tried yet"),
-    not_met("SEED-16", "HTTP/2 and QUIC", "not tried yet"),
+    met_by(
+        "SEED-12",
+        "VPNs by UDP and TCP: IPsec with NAT traversal, WireGuard, OpenVPN; ESP, GRE and so PPTP are optional, refused and counted",
+        &[
+            "scenarios::tunnels::ipsec::ipsec_of_two_households_with_nat_traversal",
+            "scenarios::tunnels::wireguard_of_two_households_lives_through_silence_and_a_new_address",
+            "scenarios::tunnels::openvpn_by_udp_and_by_tcp",
+        ],
+    ),
+    not_met(
+        "SEED-13",
+        "peer to peer",
+        "BitTorrent by DHT and uTP seeds to neighbours and strangers (scenarios::torrent); there is no PCP for clients that ask for a port",
+    ),
+    not_met(
+        "SEED-14",
+        "SIP",
+        "two behind one address call each other by STUN (scenarios::calls; the registrar is a model of ours); ICE is not tried, and there is no gateway",
+    ),
+    met_by(
+        "SEED-15",
+        "WebSockets: with pings for 24 hours and on, without for 7,440 s",
+        &[
+            "scenarios::idle::a_websocket_with_pings_lives_for_a_day_and_a_silent_one_as_long_as_it_may",
+        ],
+    ),
+    met_by(
+        "SEED-16",
+        "ports of a page by HTTP/1.1, HTTP/2 and HTTP/3; QUIC moves to another port, and lives through a lost mapping",
+        &[
+            "scenarios::pages::ports_of_a_page_by_http_version",
+            "scenarios::idle::quic_goes_on_from_another_port_and_after_a_silence",
+        ],
+    ),
     not_met(
         "SEED-17",
         "fragments between IPv4 and IPv6",
         "no IPv6 transition",
     ),
-    not_met("SEED-18", "mobile networks", "not tried yet"),
+    met_by(
+        "SEED-18",
+        "mobile networks: short UDP timers on request; MPTCP's options byte for byte, and a subflow of another subscriber joins",
+        &[
+            "cgn_user::config::tests::behaviour::the_sweep_is_told_the_timers",
+            "scenarios::multipath::mptcp_joins_a_second_subflow_and_its_options_are_untouched",
+        ],
+    ),
     not_met(
         "SEED-19",
         "tenants",
         "realms have equal addresses, own pools, groups and routes, and log and commands tell them apart; no log stream or metrics of their own",
     ),
-    not_met(
+    met_by(
         "SEED-20",
-        "cache poisoning through the CGN",
-        "see R6056-7; the warning is missing",
+        "cache poisoning through the CGN: a resolver's ports stay random within its block, and `cgn check` hints at small blocks",
+        &[
+            "cgn_user::cli::tests::check_names_every_error_and_otherwise_says_what_the_file_provides",
+        ],
     ),
     refused(
         "SEED-21",
         "servers log source ports",
         "the servers' affair: see R6302-1",
     ),
-    not_met("SEED-22", "overload", LATER),
+    met_by(
+        "SEED-22",
+        "an overloaded slow path puts new subscribers off in steps, and recovers",
+        &[
+            "e2e::floods::an_overloaded_slow_path_puts_new_subscribers_off_and_recovers",
+            "cgn_user::policy::overload::tests::it_falls_in_steps_and_recovers_in_steps",
+        ],
+    ),
 ];
