@@ -78,7 +78,7 @@ fn what_is_refused() {
             "A realm that there is not.",
             with("realm = \"cloud\"", "realm = \"clout\""),
             &[
-                (24, "realm[1].name", &["no subscribers are in this realm"]),
+                (25, "realm[1].name", &["no subscribers are in this realm"]),
                 (
                     38,
                     "subscribers[3].realm",
@@ -91,7 +91,7 @@ fn what_is_refused() {
             with("name = \"mvno\"", "name = \"\"")
                 .replace("realm = \"mvno\"\n", "realm = \"cloud\"\n"),
             &[
-                (20, "realm[0].name", &["1 to 63"]),
+                (21, "realm[0].name", &["1 to 63"]),
                 (36, "subscribers[3].prefixes[0]", &["overlaps"]),
             ],
         ),
@@ -99,7 +99,7 @@ fn what_is_refused() {
             "Two realms of one name.",
             with("name = \"cloud\"", "name = \"mvno\"").replace("realm = \"cloud\"\n", ""),
             &[
-                (24, "realm[1].name", &["is also the name of realm[0]"]),
+                (25, "realm[1].name", &["is also the name of realm[0]"]),
                 (36, "subscribers[3].prefixes[0]", &["overlaps"]),
             ],
         ),
@@ -109,18 +109,18 @@ fn what_is_refused() {
                 "inside = [{ interface = \"eth0\", vlan = [9] }]",
                 "inside = []",
             ),
-            &[(25, "realm[1].inside", &["is empty", "eth2"])],
+            &[(26, "realm[1].inside", &["is empty", "eth2"])],
         ),
         (
             "A VLAN of the inside is no realm's.",
             with(", vlan = [9]", ""),
-            &[(25, "realm[1].inside[0].interface", &["is inside, too"])],
+            &[(26, "realm[1].inside[0].interface", &["is inside, too"])],
         ),
         (
             "One VLAN of two realms.",
             with("vlan = [9]", "vlan = [7, 8]"),
             &[(
-                25,
+                26,
                 "realm[1].inside[0].interface",
                 &["is realm[0].inside[1], too"],
             )],
@@ -129,34 +129,34 @@ fn what_is_refused() {
             "A VLAN that there is not, and an interface.",
             with("\"eth2\"", "\"eth/2\"").replace("[9]", "[4095]"),
             &[
-                (21, "realm[0].inside[0].interface", &["slash"]),
-                (25, "realm[1].inside[0].vlan[0]", &["4095"]),
+                (22, "realm[0].inside[0].interface", &["slash"]),
+                (26, "realm[1].inside[0].vlan[0]", &["4095"]),
             ],
         ),
         (
             "No table.",
             with("table = 100\n", ""),
-            &[(19, "realm[0].table", &["missing", "table = 100"])],
+            &[(20, "realm[0].table", &["missing", "table = 100"])],
         ),
         (
             "A table of the kernel's.",
             with("table = 100", "table = 254"),
-            &[(22, "realm[0].table", &["kernel's own"])],
+            &[(23, "realm[0].table", &["kernel's own"])],
         ),
         (
             "Table 0.",
             with("table = 100", "table = 0"),
-            &[(22, "realm[0].table", &["is 0", "1 to 4294967295"])],
+            &[(23, "realm[0].table", &["is 0", "1 to 4294967295"])],
         ),
         (
             "One table of two realms.",
             with("table = 200", "table = 100"),
-            &[(26, "realm[1].table", &["is also that of realm[0]"])],
+            &[(27, "realm[1].table", &["is also that of realm[0]"])],
         ),
         (
             "More networks than there are keys.",
             with("\"100.65.255.0/24\"", "\"0.0.0.0/0\"").replace("0.0.0.0/0", "16.0.0.0/4"),
-            &[(19, "realm", &["4098 networks", "4095"])],
+            &[(20, "realm", &["4098 networks", "4095"])],
         ),
         (
             "Sinks that do not tell realms.",
