@@ -9,7 +9,7 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, Newcomers,
-    NextHopEntry, Page, Policy, Quota, Role, Scattering, SessionKey, Side, Subscriber, Unsolicited,
+    NextHopEntry, Page, Policy, Quota, Role, Scattering, SessionKey, Subscriber, Unsolicited,
     VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
