@@ -17,6 +17,7 @@ use crate::path::{
     Entry, Next, check_alive, end, link_and_side, network, stop, subscriber_of, transmit,
 };
 use crate::rare::fits;
+use crate::realm::{self, is_own, realm_of};
 use crate::steps::Step;
 use crate::tables::{Route, Tables};
 use crate::verdict::{Direction, Reason, Verdict};
@@ -49,7 +50,7 @@ pub fn gate<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> Gate {
     let Some((rule, action)) = first_rule(frame, tables, (side, link.length), &ip) else {
         return Gate::Translate;
     };
-    if !is_concerned(tables, side, &ip, action) {
+    if !is_concerned(tables, (side, realm_of(frame, tables)), &ip, action) {
         return Gate::Translate;
     }
     tables.note(Step::Listed);
@@ -110,10 +111,16 @@ fn ports_of<F: Frame>(frame: &F, l3: usize, ip: &Ipv4) -> Option<(u16, u16)> {
 /// True for packets through us; the rest is the router's own. A pool address is never reached
 /// untranslated.
 #[inline(always)]
-fn is_concerned<T: Tables>(tables: &T, side: Side, ip: &Ipv4, action: Action) -> bool {
+fn is_concerned<T: Tables>(
+    tables: &T,
+    (side, realm): (Side, u8),
+    ip: &Ipv4,
+    action: Action,
+) -> bool {
     let (source, destination) = (ip.source.get(), ip.destination.get());
     match side {
         Side::Inside if is_multicast(destination) => false,
+        Side::Inside if is_own(tables, realm, destination) => false,
         Side::Inside => match route(tables, source, destination) {
             Route::Local => false,
             Route::Pool => action != Action::Bypass,
@@ -154,7 +161,7 @@ fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Result
     // 3 filter
     let to = match side {
         Side::Inside => {
-            subscriber_of(tables, source)?;
+            subscriber_of(tables, realm::sender(frame, tables, source)?)?;
             Side::Outside
         }
         Side::Outside if !is_host_outside(source) => return Err(Reason::BadSource),

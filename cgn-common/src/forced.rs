@@ -10,6 +10,7 @@ use crate::frame::Frame;
 use crate::layout::Side;
 use crate::nat::next_hop::{is_multicast, route, rows_of};
 use crate::path::{self, Entry, network, stop};
+use crate::realm::{is_own, realm_of};
 use crate::tables::{Route, Tables};
 use crate::verdict::{Effect, Reason, Verdict};
 
@@ -35,6 +36,7 @@ fn classify<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> Result<
         // A pool address stays one, even where it is the router's, too.
         Side::Outside if rows_of(tables, destination).is_pool_address() => Ok(()),
         _ if is_multicast(destination) => Err(Reason::Multicast),
+        Side::Inside if is_own(tables, realm_of(frame, tables), destination) => Err(Reason::Local),
         _ => match route(tables, source, destination) {
             Route::Local => Err(Reason::Local),
             _ => Ok(()),

@@ -35,6 +35,7 @@ pub mod nat;
 pub mod path;
 pub mod punts;
 pub mod rare;
+pub mod realm;
 pub mod steps;
 pub mod tables;
 pub mod tunnels;

@@ -33,13 +33,14 @@ use crate::block::page_of;
 use crate::frame::Frame;
 use crate::guards;
 use crate::layout::{
-    Features, NextHopEntry, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer,
+    Features, NextHopEntry, Role, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer,
 };
 use crate::nat::home::Home;
-use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, rows_of};
+use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, route_inside, rows_of};
 use crate::nat::session::{Departure, Party};
 use crate::nat::{lookup, open, rewrite, scatter, search, tcp_state, throttle};
 use crate::rare;
+use crate::realm;
 use crate::steps::Step;
 use crate::tables::{Route, Tables};
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
@@ -118,14 +119,14 @@ pub fn side_of<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> Opti
     match entry {
         Entry::Inside => Some(Side::Inside),
         Entry::Outside => Some(Side::Outside),
-        Entry::Vlan => vlan_side(frame, tables).ok().map(|(side, _)| side),
+        Entry::Vlan => vlan_role(frame, tables).ok()?.0.side(),
     }
 }
 
 /// Way of a frame that an untagged inside interface received.
 #[inline(always)]
 pub fn inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
-    let way = untagged(frame).and_then(|link| outbound(frame, tables, link));
+    let way = untagged(frame).and_then(|link| outbound(frame, tables, link, realm::FIRST));
     finish(tables, Side::Inside, way)
 }
 
@@ -139,16 +140,20 @@ pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
 /// Way of a frame from an interface that carries VLANs: the tags tell the side.
 #[inline(always)]
 pub fn vlan<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
-    match vlan_side(frame, tables) {
-        Ok((Side::Inside, link)) => {
-            let way = outbound(frame, tables, link);
+    let (role, link) = match vlan_role(frame, tables) {
+        Ok(found) => found,
+        Err(reason) => return Next::Done(stop(tables, reason)),
+    };
+    match role.side() {
+        Some(Side::Inside) => {
+            let way = outbound(frame, tables, link, role.realm());
             finish(tables, Side::Inside, way)
         }
-        Ok((Side::Outside, link)) => {
+        Some(Side::Outside) => {
             let way = inbound(frame, tables, link);
             finish(tables, Side::Outside, way)
         }
-        Err(reason) => Next::Done(stop(tables, reason)),
+        None => Next::Done(stop(tables, Reason::OtherVlan)),
     }
 }
 
@@ -162,8 +167,19 @@ pub(crate) fn link_and_side<F: Frame, T: Tables>(
     match entry {
         Entry::Inside => untagged(frame).map(|link| (Side::Inside, link)),
         Entry::Outside => untagged(frame).map(|link| (Side::Outside, link)),
-        Entry::Vlan => vlan_side(frame, tables),
+        Entry::Vlan => {
+            let (role, link) = vlan_role(frame, tables)?;
+            Ok((role.side().ok_or(Reason::OtherVlan)?, link))
+        }
     }
+}
+
+/// Key of the subscriber that sent a frame which was parsed and came in by `entry`, from inside.
+#[must_use]
+pub fn sender_key<F: Frame, T: Tables>(frame: &F, tables: &T) -> Option<u32> {
+    let link = ethernet::parse(frame).ok()?;
+    let ip = ipv4::parse(frame, link.length).ok()?;
+    realm::sender(frame, tables, ip.source.get()).ok()
 }
 
 /// Tells the packets that are rare from those that end here.
@@ -205,6 +221,7 @@ fn outbound<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     link: Ethernet,
+    realm: u8,
 ) -> Result<Verdict, Reason> {
     // 1 parse
     let ip = network(frame, &link)?;
@@ -215,11 +232,11 @@ fn outbound<F: Frame, T: Tables>(
     }
     // 4 route (tells the router's own addresses, too)
     let route_out = route(tables, source, destination);
-    if matches!(route_out, Route::Local) {
+    if matches!(route_out, Route::Local) || realm::is_own(tables, realm, destination) {
         return Err(Reason::Local);
     }
     // 3 filter
-    let (index, subscriber) = match subscriber_of(tables, source) {
+    let (index, subscriber) = match subscriber_in(tables, realm, source) {
         // A router between us and a subscriber may have to say something.
         Err(Reason::SpoofedSource) if ip.protocol == transport::ICMP => {
             return Err(Reason::UnsupportedIcmp);
@@ -242,7 +259,8 @@ fn outbound<F: Frame, T: Tables>(
     // A block may have been given since `head` was read.
     let head = SubscriberHead(subscriber.head.load());
     let external = head.external();
-    depart(tables, &packet, head.pool(), (external, port))?;
+    let sender = || realm::key_of(tables, realm, packet.ip.source.get());
+    depart(tables, &packet, sender, head.pool(), (external, port))?;
     // 6 translate
     packet.ip = ipv4::again(frame, packet.l3)?;
     if !packet.ip.is_atomic() {
@@ -282,7 +300,7 @@ fn inbound<F: Frame, T: Tables>(
         return Err(Reason::UnsupportedIcmp);
     }
     // 5 look up: the slot's index is the port
-    let (slot, inside_address) = lookup::mapping_at(
+    let (slot, inside_key) = lookup::mapping_at(
         tables,
         (destination, rows),
         transport.protocol,
@@ -290,20 +308,13 @@ fn inbound<F: Frame, T: Tables>(
     )?;
     tables.note(Step::Port);
     // 4 route
-    let route_in = route(tables, source, inside_address);
-    let hop = leave(tables, route_in, Side::Inside, inside_address)?;
+    let route_in = route_inside(tables, source, inside_key);
+    let hop = leave(tables, route_in, Side::Inside, inside_key)?;
     tables.note(Step::NextHop);
     check_size(&packet.ip, hop)?;
     // 3 filter, by the sessions of the mapping
     let remote = peer::remote(source, transport.source_port);
-    arrive(
-        tables,
-        &transport,
-        rows.pool(),
-        remote,
-        &slot,
-        inside_address,
-    )?;
+    arrive(tables, &transport, rows.pool(), remote, &slot, inside_key)?;
     if tables.features().has(Features::THROTTLE)
         && lookup::comes_anew(&slot, &transport, remote)
         && !tables.newcomer(Side::Outside, source)
@@ -312,7 +323,8 @@ fn inbound<F: Frame, T: Tables>(
     }
     // 6 translate
     let port = slot.key.inside_port();
-    rewrite::translate(frame, &packet, Direction::Inbound, inside_address, port)?;
+    let address = realm::address_of(tables, inside_key);
+    rewrite::translate(frame, &packet, Direction::Inbound, address, port)?;
     clamp_mss(frame, tables, &packet, Direction::Inbound);
     // 7 emit
     emit(frame, tables, &packet, hop, Direction::Inbound)
@@ -328,19 +340,19 @@ fn untagged<F: Frame>(frame: &F) -> Result<Ethernet, Reason> {
     Ok(link)
 }
 
-/// Link header and side of a frame from an interface that carries VLANs.
+/// Link header of a frame from an interface that carries VLANs, and what they are to us.
 #[inline(always)]
-fn vlan_side<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<(Side, Ethernet), Reason> {
+fn vlan_role<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<(Role, Ethernet), Reason> {
     let link = ethernet::parse(frame)?;
     let key = VlanKey {
         ifindex: tables.ingress(),
         vlans: link.vlans(),
     };
-    let side = tables.vlan_side(&key).ok_or(Reason::OtherVlan)?;
+    let role = tables.vlan_role(&key).ok_or(Reason::OtherVlan)?;
     if ethernet::is_tag(link.ethertype) {
         return Err(Reason::VlanDepth);
     }
-    Ok((side, link))
+    Ok((role, link))
 }
 
 /// IPv4 header; other protocols are the kernel's.
@@ -386,7 +398,17 @@ pub(crate) fn check_alive(ip: &Ipv4) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Index and line of the subscriber with this inside address.
+/// Index and line of the subscriber with this address in a realm.
+#[inline(always)]
+pub(crate) fn subscriber_in<T: Tables>(
+    tables: &T,
+    realm: u8,
+    source: u32,
+) -> Result<(u32, &Subscriber), Reason> {
+    subscriber_of(tables, realm::key_of(tables, realm, source)?)
+}
+
+/// Index and line of the subscriber with this inside key.
 #[inline(always)]
 pub(crate) fn subscriber_of<T: Tables>(
     tables: &T,
@@ -519,12 +541,13 @@ fn is_throttled<T: Tables>(tables: &T, subscriber: u32) -> bool {
     tables.features().has(Features::THROTTLE) && !tables.may_begin(subscriber, false)
 }
 
-/// The packet leaves a mapping of pool `pool`: its session is noted, where
+/// The packet of this `sender` leaves a mapping of pool `pool`: its session is noted, where
 /// sessions are.
 #[inline(always)]
 pub(crate) fn depart<T: Tables>(
     tables: &T,
     packet: &Packet,
+    sender: impl FnOnce() -> Result<u32, Reason>,
     pool: u8,
     external: (u32, u16),
 ) -> Result<(), Reason> {
@@ -536,9 +559,10 @@ pub(crate) fn depart<T: Tables>(
         return Ok(());
     }
     tables.note(Step::Sessions);
+    let inside = sender()?;
     let party = Party {
         protocol: transport.protocol,
-        inside: (packet.ip.source.get(), transport.source_port),
+        inside: (inside, transport.source_port),
         external_port: external.1,
         remote: peer::remote(packet.ip.destination.get(), transport.destination_port),
         flags: transport.flags,
@@ -561,7 +585,7 @@ pub(crate) fn arrive<T: Tables>(
     pool: u8,
     remote: u64,
     slot: &lookup::Slot<'_>,
-    inside_address: u32,
+    inside_key: u32,
 ) -> Result<(), Reason> {
     let features = tables.features_within(pool, transport.protocol);
     if features.has(Features::SESSIONS) {
@@ -569,7 +593,7 @@ pub(crate) fn arrive<T: Tables>(
         let arrival = tables.arrive(
             Party {
                 protocol: transport.protocol,
-                inside: (inside_address, slot.key.inside_port()),
+                inside: (inside_key, slot.key.inside_port()),
                 external_port: transport.destination_port,
                 remote,
                 flags: transport.flags,

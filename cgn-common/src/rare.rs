@@ -18,6 +18,7 @@ use crate::frame::Frame;
 use crate::guards;
 use crate::layout::{RareProgram, Side};
 use crate::path::{Next, check_alive, end, network, stop, subscriber_of};
+use crate::realm;
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 use crate::wire::ipv4::Ipv4;
@@ -123,7 +124,7 @@ fn outbound<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, R
         return errors::from_inside(frame, tables, link, ip);
     }
     // 3 filter
-    subscriber_of(tables, ip.source.get())?;
+    subscriber_of(tables, realm::sender(frame, tables, ip.source.get())?)?;
     check_alive(&ip)?;
     Err(Reason::UnsupportedIcmp)
 }

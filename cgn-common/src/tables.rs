@@ -4,12 +4,14 @@ use crate::access;
 use crate::answers::Budget;
 use crate::counters::Counters;
 use crate::event::Event;
+use crate::frame::Frame;
 use crate::layout::{
     Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
-    Line, NEAR_BLOCKS, Newcomers, NextHopEntry, OwnedBlock, Page, Policy, Quota, Scattering,
+    Line, NEAR_BLOCKS, Newcomers, NextHopEntry, OwnedBlock, Page, Policy, Quota, Role, Scattering,
     SessionKey, Side, Subscriber, Unsolicited, VlanKey,
 };
 use crate::nat::{fragment, home, open, parity, quota, scatter, search, session, throttle, walk};
+use crate::realm;
 use crate::steps::Step;
 use crate::verdict::{Direction, Protocol, Reason};
 use crate::word::Word;
@@ -135,8 +137,35 @@ pub trait Tables {
     /// Decides who shares one.
     fn id_secret(&self) -> u64;
 
-    /// Side that a receiving VLAN leads to; None if it is not ours.
-    fn vlan_side(&self, key: &VlanKey) -> Option<Side>;
+    /// What a receiving VLAN is to us; None if it is not ours.
+    fn vlan_role(&self, key: &VlanKey) -> Option<Role>;
+    /// Element of `REALMS`; 0 if there is none.
+    fn realm_half(&self, at: u32) -> u16;
+    /// See [`realm::sender_of_frame`].
+    #[inline(always)]
+    fn sender<F: Frame>(&self, frame: &F) -> u32 {
+        realm::sender_of_frame(frame, self)
+    }
+    /// See [`realm::of_frame`].
+    #[inline(always)]
+    fn realm_of<F: Frame>(&self, frame: &F) -> u8 {
+        realm::of_frame(frame, self)
+    }
+    /// See [`realm::key`].
+    #[inline(always)]
+    fn key_of(&self, realm: u8, address: u32) -> u32 {
+        realm::key(self, realm, address)
+    }
+    /// See [`realm::address`].
+    #[inline(always)]
+    fn address_of(&self, key: u32) -> u32 {
+        realm::address(self, key)
+    }
+    /// See [`realm::own_in`].
+    #[inline(always)]
+    fn is_own_in(&self, realm: u8, address: u32) -> bool {
+        realm::own_in(self, realm, address) != 0
+    }
     /// Interface that received the packet.
     fn ingress(&self) -> u32;
 

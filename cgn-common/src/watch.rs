@@ -8,6 +8,7 @@ use crate::block::block_of;
 use crate::layout::{MMAPABLE, MapKind, MapSpec};
 use crate::nat::next_hop::rows_of;
 use crate::nat::scatter;
+use crate::realm;
 use crate::tables::Tables;
 
 /// Bytes at the front of a frame that are kept as they came: all that translation
@@ -97,7 +98,7 @@ pub fn owner_of<T: Tables>(tables: &T, address: u32, port: u16) -> u32 {
         None => None,
     };
     match entry.map(crate::layout::BlockEntry::read) {
-        Some((slab_line, inside)) if slab_line != 0 => inside,
+        Some((slab_line, inside)) if slab_line != 0 => realm::address_of(tables, inside),
         _ => 0,
     }
 }

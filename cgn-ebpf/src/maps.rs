@@ -8,8 +8,7 @@ use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
     self, Access, BlockEntry, Constants, Datagram, External, FragmentKey, FurtherBlocks, Hits,
-    Line, Link, Newcomers, NextHopEntry, Page, Punts, Quota, RouteLine, Scattering, SessionKey,
-    Settings, Subscriber, Unsolicited, VlanKey, VlanRole,
+    Line, Link, Newcomers, NextHopEntry, Page, Punts, Quota, RealmLine, RouteLine, Scattering, SessionKey, Settings, Subscriber, Unsolicited, VlanKey, VlanRole,
 };
 use cgn_common::word::Word;
 
@@ -68,6 +67,8 @@ pub static EXACT_ROUTES: HashMap<u32, u32, { layout::EXACT_ROUTES.entries as usi
 pub static LINKS: HashMap<u32, Link, { layout::LINKS.entries as usize }> = HashMap::new();
 #[btf_map]
 pub static VLANS: HashMap<VlanKey, VlanRole, { layout::VLANS.entries as usize }> = HashMap::new();
+#[btf_map]
+pub static REALMS: Array<RealmLine, { layout::REALMS.entries as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 pub static COUNTERS: PerCpuArray<Counters, { layout::COUNTERS.entries as usize }> =
     PerCpuArray::new();

@@ -10,19 +10,21 @@ use bytemuck::Pod;
 use cgn_common::answers::{self, Budget};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
+use cgn_common::frame::Frame;
 use cgn_common::layout::{
     Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
-    Handed, Line, Link, Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering,
-    SessionKey, Side, Subscriber, Unsolicited, VlanKey, is_ahead,
+    HALVES_PER_LINE, Handed, Line, Link, Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Role, Scattering, SessionKey, Side, Subscriber, Unsolicited, VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, parity, quota, scatter, search, session, walk};
 use cgn_common::punts;
+use cgn_common::realm::{self, is_key_here};
 use cgn_common::steps::Step;
 use cgn_common::tables::{Route, Tables};
 use cgn_common::verdict::{Direction, Reason};
 use cgn_common::word::Word;
 
+use crate::frame::XdpFrame;
 use crate::{floods, lists, maps};
 
 const AF_INET: u8 = 2;
@@ -211,6 +213,10 @@ impl Tables for XdpTables {
 
     #[inline(never)]
     fn kernel_route(&self, source: u32, destination: u32) -> Route<'_> {
+        // The kernel knows no keys; the slow path knows the routes of their realms.
+        if is_key_here(self, destination) {
+            return Route::Unknown;
+        }
         // SAFETY: all bytes zero is a valid query of the kernel's plain C struct.
         let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
         query.family = AF_INET;
@@ -240,11 +246,11 @@ impl Tables for XdpTables {
                 let neighbour = u32::from_be(unsafe { query.__bindgen_anon_4.ipv4_dst });
                 // SAFETY: only the 1-byte side is read, at once.
                 return match unsafe { maps::LINKS.get(query.ifindex) } {
-                    Some(link) => Route::Unresolved {
+                    Some(link) if link.realm == realm::FIRST => Route::Unresolved {
                         neighbour,
                         side: link.side,
                     },
-                    None => Route::Elsewhere,
+                    _ => Route::Elsewhere,
                 };
             }
             // The helper refuses: forwarding is off on the interface, say.
@@ -254,6 +260,10 @@ impl Tables for XdpTables {
         let Some(link) = (unsafe { maps::LINKS.get(query.ifindex).copied() }) else {
             return Route::Elsewhere;
         };
+        // Subscribers of other realms have keys.
+        if link.realm != realm::FIRST {
+            return Route::Elsewhere;
+        }
         let Some(hop) = maps::KERNEL_HOP.get(0) else {
             return Route::None;
         };
@@ -421,13 +431,42 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
-    fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
-        // SAFETY: only the 4-byte side is read, at once.
-        match unsafe { maps::VLANS.get(key) }?.side {
-            1 => Some(Side::Inside),
-            2 => Some(Side::Outside),
-            _ => None,
+    fn vlan_role(&self, key: &VlanKey) -> Option<Role> {
+        // SAFETY: only the 4-byte role is read, at once.
+        Some(Role(unsafe { maps::VLANS.get(key) }?.role))
+    }
+
+    #[inline(always)]
+    fn realm_half(&self, at: u32) -> u16 {
+        match maps::REALMS.get(at / HALVES_PER_LINE) {
+            Some(line) => line.0[(at % HALVES_PER_LINE) as usize],
+            None => 0,
         }
+    }
+
+    #[inline(always)]
+    fn sender<F: Frame>(&self, _frame: &F) -> u32 {
+        cgn_sender(self.ctx) as u32
+    }
+
+    #[inline(always)]
+    fn realm_of<F: Frame>(&self, _frame: &F) -> u8 {
+        cgn_realm_of(self.ctx) as u8
+    }
+
+    #[inline(always)]
+    fn key_of(&self, realm: u8, address: u32) -> u32 {
+        cgn_key_of(u64::from(realm), u64::from(address)) as u32
+    }
+
+    #[inline(always)]
+    fn address_of(&self, key: u32) -> u32 {
+        cgn_address_of(u64::from(key)) as u32
+    }
+
+    #[inline(always)]
+    fn is_own_in(&self, realm: u8, address: u32) -> bool {
+        cgn_is_own_in(u64::from(realm), u64::from(address)) != 0
     }
 
     #[inline(always)]
@@ -563,6 +602,37 @@ impl Tables for XdpTables {
 }
 
 // Global functions: the verifier checks each once, whatever calls it how often.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_sender(ctx: *mut xdp_md) -> u64 {
+    let tables = XdpTables { ctx };
+    u64::from(realm::sender_of_frame(&XdpFrame::new(ctx), &tables))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_realm_of(ctx: *mut xdp_md) -> u64 {
+    u64::from(realm::of_frame(&XdpFrame::new(ctx), &XdpTables { ctx }))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_key_of(realm: u64, address: u64) -> u64 {
+    u64::from(realm::key(&DETACHED, realm as u8, address as u32))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_address_of(key: u64) -> u64 {
+    u64::from(realm::address(&DETACHED, key as u32))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_is_own_in(realm: u64, address: u64) -> u64 {
+    realm::own_in(&DETACHED, realm as u8, address as u32)
+}
 
 #[unsafe(no_mangle)]
 #[inline(never)]

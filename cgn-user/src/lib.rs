@@ -37,6 +37,7 @@ pub mod metrics;
 pub mod netlink;
 pub mod policy;
 pub mod privileges;
+pub mod realms;
 pub mod reload;
 pub mod report;
 pub mod routes;

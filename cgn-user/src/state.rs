@@ -37,6 +37,8 @@ pub type ReadHits = Box<dyn Fn() -> Hits + Send + Sync>;
 pub struct State {
     pub config: Checked,
     pub geometry: Geometry,
+    /// Number in the mapping log of each realm, by its number in the configuration.
+    pub log_realms: Vec<u16>,
     /// The tables. The front end reads them, and moves the clock for tests.
     pub memory: Arc<Memory>,
     /// Take it through [`State::stats`].
@@ -66,6 +68,13 @@ pub struct State {
 }
 
 impl State {
+    /// Number in the mapping log of the realm with this number in the configuration.
+    #[must_use]
+    pub fn realm_in_log(&self, number: u8) -> u16 {
+        let known = self.log_realms.get(usize::from(number));
+        known.copied().unwrap_or(0)
+    }
+
     /// The figures, locked: keep them for a moment only, the engine waits.
     pub fn stats(&self) -> MutexGuard<'_, Stats> {
         // Plain numbers: a writer that panicked left none half-written that matters.

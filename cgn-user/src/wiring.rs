@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cgn_common::layout::Side;
+use cgn_common::layout::{Role, Side};
 use cgn_common::path::Entry;
 use tokio::sync::watch;
 
@@ -18,6 +18,8 @@ pub struct Way {
     /// Program that its packets begin in.
     pub entry: Entry,
     pub side: Side,
+    /// Number of the realm that it leads to, inside.
+    pub realm: u8,
     /// VLAN ids of its packets, outermost first.
     pub tags: Vec<u16>,
 }
@@ -26,16 +28,17 @@ pub struct Way {
 #[derive(Clone, Debug)]
 pub struct Wiring {
     pub ways: Vec<Way>,
-    /// Sides by interface and VLANs, as the translator asks for them.
-    pub vlans: HashMap<(u32, [u16; 2]), Side>,
+    /// What VLANs are to us, as the translator asks for them.
+    pub vlans: HashMap<(u32, [u16; 2]), Role>,
     /// The kernel's routes.
     pub fib: watch::Receiver<Arc<Fib>>,
 }
 
 impl Wiring {
-    /// The first way from this side.
+    /// The first way from this side, of a realm.
     #[must_use]
-    pub fn from(&self, side: Side) -> Option<&Way> {
-        self.ways.iter().find(|way| way.side == side)
+    pub fn from(&self, side: Side, realm: u8) -> Option<&Way> {
+        let mut ways = self.ways.iter();
+        ways.find(|way| (way.side, way.realm) == (side, realm))
     }
 }

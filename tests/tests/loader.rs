@@ -53,6 +53,7 @@ fn libbpf_reads_structures_of_the_layout_s_sizes() {
         ("NextHopEntry", size_of::<layout::NextHopEntry>()),
         ("Link", size_of::<layout::Link>()),
         ("VlanKey", size_of::<layout::VlanKey>()),
+        ("RealmLine", size_of::<layout::RealmLine>()),
         ("VlanRole", size_of::<layout::VlanRole>()),
         ("SessionKey", size_of::<layout::SessionKey>()),
         ("Constants", size_of::<layout::Constants>()),

@@ -57,6 +57,8 @@ impl Features {
     pub const SCATTERED: u64 = 1 << 37;
     /// There are access lists: packets meet them first, see [`crate::access`].
     pub const ACCESS: u64 = 1 << 38;
+    /// There are several realms: see [`crate::realm`].
+    pub const REALMS: u64 = 1 << 39;
     /// Some pool keeps the parity of ports: see [`crate::nat::parity`].
     pub const PARITY: u64 = 1 << 43;
     /// New sessions are limited by the prefix of their source: see [`crate::nat::throttle`].

@@ -3,8 +3,8 @@
 use super::Features;
 use super::{
     AWAITED_SHIFT, Access, BlockEntry, Datagram, External, FragmentKey, FurtherBlocks, Hits, Line,
-    Link, Newcomers, NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RouteLine,
-    Scattering, Session, SessionKey, Settings, Side, Subscriber, Unsolicited, VlanRole,
+    Link, Newcomers, NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RealmLine,
+    RouteLine, Scattering, Session, SessionKey, Settings, Side, Subscriber, Unsolicited, VlanRole,
 };
 use crate::path::Entry;
 use crate::verdict::Reason;
@@ -79,6 +79,7 @@ pub const MAPS: &[MapSpec] = &[
     EXACT_ROUTES,
     LINKS,
     VLANS,
+    REALMS,
     COUNTERS,
     DEVICES,
     SOCKETS,
@@ -118,8 +119,10 @@ pub const SLABS: MapSpec = array("SLABS", size_of::<Line>(), 1);
 pub const ROUTES: MapSpec = array("ROUTES", size_of::<RouteLine>(), 65_536 / ROUTES_PER_LINE);
 pub const NEXT_HOPS: MapSpec = array("NEXT_HOPS", size_of::<NextHopEntry>(), 65_536);
 pub const EXACT_ROUTES: MapSpec = other("EXACT_ROUTES", MapKind::Hash, 4, 4, 65_536);
-pub const LINKS: MapSpec = other("LINKS", MapKind::Hash, 4, size_of::<Link>(), 64);
+pub const LINKS: MapSpec = other("LINKS", MapKind::Hash, 4, size_of::<Link>(), 1024);
 pub const VLANS: MapSpec = other("VLANS", MapKind::Hash, 8, size_of::<VlanRole>(), 4096);
+/// Keys of subscribers: see [`crate::realm`].
+pub const REALMS: MapSpec = array("REALMS", size_of::<RealmLine>(), 1);
 pub const COUNTERS: MapSpec = other(
     "COUNTERS",
     MapKind::PerCpuArray,
@@ -191,7 +194,13 @@ pub const NEWCOMERS: MapSpec = array(
 /// Interfaces to redirect to; a value is an ifindex and a program (none).
 pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 8, 64);
 /// AF_XDP sockets by `socket_base + receive queue`.
-pub const SOCKETS: MapSpec = other("SOCKETS", MapKind::XskMap, 4, 4, 2 * QUEUES_PER_DEVICE);
+pub const SOCKETS: MapSpec = other(
+    "SOCKETS",
+    MapKind::XskMap,
+    4,
+    4,
+    SOCKET_DEVICES * QUEUES_PER_DEVICE,
+);
 /// Ring of [`crate::event::Event`] records; `entries` is its size in bytes.
 pub const EVENTS: MapSpec = other("EVENTS", MapKind::RingBuf, 0, 0, 1 << 18);
 
@@ -325,5 +334,7 @@ impl Handed {
     }
 }
 
+/// Devices that can have slow-path sockets.
+pub const SOCKET_DEVICES: u32 = 16;
 /// Receive queues of one device that can have a slow-path socket.
 pub const QUEUES_PER_DEVICE: u32 = 64;

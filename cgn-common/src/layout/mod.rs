@@ -10,6 +10,7 @@
 //! | `slab`, `slot` | the memory of a block, and of a mapping |
 //! | `next_hop` | routes and next hops |
 //! | `interface` | sides, VLANs |
+//! | `realm` | inside networks with equal addresses |
 //! | `fragment` | fragmented datagrams on their way |
 //! | `guard` | floods: what nobody waits for, new sessions by prefix |
 //! | `access` | rules of access lists, and addresses that they are for |
@@ -32,6 +33,7 @@ mod interface;
 mod maps;
 mod next_hop;
 mod quota;
+mod realm;
 mod session;
 mod slab;
 mod slot;
@@ -47,6 +49,7 @@ pub use interface::*;
 pub use maps::*;
 pub use next_hop::*;
 pub use quota::*;
+pub use realm::*;
 pub use session::*;
 pub use slab::*;
 pub use slot::*;
@@ -55,7 +58,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 10;
+pub const LAYOUT_VERSION: u32 = 11;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -96,6 +99,7 @@ shape! {
     BlockEntry: 8, 8;
     Line: 64, 64;
     RouteLine: 64, 64;
+    RealmLine: 64, 64;
     NextHopEntry: 32, 8;
     Access: 2176, 64;
     Hits: 1024, 8;

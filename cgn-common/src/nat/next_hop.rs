@@ -4,14 +4,24 @@ use crate::block::page_of;
 use crate::layout::{
     EXACT_LOCAL, NextHopEntry, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE, Rows, Side,
 };
+use crate::realm::is_key_here;
 use crate::steps::Step;
 use crate::tables::{Route, Tables};
 use crate::verdict::Reason;
 
-/// Route to `destination`. Most /16 networks have one next hop; the others
-/// hold pool addresses, addresses of the router, or more specific routes.
+/// Route to `destination`, the address of a packet. Most /16 networks have one next hop; the
+/// others hold pool addresses, addresses of the router, or more specific routes.
 #[inline(always)]
 pub fn route<T: Tables>(tables: &T, source: u32, destination: u32) -> Route<'_> {
+    if is_key_here(tables, destination) {
+        return Route::Martian;
+    }
+    route_inside(tables, source, destination)
+}
+
+/// The same to the subscriber with the inside key `destination`.
+#[inline(always)]
+pub fn route_inside<T: Tables>(tables: &T, source: u32, destination: u32) -> Route<'_> {
     match tables.route_summary(destination) {
         0 => route_exactly(tables, source, destination),
         ROUTE_LOCAL => Route::Local,
@@ -38,7 +48,7 @@ fn route_exactly<T: Tables>(tables: &T, source: u32, destination: u32) -> Route<
     if exact == Some(EXACT_LOCAL) {
         return Route::Local;
     }
-    if is_martian(destination) {
+    if is_martian(destination) && !is_key_here(tables, destination) {
         return Route::Martian;
     }
     if let Some(number) = exact

@@ -4,11 +4,12 @@
 
 use crate::frame::Frame;
 use crate::layout::{Side, SlotState, SubscriberHead};
-use crate::nat::next_hop::{is_host, leave, route, rows_of};
+use crate::nat::next_hop::{is_host, leave, route, route_inside, rows_of};
 use crate::nat::open::Flow;
 use crate::nat::rewrite::{self, ErrorEnds};
 use crate::nat::{lookup, scatter, search};
-use crate::path::{check_hop, check_whole, subscriber_of, transmit};
+use crate::path::{check_hop, check_whole, subscriber_in, transmit};
+use crate::realm::{address_of, realm_of};
 use crate::steps::Step;
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
@@ -32,9 +33,9 @@ pub fn from_outside<F: Frame, T: Tables>(
     }
     let mut ends = unchanged(&ip, &error);
     // 5 look up
-    ends.quoted_source = receiver_of(tables, &ip, &error)?;
-    ends.destination = ends.quoted_source.0;
-    emit(frame, tables, (link, ip), &error, &ends, Side::Inside)
+    let receiver = receiver_of(tables, &ip, &error)?;
+    tell(&mut ends, tables, receiver);
+    emit(frame, tables, (link, ip), &error, &ends, Some(receiver.0))
 }
 
 /// An error from a subscriber, or from a router before him, about a packet that
@@ -49,18 +50,18 @@ pub fn from_inside<F: Frame, T: Tables>(
     let error = parse(frame, &link, &ip)?;
     let mut ends = unchanged(&ip, &error);
     // 3 filter, 5 look up
-    ends.quoted_destination = sender_of(tables, &ip, &error)?;
+    ends.quoted_destination = sender_of(frame, tables, &ip, &error)?;
     ends.source = ends.quoted_destination.0;
-    let mut side = Side::Outside;
+    let mut inside_key = None;
     if rows_of(tables, ends.destination).is_pool_address() {
-        ends.quoted_source = receiver_of(tables, &ip, &error)?;
-        ends.destination = ends.quoted_source.0;
-        side = Side::Inside;
+        let receiver = receiver_of(tables, &ip, &error)?;
+        tell(&mut ends, tables, receiver);
+        inside_key = Some(receiver.0);
     } else if is_about(&error, ECHO_REQUEST) {
         // None comes in from outside.
         return Err(Reason::NoQuotedMapping);
     }
-    emit(frame, tables, (link, ip), &error, &ends, side)
+    emit(frame, tables, (link, ip), &error, &ends, inside_key)
 }
 
 /// The error, if it lives on.
@@ -89,8 +90,15 @@ fn is_about(error: &IcmpError, echo: u8) -> bool {
     error.quoted_type == echo && matches!(error.protocol, Protocol::Icmp)
 }
 
-/// Inside endpoint of who is told: he sent the quoted packet, from the external
-/// endpoint that the error is sent to.
+/// The error goes to this inside endpoint, a key and a port.
+#[inline(always)]
+fn tell<T: Tables>(ends: &mut ErrorEnds, tables: &T, receiver: (u32, u16)) {
+    ends.destination = address_of(tables, receiver.0);
+    ends.quoted_source = (ends.destination, receiver.1);
+}
+
+/// Inside endpoint (a key and a port) of who is told: he sent the quoted packet, from the
+/// external endpoint that the error is sent to.
 #[inline(always)]
 fn receiver_of<T: Tables>(tables: &T, ip: &Ipv4, error: &IcmpError) -> Result<(u32, u16), Reason> {
     let external = error.quoted.source.get();
@@ -110,17 +118,23 @@ fn receiver_of<T: Tables>(tables: &T, ip: &Ipv4, error: &IcmpError) -> Result<(u
 /// External endpoint of who had the quoted packet: the subscriber that sends the
 /// error, or one behind the router that does.
 #[inline(always)]
-fn sender_of<T: Tables>(tables: &T, ip: &Ipv4, error: &IcmpError) -> Result<(u32, u16), Reason> {
+fn sender_of<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    ip: &Ipv4,
+    error: &IcmpError,
+) -> Result<(u32, u16), Reason> {
+    let realm = realm_of(frame, tables);
     let (source, inside) = (ip.source.get(), error.quoted.destination.get());
     if !is_host(source) {
         return Err(Reason::BadSource);
     }
-    let is_subscriber = subscriber_of(tables, source).is_ok();
+    let is_subscriber = subscriber_in(tables, realm, source).is_ok();
     let is_about_another = error.quoted.source.get() != ip.destination.get();
     if is_about_another || is_subscriber && source != inside {
         return Err(Reason::QuoteMismatch);
     }
-    let (index, subscriber) = match subscriber_of(tables, inside) {
+    let (index, subscriber) = match subscriber_in(tables, realm, inside) {
         Err(_) if is_subscriber => return Err(Reason::QuoteMismatch),
         found => found?,
     };
@@ -147,7 +161,7 @@ fn sender_of<T: Tables>(tables: &T, ip: &Ipv4, error: &IcmpError) -> Result<(u32
     }
 }
 
-/// Steps 4, 6 and 7.
+/// Steps 4, 6 and 7. `inside_key` is that of who is told; None: he is outside.
 #[inline(always)]
 fn emit<F: Frame, T: Tables>(
     frame: &mut F,
@@ -155,11 +169,17 @@ fn emit<F: Frame, T: Tables>(
     (link, ip): (Ethernet, Ipv4),
     error: &IcmpError,
     ends: &ErrorEnds,
-    side: Side,
+    inside_key: Option<u32>,
 ) -> Result<Verdict, Reason> {
     // 4 route
-    let way = route(tables, ip.source.get(), ends.destination);
-    let hop = leave(tables, way, side, ends.destination)?;
+    let source = ip.source.get();
+    let hop = match inside_key {
+        Some(key) => leave(tables, route_inside(tables, source, key), Side::Inside, key)?,
+        None => {
+            let way = route(tables, source, ends.destination);
+            leave(tables, way, Side::Outside, ends.destination)?
+        }
+    };
     check_hop(&ip, hop)?;
     // 6 translate
     rewrite::translate_error(frame, link.length, &ip, error, ends)?;

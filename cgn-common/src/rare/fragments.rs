@@ -9,12 +9,13 @@
 use crate::frame::Frame;
 use crate::layout::{FragmentKey, NextHopEntry, Side, SubscriberHead, peer};
 use crate::nat::fragment::Beginning;
-use crate::nat::next_hop::{is_host_outside, leave, route, rows_of};
+use crate::nat::next_hop::{is_host_outside, leave, route, route_inside, rows_of};
 use crate::nat::{lookup, rewrite};
 use crate::path::{
     Packet, arrive, check_alive, check_size, depart, external_port, network, subscriber_of,
     transmit, transport_of,
 };
+use crate::realm::{self, address_of};
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
 use crate::wire::ethernet::{self, Ethernet};
@@ -31,7 +32,7 @@ pub fn from_inside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Ver
     let link = ethernet::parse(frame)?;
     let ip = network(frame, &link)?;
     // 3 filter
-    subscriber_of(tables, ip.source.get())?;
+    subscriber_of(tables, realm::sender(frame, tables, ip.source.get())?)?;
     check(&ip)?;
     if ip.is_later_fragment() {
         return follow(frame, tables, link, ip, Side::Inside);
@@ -45,15 +46,17 @@ fn send<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Reaso
     let Departure { packet, .. } = way_out(frame, tables)?;
     // 3 filter, 5 look up
     let (source, destination) = (packet.ip.source.get(), packet.ip.destination.get());
-    let (index, subscriber) = subscriber_of(tables, source)?;
+    let key = realm::sender(frame, tables, source)?;
+    let (index, subscriber) = subscriber_of(tables, key)?;
     let port = external_port(tables, index, subscriber, &packet.transport, destination)?;
     let head = SubscriberHead(subscriber.head.load());
     let external = head.external();
     // Once more, since the stack of XDP has no room to keep it while a mapping is opened.
     let Departure { mut packet, hop } = way_out(frame, tables)?;
-    depart(tables, &packet, head.pool(), (external, port))?;
+    let own = || realm::sender(frame, tables, source);
+    depart(tables, &packet, own, head.pool(), (external, port))?;
     let (ip, link) = (packet.ip, packet.link);
-    packet.ip = identify(frame, tables, &packet, (external, destination), source)?;
+    packet.ip = identify(frame, tables, &packet, (external, destination))?;
     // 6 translate
     rewrite::translate(frame, &packet, Direction::Outbound, external, port)?;
     // 7 emit
@@ -107,31 +110,32 @@ pub fn from_outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Ve
         return Err(Reason::UnsupportedIcmp);
     }
     // 5 look up
-    let (slot, inside) = lookup::mapping_at(
+    let (slot, key) = lookup::mapping_at(
         tables,
         (destination, rows),
         transport.protocol,
         transport.destination_port,
     )?;
     // 4 route
-    let way = route(tables, source, inside);
-    let hop = leave(tables, way, Side::Inside, inside)?;
+    let way = route_inside(tables, source, key);
+    let hop = leave(tables, way, Side::Inside, key)?;
     fits(tables, &ip, hop)?;
     // 3 filter, by the sessions of the mapping
     let remote = peer::remote(source, transport.source_port);
-    arrive(tables, &transport, rows.pool(), remote, &slot, inside)?;
+    arrive(tables, &transport, rows.pool(), remote, &slot, key)?;
     if ip.is_fragment() {
         let beginning = Beginning {
-            key: key_of(&ip, Side::Outside),
+            key: key_of_all(&ip, Side::Outside, source),
             source,
-            destination: inside,
-            inside,
+            destination: key,
+            inside: key,
         };
         let id = tables.begin(beginning).id()?;
         packet.ip = rewrite::identify(frame, packet.l3, &ip, id)?;
     }
     // 6 translate
     let port = slot.key.inside_port();
+    let inside = address_of(tables, key);
     rewrite::translate(frame, &packet, Direction::Inbound, inside, port)?;
     // 7 emit
     emit(frame, tables, &link, &ip, hop, [false, true])
@@ -147,50 +151,58 @@ fn follow<F: Frame, T: Tables>(
     side: Side,
 ) -> Result<Verdict, Reason> {
     // 5 look up
-    let known = match tables.datagram_or_wait(&key_of(&ip, side)) {
+    let source = ip.source.get();
+    let from = match side {
+        Side::Inside => realm::sender(frame, tables, source)?,
+        Side::Outside => source,
+    };
+    let known = match tables.datagram_or_wait(&key_of_all(&ip, side, from)) {
         Some(known) if known.is_alive(tables.now()) => known,
         _ => return Err(punt(tables, &ip, Reason::FragmentUnknown)),
     };
     let goes_in = known.destination != ip.destination.get();
-    let to = match goes_in {
-        true => Side::Inside,
-        false => Side::Outside,
+    // 4 route; what goes in has a key there
+    let hop = match goes_in {
+        true => {
+            let way = route_inside(tables, source, known.destination);
+            leave(tables, way, Side::Inside, known.destination)?
+        }
+        false => {
+            let way = route(tables, source, known.destination);
+            leave(tables, way, Side::Outside, known.destination)?
+        }
     };
-    // 4 route
-    let way = route(tables, ip.source.get(), known.destination);
-    let hop = leave(tables, way, to, known.destination)?;
     fits(tables, &ip, hop)?;
     // 6 translate
     let translated = rewrite::identify(frame, link.length, &ip, known.id as u16)?;
-    let ends = [known.source, known.destination];
+    let ends = [known.source, address_of(tables, known.destination)];
     rewrite::translate_addresses(frame, link.length, &translated, ends)?;
     // 7 emit
-    let goes_out = known.source != ip.source.get();
+    let goes_out = known.source != source;
     emit(frame, tables, &link, &ip, hop, [goes_out, goes_in])
 }
 
-/// What all fragments of the datagram have in common.
+/// What all fragments of the datagram have in common; `source` is a key if it came from inside.
 #[inline(always)]
-fn key_of(ip: &Ipv4, side: Side) -> FragmentKey {
-    let (source, destination) = (ip.source.get(), ip.destination.get());
-    FragmentKey::new(side, ip.protocol, source, destination, ip.id.get())
+fn key_of_all(ip: &Ipv4, side: Side, source: u32) -> FragmentKey {
+    FragmentKey::new(side, ip.protocol, source, ip.destination.get(), ip.id.get())
 }
 
 /// Gives a packet from inside the identification that it leaves with, and notes
-/// it for the fragments that follow. `ends` are the addresses that it gets, the
-/// sender's inside address is `inside`.
+/// it for the fragments that follow. `ends` are the addresses that it gets; of a
+/// receiver inside, his key.
 #[inline(always)]
 pub(crate) fn identify<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
     ends: (u32, u32),
-    inside: u32,
 ) -> Result<Ipv4, Reason> {
     let ip = &packet.ip;
     let id = if ip.is_fragment() {
+        let inside = realm::sender(frame, tables, ip.source.get())?;
         let beginning = Beginning {
-            key: key_of(ip, Side::Inside),
+            key: key_of_all(ip, Side::Inside, inside),
             source: ends.0,
             destination: ends.1,
             inside,

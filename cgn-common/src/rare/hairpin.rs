@@ -7,11 +7,12 @@
 
 use crate::frame::Frame;
 use crate::layout::{Features, NextHopEntry, Side, SubscriberHead, peer};
-use crate::nat::next_hop::{leave, route, rows_of};
+use crate::nat::next_hop::{leave, route_inside, rows_of};
 use crate::nat::session::Party;
 use crate::nat::{lookup, rewrite};
 use crate::path::{Packet, arrive, depart, external_port_if, network, subscriber_of, transmit};
 use crate::rare::fragments;
+use crate::realm::{self, address_of};
 use crate::steps::Step;
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason, Verdict};
@@ -26,7 +27,8 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
     let delivery = deliver(frame, tables)?;
     let (transport, ip) = (delivery.packet.transport, delivery.packet.ip);
     // 3 filter, 5 look up for the sender
-    let (index, subscriber) = subscriber_of(tables, ip.source.get())?;
+    let key = realm::sender(frame, tables, ip.source.get())?;
+    let (index, subscriber) = subscriber_of(tables, key)?;
     let port = if transport.is_echo_reply() {
         0 // its identifier is the receiver's
     } else {
@@ -49,36 +51,29 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
     let Delivery {
         mut packet,
         slot,
-        inside_address,
+        inside_key,
         pool,
         hop,
     } = deliver(frame, tables)?;
     if !packet.transport.is_echo_reply() {
-        depart(tables, &packet, head.pool(), sender)?;
+        let own = || realm::sender(frame, tables, packet.ip.source.get());
+        depart(tables, &packet, own, head.pool(), sender)?;
     }
     // 3 filter: the receiver's mapping sees the sender's external endpoint
     let remote = peer::remote(sender.0, sender.1);
-    arrive(
-        tables,
-        &packet.transport,
-        pool,
-        remote,
-        &slot,
-        inside_address,
-    )?;
+    arrive(tables, &packet.transport, pool, remote, &slot, inside_key)?;
     if !packet.ip.is_atomic() {
-        let ends = (sender.0, inside_address);
-        let inside = packet.ip.source.get();
-        packet.ip = fragments::identify(frame, tables, &packet, ends, inside)?;
+        let ends = (sender.0, inside_key);
+        packet.ip = fragments::identify(frame, tables, &packet, ends)?;
     }
     // 6 translate
-    let is_request = transport.icmp_type == transport::ECHO_REQUEST;
+    let is_request = packet.transport.icmp_type == transport::ECHO_REQUEST;
     let receiver_port = if is_request {
         sender.1
     } else {
         slot.key.inside_port()
     };
-    let receiver = (inside_address, receiver_port);
+    let receiver = (address_of(tables, inside_key), receiver_port);
     rewrite::translate_both(frame, &packet, sender, receiver)?;
     // 7 emit: a packet of the sender's, and one of the receiver's
     rewrite::link_header(frame, &packet.link, hop)?;
@@ -91,7 +86,7 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
 struct Delivery<'t> {
     packet: Packet,
     slot: lookup::Slot<'t>,
-    inside_address: u32,
+    inside_key: u32,
     /// The receiver's pool.
     pool: u8,
     hop: &'t NextHopEntry,
@@ -103,7 +98,7 @@ fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery
     let link = ethernet::parse(frame)?;
     let ip = network(frame, &link)?;
     let (source, destination) = (ip.source.get(), ip.destination.get());
-    subscriber_of(tables, source)?;
+    subscriber_of(tables, realm::sender(frame, tables, source)?)?;
     fragments::check(&ip)?;
     let packet = fragments::packet_of(frame, link, ip)?;
     let transport = packet.transport;
@@ -111,20 +106,20 @@ fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery
         return Err(Reason::UnsupportedIcmp);
     }
     let rows = rows_of(tables, destination);
-    let (slot, inside_address) = lookup::mapping_at(
+    let (slot, inside_key) = lookup::mapping_at(
         tables,
         (destination, rows),
         transport.protocol,
         transport.destination_port,
     )?;
     tables.note(Step::Port);
-    let route_in = route(tables, source, inside_address);
-    let hop = leave(tables, route_in, Side::Inside, inside_address)?;
+    let route_in = route_inside(tables, source, inside_key);
+    let hop = leave(tables, route_in, Side::Inside, inside_key)?;
     fragments::fits(tables, &ip, hop)?;
     Ok(Delivery {
         packet,
         slot,
-        inside_address,
+        inside_key,
         pool: rows.pool(),
         hop,
     })
@@ -145,7 +140,7 @@ fn admits_newcomer<T: Tables>(tables: &T, delivery: &Delivery<'_>, external: u32
     }
     let party = Party {
         protocol: transport.protocol,
-        inside: (delivery.inside_address, slot.key.inside_port()),
+        inside: (delivery.inside_key, slot.key.inside_port()),
         external_port: transport.destination_port,
         remote: peer::remote(external, 0),
         flags: transport.flags,

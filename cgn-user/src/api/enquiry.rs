@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::maplog::query::{AnswerRow, Enquiry, Told, sessions, who};
+use crate::maplog::realms::Register;
 use crate::maplog::{Protocol, ReadError};
 use crate::utc::Utc;
 
@@ -69,6 +70,7 @@ pub fn answer(root: &Path, asked: &Asked, now_ms: u64) -> Result<AnswerRow, Enqu
     let told = Told {
         enquiry,
         protocol: protocol.name(),
+        realms: Register::read(root).map_err(ReadError::Realms)?,
         answer: who(root, &enquiry)?,
         sessions: sessions(root, &enquiry, protocol)?,
     };

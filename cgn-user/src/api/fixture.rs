@@ -104,7 +104,7 @@ impl Fixture {
     /// 100 + slab.
     pub fn give(&mut self, inside: Ipv4Addr, external: [u8; 4], block: u16) -> Grant {
         let grant = Grant {
-            inside,
+            inside: inside.into(),
             external: external.into(),
             pool: self.geometry.pool_of(inside).unwrap(),
             block,
@@ -177,6 +177,7 @@ impl Fixture {
         Arc::new(State {
             config: Config::parse(Config::SAMPLE).unwrap(),
             geometry: self.geometry,
+            log_realms: Vec::new(),
             memory: self.memory,
             stats: Mutex::new(stats),
             notices: Default::default(),
@@ -202,6 +203,7 @@ fn wiring() -> Wiring {
         ifindex,
         entry,
         side,
+        realm: 0,
         tags: Vec::new(),
     };
     Wiring {

@@ -175,7 +175,11 @@ async fn explain(
     let Ask(query) = asked?;
     let packet: Packet = query.packet.parse().map_err(refusal)?;
     let side = query.side()?;
-    let answer = tokio::task::spawn_blocking(move || explain::explain(&state, &packet, side)).await;
+    let asked = query.realm.as_deref();
+    let realm = asked.map(|name| super::query::realm(name, &state.geometry));
+    let realm = realm.transpose()?.unwrap_or(0);
+    let explained = move || explain::explain(&state, &packet, side, realm);
+    let answer = tokio::task::spawn_blocking(explained).await;
     match answer {
         Ok(Ok(explanation)) => Ok(Json(explanation).into_response()),
         Ok(Err(error)) => Err(Refusal {
@@ -330,7 +334,10 @@ async fn set_address(Shared(state): Daemon, body: String) -> Result<Response, Re
             cursor: 0,
         };
         let blocks = view_of(&state).blocks(selection, all).rows;
-        let subscribers: BTreeSet<_> = blocks.iter().map(|block| block.inside).collect();
+        let subscribers: BTreeSet<_> = blocks
+            .iter()
+            .map(|block| (block.realm.clone(), block.inside))
+            .collect();
         Ok::<_, std::io::Error>(subscribers.len() as u64)
     });
     match answer.await {

@@ -32,6 +32,8 @@ const MAX_RATE: u32 = 100_000;
 #[serde(default, deny_unknown_fields)]
 pub struct Query {
     pub subscriber: Option<String>,
+    /// Name of a realm; without it, `subscriber` is of the first.
+    pub realm: Option<String>,
     pub pool: Option<String>,
     pub protocol: Option<String>,
     pub external: Option<String>,
@@ -48,6 +50,8 @@ pub struct ExplainQuery {
     pub packet: String,
     /// Side that it comes from, if its source does not tell.
     pub side: Option<String>,
+    /// Name of the realm that it comes from, if it comes from inside and not from the first.
+    pub realm: Option<String>,
 }
 
 impl ExplainQuery {
@@ -231,10 +235,12 @@ fn protocol_number(text: &str) -> Result<u32, QueryError> {
 pub struct Keys(pub &'static [&'static str]);
 
 impl Keys {
-    pub const SUBSCRIBERS: Self = Self(&["subscriber", "pool", "external", "limit", "cursor"]);
+    pub const SUBSCRIBERS: Self =
+        Self(&["subscriber", "realm", "pool", "external", "limit", "cursor"]);
     pub const BLOCKS: Self = Self::SUBSCRIBERS;
     pub const MAPPINGS: Self = Self(&[
         "subscriber",
+        "realm",
         "pool",
         "protocol",
         "external",
@@ -265,6 +271,8 @@ pub enum QueryError {
     },
     #[error("there is no pool {name:?}; the configuration has {}", .known.join(", "))]
     NoSuchPool { name: String, known: Vec<String> },
+    #[error("there is no realm {name:?}; the configuration has {}", .known.join(", "))]
+    NoSuchRealm { name: String, known: Vec<String> },
     #[error("{address} is in no subscriber prefix of the configuration")]
     NoSuchSubscriber { address: Ipv4Addr },
     #[error("{address} is in no pool of the configuration")]
@@ -277,7 +285,10 @@ impl QueryError {
     pub const fn is_not_found(&self) -> bool {
         matches!(
             self,
-            Self::NoSuchPool { .. } | Self::NoSuchSubscriber { .. } | Self::NoSuchExternal { .. }
+            Self::NoSuchPool { .. }
+                | Self::NoSuchRealm { .. }
+                | Self::NoSuchSubscriber { .. }
+                | Self::NoSuchExternal { .. }
         )
     }
 }
@@ -295,8 +306,17 @@ impl Query {
     ) -> Result<(Selection, Part), QueryError> {
         self.check_keys(keys)?;
         let external = self.external.as_deref().map(endpoint).transpose()?;
+        let asked = self.realm.as_deref();
+        let realm = asked.map(|name| realm(name, geometry)).transpose()?;
+        let address = self.subscriber.as_deref().map(inside).transpose()?;
+        let subscriber = address.map(|address| {
+            let key = geometry.realms.key(realm.unwrap_or(0), address);
+            key.filter(|key| geometry.pool_of(*key).is_some())
+                .ok_or(QueryError::NoSuchSubscriber { address })
+        });
         let selection = Selection {
-            subscriber: self.subscriber.as_deref().map(inside).transpose()?,
+            subscriber: subscriber.transpose()?,
+            realm,
             pool: self
                 .pool
                 .as_deref()
@@ -306,11 +326,6 @@ impl Query {
             external: external.map(|(address, _)| address),
             external_port: external.and_then(|(_, port)| port),
         };
-        if let Some(address) = selection.subscriber
-            && geometry.pool_of(address).is_none()
-        {
-            return Err(QueryError::NoSuchSubscriber { address });
-        }
         if let Some(address) = selection.external
             && !is_in_a_pool(address, geometry)
         {
@@ -356,6 +371,7 @@ impl Query {
     fn check_keys(&self, keys: Keys) -> Result<(), QueryError> {
         for (key, value) in [
             ("subscriber", &self.subscriber),
+            ("realm", &self.realm),
             ("pool", &self.pool),
             ("protocol", &self.protocol),
             ("external", &self.external),
@@ -402,6 +418,20 @@ fn protocol(text: &str) -> Result<Protocol, QueryError> {
     let mut all = Protocol::ALL.into_iter();
     all.find(|protocol| protocol.name() == text)
         .ok_or_else(|| malformed("protocol", text, "tcp, udp or icmp"))
+}
+
+/// Number of the realm with this name.
+///
+/// # Errors
+/// There is none.
+pub fn realm(name: &str, geometry: &Geometry) -> Result<u8, QueryError> {
+    let realms = &geometry.realms;
+    realms
+        .number_of(name)
+        .ok_or_else(|| QueryError::NoSuchRealm {
+            name: name.to_owned(),
+            known: realms.names()[1..].to_vec(),
+        })
 }
 
 fn pool(name: &str, geometry: &Geometry) -> Result<u16, QueryError> {

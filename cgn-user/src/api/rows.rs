@@ -40,6 +40,9 @@ impl From<[u64; 3]> for PerProtocol {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SubscriberRow {
     pub inside: Ipv4Addr,
+    /// Name of its realm; left out (empty) for the first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub realm: String,
     /// The one external address of all its blocks; `null` without a block.
     pub external: Option<Ipv4Addr>,
     pub pool: String,
@@ -80,6 +83,9 @@ pub struct BlockRow {
     pub key: u8,
     pub pool: String,
     pub inside: Ipv4Addr,
+    /// Name of the subscriber's realm; left out (empty) for the first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub realm: String,
     /// When the subscriber got it: RFC 3339, UTC.
     pub allocated: String,
     /// Number of the record in the mapping log.
@@ -94,6 +100,9 @@ pub struct MappingRow {
     /// `tcp`, `udp` or `icmp`.
     pub protocol: String,
     pub inside: Ipv4Addr,
+    /// Name of the subscriber's realm; left out (empty) for the first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub realm: String,
     /// For ICMP, this and the other ports are identifiers.
     pub inside_port: u16,
     pub external: Ipv4Addr,

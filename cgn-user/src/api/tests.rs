@@ -307,6 +307,7 @@ async fn the_log_answers_over_the_socket_while_it_is_written() {
     };
     let (mut log, _) = Log::open(&scratch.0, options).unwrap();
     let block = Block {
+        realm: 0,
         inside: HOME,
         external: [203, 0, 113, 5].into(),
         ports: PortRange::new(1024, 512).unwrap(),

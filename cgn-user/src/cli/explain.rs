@@ -19,6 +19,7 @@ pub(super) async fn explained(arguments: &Explain) -> Result<String, ShowError> 
     let path = socket_path(&arguments.daemon)?;
     let mut client = Client::connect(&path).await?;
     let mut pairs = vec![("packet", arguments.packet.join(" "))];
+    pairs.extend(arguments.realm.clone().map(|name| ("realm", name)));
     pairs.extend(arguments.from.clone().map(|side| ("side", side)));
     let explanation: Explanation = client.get(&target("/v1/explain", &pairs)).await?;
     if arguments.json {

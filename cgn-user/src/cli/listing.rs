@@ -1,6 +1,8 @@
 //! How each kind of row looks as a line of a table, and what is said when
 //! there is none.
 
+use std::net::Ipv4Addr;
+
 use crate::api::rows::{BlockRow, DropRow, MappingRow, PoolRow, RuleRow, Status, SubscriberRow};
 use crate::config::LogSync;
 
@@ -26,6 +28,14 @@ pub trait Listed {
 
 const USED_PORTS: &str = "Each protocol has ports of its own (ICMP: identifiers). Used ports include those in hold after their mapping ended.";
 
+/// A subscriber with his realm, if that has a name.
+pub(super) fn named(realm: &str, inside: Ipv4Addr) -> String {
+    match realm {
+        "" => inside.to_string(),
+        realm => format!("{realm}/{inside}"),
+    }
+}
+
 impl Listed for SubscriberRow {
     const COLUMNS: &'static [Column] = &[
         words("INSIDE"),
@@ -43,7 +53,7 @@ impl Listed for SubscriberRow {
 
     fn cells(&self) -> Vec<String> {
         vec![
-            self.inside.to_string(),
+            named(&self.realm, self.inside),
             self.external
                 .map_or_else(|| "-".to_owned(), |address| address.to_string()),
             self.blocks.to_string(),
@@ -91,7 +101,7 @@ impl Listed for BlockRow {
                     self.first_port, self.last_port
                 ),
             },
-            self.inside.to_string(),
+            named(&self.realm, self.inside),
             self.ports_used.tcp.to_string(),
             self.ports_used.udp.to_string(),
             self.ports_used.icmp.to_string(),
@@ -127,7 +137,7 @@ impl Listed for MappingRow {
         let state = if self.shared { "shared" } else { &self.state };
         vec![
             self.protocol.clone(),
-            format!("{}:{}", self.inside, self.inside_port),
+            format!("{}:{}", named(&self.realm, self.inside), self.inside_port),
             format!("{}:{}", self.external, self.external_port),
             remote,
             state.to_owned(),

@@ -18,6 +18,7 @@ use crate::config;
 use crate::maplog::keys::{KeyError, VerifyingKey};
 use crate::maplog::query::access_log::{self, Defaults};
 use crate::maplog::query::{self, Enquiry, Outcome, Told};
+use crate::maplog::realms::Register;
 use crate::maplog::verify::verify;
 use crate::maplog::{Protocol, ReadError};
 use crate::utc::{Day, Utc, offset_ms};
@@ -101,6 +102,14 @@ enum Proto {
 pub struct Subscriber {
     /// Inside address
     address: Ipv4Addr,
+    /// Name of its realm [default: the first, which has none]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    realm: String,
     /// From when on, as 2026-03-03T14:03:07Z [default: a day before --to]
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
@@ -143,6 +152,8 @@ pub enum LogError {
     AccessLog { path: PathBuf, source: io::Error },
     #[error("there is no directory {path}: name that of the log with --dir, or its configuration file with --config", path = path.display())]
     NoLog { path: PathBuf },
+    #[error("the log knows no realm {name:?}: its realms.jsonl has their names")]
+    Realm { name: String },
     #[error("cannot print")]
     Print(#[from] io::Error),
 }
@@ -246,6 +257,7 @@ fn tell(root: &Path, enquiry: Enquiry, proto: Proto) -> Result<Told, LogError> {
     Ok(Told {
         enquiry,
         protocol: protocol.name(),
+        realms: realms_of(root)?,
         answer,
         sessions: query::sessions(root, &enquiry, protocol)?,
     })
@@ -256,9 +268,19 @@ pub(super) fn subscriber(arguments: &Subscriber, out: &mut dyn Write) -> Result<
     let root = directory(&arguments.place)?;
     let to_ms = time(arguments.to.as_deref())?.unwrap_or_else(now_ms);
     let from_ms = time(arguments.from.as_deref())?.unwrap_or_else(|| to_ms.saturating_sub(DAY_MS));
-    let owned = query::subscriber(&root, arguments.address, from_ms, to_ms)?;
-    print::owned(arguments.format, &owned, out)?;
+    let realms = realms_of(&root)?;
+    let name = &arguments.realm;
+    let realm = realms
+        .number(name)
+        .ok_or_else(|| LogError::Realm { name: name.clone() })?;
+    let who = (realm, arguments.address);
+    let owned = query::subscriber(&root, who, from_ms, to_ms)?;
+    print::owned(arguments.format, &owned, &realms, out)?;
     Ok(owned.remarks.is_empty())
+}
+
+fn realms_of(root: &Path) -> Result<Register, LogError> {
+    Ok(Register::read(root).map_err(ReadError::Realms)?)
 }
 
 pub(super) fn prove(arguments: &Verify, out: &mut dyn Write) -> Result<bool, LogError> {

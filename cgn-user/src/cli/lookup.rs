@@ -22,6 +22,7 @@ pub(super) async fn found(arguments: &Lookup) -> Result<String, ShowError> {
         None => (arguments.endpoint.as_str(), None),
     };
     let mut pairs = vec![("subscriber", address.to_owned())];
+    pairs.extend(arguments.realm.clone().map(|name| ("realm", name)));
     pairs.extend(arguments.protocol.clone().map(|name| ("protocol", name)));
     let page = match mappings(&mut client, &pairs).await {
         Ok(page) => of_port(page, port)?,

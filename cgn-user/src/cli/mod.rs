@@ -237,6 +237,9 @@ pub struct OneSubscriber {
     /// Inside address of the subscriber
     #[arg(value_name = "ADDRESS")]
     pub address: Ipv4Addr,
+    /// Name of the subscriber's realm [default: the first, which has none]
+    #[arg(long, value_name = "NAME")]
+    pub realm: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -249,6 +252,9 @@ pub struct Lookup {
     /// Inside or external address, with or without a port (ICMP: identifier)
     #[arg(value_name = "ADDRESS[:PORT]")]
     pub endpoint: String,
+    /// Name of an inside address's realm [default: the first, which has none]
+    #[arg(long, value_name = "NAME")]
+    pub realm: Option<String>,
     /// Only tcp, udp or icmp
     #[arg(long, value_name = "PROTOCOL")]
     pub protocol: Option<String>,
@@ -268,6 +274,9 @@ pub struct Explain {
     /// Side that it comes from [default: inside if its source is a subscriber's, else outside]
     #[arg(long, value_name = "SIDE", value_parser = ["inside", "outside"])]
     pub from: Option<String>,
+    /// Name of the realm that it comes from, from inside [default: the first, which has none]
+    #[arg(long, value_name = "NAME")]
+    pub realm: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -382,6 +391,10 @@ pub struct Filters {
     /// Only this subscriber (of subscribers, blocks, mappings)
     #[arg(long, value_name = "ADDRESS")]
     pub subscriber: Option<String>,
+    /// Only of this realm, by its name; with --subscriber, the address is one of it [default: all
+    /// realms, or the first, which has no name]
+    #[arg(long, value_name = "NAME")]
+    pub realm: Option<String>,
     /// Only this pool (of subscribers, blocks, mappings, pools)
     #[arg(long, value_name = "NAME")]
     pub pool: Option<String>,

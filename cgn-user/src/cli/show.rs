@@ -162,6 +162,7 @@ pub(super) async fn parts<T: DeserializeOwned>(
 fn pairs(filters: &Filters) -> Vec<(&'static str, String)> {
     let texts = [
         ("subscriber", &filters.subscriber),
+        ("realm", &filters.realm),
         ("pool", &filters.pool),
         ("protocol", &filters.protocol),
         ("external", &filters.external),

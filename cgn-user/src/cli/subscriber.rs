@@ -5,15 +5,19 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::OneSubscriber;
 use super::client::Client;
+use super::listing::{Listed, named};
 use super::show::{ShowError, json, parts, print, socket_path, table};
-use super::{OneSubscriber, listing::Listed};
 use crate::api::rows::{BlockRow, MappingRow, RefusalRow, SubscriberRow};
 
 /// What the JSON has.
 #[derive(Debug, Serialize)]
 struct About {
     inside: Ipv4Addr,
+    /// Empty (and left out) for the first.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    realm: String,
     /// `null`: it has no block, and was refused none.
     subscriber: Option<SubscriberRow>,
     blocks: Vec<BlockRow>,
@@ -31,7 +35,9 @@ pub(super) async fn about(arguments: &OneSubscriber) -> Result<String, ShowError
     let path = socket_path(&arguments.daemon)?;
     let mut client = Client::connect(&path).await?;
     let inside = arguments.address;
-    let pairs = [("subscriber", inside.to_string())];
+    let realm = arguments.realm.clone().unwrap_or_default();
+    let mut pairs = vec![("subscriber", inside.to_string())];
+    pairs.extend(arguments.realm.clone().map(|name| ("realm", name)));
     let subscribers = parts::<SubscriberRow>(&mut client, "/v1/subscribers", &pairs, usize::MAX);
     let subscribers = subscribers.await?;
     let blocks = parts::<BlockRow>(&mut client, "/v1/blocks", &pairs, usize::MAX).await?;
@@ -39,13 +45,15 @@ pub(super) async fn about(arguments: &OneSubscriber) -> Result<String, ShowError
     if arguments.json {
         return json(&About {
             inside,
+            realm,
             subscriber: subscribers.rows.into_iter().next(),
             blocks: blocks.rows,
             mappings: mappings.rows,
         });
     }
     if subscribers.rows.is_empty() {
-        return Ok(format!("{inside} has no block; {}\n", BlockRow::NONE_YET));
+        let who = named(&realm, inside);
+        return Ok(format!("{who} has no block; {}\n", BlockRow::NONE_YET));
     }
     Ok(format!(
         "{}{}\n{}\n{}",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use cgn_common::block::block_of;
 
@@ -107,6 +108,29 @@ impl Config {
         )
     }
 
+    /// Number of the realm with this name: 0 the first, which has none.
+    pub fn realm_number(&self, name: &str) -> Option<u8> {
+        if name.is_empty() {
+            return Some(0);
+        }
+        let at = self.realm.iter().position(|realm| realm.name == name)?;
+        u8::try_from(at + 1).ok()
+    }
+
+    /// Each realm but the first with the upper halves of its subscribers' addresses.
+    pub fn realm_networks(&self) -> Vec<(String, BTreeSet<u16>)> {
+        let networks = |name: &str| -> BTreeSet<u16> {
+            let own = self.subscribers.iter().filter(|one| one.realm == name);
+            let ranges = own.flat_map(|one| one.prefixes.iter().map(|prefix| prefix.range()));
+            let half = |address: Ipv4Addr| (address.to_bits() >> 16) as u16;
+            let networks = ranges.flat_map(|range| half(range.first())..=half(range.last()));
+            networks.collect()
+        };
+        let realms = self.realm.iter();
+        let all = realms.map(|realm| (realm.name.clone(), networks(&realm.name)));
+        all.collect()
+    }
+
     /// The index of the pool with this name.
     pub fn pool_index(&self, name: &str) -> Option<usize> {
         self.pool.iter().position(|pool| pool.name == name)
@@ -120,15 +144,17 @@ impl Config {
             .iter()
             .filter_map(|subscribers| {
                 let pool = self.pool_index(&subscribers.pool)?;
+                let realm = self.realm_number(&subscribers.realm)?;
                 let prefixes = subscribers.prefixes.iter();
                 Some(prefixes.map(move |prefix| SubscriberRange {
+                    realm,
                     range: prefix.range(),
                     pool,
                 }))
             })
             .flatten()
             .collect();
-        ranges.sort_unstable_by_key(|subscribers| subscribers.range);
+        ranges.sort_unstable_by_key(|subscribers| (subscribers.realm, subscribers.range));
         ranges
     }
 

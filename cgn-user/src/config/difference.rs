@@ -73,7 +73,15 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
     let pools = |config: &Config| config.pool.iter().map(|pool| pool.name.clone()).collect();
     let rules = |config: &Config| config.rule.iter().map(|rule| rule.name.clone()).collect();
     type Names<'a> = &'a dyn Fn(&Config) -> Vec<String>;
-    let ordered: [(&str, Names<'_>, Effect); 2] = [
+    let realms = |config: &Config| {
+        config
+            .realm
+            .iter()
+            .map(|realm| realm.name.clone())
+            .collect()
+    };
+    let ordered: [(&str, Names<'_>, Effect); 3] = [
+        ("order of realms", &realms, Effect::Disruptive),
         ("order of pools", &pools, Effect::Disruptive),
         ("order of rules", &rules, Effect::InPlace),
     ];
@@ -102,6 +110,7 @@ fn effect(key: &str) -> Effect {
         // The new log would not know the releases of the old one's blocks.
         "log.directory" | "sessions.max" | "fragments.max_datagrams" => Effect::Disruptive,
         _ if is_in("inside.") || is_in("outside.") || is_in("subscribers[") => Effect::Disruptive,
+        _ if is_in("realm[") => Effect::Disruptive,
         _ if is_in("pool[")
             && [
                 "addresses",

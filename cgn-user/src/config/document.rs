@@ -12,8 +12,8 @@ use super::reader::{TableReader, read_table};
 use super::rules;
 use super::schema::{
     Config, Control, Debug, Filtering, Fragments, Group, Guard, Hold, Icmp, Log, Metrics,
-    Midstream, Pool, PoolMode, PortMode, Scatter, Sessions, Side, Sink, SinkFormat, SinkTransport,
-    Subscribers, Tcp, Throttle, Timeouts, Xdp, XdpMode,
+    Midstream, Pool, PoolMode, PortMode, Realm, Scatter, Sessions, Side, Sink, SinkFormat,
+    SinkTransport, Subscribers, Tcp, Throttle, Timeouts, Xdp, XdpMode,
 };
 use super::value::{
     address, boolean, exhausted, filtering, integer, log_mode, log_sync, midstream, on_full, path,
@@ -77,6 +77,11 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
     Config {
         inside: file.section("inside", "a section [inside]", read_side),
         outside: file.section("outside", "a section [outside]", read_side),
+        realm: file.sections(
+            "realm",
+            "a section [[realm]], with two brackets",
+            read_realm,
+        ),
         xdp: file.section("xdp", "a section [xdp]", read_xdp),
         pool: file.sections("pool", "a section [[pool]], with two brackets", read_pool),
         subscribers: file.sections(
@@ -116,6 +121,18 @@ fn read_side(side: &mut TableReader<'_>) -> Side {
     Side {
         interface: side.required("interface", "interface = \"eth0\"", String::new(), string),
         vlan: side.list("vlan", 0, integer(&limit::VLAN_ID)),
+    }
+}
+
+fn read_realm(realm: &mut TableReader<'_>) -> Realm {
+    Realm {
+        name: realm.required("name", "name = \"mvno\"", String::new(), string),
+        inside: realm.sections(
+            "inside",
+            "a list of tables such as [{ interface = \"eth2\" }]",
+            read_side,
+        ),
+        table: realm.required("table", "table = 100", 1, integer(&limit::TABLE)),
     }
 }
 
@@ -185,6 +202,7 @@ fn read_subscribers(subscribers: &mut TableReader<'_>) -> Subscribers {
             address,
         ),
         pool: subscribers.required("pool", "pool = \"residential\"", String::new(), string),
+        realm: subscribers.optional("realm", String::new(), string),
     }
 }
 
@@ -196,9 +214,11 @@ fn read_group(group: &mut TableReader<'_>) -> Group {
         Ipv4Prefix::PLACEHOLDER,
         address,
     );
+    let realm = group.optional("realm", String::new(), string);
     Group {
         name,
         prefixes,
+        realm,
         blocks: maybe(group, "blocks", &limit::BLOCKS_PER_SUBSCRIBER),
         tcp_mappings: maybe(group, "tcp_mappings", &limit::MAPPINGS),
         udp_mappings: maybe(group, "udp_mappings", &limit::MAPPINGS),

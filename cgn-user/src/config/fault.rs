@@ -22,7 +22,7 @@ pub enum Fault {
     )]
     Syntax { column: usize, message: String },
     #[error(
-        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]], [[subscribers]], [[group]], [[rule]] and [[sink]] can repeat)",
+        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]], [[subscribers]], [[group]], [[rule]], [[realm]] and [[sink]] can repeat)",
         .first_line.map(|line| format!(", first in line {line}")).unwrap_or_default()
     )]
     DuplicateKey {
@@ -173,6 +173,62 @@ pub enum Fault {
         other_written: String,
         remedy: &'static str,
     },
+
+    // ---- realms ----
+    #[error("there is no realm {name:?}; {}", suggest(.nearest.as_deref(), .known))]
+    UnknownRealm {
+        name: String,
+        nearest: Option<String>,
+        known: Vec<String>,
+    },
+    #[error("{name:?} is also the name of {other}; give each realm a name of its own")]
+    DuplicateRealmName { name: String, other: KeyPath },
+    #[error("no subscribers are in this realm; name it in a [[subscribers]] section, or delete it")]
+    EmptyRealm,
+    #[error("table {table} is also that of {other}; give each realm a table of its own")]
+    SameTable { table: u32, other: KeyPath },
+    #[error("table {table} is the kernel's own; write the number of another, such as 100")]
+    KernelTable { table: u32 },
+    #[error(
+        "interface {interface:?} with VLAN IDs {vlan:?} is {other}, too; give one of them another interface or other VLAN IDs"
+    )]
+    SidesTwice {
+        interface: String,
+        vlan: Vec<u16>,
+        other: KeyPath,
+    },
+    #[error(
+        "all sides together are {count} interfaces; use VLANs, at most {most} interfaces can be"
+    )]
+    TooManyInterfaces { count: usize, most: usize },
+    #[error("with the first one there are {count} realms; write at most {most}")]
+    TooManyRealms { count: usize, most: usize },
+    #[error(
+        "subscribers of realms are in {count} networks of 16 bits, each realm's counted by itself; at most {most} can be: write longer prefixes, or fewer"
+    )]
+    TooManyNetworks { count: usize, most: usize },
+    #[error(
+        "this format does not tell realms apart yet; write \"syslog\" or \"jsonl\", or delete the [[realm]] sections"
+    )]
+    SinkWithoutRealm,
+    #[error(
+        "prefixes inside are not limited by realm yet; write 0, or delete the [[realm]] sections"
+    )]
+    ThrottleOfRealms,
+    #[error(
+        "records of mappings and sessions do not tell realms apart yet; write \"block\" or \"interim\", or delete the [[realm]] sections"
+    )]
+    SessionsOfRealms,
+    #[error(
+        "what comes back untranslated does not tell its realm; delete the rule, or the [[realm]] sections"
+    )]
+    BypassOfRealms,
+    #[error(
+        "static ports are computed from addresses, which are not one subscriber's here; use a pool with mode = \"dynamic\""
+    )]
+    DeterministicRealm,
+    #[error("nobody in the realm has an address of {written}; correct the prefix, or delete it")]
+    NobodyInGroup { written: String },
 
     #[error("every block holds a reserved port, so nobody would get one; reserve fewer ports")]
     AllBlocksReserved,

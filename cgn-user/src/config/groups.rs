@@ -91,9 +91,32 @@ fn check_prefixes(config: &Config, findings: &mut Findings) {
             if !findings.sound(&path) {
                 continue;
             }
-            if let Some(other) = seen.insert(prefix.range(), path.clone()) {
+            let key = (group.realm.as_str(), prefix.range());
+            if let Some(other) = seen.insert(key, path.clone()) {
                 let written = prefix.to_string();
                 findings.add(path, Fault::PrefixTwice { written, other });
+            }
+        }
+    }
+}
+
+/// Of a realm's keys all are known by its subscribers: a group's prefix that holds none of them
+/// would be of no use.
+pub(super) fn check_prefixes_of_realms(config: &Config, findings: &mut Findings) {
+    for (number, group) in config.group.iter().enumerate() {
+        if group.realm.is_empty() {
+            continue;
+        }
+        for (index, prefix) in group.prefixes.iter().enumerate() {
+            let path = KeyPath::from(format!("group[{number}].prefixes[{index}]"));
+            let of_realm = config.subscribers.iter();
+            let mut prefixes = of_realm
+                .filter(|one| one.realm == group.realm)
+                .flat_map(|one| &one.prefixes);
+            let holds_any = prefixes.any(|one| one.range().overlaps(&prefix.range()));
+            if !holds_any && findings.sound(&path) {
+                let written = prefix.to_string();
+                findings.add(path, Fault::NobodyInGroup { written });
             }
         }
     }

@@ -44,6 +44,8 @@ const WEEK_SECS: u32 = 7 * 24 * 3600;
 
 /// `inside.vlan[..]`, `outside.vlan[..]`: 0 and 4095 are reserved by IEEE 802.1Q.
 pub const VLAN_ID: Limit = Limit::new(1, 4094, "VLAN IDs, IEEE 802.1Q");
+/// `realm[..].table`; the kernel's own tables are refused beside.
+pub const TABLE: Limit = Limit::new(1, u32::MAX, "routing tables of the kernel");
 /// `pool[..].block_ports`, besides being a power of two.
 pub const BLOCK_PORTS: Limit =
     Limit::new(MIN_BLOCK_PORTS, MAX_BLOCK_PORTS, "ports, a power of two");

@@ -12,7 +12,7 @@
 //! | `place` | key paths, and the lines on which keys stand |
 //! | `reader`, `value`, `document` | TOML text to [`Config`]; collects every fault instead of stopping |
 //! | [`rules`], [`prefix_list`] | access lists, and the files with their prefixes |
-//! | `validate`, `groups`, `sinks`, `overlap`, `caution` | what the keys must fulfil together (errors), and should (warnings) |
+//! | `validate`, `groups`, `realms`, `sinks`, `overlap`, `caution` | what the keys must fulfil together (errors), and should (warnings) |
 //!
 //! The order of steps is in [`Config::parse`]. Nothing here does I/O or knows the machine: whether
 //! an interface exists is asked through a closure ([`Checked::check_interfaces`]).
@@ -31,6 +31,7 @@ mod overlap;
 mod place;
 pub mod prefix_list;
 mod reader;
+mod realms;
 pub mod rules;
 pub mod schema;
 mod sinks;
@@ -48,8 +49,9 @@ pub use place::KeyPath;
 pub use rules::{Access, Rule};
 pub use schema::{
     Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Guard, Hold, Icmp, Log,
-    LogMode, LogSync, Metrics, Midstream, OnFull, Pool, PoolMode, PortMode, Scatter, Sessions,
-    Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Throttle, Timeouts, Xdp, XdpMode,
+    LogMode, LogSync, Metrics, Midstream, OnFull, Pool, PoolMode, PortMode, Realm, Scatter,
+    Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Throttle, Timeouts, Xdp,
+    XdpMode,
 };
 
 use fault::Findings;
@@ -62,7 +64,7 @@ pub struct Checked {
     pub config: Config,
     /// What an operator should know but may want; sorted by line.
     pub warnings: Vec<Problem>,
-    /// Whose addresses are translated from which pool: sorted, non-overlapping.
+    /// Whose addresses are translated from which pool: sorted by realm, non-overlapping in each.
     pub subscribers: Vec<SubscriberRange>,
     /// Prefixes from files, by number of the rule; empty before [`Checked::read_lists`].
     pub lists: Vec<prefix_list::RuleLists>,
@@ -72,6 +74,8 @@ pub struct Checked {
 /// One prefix of subscribers with its pool resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubscriberRange {
+    /// Number of the realm: 0 the first, else one more than the index into [`Config::realm`].
+    pub realm: u8,
     /// The inside addresses.
     pub range: Ipv4Range,
     /// Index into [`Config::pool`].
@@ -131,19 +135,26 @@ fn conclude(
 }
 
 impl Checked {
-    /// Checks that both interfaces are there; `exists` asks the machine.
+    /// Checks that all interfaces are there; `exists` asks the machine.
     ///
     /// # Errors
     /// One for each side whose interface does not exist.
     pub fn check_interfaces(&self, exists: impl Fn(&str) -> bool) -> Result<(), ConfigErrors> {
         let mut findings = Findings::default();
-        for (key, side) in [
-            ("inside.interface", &self.config.inside),
-            ("outside.interface", &self.config.outside),
-        ] {
+        let sides = [
+            ("inside".to_owned(), &self.config.inside),
+            ("outside".to_owned(), &self.config.outside),
+        ];
+        let realms = self.config.realm.iter().enumerate();
+        let of_realms = realms.flat_map(|(number, realm)| {
+            let sides = realm.inside.iter().enumerate();
+            sides.map(move |(at, side)| (format!("realm[{number}].inside[{at}]"), side))
+        });
+        for (section, side) in sides.into_iter().chain(of_realms) {
             if !exists(&side.interface) {
                 let interface = side.interface.clone();
-                findings.add(key.into(), Fault::NoSuchInterface { interface });
+                let key = KeyPath::from(section).key("interface");
+                findings.add(key, Fault::NoSuchInterface { interface });
             }
         }
         match findings.into_problems(&self.places) {

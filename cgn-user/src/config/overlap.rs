@@ -1,5 +1,5 @@
-//! No address may be in two pools, twice in one pool, in two subscriber prefixes, or both a pool's
-//! and a subscriber's.
+//! No address may be in two pools, twice in one pool, in two subscriber prefixes of one realm, or
+//! both a pool's and a subscriber's.
 
 use super::address::Ipv4Range;
 use super::fault::{Fault, Findings};
@@ -26,7 +26,15 @@ struct Claim {
 /// In ascending order of first addresses, an entry overlaps an earlier one exactly when it overlaps
 /// the one of them that reaches furthest; so one pass over the sorted entries is enough.
 pub(super) fn check_overlaps(config: &Config, findings: &mut Findings) {
-    let claims = claims(config, findings);
+    let mut realms: Vec<&str> = vec![""];
+    realms.extend(config.realm.iter().map(|realm| realm.name.as_str()));
+    for realm in realms {
+        check_realm(config, realm, findings);
+    }
+}
+
+fn check_realm(config: &Config, realm: &str, findings: &mut Findings) {
+    let claims = claims(config, realm, findings);
     let mut order: Vec<usize> = (0..claims.len()).collect();
     order.sort_by_key(|at| (claims[*at].range, *at));
     let mut furthest: [(Use, Option<usize>); 2] = [(Use::Pool, None), (Use::Subscriber, None)];
@@ -47,7 +55,7 @@ pub(super) fn check_overlaps(config: &Config, findings: &mut Findings) {
 }
 
 /// The entries that could be read and are usable, in the order of the file's sections.
-fn claims(config: &Config, findings: &Findings) -> Vec<Claim> {
+fn claims(config: &Config, realm: &str, findings: &Findings) -> Vec<Claim> {
     let mut claims = Vec::new();
     for (pool_index, pool) in config.pool.iter().enumerate() {
         for (index, span) in pool.addresses.iter().enumerate() {
@@ -59,7 +67,8 @@ fn claims(config: &Config, findings: &Findings) -> Vec<Claim> {
             });
         }
     }
-    for (list_index, subscribers) in config.subscribers.iter().enumerate() {
+    let subscribers = config.subscribers.iter().enumerate();
+    for (list_index, subscribers) in subscribers.filter(|(_, one)| one.realm == realm) {
         for (index, prefix) in subscribers.prefixes.iter().enumerate() {
             claims.push(Claim {
                 range: prefix.range(),
@@ -77,7 +86,7 @@ fn report(claim: &Claim, other: &Claim, findings: &mut Findings) {
     let remedy = match (claim.of, other.of) {
         (Use::Pool, Use::Pool) => "an address can be in one pool once; shorten or delete one entry",
         (Use::Subscriber, Use::Subscriber) => {
-            "an address can be one subscriber; shorten or delete one prefix"
+            "an address can be one subscriber of a realm; shorten or delete one prefix"
         }
         _ => "an address is either a pool's or a subscriber's; take it out of one of the two",
     };

@@ -19,6 +19,9 @@ pub struct Config {
     /// `[outside]`, *required*: the side towards the internet. May be on the same interface as
     /// `inside` when the VLAN lists differ (one-armed set-up).
     pub outside: Side,
+    /// `[[realm]]`, any number: further inside networks, whose addresses may be the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub realm: Vec<Realm>,
     /// `[xdp]`
     #[serde(default)]
     pub xdp: Xdp,
@@ -89,6 +92,23 @@ pub struct Side {
     /// Default: none, untagged frames.
     #[serde(default)]
     pub vlan: Vec<u16>,
+}
+
+/// `[[realm]]`: an inside network beside `[inside]`, whose subscribers may have the same addresses as
+/// those of others (RFC 6598 section 4). `[inside]` is the first realm, which has no name. The interface
+/// or VLAN by which a packet comes tells its realm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Realm {
+    /// *Required*: by this name `[[subscribers]]`, `[[group]]`, log and commands refer to the realm. 1 to 63
+    /// letters, digits, `-`, `_` and `.`; each name once. A realm with another name is another one.
+    pub name: String,
+    /// *Required*: interfaces and VLANs towards its subscribers, as in `[inside]`, once or more. None may
+    /// be another side's, too.
+    pub inside: Vec<Side>,
+    /// *Required*: number of the kernel's routing table with the routes to its subscribers, 1 to 4294967295
+    /// but 253, 254 and 255; each table once. Its routes must lead out of the realm's own interfaces.
+    pub table: u32,
 }
 
 /// `[xdp]`: how the program is attached to the interfaces.
@@ -275,10 +295,13 @@ impl Pool {
 #[serde(deny_unknown_fields)]
 pub struct Subscribers {
     /// *Required*: prefixes of inside addresses; each address is one subscriber. No address may be
-    /// in two prefixes, nor in a pool. Packets from other inside addresses are dropped.
+    /// in two prefixes of one realm, nor in a pool. Packets from other inside addresses are dropped.
     pub prefixes: Vec<Ipv4Prefix>,
     /// *Required*: the `name` of a `[[pool]]`.
     pub pool: String,
+    /// The `name` of a `[[realm]]`. Default: the first, that of `[inside]`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub realm: String,
 }
 
 /// `[[group]]`: what the subscribers of some prefixes may do, and how long their mappings live. A
@@ -292,6 +315,9 @@ pub struct Group {
     pub name: String,
     /// *Required*: prefixes of inside addresses. One may lie within another; each can be in one group.
     pub prefixes: Vec<Ipv4Prefix>,
+    /// The `name` of a `[[realm]]`. Default: the first, that of `[inside]`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub realm: String,
     /// Blocks of one subscriber, 1 to 6. Default: `blocks_per_subscriber` of the pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<u8>,

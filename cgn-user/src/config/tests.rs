@@ -5,6 +5,7 @@ mod behaviour;
 mod deterministic;
 mod hostile;
 mod logged;
+mod realms;
 mod refused_text;
 mod refused_values;
 mod sample;

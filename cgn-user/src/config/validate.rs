@@ -13,6 +13,7 @@ use super::limit::{self, Limit};
 use super::overlap;
 use super::place::KeyPath;
 use super::reader::nearest_name;
+use super::realms;
 use super::rules;
 use super::schema::{Config, Control, LogMode, Pool, PoolMode, PortMode, Side, Subscribers};
 use super::sinks;
@@ -39,6 +40,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
         check_prefixes(&format!("subscribers[{index}]"), subscribers, findings);
     }
     overlap::check_overlaps(config, findings);
+    realms::validate(config, findings);
     check_tcp(config, findings);
     check_numbers(config, findings);
     groups::validate(config, findings);
@@ -48,7 +50,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     deterministic::validate(config, findings);
 }
 
-fn check_side(section: &str, side: &Side, findings: &mut Findings) {
+pub(super) fn check_side(section: &str, side: &Side, findings: &mut Findings) {
     let path = KeyPath::from(format!("{section}.interface"));
     if findings.sound(&path)
         && let Some(reason) = interface_name_fault(&side.interface)

@@ -5,7 +5,6 @@
 use std::fs;
 use std::io;
 use std::mem::size_of;
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use super::load::{Dataplane, Entry, LoadError};
 use super::memory::Table;
 use super::{bpf_fs, growth, pinned_link};
 use crate::config::XdpMode;
+use crate::realms::InsideKey;
 
 /// Why a program is not on an interface.
 #[derive(Debug, thiserror::Error)]
@@ -118,13 +118,13 @@ impl Pins {
 
     /// The subscriber of each block in the tables that are pinned here, whatever their layout.
     #[must_use]
-    pub fn block_owners(&self) -> Vec<Ipv4Addr> {
+    pub fn block_owners(&self) -> Vec<InsideKey> {
         let Some(blocks) = self.table::<BlockEntry>(&layout::BLOCKS, None) else {
             return Vec::new();
         };
         let rows = (0..blocks.len() as u32).filter_map(|row| blocks.get(row));
         let used = rows.map(BlockEntry::read).filter(|(line, _)| *line != 0);
-        used.map(|(_, inside)| Ipv4Addr::from_bits(inside))
+        used.map(|(_, inside)| InsideKey::from_bits(inside))
             .collect()
     }
 

@@ -12,6 +12,7 @@ use cgn_common::layout::{
 use super::memory::{Memory, Sizes};
 use crate::policy::deterministic::Map;
 use crate::policy::groups::Groups;
+use crate::realms::{InsideKey, Realms};
 use crate::withheld::Withheld;
 
 /// A pool, as far as the tables care.
@@ -31,11 +32,11 @@ pub struct PoolShape {
     pub scattered: bool,
 }
 
-/// Inside addresses that use one pool.
+/// Subscribers with neighbouring keys that use one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscriberShape {
-    pub first: Ipv4Addr,
-    pub last: Ipv4Addr,
+    pub first: InsideKey,
+    pub last: InsideKey,
     pub pool: u8,
 }
 
@@ -45,6 +46,8 @@ pub struct Geometry {
     pub pools: Vec<PoolShape>,
     pub subscribers: Vec<SubscriberShape>,
     pub sizes: Sizes,
+    /// Which key is whose.
+    pub realms: Realms,
     /// Who may do what: decides nothing of the layout, so that it may change.
     pub groups: Groups,
     /// By pool: static ports of its subscribers, if it is deterministic.
@@ -61,6 +64,12 @@ impl Geometry {
     /// Works out the layout. The configuration was checked: nothing overlaps.
     #[must_use]
     pub fn new(pools: Vec<PoolShape>, subscribers: Vec<SubscriberShape>) -> Self {
+        Self::of(Realms::default(), pools, subscribers)
+    }
+
+    /// The same with these realms.
+    #[must_use]
+    pub fn of(realms: Realms, pools: Vec<PoolShape>, subscribers: Vec<SubscriberShape>) -> Self {
         let inside = subscribers
             .iter()
             .map(|s| (s.first.to_bits(), s.last.to_bits()));
@@ -92,8 +101,10 @@ impl Geometry {
                 sessions: SESSIONS.entries,
                 datagrams: FRAGMENTS.entries,
                 prefix_lines: 1,
+                realm_lines: realms.lines(),
                 newcomers: 1,
             },
+            realms,
             pools,
             subscribers,
             groups: Groups::default(),
@@ -146,7 +157,8 @@ impl Geometry {
                 .chain(addresses)
         });
         let sizes = [self.sizes.sessions, self.sizes.datagrams];
-        pools.chain(ranges).chain(maps).chain(sizes)
+        let realms = self.realms.parts();
+        pools.chain(ranges).chain(maps).chain(sizes).chain(realms)
     }
 
     fn word_of(&self, parts: impl Iterator<Item = u32>) -> u64 {
@@ -173,28 +185,30 @@ impl Geometry {
         (offset % lines == 0 && offset / lines < shape.max_blocks).then_some(offset / lines)
     }
 
-    /// Index in `SUBSCRIBERS`; None for an address that is no subscriber's.
+    /// Index in `SUBSCRIBERS`; None for a key that is no subscriber's.
     #[must_use]
-    pub fn subscriber_index(&self, inside: Ipv4Addr) -> Option<u32> {
+    pub fn subscriber_index(&self, inside: impl Into<InsideKey>) -> Option<u32> {
+        let inside = inside.into();
         self.pool_of(inside)?;
         self.inside_pages
             .get(&page_of(inside.to_bits()))?
             .index_of(inside.to_bits())
     }
 
-    /// Every inside address that is a subscriber's, with its index in `SUBSCRIBERS`.
-    pub fn each_subscriber(&self) -> impl Iterator<Item = (Ipv4Addr, u32)> + '_ {
+    /// Every key that is a subscriber's, with its index in `SUBSCRIBERS`.
+    pub fn each_subscriber(&self) -> impl Iterator<Item = (InsideKey, u32)> + '_ {
         self.subscribers.iter().flat_map(|range| {
             (range.first.to_bits()..=range.last.to_bits()).filter_map(|inside| {
                 let page = self.inside_pages.get(&page_of(inside))?;
-                Some((Ipv4Addr::from_bits(inside), page.index_of(inside)?))
+                Some((InsideKey::from_bits(inside), page.index_of(inside)?))
             })
         })
     }
 
     /// Pool of a subscriber.
     #[must_use]
-    pub fn pool_of(&self, inside: Ipv4Addr) -> Option<u16> {
+    pub fn pool_of(&self, inside: impl Into<InsideKey>) -> Option<u16> {
+        let inside = inside.into();
         let range = self
             .subscribers
             .iter()
@@ -268,6 +282,7 @@ impl Geometry {
             memory.inside_pages.write(*number, *page);
         }
         self.install_externals(memory);
+        self.realms.install(memory);
         for range in &self.subscribers {
             let shift = self.pools[usize::from(range.pool)].block_shift as u8;
             let head = SubscriberHead::new(0, 0, shift, range.pool, SubscriberHead::VALID);

@@ -14,12 +14,13 @@ use cgn_common::verdict::Protocol;
 use super::geometry::{Geometry, PoolShape};
 use super::memory::Memory;
 use crate::policy::groups::Allowance;
+use crate::realms::InsideKey;
 use crate::withheld::Standing;
 
 /// A block in the hands of a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    pub inside: Ipv4Addr,
+    pub inside: InsideKey,
     pub external: Ipv4Addr,
     pub pool: u16,
     /// Number of the block in its address.
@@ -31,17 +32,17 @@ pub struct Grant {
 /// Why the tables could not take a block.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InstallError {
-    #[error("{0} is in no subscriber prefix")]
-    NoSubscriber(Ipv4Addr),
+    #[error("the key {0:?} is in no subscriber prefix")]
+    NoSubscriber(InsideKey),
     #[error("{0} is in no pool")]
     NoExternal(Ipv4Addr),
-    #[error("{0} has {MAX_BLOCKS_PER_SUBSCRIBER} blocks already")]
-    TooManyBlocks(Ipv4Addr),
-    #[error("block {block} of {external} belongs to {owner}")]
+    #[error("the key {0:?} has {MAX_BLOCKS_PER_SUBSCRIBER} blocks already")]
+    TooManyBlocks(InsideKey),
+    #[error("block {block} of {external} belongs to the key {owner:?}")]
     Owned {
         external: Ipv4Addr,
         block: u16,
-        owner: Ipv4Addr,
+        owner: InsideKey,
     },
 }
 
@@ -77,7 +78,7 @@ pub fn give(
         return Err(InstallError::Owned {
             external: grant.external,
             block: grant.block,
-            owner: Ipv4Addr::from_bits(owner),
+            owner: InsideKey::from_bits(owner),
         });
     }
     let line = geometry.slab_line(grant.pool, grant.slab);
@@ -144,7 +145,7 @@ fn is_last(allowance: &Allowance, blocks: usize, shape: &PoolShape) -> bool {
 
 /// Shares out what the subscriber may have over its blocks, as they are filled now: nothing new at
 /// an external address that is drained.
-pub fn limit(memory: &Memory, geometry: &Geometry, inside: Ipv4Addr, subscriber: u32) {
+pub fn limit(memory: &Memory, geometry: &Geometry, inside: InsideKey, subscriber: u32) {
     let Some(entry) = memory.subscribers.get(subscriber) else {
         return;
     };
@@ -229,7 +230,7 @@ pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
 /// Brings what a subscriber's line and blocks were told of the configuration up to date:
 /// watermark, limits, and whether the newest block may request a further one. A refusal of the
 /// moment ends.
-pub fn renew(memory: &Memory, geometry: &Geometry, inside: Ipv4Addr, subscriber: u32) {
+pub fn renew(memory: &Memory, geometry: &Geometry, inside: InsideKey, subscriber: u32) {
     let Some(entry) = memory.subscribers.get(subscriber) else {
         return;
     };

@@ -545,6 +545,7 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         ids: table(ebpf, &layout::IDS, layout::IDS.entries)?,
         access: table(ebpf, &layout::ACCESS, layout::ACCESS.entries)?,
         prefixes: table(ebpf, &layout::PREFIXES, sizes.prefix_lines)?,
+        realms: table(ebpf, &layout::REALMS, sizes.realm_lines)?,
         newcomers: table(ebpf, &layout::NEWCOMERS, sizes.newcomers)?,
         constants: *constants,
     })

@@ -13,8 +13,8 @@ use bytemuck::Pod;
 use cgn_common::block::page_of;
 use cgn_common::layout::{
     Access, BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, Newcomers,
-    NextHopEntry, PAGES, Page, Policy, Punts, Quota, RouteLine, Scattering, Settings, Subscriber,
-    Unsolicited,
+    NextHopEntry, PAGES, Page, Policy, Punts, Quota, RealmLine, RouteLine, Scattering, Settings,
+    Subscriber, Unsolicited,
 };
 use cgn_common::nat::scatter;
 use cgn_common::word::Word;
@@ -188,6 +188,8 @@ pub struct Sizes {
     pub sessions: u32,
     pub datagrams: u32,
     pub prefix_lines: u32,
+    /// See [`cgn_common::layout::realm_lines`].
+    pub realm_lines: u32,
     /// All cells, or 1 where no prefix is limited.
     pub newcomers: u32,
 }
@@ -195,10 +197,10 @@ pub struct Sizes {
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 12] {
+    pub fn by_name(&self) -> [(&'static str, u32); 13] {
         use cgn_common::layout::{
-            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, NEWCOMERS, PREFIXES, QUOTAS, SCATTERINGS,
-            SESSIONS, SLABS, SUBSCRIBERS, UNSOLICITED,
+            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, NEWCOMERS, PREFIXES, QUOTAS, REALMS,
+            SCATTERINGS, SESSIONS, SLABS, SUBSCRIBERS, UNSOLICITED,
         };
         [
             (SUBSCRIBERS.name, self.subscribers),
@@ -212,6 +214,7 @@ impl Sizes {
             (SESSIONS.name, self.sessions),
             (FRAGMENTS.name, self.datagrams),
             (PREFIXES.name, self.prefix_lines),
+            (REALMS.name, self.realm_lines),
             (NEWCOMERS.name, self.newcomers),
         ]
     }
@@ -248,6 +251,8 @@ pub struct Memory {
     /// What rules of access lists say, and the addresses that they are for.
     pub access: Table<Access>,
     pub prefixes: Table<Line>,
+    /// Keys of subscribers by realm and address, and the reverse.
+    pub realms: Table<RealmLine>,
     /// New sessions of prefixes, see [`cgn_common::nat::throttle`].
     pub newcomers: Table<Newcomers>,
     /// What the programs were loaded with.
@@ -282,6 +287,7 @@ impl Memory {
             ids: Table::zeroed(IDS.entries as usize)?,
             access: Table::zeroed(ACCESS.entries as usize)?,
             prefixes: Table::zeroed(sizes.prefix_lines as usize)?,
+            realms: Table::zeroed(sizes.realm_lines as usize)?,
             newcomers: Table::zeroed(sizes.newcomers as usize)?,
             constants: Constants::PLAIN,
         })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cgn_common::layout::{EXACT_LOCAL, EXACT_ROUTES, Link, NextHop, Side};
 use cgn_common::nat::next_hop::{is_host_outside, is_martian};
+use cgn_common::realm::is_key;
 use cgn_common::wire::icmp::code;
 
 use super::load::{Dataplane, LoadError};
@@ -272,7 +273,9 @@ impl Routing for Fib {
         let destination = Ipv4Addr::from_bits(address);
         let mut addresses = (0..self.ports().len()).flat_map(|port| self.port_addresses(port));
         let is_local = matches!(Fib::resolve(self, destination), Resolution::Local)
-            && (!is_martian(address) || addresses.any(|own| own.ip == destination));
+            && (!is_martian(address)
+                || is_key(address) && !self.networks().is_empty()
+                || addresses.any(|own| own.ip == destination));
         is_local.then_some(EXACT_LOCAL)
     }
 
@@ -407,7 +410,8 @@ pub(super) fn links_of(fib: &Fib) -> BTreeMap<u32, Link> {
                 side: side(port.side) as u8,
                 vlan_count: port.vlan.len() as u8,
                 vlans: two(&port.vlan),
-                reserved: [0; 2],
+                realm: port.realm,
+                reserved: 0,
             };
             (link.ifindex, value)
         })

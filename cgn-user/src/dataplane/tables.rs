@@ -9,11 +9,12 @@ use cgn_common::answers::{self, Budget};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Hits, Line,
-    Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey,
-    Settings, Side, Subscriber, Unsolicited, VlanKey,
+    Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, HALVES_PER_LINE,
+    Hits, Line, Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Role, Scattering,
+    SessionKey, Settings, Side, Subscriber, Unsolicited, VlanKey,
 };
 use cgn_common::nat::{home, open, search, throttle};
+use cgn_common::realm::is_key_here;
 use cgn_common::steps::{Step, Steps};
 use cgn_common::tables::{Route, Tables};
 use cgn_common::verdict::Direction;
@@ -60,8 +61,8 @@ pub enum Resolved {
 pub struct UserTables<'a, R: Routing> {
     pub memory: &'a Memory,
     pub routing: &'a R,
-    /// Sides of VLANs; empty on interfaces without VLANs.
-    pub vlans: &'a HashMap<(u32, [u16; 2]), Side>,
+    /// What VLANs are to us; empty on interfaces without VLANs.
+    pub vlans: &'a HashMap<(u32, [u16; 2]), Role>,
     /// Now, in coarse ticks, already moved by the clock offset.
     pub now: Cell<u32>,
     /// Interface that received the packet.
@@ -94,7 +95,7 @@ impl<'a, R: Routing> UserTables<'a, R> {
     pub fn new(
         memory: &'a Memory,
         routing: &'a R,
-        vlans: &'a HashMap<(u32, [u16; 2]), Side>,
+        vlans: &'a HashMap<(u32, [u16; 2]), Role>,
     ) -> Self {
         Self {
             memory,
@@ -199,6 +200,8 @@ impl<R: Routing> Tables for UserTables<'_, R> {
                 neighbour,
                 side: side as u8,
             },
+            // The kernel knows no keys.
+            Resolved::Unknown if is_key_here(self, destination) => Route::None,
             Resolved::Unknown => {
                 self.unknown.set(Some((source, destination)));
                 Route::Unknown
@@ -287,8 +290,14 @@ impl<R: Routing> Tables for UserTables<'_, R> {
         self.hit.set(Some((direction, rule)));
         self.hits.borrow_mut().count(direction, rule);
     }
-    fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
+    fn vlan_role(&self, key: &VlanKey) -> Option<Role> {
         self.vlans.get(&(key.ifindex, key.vlans)).copied()
+    }
+    fn realm_half(&self, at: u32) -> u16 {
+        match self.memory.realms.read(at / HALVES_PER_LINE) {
+            Some(line) => line.0[(at % HALVES_PER_LINE) as usize],
+            None => 0,
+        }
     }
     fn ingress(&self) -> u32 {
         self.ingress.get()

@@ -36,8 +36,8 @@ fn pool(ranges: &[(&str, &str)], block_shift: u32) -> PoolShape {
 
 fn subscribers(first: &str, last: &str, pool: u8) -> SubscriberShape {
     SubscriberShape {
-        first: addr(first),
-        last: addr(last),
+        first: addr(first).into(),
+        last: addr(last).into(),
         pool,
     }
 }
@@ -62,7 +62,7 @@ fn installed(pools: Vec<PoolShape>, subscribers: Vec<SubscriberShape>) -> (Geome
 /// Block `number` of the external address, in slab `number`.
 fn grant(number: u16) -> Grant {
     Grant {
-        inside: INSIDE,
+        inside: INSIDE.into(),
         external: EXTERNAL,
         pool: 0,
         block: number,

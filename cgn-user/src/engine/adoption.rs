@@ -20,6 +20,7 @@ use crate::dataplane::install::{self, Grant};
 use crate::maplog::maps::Maps;
 use crate::maplog::{Entry as LogEntry, Event, Log, LoggedBlock, Recovery, ReleaseReason};
 use crate::policy::shape;
+use crate::realms::InsideKey;
 use crate::state::{Reconciliation, State};
 
 /// Allocator and log, with what the tables (if they are adopted) and the log say of earlier
@@ -144,7 +145,7 @@ fn adopted(state: &State, report: &mut Reconciliation) -> Vec<Granted> {
                     continue;
                 };
                 let (line, inside) = row.read();
-                let inside = Ipv4Addr::from_bits(inside);
+                let inside = InsideKey::from_bits(inside);
                 let (Some(slab), Some(subscriber)) = (
                     geometry.slab_of(pool, line),
                     geometry.subscriber_index(inside),
@@ -208,14 +209,14 @@ fn reconcile(
         .iter()
         .map(|one| (key(state, &one.grant), one))
         .collect();
-    let is_same = |key: &Key, inside: Ipv4Addr| {
+    let is_same = |key: &Key, logged: &LoggedBlock| {
         in_tables
             .get(key)
-            .is_some_and(|one| one.grant.inside == inside)
+            .is_some_and(|one| is_same_owner(state, logged, one))
     };
     let mut entries = Vec::new();
     for (key, logged) in &recovery.live {
-        if !is_same(key, logged.block.inside) {
+        if !is_same(key, logged) {
             let event = Event::Release {
                 block: logged.block,
                 reason: ReleaseReason::Orphan,
@@ -230,11 +231,11 @@ fn reconcile(
             continue;
         }
         let logged = recovery.live.get(key);
-        if is_same_owner(logged, one) {
+        if logged.is_some_and(|logged| is_same_owner(state, logged, one)) {
             report.identical += 1;
         } else {
             report.repaired += 1;
-            tracing::debug!(inside = %one.grant.inside, external = %key.0, port = key.1, "a block in use had no log record");
+            tracing::debug!(inside = %state.geometry.realms.who(one.grant.inside), external = %key.0, port = key.1, "a block in use had no log record");
             let event = Event::Allocate(block(state, &one.grant));
             entries.push(LogEntry { unix_ms, event });
         }
@@ -246,8 +247,9 @@ fn is_scattered(state: &State, pool: u16) -> bool {
     state.geometry.pools[usize::from(pool)].scattered
 }
 
-fn is_same_owner(logged: Option<&LoggedBlock>, one: &Granted) -> bool {
-    logged.is_some_and(|logged| logged.block.inside == one.grant.inside)
+fn is_same_owner(state: &State, logged: &LoggedBlock, one: &Granted) -> bool {
+    let now = block(state, &one.grant);
+    (logged.block.realm, logged.block.inside) == (now.realm, now.inside)
 }
 
 /// Holds the blocks that were live or held before, and are nobody's now

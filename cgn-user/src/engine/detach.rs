@@ -48,7 +48,8 @@ pub fn detach(checked: &Checked) -> Result<Detached> {
         log.append(&entries)
             .context("XDP is detached, but the releases of the blocks cannot be logged")?;
     }
-    let owners: BTreeSet<Ipv4Addr> = live().map(|block| block.inside).collect();
+    let owners: BTreeSet<(u16, Ipv4Addr)> =
+        live().map(|block| (block.realm, block.inside)).collect();
     Ok(Detached {
         interfaces,
         blocks: entries.len(),

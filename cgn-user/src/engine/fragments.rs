@@ -2,14 +2,13 @@
 //! datagram wait here, and packets that are too large for their way out and may
 //! be fragmented are.
 
-use std::net::Ipv4Addr;
-
 use cgn_common::frame::{Buffer, Frame};
 use cgn_common::layout::FragmentKey;
 use cgn_common::verdict::Reason;
 use cgn_common::wire::{ethernet, ipv4};
 
 use super::{Engine, Ran};
+use crate::realms::InsideKey;
 use crate::slowpath::fragments::{Ended, Fragment};
 use crate::slowpath::split;
 
@@ -65,7 +64,7 @@ impl Engine {
         port: usize,
         queue: usize,
         last: Option<Reason>,
-    ) -> Option<Ipv4Addr> {
+    ) -> Option<InsideKey> {
         let Some(fragments) = split::split(&ran.bytes, ran.mtu) else {
             self.count(Reason::TooBig);
             return None;

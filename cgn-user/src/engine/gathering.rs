@@ -1,10 +1,10 @@
 //! Who asks for a block, and with which packets, until the group of log records that gives it.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::Punted;
+use crate::realms::InsideKey;
 
 /// With so many packets a group is due at once: their frames are missing in the sockets' rings.
 const MOST_PACKETS: usize = 512;
@@ -14,8 +14,8 @@ pub(super) struct Gathering {
     /// How long the first one waits for others (`log.group_ms`).
     patience: Duration,
     since: Option<Instant>,
-    wanted: HashSet<Ipv4Addr>,
-    needy: Vec<(Punted, Ipv4Addr)>,
+    wanted: HashSet<InsideKey>,
+    needy: Vec<(Punted, InsideKey)>,
 }
 
 impl Gathering {
@@ -29,13 +29,13 @@ impl Gathering {
     }
 
     /// Subscribers who want a further block, ahead of need.
-    pub(super) fn ask(&mut self, wanted: HashSet<Ipv4Addr>) {
+    pub(super) fn ask(&mut self, wanted: HashSet<InsideKey>) {
         self.wanted.extend(wanted);
         self.begin();
     }
 
     /// A packet of a subscriber that cannot go on without a block.
-    pub(super) fn keep(&mut self, punted: Punted, inside: Ipv4Addr) {
+    pub(super) fn keep(&mut self, punted: Punted, inside: InsideKey) {
         self.wanted.insert(inside);
         self.needy.push((punted, inside));
         self.begin();
@@ -60,7 +60,7 @@ impl Gathering {
     }
 
     /// The group, and an empty one begins.
-    pub(super) fn take(&mut self) -> (HashSet<Ipv4Addr>, Vec<(Punted, Ipv4Addr)>) {
+    pub(super) fn take(&mut self) -> (HashSet<InsideKey>, Vec<(Punted, InsideKey)>) {
         self.since = None;
         (
             std::mem::take(&mut self.wanted),
@@ -71,11 +71,13 @@ impl Gathering {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
     fn a_group_is_due_when_its_first_member_has_waited_long_enough() {
-        let one = || HashSet::from([Ipv4Addr::new(100, 64, 0, 1)]);
+        let one = || HashSet::from([Ipv4Addr::new(100, 64, 0, 1).into()]);
         let mut at_once = Gathering::new(Duration::ZERO);
         assert_eq!((at_once.is_due(), at_once.wait_ms()), (false, None));
         at_once.ask(HashSet::new());
@@ -89,7 +91,7 @@ mod tests {
         assert!(patient.wait_ms().is_some_and(|ms| (1..=40).contains(&ms)));
         std::thread::sleep(Duration::from_millis(25));
         // Who comes later does not make the first one wait longer.
-        patient.ask(HashSet::from([Ipv4Addr::new(100, 64, 0, 2)]));
+        patient.ask(HashSet::from([Ipv4Addr::new(100, 64, 0, 2).into()]));
         std::thread::sleep(Duration::from_millis(16));
         assert_eq!((patient.is_due(), patient.wait_ms()), (true, Some(0)));
         assert_eq!(patient.take().0.len(), 2);

@@ -27,6 +27,7 @@ use crate::maplog::{
 };
 use crate::policy;
 use crate::policy::shape;
+use crate::realms::InsideKey;
 use crate::state::State;
 use crate::utc::Utc;
 use crate::withheld::Standing;
@@ -128,7 +129,7 @@ impl Keeper {
 
     /// Gives each subscriber one more block: one group of log records, one
     /// wait for the disk. Returns why those that got none got none.
-    pub fn grant(&mut self, wanted: &HashSet<Ipv4Addr>) -> HashMap<Ipv4Addr, Reason> {
+    pub fn grant(&mut self, wanted: &HashSet<InsideKey>) -> HashMap<InsideKey, Reason> {
         let began = Instant::now();
         let mut refusals = HashMap::new();
         let pending: Vec<Pending> = wanted
@@ -176,7 +177,7 @@ impl Keeper {
         refusals
     }
 
-    fn allocate(&mut self, inside: Ipv4Addr) -> Result<Pending, Reason> {
+    fn allocate(&mut self, inside: InsideKey) -> Result<Pending, Reason> {
         let geometry = &self.state.geometry;
         let (Some(pool), Some(subscriber)) =
             (geometry.pool_of(inside), geometry.subscriber_index(inside))
@@ -223,9 +224,10 @@ impl Keeper {
     }
 
     /// External address and number of the first static block that the subscriber has not got yet.
-    fn next_static(&self, pool: u16, inside: Ipv4Addr, subscriber: u32) -> Option<(u32, u16)> {
+    fn next_static(&self, pool: u16, inside: InsideKey, subscriber: u32) -> Option<(u32, u16)> {
         let map = self.state.geometry.map(pool)?;
-        let share = map.forward(inside)?;
+        // A pool of several realms is never deterministic.
+        let share = map.forward(self.state.geometry.realms.who(inside).address)?;
         let owned = self.allocator.blocks_of(pool, subscriber);
         let is_owned = |number: u16| {
             owned.is_some_and(|owned| owned.blocks.iter().any(|one| one.block == number))
@@ -278,17 +280,20 @@ impl Keeper {
     }
 
     /// Tells daemon's log and sinks, the same once in a while.
-    fn tell_refusal(&mut self, pool: u16, inside: Ipv4Addr, refusal: Refusal) {
+    fn tell_refusal(&mut self, pool: u16, inside: InsideKey, refusal: Refusal) {
+        let state = Arc::clone(&self.state);
+        let who = state.geometry.realms.who(inside);
+        let logged = (state.realm_in_log(who.number), who.address);
         let limits = self.limits(pool);
         let now_ms = clock::monotonic_ms(&self.state);
         let told = self
             .notices
-            .refused(now_ms, pool, inside, &refusal, &limits);
+            .refused(now_ms, pool, logged, &refusal, &limits);
         if told.is_empty() {
-            tracing::debug!(%inside, %refusal, "no block");
+            tracing::debug!(inside = %who, %refusal, "no block");
             return;
         }
-        tracing::warn!(%inside, %refusal, "no block");
+        tracing::warn!(inside = %who, %refusal, "no block");
         told.into_iter().for_each(|what| self.post(what));
     }
 
@@ -309,7 +314,7 @@ impl Keeper {
     }
 
     /// Whether the subscriber's group leaves it a further block.
-    fn may_have_more(&self, pool: u16, inside: Ipv4Addr, subscriber: u32) -> bool {
+    fn may_have_more(&self, pool: u16, inside: InsideKey, subscriber: u32) -> bool {
         let geometry = &self.state.geometry;
         let of_pool = geometry.pools[usize::from(pool)].blocks_per_subscriber;
         let most = geometry.groups.allowance(inside).most_blocks(of_pool);
@@ -370,12 +375,12 @@ impl Keeper {
         }
     }
 
-    /// A subscriber's newest block is nearly full: the inside address if it
+    /// A subscriber's newest block is nearly full: the inside key if it
     /// should get the next one. If its other blocks have room, the block asks
     /// again when it is fuller.
     #[must_use]
-    pub fn consider(&self, event: &cgn_common::event::Event) -> Option<Ipv4Addr> {
-        let inside = Ipv4Addr::from_bits(event.inside);
+    pub fn consider(&self, event: &cgn_common::event::Event) -> Option<InsideKey> {
+        let inside = InsideKey::from_bits(event.inside);
         let memory = &self.state.memory;
         let shape = &self.state.geometry.pools[usize::from(self.state.geometry.pool_of(inside)?)];
         let blocks = install::ports_used(memory, event.subscriber);
@@ -673,8 +678,10 @@ impl Keeper {
 pub fn block(state: &State, grant: &Grant) -> Block {
     let shift = state.geometry.pools[usize::from(grant.pool)].block_shift;
     let first = cgn_common::block::first_port(u32::from(grant.block), shift);
+    let who = state.geometry.realms.who(grant.inside);
     Block {
-        inside: grant.inside,
+        inside: who.address,
+        realm: state.realm_in_log(who.number),
         external: grant.external,
         ports: PortRange::new(first, 1 << shift).expect("blocks end at port 65535 at the latest"),
         pool: grant.pool,

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{MapData, RingBuf};
 use cgn_common::event::Event as BlockRequest;
 use cgn_common::frame::Buffer;
-use cgn_common::layout::{Features, FragmentKey, Side};
+use cgn_common::layout::{Features, FragmentKey, Role};
 use cgn_common::verdict::Reason;
 use tokio::sync::watch;
 
@@ -39,6 +39,7 @@ use crate::dataplane::routing::Applied;
 use crate::dataplane::tables::UserTables;
 use crate::histogram::Histogram;
 use crate::netlink::{Follower, Question};
+use crate::realms::InsideKey;
 use crate::routes::Fib;
 use crate::slowpath::answers::{Answer, Answers};
 use crate::slowpath::fragments::Store;
@@ -166,7 +167,7 @@ pub struct Engine {
     routing: Applied,
     fib: watch::Receiver<Arc<Fib>>,
     follower: Follower,
-    vlans: HashMap<(u32, [u16; 2]), Side>,
+    vlans: HashMap<(u32, [u16; 2]), Role>,
     dataplane: Dataplane,
     _diagnostics: Option<Reader>,
     housekeeping: Instant,
@@ -337,7 +338,7 @@ impl Engine {
     }
 
     /// Requests for further blocks: from XDP, those that the policy grants.
-    fn requests(&mut self) -> HashSet<Ipv4Addr> {
+    fn requests(&mut self) -> HashSet<InsideKey> {
         let mut wanted = HashSet::new();
         while let Some(item) = self.events.next() {
             if let Some(request) = BlockRequest::from_bytes(&item) {
@@ -348,9 +349,9 @@ impl Engine {
     }
 
     /// Runs the translator on a punted packet and does what it says. Returns
-    /// the inside address if the packet needs a block; with `last`, such a
+    /// the inside key if the packet needs a block; with `last`, such a
     /// packet is dropped for that reason instead.
-    fn translate(&mut self, punted: Punted, last: Option<Reason>) -> Option<Ipv4Addr> {
+    fn translate(&mut self, punted: Punted, last: Option<Reason>) -> Option<InsideKey> {
         let port = &mut self.ports[punted.port];
         let received_by = (port.entry, port.ifindex);
         let (memory, start, end) = port.sockets[punted.queue].frame(punted.received);
@@ -391,7 +392,7 @@ impl Engine {
 
     /// Requests of further blocks that the slow path's own translator made.
     fn grant(&mut self, requests: &[BlockRequest]) {
-        let wanted: HashSet<Ipv4Addr> = requests
+        let wanted: HashSet<InsideKey> = requests
             .iter()
             .filter_map(|request| self.keeper.consider(request))
             .collect();
@@ -407,7 +408,7 @@ impl Engine {
         }
     }
 
-    /// Does what the translator said. Returns the inside address if the packet
+    /// Does what the translator said. Returns the inside key if the packet
     /// needs a block.
     fn finish(
         &mut self,
@@ -415,7 +416,7 @@ impl Engine {
         port: usize,
         queue: usize,
         last: Option<Reason>,
-    ) -> Option<Ipv4Addr> {
+    ) -> Option<InsideKey> {
         self.grant(&ran.requests);
         self.tell(queue, ran.answer.take());
         match ran.outcome {
@@ -517,7 +518,7 @@ impl Engine {
     }
 
     /// Runs the translator on a packet that waited, as [`Self::translate`] does.
-    fn try_again(&mut self, packet: &Waiter, last: Option<Reason>) -> Option<Ipv4Addr> {
+    fn try_again(&mut self, packet: &Waiter, last: Option<Reason>) -> Option<InsideKey> {
         let ran = self.run_copy(packet.port, &packet.frame, last);
         if ran.outcome == Outcome::NeedsNeighbour {
             self.waiting.put_back(packet.clone());

@@ -52,7 +52,7 @@ impl Notices {
         &mut self,
         now_ms: u64,
         pool: u16,
-        inside: Ipv4Addr,
+        (realm, inside): (u16, Ipv4Addr),
         refusal: &Refusal,
         limits: &Limits,
     ) -> Vec<What> {
@@ -69,6 +69,7 @@ impl Notices {
             Refusal::SubscriberLimit { limit } => vec![What::SubscriberExceeded {
                 pool,
                 inside,
+                realm,
                 most: mappings(limit),
             }],
             Refusal::NoSlab { max_blocks } => vec![What::MappingsExceeded {
@@ -165,6 +166,7 @@ mod tests {
                 vec![What::SubscriberExceeded {
                     pool: 3,
                     inside: INSIDE,
+                    realm: 7,
                     most: 2048,
                 }],
             ),
@@ -179,7 +181,7 @@ mod tests {
         let mut notices = Notices::new(60);
         for (now_ms, is_told) in [(5, true), (6, false), (60_004, false), (60_005, true)] {
             for (refusal, expected) in &cases {
-                let told = notices.refused(now_ms, 3, INSIDE, refusal, &LIMITS);
+                let told = notices.refused(now_ms, 3, (7, INSIDE), refusal, &LIMITS);
                 let expected = if is_told {
                     expected.clone()
                 } else {
@@ -199,10 +201,14 @@ mod tests {
                 let inside = Ipv4Addr::from_bits(0x6440_0000 + number);
                 let limit = Refusal::SubscriberLimit { limit: 4 };
                 let now_ms = window as u64 * 60_000 + u64::from(number) / 100;
-                *told += notices.refused(now_ms, 0, inside, &limit, &LIMITS).len();
+                *told += notices
+                    .refused(now_ms, 0, (0, inside), &limit, &LIMITS)
+                    .len();
                 // Of the pool itself, one in all.
                 let pool = Refusal::PoolExhausted;
-                *told += notices.refused(now_ms, 0, inside, &pool, &LIMITS).len();
+                *told += notices
+                    .refused(now_ms, 0, (0, inside), &pool, &LIMITS)
+                    .len();
             }
         }
         assert_eq!(told[0], MOST_OF_WINDOW);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use cgn_common::diagnostics::LINES_PER_SECOND;
-use cgn_common::layout::{Features, QUEUES_PER_DEVICE, Side, VlanKey, VlanRole};
+use cgn_common::layout::{Features, QUEUES_PER_DEVICE, Role, Side, VlanKey, VlanRole};
 use cgn_common::limits::ticks;
 use cgn_common::nat::throttle;
 use rand::rngs::{StdRng, SysRng};
@@ -23,7 +23,7 @@ use super::keeper::Keeper;
 use super::sweeper::Sweeper;
 use super::{Engine, Port};
 use super::{adoption, clock};
-use crate::config::{Checked, LogSync, OnFull, Side as SideConfig};
+use crate::config::{Checked, Config, LogSync, OnFull, Side as SideConfig};
 use crate::dataplane::attach::Pins;
 use crate::dataplane::diagnostics;
 use crate::dataplane::geometry::Geometry;
@@ -33,9 +33,11 @@ use crate::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use crate::dataplane::routing::{self, Applied};
 use crate::dataplane::swap::Place;
 use crate::histogram::{self, Histogram};
+use crate::maplog::realms::Register;
 use crate::maplog::{Log, LogOptions, Recovery};
 use crate::netlink::{Follower, Options};
 use crate::policy::shape;
+use crate::realms::Realms;
 use crate::routes;
 use crate::slowpath::answers::Answers;
 use crate::slowpath::fragments::Store;
@@ -56,7 +58,16 @@ struct Plan {
     entry: Entry,
     /// First key in `SOCKETS`.
     socket_base: u32,
-    sides: Vec<(&'static str, Side, Vec<u16>)>,
+    places: Vec<Leads>,
+}
+
+/// Where an interface, or a VLAN of it, leads to.
+struct Leads {
+    side: Side,
+    /// Number of the realm, inside.
+    realm: u8,
+    /// VLAN ids, outermost first.
+    tags: Vec<u16>,
 }
 
 /// What the command line decides beside the configuration.
@@ -103,10 +114,14 @@ pub fn start(
     (log, recovery): (Log, Recovery),
     switches: Switches,
 ) -> Result<(Arc<State>, Engine)> {
-    let plans = plan(&checked)?;
+    let mut geometry = shape::geometry(&checked);
+    let plans = plan(&checked, &geometry.realms)?;
     let pins = Pins::open(&checked.config.control.pin_directory)?;
     pins.end_growth();
-    let mut geometry = shape::geometry(&checked);
+    let names = geometry.realms.names().iter().map(String::as_str);
+    // Before the first record that has one of their numbers.
+    let realms = Register::with(&checked.config.log.directory, names, clock::system_ms())
+        .context("the realms cannot be named in the mapping log")?;
     let lists = shape::lists(&checked);
     geometry.sizes.prefix_lines = lists.lines();
     let constants = shape::constants(&checked.config);
@@ -160,6 +175,12 @@ pub fn start(
                 watch: Desk::default(),
                 peaks: Mutex::default(),
                 turns: AtomicU64::new(0),
+                log_realms: geometry
+                    .realms
+                    .names()
+                    .iter()
+                    .map(|name| realms.number(name).unwrap_or(0))
+                    .collect(),
                 geometry,
                 config: checked,
             });
@@ -252,14 +273,21 @@ struct Loss {
 }
 
 impl Loss {
-    /// By the tables, and by the log: one of them may be of another format, or gone.
-    fn of(pins: &Pins, recovery: &Recovery) -> Self {
-        let logged = recovery.live.values().map(|logged| logged.block.inside);
-        let count = |owners: Vec<Ipv4Addr>| Self {
+    fn count<Owner: Ord>(owners: Vec<Owner>) -> Self {
+        Self {
             blocks: owners.len(),
             subscribers: owners.into_iter().collect::<BTreeSet<_>>().len(),
-        };
-        let (by_tables, by_log) = (count(pins.block_owners()), count(logged.collect()));
+        }
+    }
+
+    /// By the tables, and by the log: one of them may be of another format, or gone.
+    fn of(pins: &Pins, recovery: &Recovery) -> Self {
+        let logged = recovery.live.values().map(|logged| logged.block);
+        let logged = logged.map(|block| (block.realm, block.inside));
+        let (by_tables, by_log) = (
+            Self::count(pins.block_owners()),
+            Self::count(logged.collect()),
+        );
         match by_tables.blocks >= by_log.blocks {
             true => by_tables,
             false => by_log,
@@ -430,65 +458,73 @@ fn answers(state: &State) -> Answers {
     Answers::new(rates, shape::exhausted_code(icmp))
 }
 
-/// Which program and sockets each interface gets.
-fn plan(checked: &Checked) -> Result<Vec<Plan>> {
-    let (inside, outside) = (&checked.config.inside, &checked.config.outside);
-    let side = |name, side, config: &SideConfig| (name, side, config.vlan.clone());
-    let inside_side = side("inside", Side::Inside, inside);
-    let outside_side = side("outside", Side::Outside, outside);
-    let index = |config: &SideConfig| {
-        interface::index_of(&config.interface)
-            .with_context(|| format!("there is no interface {}", config.interface))
-    };
-    let entry = |config: &SideConfig, plain| {
-        if config.vlan.is_empty() {
-            plain
-        } else {
-            Entry::Vlan
+/// Which program and sockets each interface gets. Where there are realms, the receiving interface
+/// tells which one a packet is from: all get the program that asks for that.
+fn plan(checked: &Checked, realms: &Realms) -> Result<Vec<Plan>> {
+    let config = &checked.config;
+    let mut plans: Vec<Plan> = Vec::new();
+    for (config, place) in sides(config, realms) {
+        let plain = match place.side {
+            Side::Inside => Entry::Inside,
+            Side::Outside => Entry::Outside,
+        };
+        let known = plans.iter_mut().find(|plan| plan.name == config.interface);
+        if let Some(plan) = known {
+            plan.entry = Entry::Vlan;
+            plan.places.push(place);
+            continue;
         }
-    };
-    if inside.interface == outside.interface {
-        return Ok(vec![Plan {
-            name: inside.interface.clone(),
-            ifindex: index(inside)?,
-            device: 0,
-            entry: Entry::Vlan,
-            socket_base: 0,
-            sides: vec![inside_side, outside_side],
-        }]);
+        let name = config.interface.clone();
+        let device = plans.len() as u16;
+        plans.push(Plan {
+            ifindex: interface::index_of(&name)
+                .with_context(|| format!("there is no interface {name}"))?,
+            name,
+            device,
+            entry: match config.vlan.is_empty() && realms.count() == 1 {
+                true => plain,
+                false => Entry::Vlan,
+            },
+            socket_base: u32::from(device) * QUEUES_PER_DEVICE,
+            places: vec![place],
+        });
     }
-    Ok(vec![
-        Plan {
-            name: inside.interface.clone(),
-            ifindex: index(inside)?,
-            device: 0,
-            entry: entry(inside, Entry::Inside),
-            socket_base: 0,
-            sides: vec![inside_side],
-        },
-        Plan {
-            name: outside.interface.clone(),
-            ifindex: index(outside)?,
-            device: 1,
-            entry: entry(outside, Entry::Outside),
-            socket_base: QUEUES_PER_DEVICE,
-            sides: vec![outside_side],
-        },
-    ])
+    Ok(plans)
+}
+
+/// All sides of the configuration, and what each is.
+fn sides<'a>(config: &'a Config, realms: &'a Realms) -> Vec<(&'a SideConfig, Leads)> {
+    let leads = |side, realm, config: &SideConfig| Leads {
+        side,
+        realm,
+        tags: config.vlan.clone(),
+    };
+    let (inside, outside) = (&config.inside, &config.outside);
+    let mut sides = vec![
+        (inside, leads(Side::Inside, 0, inside)),
+        (outside, leads(Side::Outside, 0, outside)),
+    ];
+    for realm in &config.realm {
+        let number = realms.number_of(&realm.name).unwrap_or(0);
+        let own = realm.inside.iter();
+        sides.extend(own.map(|side| (side, leads(Side::Inside, number, side))));
+    }
+    sides
 }
 
 /// How packets come in by an interface: one way for each of its sides.
 fn ways(plan: &Plan) -> impl Iterator<Item = Way> + '_ {
-    plan.sides.iter().map(|(_, side, tags)| Way {
+    plan.places.iter().map(|leads| Way {
         interface: plan.name.clone(),
         ifindex: plan.ifindex,
         entry: plan.entry,
-        side: *side,
-        tags: tags.clone(),
+        side: leads.side,
+        realm: leads.realm,
+        tags: leads.tags.clone(),
     })
 }
 
-type Vlans = HashMap<(u32, [u16; 2]), Side>;
+type Vlans = HashMap<(u32, [u16; 2]), Role>;
 
 /// Devices, VLANs and routes in the tables.
 fn routes_of(
@@ -500,19 +536,20 @@ fn routes_of(
     let mut ports = Vec::new();
     for plan in plans {
         dataplane.set_device(plan.device, plan.ifindex)?;
-        for (_, side, tags) in &plan.sides {
+        for Leads { side, realm, tags } in &plan.places {
             let at = |index: usize| tags.get(index).copied().unwrap_or(0);
             let key = VlanKey {
                 ifindex: plan.ifindex,
                 vlans: [at(0), at(1)],
             };
             if plan.entry == Entry::Vlan {
-                let role = VlanRole {
-                    side: *side as u32,
+                let role = Role::new(*side, *realm);
+                let value = VlanRole {
+                    role: role.0,
                     socket_base: plan.socket_base,
                 };
-                dataplane.set_vlan(key, role)?;
-                vlans.insert((key.ifindex, key.vlans), *side);
+                dataplane.set_vlan(key, value)?;
+                vlans.insert((key.ifindex, key.vlans), role);
             }
             ports.push(routes::Port {
                 device: plan.device,
@@ -522,12 +559,14 @@ fn routes_of(
                 },
                 phys_ifindex: plan.ifindex,
                 vlan: tags.clone(),
+                realm: *realm,
             });
         }
     }
     dataplane.forget_vlans_but(|key| vlans.contains_key(&(key.ifindex, key.vlans)))?;
     let options = Options {
         first_hop_id: routing::free_ids(&state.memory),
+        networks: shape::networks(&state.config.config, &state.geometry.realms),
         ..Options::default()
     };
     let follower = Follower::spawn(ports, options).context("the kernel's routes cannot be read")?;
@@ -544,6 +583,15 @@ fn routes_of(
     routing.apply(dataplane, fib)?;
     follower.applied(generation);
     Ok((vlans, follower, routing))
+}
+
+/// Names of the sides that an interface leads to, each once.
+fn sides_of(plan: &Plan) -> BTreeSet<&'static str> {
+    let sides = plan.places.iter().map(|leads| match leads.side {
+        Side::Inside => "inside",
+        Side::Outside => "outside",
+    });
+    sides.collect()
 }
 
 /// Programs on the interfaces, then their sockets.
@@ -571,10 +619,10 @@ fn ports(
             queues,
             "XDP is attached"
         );
-        for (name, _, _) in &plan.sides {
+        for side in sides_of(&plan) {
             state.stats().interfaces.push(InterfaceStats {
                 name: plan.name.clone(),
-                side: name,
+                side,
                 mode: mode.name(),
             });
         }

@@ -12,6 +12,7 @@ use crate::dataplane::journal::{self, News};
 use crate::dataplane::session_sweep::Pass;
 use crate::dataplane::sweep::{Logged, Swept, Timers, sweep_slab};
 use crate::histogram::{self, Histogram};
+use crate::realms::InsideKey;
 use crate::state::State;
 
 /// Time that one slice may take.
@@ -113,7 +114,7 @@ impl Sweeper {
     }
 
     fn look_at_sessions(&mut self, state: &State, keeper: &mut Keeper, mut pass: Pass, now: u32) {
-        let timers = |inside| self.timers_of(state, Ipv4Addr::from_bits(inside));
+        let timers = |inside| self.timers_of(state, InsideKey::from_bits(inside));
         let advanced = pass.advance(&state.memory.sessions, now, timers);
         self.tell_of_sessions(state, keeper, &mut pass);
         for inside in std::mem::take(&mut pass.ended) {
@@ -236,8 +237,8 @@ impl Sweeper {
         keeper.take_idle(now, self.idle_ticks);
     }
 
-    /// The timers of an inside address.
-    fn timers_of(&self, state: &State, inside: Ipv4Addr) -> &Timers {
+    /// The timers of a subscriber.
+    fn timers_of(&self, state: &State, inside: InsideKey) -> &Timers {
         match state.geometry.groups.number_of(inside) {
             Some(number) => self.group_timers.get(number).unwrap_or(&self.timers),
             None => &self.timers,

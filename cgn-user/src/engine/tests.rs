@@ -25,6 +25,7 @@ use crate::maplog::{Log, LogOptions};
 use crate::metrics::{Snapshot, encode};
 use crate::policy::access::Lists;
 use crate::policy::shape;
+use crate::realms::InsideKey;
 use crate::state::{State, Stats};
 use crate::watch::Desk;
 
@@ -53,6 +54,7 @@ fn state() -> Arc<State> {
         watch: Desk::default(),
         peaks: Mutex::default(),
         turns: AtomicU64::new(0),
+        log_realms: Vec::new(),
         geometry,
         config,
     })
@@ -78,7 +80,7 @@ fn a_hundred_thousand_subscribers_are_scraped_within_a_second_and_5_mb() {
         .map(|number| Ipv4Addr::from_bits(first + number))
         .collect();
     for group in all.chunks(2048) {
-        let wanted: HashSet<Ipv4Addr> = group.iter().copied().collect();
+        let wanted: HashSet<InsideKey> = group.iter().map(|address| (*address).into()).collect();
         assert!(keeper.grant(&wanted).is_empty());
     }
     keeper.advance();

@@ -15,6 +15,7 @@ use cgn_common::nat::throttle;
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
 use crate::dataplane::sessions::Sessions;
+use crate::realms::InsideKey;
 
 /// The tables that are copied to, and where from.
 struct Copy<'a> {
@@ -23,7 +24,7 @@ struct Copy<'a> {
     geometry: &'a Geometry,
 }
 
-/// What a packet from `source` to `destination` can touch, and its answer:
+/// What a packet of the subscriber `inside`, if it is from one, with these `ends` can touch, and its answer:
 /// both their entries, all blocks of the subscribers who they are or who have
 /// them, and the small tables whole. `session_room` more sessions fit.
 ///
@@ -33,6 +34,7 @@ pub fn copy(
     live: &Arc<Memory>,
     geometry: &Geometry,
     session_room: usize,
+    inside: Option<InsideKey>,
     ends: [(Ipv4Addr, u16); 2],
 ) -> io::Result<Memory> {
     let mut own = Memory::private(geometry.sizes)?;
@@ -44,8 +46,11 @@ pub fn copy(
         geometry,
     };
     copy.small_tables();
+    inside
+        .into_iter()
+        .for_each(|inside| copy.subscriber(inside));
     for (address, port) in ends {
-        copy.subscriber(address);
+        copy.subscriber(address.into());
         copy.external(address);
         copy.newcomers(address);
         if let Some(owner) = copy.owner(address, port) {
@@ -64,6 +69,11 @@ impl Copy<'_> {
         own.access.copy_from(&live.access, 0..1);
         own.prefixes
             .copy_from(&live.prefixes, 0..live.prefixes.len() as u32);
+        for line in 0..live.realms.len() as u32 {
+            if let Some(halves) = live.realms.read(line) {
+                own.realms.write(line, halves);
+            }
+        }
         own.ids.copy_from(&live.ids, 0..live.ids.len() as u32);
         for line in 0..live.routes.len() as u32 {
             if let Some(routes) = live.routes.read(line) {
@@ -98,7 +108,7 @@ impl Copy<'_> {
     }
 
     /// A subscriber with all its blocks; nothing if it is none.
-    fn subscriber(&self, inside: Ipv4Addr) {
+    fn subscriber(&self, inside: InsideKey) {
         let page = page_of(inside.to_bits());
         if let Some(directory) = self.live.inside_pages.read(page) {
             self.own.inside_pages.write(page, directory);
@@ -163,7 +173,7 @@ impl Copy<'_> {
     }
 
     /// The subscriber who has a port of an external address.
-    fn owner(&self, external: Ipv4Addr, port: u16) -> Option<Ipv4Addr> {
+    fn owner(&self, external: Ipv4Addr, port: u16) -> Option<InsideKey> {
         let rows = self.rows(external);
         if !rows.is_pool_address() {
             return None;
@@ -171,6 +181,6 @@ impl Copy<'_> {
         let place = self.own.place_of(rows.pool(), external, port);
         let row = rows.first_row() + block_of(place, rows.block_shift())?;
         let (slab_line, inside) = self.own.blocks.get(row).map(BlockEntry::read)?;
-        (slab_line != 0).then(|| Ipv4Addr::from_bits(inside))
+        (slab_line != 0).then(|| InsideKey::from_bits(inside))
     }
 }

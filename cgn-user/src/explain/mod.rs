@@ -31,6 +31,7 @@ use crate::dataplane::geometry::Geometry;
 use crate::dataplane::interface;
 use crate::dataplane::memory::Memory;
 use crate::dataplane::tables::UserTables;
+use crate::realms::InsideKey;
 use crate::routes::{Fib, Resolution};
 use crate::state::State;
 use crate::wiring::{Way, Wiring};
@@ -51,7 +52,8 @@ pub enum ExplainError {
 }
 
 /// What would happen to `packet` now, and to its answer. It comes from `side`; if that
-/// is not said, from inside if its source is a subscriber's, else from outside.
+/// is not said, from inside if its source is a subscriber's, else from outside. From inside it
+/// comes from the realm with this number.
 ///
 /// # Errors
 /// See [`ExplainError`]; what becomes of the packet is never an error.
@@ -59,9 +61,11 @@ pub fn explain(
     state: &State,
     packet: &Packet,
     side: Option<Side>,
+    realm: u8,
 ) -> Result<Explanation, ExplainError> {
     let wiring = state.wiring.get().ok_or(ExplainError::Starting)?;
-    let is_subscriber = state.geometry.subscriber_index(packet.source).is_some();
+    let key = state.geometry.realms.key(realm, packet.source);
+    let is_subscriber = key.is_some_and(|key| state.geometry.pool_of(key).is_some());
     let side = side.unwrap_or(if is_subscriber {
         Side::Inside
     } else {
@@ -72,7 +76,8 @@ pub fn explain(
         (packet.destination, packet.destination_port),
     ];
     let room = u64::from(state.geometry.sizes.sessions).saturating_sub(state.stats().sessions.live);
-    let own = copy::copy(&state.memory, &state.geometry, room as usize, ends)?;
+    let inside = key.filter(|_| side == Side::Inside);
+    let own = copy::copy(&state.memory, &state.geometry, room as usize, inside, ends)?;
     let trial = Trial {
         state,
         geometry: &state.geometry,
@@ -81,7 +86,9 @@ pub fn explain(
         fib: Arc::clone(&wiring.fib.borrow()),
         now: state.now_tick(),
     };
-    let (mut explanation, sent) = trial.packet(packet, side)?;
+    let realm = if side == Side::Inside { realm } else { 0 };
+    let way = wiring.from(side, realm).ok_or(ExplainError::NoWay)?;
+    let (mut explanation, sent) = trial.packet(packet, way)?;
     if let Some((sent, from)) = sent {
         let (answer, _) = trial.packet(&sent.answer(), from)?;
         explanation.answer = Some(Box::new(answer));
@@ -112,19 +119,22 @@ struct Ran {
 }
 
 impl Trial<'_> {
-    /// What becomes of a packet; and, if it is sent, as what, and the side that it goes to.
+    /// What becomes of a packet that comes by `way`; and, if it is sent, as what, and where it
+    /// goes to.
     fn packet(
         &self,
         packet: &Packet,
-        side: Side,
-    ) -> Result<(Explanation, Option<(Packet, Side)>), ExplainError> {
-        let way = self.wiring.from(side).ok_or(ExplainError::NoWay)?;
-        let before = self.mapping(packet, side);
+        way: &Way,
+    ) -> Result<(Explanation, Option<(Packet, &Way)>), ExplainError> {
+        let side = way.side;
+        let inside = self.geometry.realms.key(way.realm, packet.source);
+        let inside = inside.filter(|_| side == Side::Inside);
+        let before = self.mapping(packet, inside);
         let ran = self.run(packet, way);
-        let after = self.mapping(packet, side);
+        let after = self.mapping(packet, inside);
         let facts = words::Facts {
             state: self.state,
-            inside: (side == Side::Inside).then_some(packet.source),
+            inside,
             mapping: after.as_ref(),
             neighbour: self.neighbour(packet, side, after.as_ref()),
             mtu: ran.mtu,
@@ -192,14 +202,14 @@ impl Trial<'_> {
     }
 
     /// The mapping that the packet uses, in the copy as it is now.
-    fn mapping(&self, packet: &Packet, side: Side) -> Option<MappingRow> {
-        let selection = match side {
-            Side::Inside => Selection {
-                subscriber: Some(packet.source),
+    fn mapping(&self, packet: &Packet, inside: Option<InsideKey>) -> Option<MappingRow> {
+        let selection = match inside {
+            Some(_) => Selection {
+                subscriber: inside,
                 protocol: Some(packet.protocol),
                 ..Selection::default()
             },
-            Side::Outside => Selection {
+            None => Selection {
                 external: Some(packet.destination),
                 external_port: Some(packet.destination_port),
                 protocol: Some(packet.protocol),
@@ -216,7 +226,7 @@ impl Trial<'_> {
         };
         let rows = view.mappings(selection, all, self.now).rows.into_iter();
         let mut fitting =
-            rows.filter(|row| side == Side::Outside || row.inside_port == packet.source_port);
+            rows.filter(|row| inside.is_none() || row.inside_port == packet.source_port);
         fitting.next()
     }
 
@@ -228,7 +238,11 @@ impl Trial<'_> {
         mapping: Option<&MappingRow>,
     ) -> Option<(Ipv4Addr, String)> {
         let destination = match (side, mapping) {
-            (Side::Outside, Some(mapping)) => mapping.inside,
+            (Side::Outside, Some(mapping)) => {
+                let realms = &self.geometry.realms;
+                let key = realms.key(realms.number_of(&mapping.realm)?, mapping.inside)?;
+                Ipv4Addr::from_bits(key.to_bits())
+            }
             _ => packet.destination,
         };
         let (address, ifindex) = match self.fib.resolve(destination) {
@@ -244,8 +258,8 @@ impl Trial<'_> {
         Some((address, name_of(ifindex)))
     }
 
-    /// What leaves, and the packet with the side that it goes to.
-    fn sent(&self, ran: &Ran) -> (Option<SentRow>, Option<(Packet, Side)>) {
+    /// What leaves, and the packet with where it goes to.
+    fn sent(&self, ran: &Ran) -> (Option<SentRow>, Option<(Packet, &Way)>) {
         let Verdict::Transmit { ifindex, .. } = ran.verdict else {
             return (None, None);
         };
@@ -256,7 +270,7 @@ impl Trial<'_> {
         let tags: Vec<u16> = vlans.into_iter().filter(|tag| *tag != 0).collect();
         let packet = Packet::of(&ran.frame);
         let mut ways = self.wiring.ways.iter();
-        let side = ways.find(|way| way.ifindex == ifindex && way.tags == tags);
+        let way = ways.find(|way| way.ifindex == ifindex && way.tags == tags);
         let row = SentRow {
             packet: packet.map(|packet| packet.to_string()),
             interface: name_of(ifindex),
@@ -264,7 +278,7 @@ impl Trial<'_> {
             link_address: words::link_address(&ran.frame),
             bytes: ran.frame.len() as u64,
         };
-        (Some(row), packet.zip(side.map(|way| way.side)))
+        (Some(row), packet.zip(way))
     }
 }
 

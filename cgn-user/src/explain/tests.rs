@@ -22,7 +22,7 @@ fn daemon() -> Arc<State> {
 
 fn ask(state: &State, words: &str) -> Explanation {
     let packet: Packet = words.parse().unwrap();
-    explain(state, &packet, None).unwrap()
+    explain(state, &packet, None, 0).unwrap()
 }
 
 /// Every word of the tables that a packet can write.
@@ -182,7 +182,7 @@ fn nothing_of_it_is_seen_in_the_tables_of_the_daemon() {
 fn the_side_can_be_said() {
     let state = daemon();
     let packet: Packet = "udp 10.9.9.9:5000 > 192.0.2.80:53".parse().unwrap();
-    let told = explain(&state, &packet, Some(Side::Inside)).unwrap();
+    let told = explain(&state, &packet, Some(Side::Inside), 0).unwrap();
     assert_eq!(told.reason.as_deref(), Some("spoofed_source"));
     assert_eq!(told.interface, "in0");
 }

@@ -8,13 +8,14 @@ use cgn_common::verdict::Reason;
 
 use crate::api::rows::MappingRow;
 use crate::policy::access::Placed;
+use crate::realms::InsideKey;
 use crate::state::State;
 
 /// What is known of a packet beside its steps.
 pub struct Facts<'a> {
     pub state: &'a State,
     /// Its subscriber, if it comes from one.
-    pub inside: Option<Ipv4Addr>,
+    pub inside: Option<InsideKey>,
     pub mapping: Option<&'a MappingRow>,
     /// Neighbour and interface that the route leads to.
     pub neighbour: Option<(Ipv4Addr, String)>,
@@ -54,8 +55,9 @@ impl Facts<'_> {
         told.unwrap_or_else(|| step.help().to_owned())
     }
 
-    fn subscriber(&self, inside: Ipv4Addr) -> String {
+    fn subscriber(&self, inside: InsideKey) -> String {
         let (pool, head) = (self.pool(inside), self.head(inside));
+        let inside = self.state.geometry.realms.who(inside);
         let pool = pool.map_or("?", |(_, name)| name);
         match head.map(|head| (head.block_count(), Ipv4Addr::from_bits(head.external()))) {
             Some((0, _)) | None => {
@@ -72,14 +74,14 @@ impl Facts<'_> {
         }
     }
 
-    fn head(&self, inside: Ipv4Addr) -> Option<SubscriberHead> {
+    fn head(&self, inside: InsideKey) -> Option<SubscriberHead> {
         let index = self.state.geometry.subscriber_index(inside)?;
         let subscriber = self.state.memory.subscribers.get(index)?;
         Some(SubscriberHead(subscriber.head.load()))
     }
 
     /// Number and name of the subscriber's pool.
-    fn pool(&self, inside: Ipv4Addr) -> Option<(usize, &str)> {
+    fn pool(&self, inside: InsideKey) -> Option<(usize, &str)> {
         let number = usize::from(self.state.geometry.pool_of(inside)?);
         Some((number, &self.state.geometry.pools[number].name))
     }
@@ -115,11 +117,12 @@ impl Facts<'_> {
     }
 
     /// What the slow path does for one who needs a block.
-    fn block(&self, inside: Ipv4Addr) -> Option<String> {
+    fn block(&self, inside: InsideKey) -> Option<String> {
         let (number, name) = self.pool(inside)?;
         let ports = 1_u32 << self.state.geometry.pools[number].block_shift;
         let stats = self.state.stats();
         let free = stats.pool(number).status.blocks_free;
+        let inside = self.state.geometry.realms.who(inside);
         Some(match (stats.log.is_refusing, free) {
             (true, _) => "no block is given, because the mapping log cannot be written".to_owned(),
             (_, 0) => format!("no block is given: pool {name} has none that is free"),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::maps::MapsError;
+use super::realms::RealmsError;
 use super::record::{DecodeError, VERSION};
 use super::scatter::KeyringError;
 use super::sealed::SealedError;
@@ -64,6 +65,9 @@ pub enum ReadError {
     /// Nothing can be said of static ports.
     #[error(transparent)]
     Maps(#[from] MapsError),
+    /// Nothing can be said of realms.
+    #[error(transparent)]
+    Realms(#[from] RealmsError),
     /// Nothing can be said of scattered blocks.
     #[error(transparent)]
     Keys(#[from] KeyringError),

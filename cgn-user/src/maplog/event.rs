@@ -45,6 +45,8 @@ pub enum ReleaseReason {
 pub struct Block {
     /// The subscriber's inside address.
     pub inside: Ipv4Addr,
+    /// Number of its realm in this log, see [`super::realms`]; 0: the first.
+    pub realm: u16,
     pub external: Ipv4Addr,
     pub ports: PortRange,
     /// Number of the pool in the configuration at the time.

@@ -14,6 +14,7 @@
 //! * `file`: the daemon's own log file: lock, recovery, appending.
 //! * `gap`: what the log lacks when it could not be written and blocks were given all the same.
 //! * `maps`: what static ports need no records for.
+//! * `realms`: which realm a number stands for.
 //! * `scatter`: the keys of scattered blocks.
 //! * `reader`: the same file for other programs, also while it grows.
 
@@ -30,6 +31,7 @@ pub mod maps;
 pub mod notice;
 pub mod query;
 mod reader;
+pub mod realms;
 mod record;
 mod recovery;
 mod replay;

@@ -31,6 +31,9 @@ pub enum What {
     SubscriberExceeded {
         pool: u16,
         inside: Ipv4Addr,
+        /// Number of its realm in the log.
+        #[serde(skip)]
+        realm: u16,
         most: u32,
     },
     /// So many addresses' worth of the pool's blocks are in use or in hold.

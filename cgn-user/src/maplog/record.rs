@@ -27,6 +27,9 @@
 //!                                       36     4  checksum
 //! ```
 //!
+//! Kinds 7 and 8 are allocate and release of a block of another realm than the first. They have a
+//! time of 6 bytes, and at byte 18 the number of the realm (2 bytes, see `realms`).
+//!
 //! Kinds 32 to 43 are mappings and sessions (`log.mode`): 32 + 6 with a remote endpoint + 3 of an
 //! end + 0 TCP, 1 UDP, 2 ICMP. They differ from byte 12 on:
 //!
@@ -78,6 +81,7 @@ mod field {
     pub const UNIX_MS: usize = 12;
     /// In the place of the time's two highest bytes, which are 0 until the year 10889.
     pub const REMOTE_PORT: usize = 18;
+    pub const REALM: usize = REMOTE_PORT;
     pub const INSIDE: usize = 20;
     pub const EXTERNAL: usize = 24;
     pub const FIRST_PORT: usize = 28;
@@ -98,6 +102,9 @@ mod kind {
     pub const STOP: u8 = 4;
     pub const GAP: u8 = 5;
     pub const RESUME: u8 = 6;
+    /// Of a block in another realm than the first.
+    pub const ALLOCATE_IN_REALM: u8 = 7;
+    pub const RELEASE_IN_REALM: u8 = 8;
     /// The first and the last of mappings and sessions, and what is added.
     pub const SESSION: u8 = 32;
     pub const LAST_SESSION: u8 = 43;
@@ -298,12 +305,18 @@ impl Record {
             Event::Resume => kind::RESUME,
             Event::Allocate(block) => {
                 block.encode(&mut bytes);
-                kind::ALLOCATE
+                match block.realm {
+                    0 => kind::ALLOCATE,
+                    _ => kind::ALLOCATE_IN_REALM,
+                }
             }
             Event::Release { block, reason } => {
                 block.encode(&mut bytes);
                 bytes[field::REASON] = reason_code(*reason);
-                kind::RELEASE
+                match block.realm {
+                    0 => kind::RELEASE,
+                    _ => kind::RELEASE_IN_REALM,
+                }
             }
             Event::Open(session) => session.encode(&mut bytes),
             Event::Close(session) => session.encode(&mut bytes) + kind::CLOSED,
@@ -332,26 +345,29 @@ impl Record {
                 found: bytes[field::VERSION],
             });
         }
-        let event = match bytes[field::KIND] & !(kind::FIRST | kind::LAST) {
+        let found = bytes[field::KIND] & !(kind::FIRST | kind::LAST);
+        let event = match found {
             kind::START => Event::Start,
             kind::STOP => Event::Stop,
             kind::GAP => Event::Gap,
             kind::RESUME => Event::Resume,
-            kind::ALLOCATE => Event::Allocate(Block::decode(bytes)?),
-            kind::RELEASE => Event::Release {
-                block: Block::decode(bytes)?,
+            kind::ALLOCATE | kind::ALLOCATE_IN_REALM => {
+                Event::Allocate(Block::decode(bytes, found)?)
+            }
+            kind::RELEASE | kind::RELEASE_IN_REALM => Event::Release {
+                block: Block::decode(bytes, found)?,
                 reason: reason_of(bytes[field::REASON])?,
             },
-            found @ kind::SESSION..=kind::LAST_SESSION => Session::decode(bytes, found),
-            found => return Err(DecodeError::Kind { found }),
+            kind::SESSION..=kind::LAST_SESSION => Session::decode(bytes, found),
+            _ => return Err(DecodeError::Kind { found }),
         };
         let record = Self {
             sequence: u64_at(bytes, field::SEQUENCE),
             entry: Entry {
-                unix_ms: match event {
-                    Event::Open(_) | Event::Close(_) => {
-                        u64_at(bytes, field::UNIX_MS) & Session::MOST_MS
-                    }
+                unix_ms: match found {
+                    kind::ALLOCATE_IN_REALM
+                    | kind::RELEASE_IN_REALM
+                    | kind::SESSION..=kind::LAST_SESSION => u64_at(bytes, field::UNIX_MS) & MOST_MS,
                     _ => u64_at(bytes, field::UNIX_MS),
                 },
                 event,
@@ -366,10 +382,10 @@ impl Record {
     }
 }
 
-impl Session {
-    /// Latest time of a record, milliseconds of Unix time.
-    pub(super) const MOST_MS: u64 = (1 << 48) - 1;
+/// Latest time, milliseconds of Unix time, of a record that has something else in its highest bytes.
+pub(super) const MOST_MS: u64 = (1 << 48) - 1;
 
+impl Session {
     /// Writes all but the kind of an end, over the time's highest bytes; returns the kind of a
     /// beginning.
     fn encode(&self, bytes: &mut [u8; RECORD_BYTES]) -> u8 {
@@ -417,6 +433,9 @@ impl Session {
 
 impl Block {
     fn encode(&self, bytes: &mut [u8; RECORD_BYTES]) {
+        if self.realm != 0 {
+            put(bytes, field::REALM, self.realm.to_le_bytes());
+        }
         put(bytes, field::INSIDE, self.inside.to_bits().to_le_bytes());
         put(
             bytes,
@@ -431,11 +450,15 @@ impl Block {
         };
     }
 
-    fn decode(bytes: &[u8; RECORD_BYTES]) -> Result<Self, DecodeError> {
+    fn decode(bytes: &[u8; RECORD_BYTES], kind: u8) -> Result<Self, DecodeError> {
         let first = u16_at(bytes, field::FIRST_PORT);
         let count = u16_at(bytes, field::PORT_COUNT);
         Ok(Self {
             inside: u32_at(bytes, field::INSIDE).into(),
+            realm: match kind {
+                kind::ALLOCATE_IN_REALM | kind::RELEASE_IN_REALM => u16_at(bytes, field::REALM),
+                _ => 0,
+            },
             external: u32_at(bytes, field::EXTERNAL).into(),
             ports: PortRange::new(first, count).ok_or(DecodeError::Ports { first, count })?,
             pool: u16_at(bytes, field::POOL),

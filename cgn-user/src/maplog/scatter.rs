@@ -283,6 +283,7 @@ mod tests {
         keys.add([3; 32], 0).unwrap();
         let blocks: Vec<Block> = (0..126)
             .map(|number| Block {
+                realm: 0,
                 inside: Ipv4Addr::new(100, 64, 0, number),
                 external: EXTERNAL,
                 ports: PortRange::new(1024 + 512 * u16::from(number), 512).unwrap(),

@@ -7,6 +7,7 @@ mod files;
 mod gap;
 mod model;
 mod proof;
+mod realms;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -74,6 +75,7 @@ fn records(path: &Path) -> Vec<Record> {
 /// Block `number` of 198.51.100.7.
 fn block(number: u16) -> Block {
     Block {
+        realm: 0,
         inside: [100, 64, 0, number as u8].into(),
         external: [198, 51, 100, 7].into(),
         ports: PortRange::new(1024 + number * 512, 512).unwrap(),
@@ -124,6 +126,7 @@ fn any_block() -> impl Strategy<Value = Block> {
         });
     (any::<u32>(), any::<u32>(), ports, any::<u16>()).prop_map(|(inside, external, ports, pool)| {
         Block {
+            realm: 0,
             inside: inside.into(),
             external: external.into(),
             ports,

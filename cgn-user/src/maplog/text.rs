@@ -16,6 +16,9 @@ impl Display for Block {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let (first, last) = (self.ports.first(), self.ports.last());
         write!(f, "{} -> {}:{first}-{last}", self.inside, self.external)?;
+        if self.realm != 0 {
+            write!(f, " (realm {})", self.realm)?;
+        }
         if self.key != 0 {
             write!(f, " (places of key {})", self.key)?;
         }

@@ -196,7 +196,7 @@ pub(super) fn read_neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
     })
 }
 
-/// `None` for what is not an IPv4 route of the three tables, and for cached exceptions.
+/// `None` for what is not an IPv4 route, and for cached exceptions.
 pub(super) fn read_route(message: &RouteMessage) -> Option<Route> {
     let header = &message.header;
     if header.address_family != AddressFamily::Inet || header.flags.contains(RouteFlags::Cloned) {
@@ -223,7 +223,7 @@ pub(super) fn read_route(message: &RouteMessage) -> Option<Route> {
         255 => Table::Local,
         254 => Table::Main,
         253 => Table::Default,
-        _ => return None,
+        other => Table::Other(other),
     };
     let dst = parts.dst.unwrap_or(Ipv4Addr::UNSPECIFIED);
     let (metric, mtu) = (parts.metric, parts.mtu);

@@ -87,7 +87,7 @@ impl Session<'_> {
         self.catch_up().await?;
         self.touched = Some(Default::default());
         let was_exact = !std::mem::take(&mut self.news_lost);
-        let mut routes = RouteTable::new();
+        let mut routes = self.tracker.new_table();
         let mut readable = true;
         let take = |message, flags| match read(&message, flags) {
             News::Change(Change::RouteAdded(route, _)) => routes.insert(&route, Placement::Last),

@@ -111,7 +111,7 @@ impl Follower {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = sync_mpsc::channel();
         let shared = Arc::new(Shared::default());
-        let mut tracker = Tracker::new(ports);
+        let mut tracker = Tracker::new(ports).with_networks(options.networks.clone());
         tracker.begin_ids_at(options.first_hop_id);
         let worker = Worker {
             tracker,

@@ -38,6 +38,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::routes::Networks;
+
 pub use follow::{Follower, Question, Resolver, Status};
 
 /// Why the kernel's tables cannot be followed.
@@ -87,6 +89,8 @@ pub struct Options {
     pub receive_buffer_bytes: usize,
     /// The next-hop id that is given out before all others.
     pub first_hop_id: u16,
+    /// Networks of realms, whose routes are in tables of their own.
+    pub networks: Networks,
 }
 
 impl Default for Options {
@@ -97,6 +101,7 @@ impl Default for Options {
             probes_per_sec: 500,
             receive_buffer_bytes: 8 << 20,
             first_hop_id: 1,
+            networks: Networks::default(),
         }
     }
 }

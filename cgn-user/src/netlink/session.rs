@@ -196,6 +196,11 @@ impl<'a> Session<'a> {
         let is_address_gone = matches!(change, Change::AddressGone(_));
         let is_route_gone = matches!(change, Change::RouteGone(_));
         if let Change::RouteAdded(route, _) | Change::RouteGone(route) = &change
+            && !self.tracker.follows(route.table)
+        {
+            return;
+        }
+        if let Change::RouteAdded(route, _) | Change::RouteGone(route) = &change
             && let Some(touched) = &mut self.touched
         {
             touched.insert((route.table, route.dst));

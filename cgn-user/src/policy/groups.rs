@@ -1,11 +1,11 @@
 //! Groups of subscribers: what each may do, and who is in which.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 
 use cgn_common::layout::{Limits, QuotaLimits};
 
 use super::blocks::PortsUsed;
+use crate::realms::InsideKey;
 
 /// What one subscriber may do; `None` sets no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,13 +99,13 @@ pub struct Groups {
 impl Groups {
     /// Groups with their prefixes, as network and length. No prefix is twice there.
     #[must_use]
-    pub fn new(groups: Vec<(Group, Vec<(Ipv4Addr, u8)>)>) -> Self {
+    pub fn new<K: Into<InsideKey>>(groups: Vec<(Group, Vec<(K, u8)>)>) -> Self {
         let mut by_length: HashMap<u8, HashMap<u32, usize>> = HashMap::new();
         let mut all = Vec::new();
         for (number, (group, prefixes)) in groups.into_iter().enumerate() {
             for (network, length) in prefixes {
                 let networks = by_length.entry(length).or_default();
-                networks.insert(network.to_bits() & mask(length), number);
+                networks.insert(network.into().to_bits() & mask(length), number);
             }
             all.push(group);
         }
@@ -122,7 +122,8 @@ impl Groups {
 
     /// Number of the group of an inside address.
     #[must_use]
-    pub fn number_of(&self, inside: Ipv4Addr) -> Option<usize> {
+    pub fn number_of(&self, inside: impl Into<InsideKey>) -> Option<usize> {
+        let inside = inside.into();
         let lengths = self.by_length.iter();
         let found = lengths.map(|(length, groups)| groups.get(&(inside.to_bits() & mask(*length))));
         found.flatten().next().copied()
@@ -130,7 +131,7 @@ impl Groups {
 
     /// What an inside address may do.
     #[must_use]
-    pub fn allowance(&self, inside: Ipv4Addr) -> Allowance {
+    pub fn allowance(&self, inside: impl Into<InsideKey>) -> Allowance {
         self.number_of(inside)
             .map_or(Allowance::ALL, |number| self.all[number].allowance)
     }
@@ -145,6 +146,8 @@ fn mask(length: u8) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use cgn_common::verdict::Protocol;
     use proptest::prelude::*;
 
@@ -174,11 +177,11 @@ mod tests {
             ([100, 128, 0, 0], None),
             ([10, 0, 0, 1], None),
         ] {
-            let number = groups.number_of(address.into());
+            let number = groups.number_of(address);
             let name = number.map(|number| groups.all()[number].name.as_str());
             assert_eq!(name, expected, "{address:?}");
         }
-        assert_eq!(Groups::default().number_of([100, 64, 0, 1].into()), None);
+        assert_eq!(Groups::default().number_of([100, 64, 0, 1]), None);
     }
 
     #[test]

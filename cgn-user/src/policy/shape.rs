@@ -12,7 +12,7 @@ use super::deterministic::Map;
 use super::groups::{Allowance, Group, Groups};
 use super::throttle;
 use crate::alloc::{HoldPolicy, PoolSpec};
-use crate::config::prefix_list::{Network, RuleLists};
+use crate::config::prefix_list::{self, RuleLists};
 use crate::config::rules::{BOGONS, PortRange};
 use crate::config::{
     self, Checked, Config, Exhausted, Filtering, Icmp, Ipv4Prefix, LogMode, Midstream, Pool,
@@ -20,6 +20,8 @@ use crate::config::{
 };
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::sweep::{Logged, PortSet, Timers};
+use crate::realms::Realms;
+use crate::routes::{Network, Networks};
 use crate::slowpath::fragments;
 
 /// Memory of a released block is not used again for so long: packets in
@@ -30,19 +32,18 @@ const SLAB_QUARANTINE_MS: u64 = 1_000;
 #[must_use]
 pub fn geometry(checked: &Checked) -> Geometry {
     let pools = checked.config.pool.iter().map(pool_shape).collect();
-    let subscribers = checked
-        .subscribers
-        .iter()
-        .map(|range| SubscriberShape {
-            first: range.range.first(),
-            last: range.range.last(),
-            pool: range.pool as u8,
-        })
-        .collect();
-    let mut geometry = Geometry::new(pools, subscribers);
+    let realms = Realms::new(checked.config.realm_networks());
+    let ranges = checked.subscribers.iter().flat_map(|subscribers| {
+        let (range, pool) = (subscribers.range, subscribers.pool as u8);
+        let keys = realms.ranges(subscribers.realm, range.first(), range.last());
+        keys.into_iter()
+            .map(move |[first, last]| SubscriberShape { first, last, pool })
+    });
+    let subscribers = ranges.collect();
+    let mut geometry = Geometry::of(realms, pools, subscribers);
     geometry.sizes.sessions = checked.config.sessions.max;
     geometry.sizes.datagrams = checked.config.fragments.max_datagrams;
-    geometry.groups = groups(&checked.config);
+    geometry.groups = groups(&checked.config, &geometry.realms);
     geometry.maps = maps(checked).into_iter().map(|(_, map)| map).collect();
     geometry
 }
@@ -59,6 +60,24 @@ pub fn maps(checked: &Checked) -> Vec<(String, Option<Map>)> {
             (pool.name.clone(), map.and_then(Result::ok))
         })
         .collect()
+}
+
+/// Where the routes to the subscribers of realms are.
+#[must_use]
+pub fn networks(config: &Config, realms: &Realms) -> Networks {
+    let table = |realm: u8| {
+        let at = usize::from(realm).checked_sub(1)?;
+        Some(config.realm.get(at)?.table)
+    };
+    let all = realms.networks().iter().filter_map(|network| {
+        Some(Network {
+            realm: network.realm,
+            table: table(network.realm)?,
+            address: network.address,
+            key: network.key,
+        })
+    });
+    Networks::new(&all.collect::<Vec<_>>())
 }
 
 /// The access lists: rules of the file in their order, then those that come with the program.
@@ -82,13 +101,13 @@ pub fn lists(checked: &Checked) -> Lists {
 }
 
 fn access_rule(rule: &config::Rule, files: &RuleLists) -> Rule {
-    let ranges = |prefixes: &[Ipv4Prefix], networks: &[Network]| {
+    let ranges = |prefixes: &[Ipv4Prefix], networks: &[prefix_list::Network]| {
         let prefixes = prefixes.iter().map(|prefix| {
             let range = prefix.range();
             (range.first().to_bits(), range.last().to_bits())
         });
         prefixes
-            .chain(networks.iter().map(Network::range))
+            .chain(networks.iter().map(prefix_list::Network::range))
             .collect()
     };
     let ports = |ports: Option<PortRange>| ports.map_or((0, u16::MAX), |range| (range.0, range.1));
@@ -105,7 +124,7 @@ fn access_rule(rule: &config::Rule, files: &RuleLists) -> Rule {
 
 /// What cannot come from the internet, or be there.
 fn bogons() -> [Rule; 2] {
-    let all: Vec<_> = BOGONS.iter().map(Network::range).collect();
+    let all: Vec<_> = BOGONS.iter().map(prefix_list::Network::range).collect();
     [Direction::Outbound, Direction::Inbound].map(|direction| {
         let (source, destination) = match direction {
             Direction::Outbound => (Vec::new(), all.clone()),
@@ -124,10 +143,12 @@ fn bogons() -> [Rule; 2] {
 }
 
 /// Who may do what.
-fn groups(config: &Config) -> Groups {
+fn groups(config: &Config, realms: &Realms) -> Groups {
     let groups = config.group.iter().map(|group| {
+        let realm = realms.number_of(&group.realm).unwrap_or_default();
         let prefixes = group.prefixes.iter();
-        let prefixes = prefixes.map(|prefix| (prefix.range().first(), prefix.length()));
+        let prefixes = prefixes
+            .flat_map(|prefix| realms.prefixes(realm, prefix.range().first(), prefix.length()));
         let named = Group {
             name: group.name.clone(),
             allowance: allowance(group),
@@ -167,6 +188,7 @@ pub fn constants(config: &Config) -> Constants {
         (config.debug.force_slow_path, Features::FORCE_SLOW_PATH),
         (!config.group.is_empty(), Features::QUOTAS),
         (config.scatters(), Features::SCATTERED),
+        (!config.realm.is_empty(), Features::REALMS),
         (config.throttle.rates() != [0; 6], Features::THROTTLE),
         (config.guard.unsolicited_per_second > 0, Features::ATTACKS),
         (config.guard.busy_percent > 0, Features::OVERLOAD),

@@ -9,6 +9,7 @@ use super::action::{ActionId, KERNEL_ONLY};
 use super::hop::{HopKey, NextHop};
 use super::kernel::{Address, Link};
 use super::port::{Port, Side};
+use super::realm::Networks;
 use super::span::{Span, low};
 
 /// Where a packet to some address goes.
@@ -81,6 +82,7 @@ pub struct Fib {
     pub(super) generation: u64,
     pub(super) kernel_decides: bool,
     pub(super) ports: Arc<[Port]>,
+    pub(super) networks: Networks,
     /// The links that belong to a port.
     pub(super) links: Vec<(usize, Link)>,
     /// By port: what [`Fib::port_room`] tells.
@@ -106,6 +108,7 @@ impl Fib {
             generation: 0,
             kernel_decides: true,
             ports: ports.into(),
+            networks: Networks::default(),
             links: Vec::new(),
             rooms: Vec::new(),
             addresses: Vec::new(),
@@ -166,7 +169,12 @@ impl Fib {
             Resolution::Unresolved { gateway, .. } => Some(gateway),
             _ => None,
         };
-        let on_side = |port: usize| self.ports.get(port).is_some_and(|port| port.side == side);
+        let realm = match side {
+            Side::Inside => self.networks.realm_of((destination.to_bits() >> 16) as u16),
+            Side::Outside => 0,
+        };
+        let fits = |port: &Port| port.side == side && port.realm == realm;
+        let on_side = |port: usize| self.ports.get(port).is_some_and(fits);
         let all = self.addresses.iter();
         let fit = all.filter(|(port, address)| on_side(*port) && is_fit(address.ip));
         let fit: Vec<Address> = fit.map(|(_, address)| *address).collect();
@@ -196,14 +204,21 @@ impl Fib {
         self.ids.values().filter(|id| **id == MIXED).count()
     }
 
-    /// Where a packet to `destination` goes: the longest matching prefix, as in the kernel.
+    /// Networks of realms, and how tables know their addresses.
+    pub fn networks(&self) -> &Networks {
+        &self.networks
+    }
+
+    /// Where a packet to `destination` goes: the longest matching prefix, as in the kernel. In a
+    /// realm the destination is a key ([`Networks::key`]).
     ///
     /// Of several paths (ECMP) all packets take one: see [`super::Tracker::snapshot`].
     pub fn resolve(&self, destination: Ipv4Addr) -> Resolution {
         if is_own_business(destination) {
             return Resolution::Local;
         }
-        let resolution = match self.targets[self.action(destination) as usize] {
+        let span = (destination.to_bits() >> 16) as u16;
+        let resolution = match self.target(span, self.action(destination)) {
             Target::Fixed(resolution) => resolution,
             Target::Lost { hop, .. } => Resolution::Unresolved {
                 gateway: hop.ip,
@@ -214,12 +229,42 @@ impl Fib {
                 ifindex,
                 port,
                 route_mtu,
-            } => self.resolve_on_link(destination, ifindex, port, route_mtu),
+            } => {
+                let address = self.networks.address(destination);
+                self.resolve_on_link(address, ifindex, port, route_mtu)
+            }
         };
         match resolution {
             Resolution::Local => resolution,
-            _ if self.kernel_decides => Resolution::KernelOnly,
+            _ if self.asks_kernel(span) => Resolution::KernelOnly,
             _ => resolution,
+        }
+    }
+
+    /// Whether the kernel decides for the /16 `span`. It knows no keys.
+    pub(super) fn asks_kernel(&self, span: u16) -> bool {
+        self.kernel_decides && self.networks.of_key(span).is_none()
+    }
+
+    /// Where an action leads that is one of the /16 `span`: never by a port of another realm.
+    pub(super) fn target(&self, span: u16, action: ActionId) -> Target {
+        let target = self.targets[action as usize];
+        if self.networks.is_empty() {
+            return target;
+        }
+        let of_port = |port: usize| self.ports.get(port).map(|port| port.realm);
+        let (realm, ifindex) = match target {
+            Target::OnLink { port, ifindex, .. } => (of_port(port), ifindex),
+            Target::Lost { hop, .. } => (of_port(hop.port), hop.ifindex),
+            Target::Fixed(Resolution::Hop(id)) => match self.hops.get(&id) {
+                Some(hop) => (Some(hop.realm), hop.phys_ifindex),
+                None => return target,
+            },
+            Target::Fixed(_) => return target,
+        };
+        match realm == Some(self.networks.realm_of(span)) {
+            true => target,
+            false => Target::Fixed(Resolution::OffPort { ifindex }),
         }
     }
 

@@ -24,6 +24,8 @@ pub struct NextHop {
     pub device: u16,
     /// The side of the NAT that it is on.
     pub side: Side,
+    /// The realm that it is in.
+    pub realm: u8,
     /// The VLAN ids to put on the frame, outermost first.
     pub vlans: Vec<u16>,
     /// The largest IP packet that may leave, in bytes: the smallest of the link's MTU, the route's,

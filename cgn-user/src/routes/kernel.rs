@@ -43,7 +43,7 @@ impl Address {
     }
 }
 
-/// The routing tables that the kernel's three built-in rules ask.
+/// The routing tables that the kernel's three built-in rules ask, and those of realms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// Table 255: what is delivered to the router itself.
@@ -52,6 +52,8 @@ pub enum Table {
     Main,
     /// Table 253: asked only when the others have nothing.
     Default,
+    /// Another one, by its number.
+    Other(u32),
 }
 
 /// What a route does with a packet.

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `kernel` | what the kernel tells, as plain values |
 //! | `port` | our ports, and which link belongs to which |
+//! | `realm` | networks of realms, and by which keys tables know their addresses |
 //! | `table`, `action`, `span` | all routes; what they do; the routes of one /16 flattened |
 //! | `hop` | next hops and their ids |
 //! | `tracker` | all state, kept up to date; makes snapshots |
@@ -21,7 +22,8 @@
 //! gone, then say [`Tracker::release`] with the snapshot's generation.
 //!
 //! **What is followed.** The tables local, main and default, as the kernel's three built-in rules
-//! ask them. Any other rule makes [`Fib::kernel_decides`] true: every /16 is [`MIXED`] and the
+//! ask them; and for each realm the table that the configuration names, whose answers stand
+//! under the keys of its networks ([`Networks`]), whatever the rules are. Any other rule makes [`Fib::kernel_decides`] true: every /16 is [`MIXED`] and the
 //! kernel is asked. Whether an address is the router's own is told by the local table, as for the
 //! kernel, and not by the list of addresses: what the kernel does not deliver locally it would
 //! forward, untranslated.
@@ -32,6 +34,7 @@ mod hop;
 mod kernel;
 mod port;
 mod prefix;
+mod realm;
 mod span;
 mod summary;
 mod table;
@@ -47,6 +50,7 @@ pub use kernel::{
 };
 pub use port::{Port, Side};
 pub use prefix::{Prefix, PrefixError};
+pub use realm::{Network, Networks};
 pub use summary::{Exact, ExactTable, exact, summarise};
 pub use table::RouteTable;
 pub use tracker::{Probe, Tracker};

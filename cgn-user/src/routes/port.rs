@@ -27,6 +27,8 @@ pub struct Port {
     pub phys_ifindex: u32,
     /// The VLAN ids of its packets, outermost first; empty: untagged.
     pub vlan: Vec<u16>,
+    /// Number of the realm that it leads to; 0 outside.
+    pub realm: u8,
 }
 
 /// Bytes of a VLAN tag.
@@ -94,6 +96,7 @@ mod tests {
             side: Side::Outside,
             phys_ifindex,
             vlan: vlan.to_vec(),
+            realm: 0,
         }
     }
 

@@ -40,8 +40,8 @@ pub struct ExactTable {
 pub fn summarise(fib: &Fib, special: &[Prefix]) -> Box<[u16; 65_536]> {
     let mut table = Box::new([MIXED; 65_536]);
     for (value, (span, routes)) in table.iter_mut().zip((0..=u16::MAX).zip(fib.spans.iter())) {
-        if !touches_own_business(span) {
-            *value = only_value(fib, routes);
+        if !touches_own_business(span) || fib.networks.of_key(span).is_some() {
+            *value = only_value(fib, span, routes);
         }
     }
     for prefix in special {
@@ -57,11 +57,13 @@ fn touches_own_business(span: u16) -> bool {
     is_martian(first) || Ipv4Addr::from(first).is_multicast()
 }
 
-fn only_value(fib: &Fib, routes: &Span) -> u16 {
+fn only_value(fib: &Fib, span: u16, routes: &Span) -> u16 {
     match routes {
-        Span::One(action) => value_of(fib, *action),
+        Span::One(action) => value_of(fib, span, *action),
         Span::Many(segments) => {
-            let mut values = segments.iter().map(|segment| value_of(fib, segment.action));
+            let mut values = segments
+                .iter()
+                .map(|segment| value_of(fib, span, segment.action));
             let first = values.next().unwrap_or(MIXED);
             if values.all(|value| value == first) {
                 first
@@ -72,10 +74,10 @@ fn only_value(fib: &Fib, routes: &Span) -> u16 {
     }
 }
 
-fn value_of(fib: &Fib, action: ActionId) -> u16 {
-    match fib.targets[action as usize] {
+fn value_of(fib: &Fib, span: u16, action: ActionId) -> u16 {
+    match fib.target(span, action) {
         Target::Fixed(Resolution::Local) => ROUTE_LOCAL,
-        _ if fib.kernel_decides => MIXED,
+        _ if fib.asks_kernel(span) => MIXED,
         Target::Fixed(Resolution::Hop(id)) => id,
         Target::Lost { id, .. } => id,
         Target::Fixed(Resolution::OffPort { .. }) => ROUTE_ELSEWHERE,
@@ -115,7 +117,11 @@ pub fn exact(fib: &Fib, summary: &[u16; 65_536], limit: usize) -> ExactTable {
     let mut neighbours: Vec<_> = fib
         .on_link
         .iter()
-        .filter_map(|key| Some((key.ip, *fib.ids.get(key)?)))
+        .filter_map(|key| {
+            let id = *fib.ids.get(key)?;
+            let realm = fib.next_hop(id).map_or(0, |hop| hop.realm);
+            Some((fib.networks.key(realm, key.ip)?, id))
+        })
         .filter(|&(_, id)| id != MIXED)
         .collect();
     neighbours.sort_unstable();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::action::{Action, ActionId, Actions, KERNEL_ONLY, NO_ROUTE};
 use super::kernel::{Placement, Route, RouteKind, Table};
 use super::prefix::Prefix;
+use super::realm::{Network, Networks};
 use super::span::{Best, Cover, Segment, Span, flatten, overlay};
 
 /// The order in which the kernel prefers the routes of one prefix.
@@ -120,7 +121,7 @@ fn best_routes(
     last: Prefix,
     actions: &Actions,
 ) -> impl Iterator<Item = Best> {
-    let ends = Key::lowest(first, Table::Local)..=Key::highest(last, Table::Default);
+    let ends = Key::lowest(first, Table::Local)..=Key::highest(last, Table::Other(u32::MAX));
     let mut rest = routes.range(ends).peekable();
     std::iter::from_fn(move || {
         let (key, entry) = rest.next()?;
@@ -143,13 +144,18 @@ fn best_routes(
     })
 }
 
-/// All routes of the tables local, main and default.
+/// All routes of the tables local, main and default, and of those of realms.
 #[derive(Default)]
 pub struct RouteTable {
     /// The tables local and main; the kernel keeps them in one trie.
     primary: Layer,
     /// The table default.
     fallback: Layer,
+    /// By number of the table.
+    realms: BTreeMap<u32, Layer>,
+    networks: Networks,
+    /// What stands for a table that is not followed.
+    nothing: Layer,
     actions: Actions,
     dirty: DirtySpans,
 }
@@ -160,20 +166,39 @@ impl RouteTable {
         Self::default()
     }
 
+    /// An empty one that also has the tables of these networks.
+    pub fn of(networks: &Networks) -> Self {
+        let layers = networks.all().map(|one| (one.table, Layer::default()));
+        RouteTable {
+            realms: layers.collect(),
+            networks: networks.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether routes of this table are of interest.
+    pub fn follows(&self, table: Table) -> bool {
+        match table {
+            Table::Other(number) => self.realms.contains_key(&number),
+            _ => true,
+        }
+    }
+
     /// The number of routes.
     pub fn len(&self) -> usize {
-        self.primary.len() + self.fallback.len()
+        let of_realms = self.realms.values().map(Layer::len);
+        self.primary.len() + self.fallback.len() + of_realms.sum::<usize>()
     }
 
     /// Whether there is no route.
     pub fn is_empty(&self) -> bool {
-        self.primary.is_empty() && self.fallback.is_empty()
+        self.len() == 0
     }
 
     /// Adds a route, as the kernel does with NLM_F_APPEND, NLM_F_REPLACE or neither. A route that
     /// is there already stays where it is.
     pub fn insert(&mut self, route: &Route, placement: Placement) {
-        if self.find(route).is_some() {
+        if !self.follows(route.table) || self.find(route).is_some() {
             return;
         }
         let action = self.actions.acquire(Action::of(route));
@@ -195,7 +220,7 @@ impl RouteTable {
         if let Some(replaced) = half.insert(key, entry) {
             self.actions.release(replaced.action);
         }
-        self.dirty.mark(route.dst);
+        self.mark(route.table, route.dst);
     }
 
     /// Removes a route. False if it is not there, which means that this table and the kernel's
@@ -206,7 +231,7 @@ impl RouteTable {
         };
         self.layer_mut(route.table).half_mut(route.dst).remove(&key);
         self.actions.release(entry.action);
-        self.dirty.mark(route.dst);
+        self.mark(route.table, route.dst);
         true
     }
 
@@ -246,7 +271,7 @@ impl RouteTable {
             };
             self.layer_mut(table).half_mut(dst).insert(key, entry);
         }
-        self.dirty.mark(dst);
+        self.mark(table, dst);
         true
     }
 
@@ -274,6 +299,9 @@ impl RouteTable {
             .iter()
             .zip(covers)
             .map(|(&span, (primary, fallback))| {
+                if let Some(network) = self.networks.of_key(span) {
+                    return self.span_of(network);
+                }
                 let primary = self.primary.flatten(span, primary, &self.actions);
                 if self.fallback.is_empty() {
                     return Span::from_segments(primary);
@@ -283,6 +311,26 @@ impl RouteTable {
                     self.either(first, second)
                 }))
             })
+    }
+
+    /// The flattened routes of a network of a realm.
+    fn span_of(&self, network: &Network) -> Span {
+        let layer = self.layer(Table::Other(network.table));
+        let covers = layer.covers(&[network.address], &self.actions);
+        let cover = covers.first().copied().unwrap_or(Cover::NOTHING);
+        Span::from_segments(layer.flatten(network.address, cover, &self.actions))
+    }
+
+    /// Notes that routes to `dst` changed.
+    fn mark(&mut self, table: Table, dst: Prefix) {
+        let Table::Other(number) = table else {
+            return self.dirty.mark(dst);
+        };
+        let touched = (dst.first() >> 16) as u16..=(dst.last() >> 16) as u16;
+        let networks = self.networks.all().filter(|one| one.table == number);
+        for network in networks.filter(|one| touched.contains(&one.address)) {
+            self.dirty.mark_span(network.key);
+        }
     }
 
     /// The action when local and main say `first` and default says `second`.
@@ -309,6 +357,7 @@ impl RouteTable {
         match table {
             Table::Local | Table::Main => &self.primary,
             Table::Default => &self.fallback,
+            Table::Other(number) => self.realms.get(&number).unwrap_or(&self.nothing),
         }
     }
 
@@ -316,6 +365,7 @@ impl RouteTable {
         match table {
             Table::Local | Table::Main => &mut self.primary,
             Table::Default => &mut self.fallback,
+            Table::Other(number) => self.realms.get_mut(&number).unwrap_or(&mut self.nothing),
         }
     }
 }
@@ -346,8 +396,12 @@ impl Default for DirtySpans {
 impl DirtySpans {
     fn mark(&mut self, prefix: Prefix) {
         for span in prefix.first() >> 16..=prefix.last() >> 16 {
-            self.0[span as usize / 64] |= 1 << (span % 64);
+            self.mark_span(span as u16);
         }
+    }
+
+    fn mark_span(&mut self, span: u16) {
+        self.0[usize::from(span) / 64] |= 1 << (span % 64);
     }
 
     fn take(&mut self) -> Vec<u16> {

@@ -54,6 +54,7 @@ fn ports() -> Vec<Port> {
         side,
         phys_ifindex,
         vlan,
+        realm: 0,
     };
     vec![
         port(0, Side::Inside, INSIDE, vec![]),
@@ -285,6 +286,7 @@ fn a_next_hop_has_all_that_a_frame_needs() {
         phys_ifindex: OUTSIDE,
         device: 1,
         side: Side::Outside,
+        realm: 0,
         vlans: vec![100],
         mtu: 1500,
     };

@@ -11,12 +11,14 @@ use super::hop::{HopIds, HopKey, MAX_HOP_ID, NextHop};
 use super::kernel::{Address, Change, Link, Neighbour, NeighbourState, Path, RouteKind, Table};
 use super::port::{Port, assign};
 use super::prefix::Prefix;
+use super::realm::Networks;
 use super::span::Span;
 use super::table::RouteTable;
 
 /// The kernel's tables, and the next-hop ids that were given out.
 pub struct Tracker {
     ports: Arc<[Port]>,
+    networks: Networks,
     links: BTreeMap<u32, Link>,
     /// By ifindex: an index into `ports`. Made anew by the next snapshot if links or ports changed.
     port_of: HashMap<u32, usize>,
@@ -45,6 +47,24 @@ impl Tracker {
         Self::with_hop_limit(ports, MAX_HOP_ID)
     }
 
+    /// Follows the tables of realms, too.
+    #[must_use]
+    pub fn with_networks(mut self, networks: Networks) -> Self {
+        self.routes = RouteTable::of(&networks);
+        self.networks = networks;
+        self
+    }
+
+    /// An empty table for a dump.
+    pub fn new_table(&self) -> RouteTable {
+        RouteTable::of(&self.networks)
+    }
+
+    /// Whether routes of this table are of interest.
+    pub fn follows(&self, table: Table) -> bool {
+        self.routes.follows(table)
+    }
+
     /// Gives out the id `first` before all others; see [`crate::dataplane::routing::free_ids`].
     pub fn begin_ids_at(&mut self, first: u16) {
         self.ids.begin_at(first);
@@ -54,6 +74,7 @@ impl Tracker {
     pub fn with_hop_limit(ports: Vec<Port>, limit: u16) -> Self {
         Tracker {
             ports: ports.into(),
+            networks: Networks::default(),
             links: BTreeMap::new(),
             port_of: HashMap::new(),
             links_changed: false,
@@ -182,6 +203,7 @@ impl Tracker {
             generation: self.generation,
             kernel_decides: self.kernel_decides,
             ports: Arc::clone(&self.ports),
+            networks: self.networks.clone(),
             links: self.port_links(),
             rooms: self.ports.iter().map(|port| self.room(port)).collect(),
             addresses: self.port_addresses(),
@@ -314,6 +336,7 @@ impl Tracker {
             phys_ifindex: port.phys_ifindex,
             device: port.device,
             side: port.side,
+            realm: port.realm,
             vlans: port.vlan.clone(),
             mtu: [key.route_mtu, self.room(port)]
                 .into_iter()
@@ -325,9 +348,14 @@ impl Tracker {
     /// The usable neighbours that the routes reach without a gateway.
     fn neighbours_on_link(&self, fib: &Fib) -> Vec<HopKey> {
         let keys = self.neighbours.values().filter_map(|neighbour| {
+            let realm = self
+                .port_of
+                .get(&neighbour.ifindex)
+                .map_or(0, |at| self.ports[*at].realm);
+            let known_as = self.networks.key(realm, neighbour.ip)?;
             let Target::OnLink {
                 ifindex, route_mtu, ..
-            } = fib.targets[fib.action(neighbour.ip) as usize]
+            } = fib.targets[fib.action(known_as) as usize]
             else {
                 return None;
             };

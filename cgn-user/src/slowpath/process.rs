@@ -1,8 +1,6 @@
 //! What happens to one punted packet. Pure: the same translator as in XDP, on
 //! the same tables; no socket, no clock, no allocation of blocks.
 
-use std::net::Ipv4Addr;
-
 use cgn_common::block::page_of;
 use cgn_common::counters::Counters;
 use cgn_common::frame::Frame;
@@ -14,6 +12,7 @@ use cgn_common::verdict::{Reason, Verdict};
 use cgn_common::wire::{ethernet, ipv4};
 
 use crate::dataplane::load::Entry;
+use crate::realms::InsideKey;
 
 /// What to do with the packet now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +20,7 @@ pub enum Outcome {
     /// It is translated: send it out of this interface.
     Send { ifindex: u32 },
     /// Its subscriber needs a block first; then process it again.
-    NeedsBlock { inside: Ipv4Addr },
+    NeedsBlock { inside: InsideKey },
     /// Its next hop must be resolved first; then process it again.
     NeedsNeighbour,
     /// Only the kernel knows its route.
@@ -44,7 +43,7 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> 
         Verdict::Punt(reason) => {
             tables.count(|c| uncount(c, reason));
             match reason {
-                Reason::FirstPacket | Reason::BlockFull => match source(frame) {
+                Reason::FirstPacket | Reason::BlockFull => match sender(frame, tables) {
                     Some(inside) => Outcome::NeedsBlock { inside },
                     None => drop(tables, Reason::Truncated),
                 },
@@ -73,11 +72,9 @@ fn uncount(counters: &mut Counters, reason: Reason) {
     counters.reasons[reason as usize] -= 1;
 }
 
-/// Source address of a frame that the translator has parsed.
-fn source<F: Frame>(frame: &F) -> Option<Ipv4Addr> {
-    let link = ethernet::parse(frame).ok()?;
-    let header = ipv4::parse(frame, link.length).ok()?;
-    Some(Ipv4Addr::from_bits(header.source.get()))
+/// Who sent a frame from inside that the translator has parsed.
+fn sender<F: Frame, T: Tables>(frame: &F, tables: &T) -> Option<InsideKey> {
+    path::sender_key(frame, tables).map(InsideKey::from_bits)
 }
 
 /// True for a packet whose time to live ends here.
@@ -88,18 +85,19 @@ fn has_expired<F: Frame>(frame: &F) -> bool {
     ipv4::parse(frame, link.length).is_ok_and(|header| header.ttl <= 1)
 }
 
-/// Source of a packet from inside whose subscriber has no block. XDP knew its
+/// Sender of a packet from inside whose subscriber has no block. XDP knew its
 /// route, but what the packet was punted for, a block, comes after the route.
-fn without_block<F: Frame, T: Tables>(frame: &F, tables: &T) -> Option<Ipv4Addr> {
+fn without_block<F: Frame, T: Tables>(frame: &F, tables: &T) -> Option<InsideKey> {
     let link = ethernet::parse(frame).ok()?;
     let header = ipv4::parse(frame, link.length).ok()?;
-    let (source, destination) = (header.source.get(), header.destination.get());
-    if rows_of(tables, destination).is_pool_address() {
+    if rows_of(tables, header.destination.get()).is_pool_address() {
         // From outside.
         return None;
     }
-    let index = tables.inside_page(page_of(source))?.index_of(source)?;
+    let sender = sender(frame, tables)?;
+    let key = sender.to_bits();
+    let index = tables.inside_page(page_of(key))?.index_of(key)?;
     let head = SubscriberHead(tables.subscriber(index)?.head.load());
     let has_none = head.has(SubscriberHead::VALID) && head.block_count() == 0;
-    has_none.then(|| Ipv4Addr::from_bits(source))
+    has_none.then_some(sender)
 }

@@ -87,9 +87,9 @@ impl World {
             max_blocks: rows,
         };
         let subscribers = SubscriberShape {
-            first: Ipv4Addr::from_bits(INSIDE),
+            first: Ipv4Addr::from_bits(INSIDE).into(),
             // As many again have no block: what they send is the slow path's.
-            last: Ipv4Addr::from_bits(INSIDE + 2 * rows - 1),
+            last: Ipv4Addr::from_bits(INSIDE + 2 * rows - 1).into(),
             pool: 0,
         };
         Self {
@@ -330,7 +330,7 @@ impl World {
     fn grant(&self, row: u32) -> Grant {
         let blocks = blocks_per_address(self.density.block_shift);
         Grant {
-            inside: Ipv4Addr::from_bits(INSIDE + self.host_of_row[row as usize]),
+            inside: Ipv4Addr::from_bits(INSIDE + self.host_of_row[row as usize]).into(),
             external: Ipv4Addr::from_bits(EXTERNAL + row / blocks),
             pool: 0,
             block: (row % blocks) as u16,

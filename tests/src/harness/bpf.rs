@@ -133,10 +133,10 @@ impl Bpf {
         dataplane
             .set_link(link.ifindex, Some(link))
             .expect("room in LINKS");
-        for ((ifindex, vlans), side) in &world.vlans {
+        for ((ifindex, vlans), role) in &world.vlans {
             let (ifindex, vlans) = (*ifindex, *vlans);
             let role = VlanRole {
-                side: *side as u32,
+                role: role.0,
                 socket_base: 0,
             };
             dataplane

@@ -18,6 +18,7 @@ use cgn_common::layout::{OwnedBlock, SlotKey, SubscriberHead, bucket_line};
 use cgn_common::verdict::{Effect, Protocol, Reason};
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
+use cgn_user::realms::InsideKey;
 
 use world::World;
 
@@ -169,7 +170,7 @@ pub struct Mapping {
 pub fn slots(
     memory: &Memory,
     world: &World,
-    inside: Ipv4Addr,
+    inside: impl Into<InsideKey>,
     protocol: Protocol,
 ) -> Vec<(u16, Mapping)> {
     let index = world.geometry.subscriber_index(inside);
@@ -213,10 +214,11 @@ pub fn slots(
 pub fn mapping_of(
     memory: &Memory,
     world: &World,
-    inside: (Ipv4Addr, u16),
+    inside: (impl Into<InsideKey>, u16),
     protocol: Protocol,
 ) -> Option<Mapping> {
     use cgn_common::layout::SlotState;
+    let inside = (inside.0.into(), inside.1);
     let live: Vec<_> = slots(memory, world, inside.0, protocol)
         .into_iter()
         .filter(|(port, mapping)| *port == inside.1 && mapping.state >= SlotState::FIRST_LIVE)

@@ -11,6 +11,7 @@ use cgn_common::verdict::{Protocol, Reason};
 use cgn_user::dataplane::install;
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::sweep::{Timers, sweep_slab};
+use cgn_user::realms::InsideKey;
 
 use super::bpf::Bpf;
 use super::host::Host;
@@ -340,7 +341,12 @@ impl Trial {
     /// # Panics
     /// Homes differ, or there are two mappings.
     #[must_use]
-    pub fn mapping(&self, inside: Endpoint, protocol: Protocol) -> Option<Mapping> {
+    pub fn mapping(
+        &self,
+        inside: (impl Into<InsideKey>, u16),
+        protocol: Protocol,
+    ) -> Option<Mapping> {
+        let inside = (inside.0.into(), inside.1);
         let mut found = self.homes.iter().map(|home| {
             let mapping = mapping_of(home.memory(), &self.world, inside, protocol);
             // Homes have clocks of their own.

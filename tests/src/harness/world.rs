@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use cgn_common::answers::{self, Rates};
 use cgn_common::layout::{
     Constants, EXACT_LOCAL, Features, Link, NextHop, Policy, ROUTE_ELSEWHERE, ROUTE_LOCAL,
-    ROUTE_NONE, SESSIONS, Side,
+    ROUTE_NONE, Role, SESSIONS, Side,
 };
 use cgn_common::limits::ticks;
 use cgn_common::nat::throttle;
@@ -16,6 +16,7 @@ use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::tables::{Resolved, Router, Routing};
 use cgn_user::policy::access::{Lists, Rule};
+use cgn_user::realms::Realms;
 
 /// Interface that receives every frame: the loopback device of the test's own
 /// network namespace, because `BPF_PROG_TEST_RUN` takes it.
@@ -37,6 +38,9 @@ pub const INSIDE_VLAN: u16 = 100;
 pub const OUTSIDE_VLAN: u16 = 200;
 pub const INSIDE_QINQ: [u16; 2] = [300, 301];
 pub const OUTSIDE_QINQ: [u16; 2] = [400, 401];
+/// Those of two further realms, in a world that has them ([`World::with_realms`]).
+pub const REALM_VLAN: u16 = 500;
+pub const REALM_QINQ: [u16; 2] = [600, 601];
 
 /// Numbers in `NEXT_HOPS`.
 pub mod hop {
@@ -56,6 +60,9 @@ pub mod hop {
     /// Their link addresses are not known.
     pub const LOST: u16 = 10;
     pub const LOST_INSIDE: u16 = 11;
+    /// Towards the subscribers of two further realms.
+    pub const REALM_VLAN: u16 = 12;
+    pub const REALM_QINQ: u16 = 13;
     /// Only the kernel knows it.
     pub const KERNEL: u16 = 40;
 }
@@ -130,8 +137,8 @@ pub const NO_POOL: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 3);
 pub const SMALL_SHIFT: u32 = 6;
 pub const LARGE_SHIFT: u32 = 9;
 
-/// Side of a VLAN, by interface and tags.
-pub type Vlans = HashMap<(u32, [u16; 2]), Side>;
+/// What a VLAN is to us, by interface and tags.
+pub type Vlans = HashMap<(u32, [u16; 2]), Role>;
 
 /// Geometry, routes and who has which block.
 pub struct World {
@@ -145,6 +152,8 @@ pub struct World {
     pub rates: Rates,
     /// Rules that packets meet first.
     pub lists: Lists,
+    /// Next-hop numbers of the /16 networks of keys.
+    pub realm_routes: Vec<(u16, u16)>,
 }
 
 impl Default for World {
@@ -169,10 +178,12 @@ impl World {
             geometry.sizes.newcomers = throttle::CELLS;
         }
         let vlans = HashMap::from([
-            ((INGRESS, [INSIDE_VLAN, 0]), Side::Inside),
-            ((INGRESS, [OUTSIDE_VLAN, 0]), Side::Outside),
-            ((INGRESS, INSIDE_QINQ), Side::Inside),
-            ((INGRESS, OUTSIDE_QINQ), Side::Outside),
+            ((INGRESS, [INSIDE_VLAN, 0]), Role::new(Side::Inside, 0)),
+            ((INGRESS, [OUTSIDE_VLAN, 0]), Role::new(Side::Outside, 0)),
+            ((INGRESS, INSIDE_QINQ), Role::new(Side::Inside, 0)),
+            ((INGRESS, OUTSIDE_QINQ), Role::new(Side::Outside, 0)),
+            ((INGRESS, [REALM_VLAN, 0]), Role::new(Side::Inside, 1)),
+            ((INGRESS, REALM_QINQ), Role::new(Side::Inside, 2)),
         ]);
         Self {
             geometry,
@@ -182,7 +193,57 @@ impl World {
             constants,
             rates: Rates::default(),
             lists: Lists::default(),
+            realm_routes: Vec::new(),
         }
+    }
+
+    /// The same with two further realms, in which the addresses of the first one's subscribers are
+    /// others' (RFC 6598 section 4).
+    #[must_use]
+    pub fn with_realms(mut self) -> Self {
+        let halves =
+            |all: &[Ipv4Addr]| all.iter().map(|one| (one.to_bits() >> 16) as u16).collect();
+        let realms = Realms::new(vec![
+            (
+                "mvno".to_owned(),
+                halves(&[subscriber::PLAIN, subscriber::VLAN]),
+            ),
+            ("cloud".to_owned(), halves(&[subscriber::PLAIN])),
+        ]);
+        let sizes = self.geometry.sizes;
+        let mut ranges = subscribers();
+        for (realm, pool) in [(1, 0), (2, 1)] {
+            let first = Ipv4Addr::from_bits(subscriber::PLAIN.to_bits() & !0xf);
+            let last = Ipv4Addr::from_bits(subscriber::PLAIN.to_bits() | 0xf);
+            let keys = realms.ranges(realm, first, last).into_iter();
+            ranges.extend(keys.map(|[first, last]| SubscriberShape { first, last, pool }));
+        }
+        let key = |realm| realms.key(realm, subscriber::PLAIN).expect("a subscriber");
+        let (mvno, cloud) = (key(1), key(2));
+        self.grants.extend([
+            Grant {
+                inside: mvno,
+                external: POOL[1],
+                pool: 0,
+                block: 500,
+                slab: 40,
+            },
+            Grant {
+                inside: cloud,
+                external: LARGE_POOL,
+                pool: 1,
+                block: 3,
+                slab: 9,
+            },
+        ]);
+        self.realm_routes = [(mvno, hop::REALM_VLAN), (cloud, hop::REALM_QINQ)]
+            .map(|(key, hop)| ((key.to_bits() >> 16) as u16, hop))
+            .to_vec();
+        self.geometry = Geometry::of(realms, self.geometry.pools, ranges);
+        self.geometry.sizes.sessions = sizes.sessions;
+        self.geometry.sizes.prefix_lines = sizes.prefix_lines;
+        self.constants.features.0 |= Features::REALMS;
+        self
     }
 
     /// Gives each address of a scattered pool keys of its own, the same every time.
@@ -237,7 +298,7 @@ impl World {
                 entry.write(&hop);
             }
         }
-        for (network, number) in summaries() {
+        for (network, number) in summaries().into_iter().chain(self.realm_routes.clone()) {
             memory.set_route(network, number);
         }
         self.scatter(memory);
@@ -289,8 +350,8 @@ fn pools(constants: &Constants) -> Vec<PoolShape> {
 
 fn subscribers() -> Vec<SubscriberShape> {
     let sixteen = |first: Ipv4Addr, pool| SubscriberShape {
-        first: Ipv4Addr::from_bits(first.to_bits() & !0xf),
-        last: Ipv4Addr::from_bits(first.to_bits() | 0xf),
+        first: Ipv4Addr::from_bits(first.to_bits() & !0xf).into(),
+        last: Ipv4Addr::from_bits(first.to_bits() | 0xf).into(),
         pool,
     };
     vec![
@@ -304,8 +365,8 @@ fn subscribers() -> Vec<SubscriberShape> {
 }
 
 fn grants() -> Vec<Grant> {
-    let small = |inside, slab: u32| Grant {
-        inside,
+    let small = |inside: Ipv4Addr, slab: u32| Grant {
+        inside: inside.into(),
         external: POOL[usize::from(slab >= 20)],
         pool: 0,
         // Neither neighbouring nor in order.
@@ -321,7 +382,7 @@ fn grants() -> Vec<Grant> {
         small(subscriber::SMALL, 22),
         small(subscriber::MISROUTED, 23),
         Grant {
-            inside: subscriber::LARGE,
+            inside: subscriber::LARGE.into(),
             external: LARGE_POOL,
             pool: 1,
             block: 125,
@@ -365,6 +426,8 @@ pub fn hops() -> Vec<(u16, NextHop)> {
         next(hop::OUTSIDE_QINQ, Outside, INGRESS, 1500, OUTSIDE_QINQ),
         next(hop::INSIDE_VLAN, Inside, INGRESS, 1500, [INSIDE_VLAN, 0]),
         next(hop::INSIDE_QINQ, Inside, INGRESS, 1500, INSIDE_QINQ),
+        next(hop::REALM_VLAN, Inside, INGRESS, 1500, [REALM_VLAN, 0]),
+        next(hop::REALM_QINQ, Inside, INGRESS, 1500, REALM_QINQ),
         lost(hop::LOST, Outside, remote::LOST),
         lost(hop::LOST_INSIDE, Inside, remote::LOST_INSIDE),
         next(hop::OUTSIDE_SMALL, Outside, OUTSIDE_IF, 576, [0, 0]),
@@ -428,7 +491,8 @@ pub fn kernel_link() -> Link {
         side: hop.side,
         vlan_count: hop.vlan_count,
         vlans: hop.vlans,
-        reserved: [0; 2],
+        realm: 0,
+        reserved: 0,
     }
 }
 

@@ -9,7 +9,7 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, Newcomers,
-    NextHopEntry, Page, Policy, Quota, Scattering, SessionKey, Side, Subscriber, Unsolicited,
+    NextHopEntry, Page, Policy, Quota, Role, Scattering, SessionKey, Subscriber, Unsolicited,
     VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
@@ -178,8 +178,11 @@ impl Tables for Hesitant<'_> {
     fn hit(&self, direction: Direction, rule: u32) {
         self.tables.hit(direction, rule);
     }
-    fn vlan_side(&self, key: &VlanKey) -> Option<Side> {
-        self.tables.vlan_side(key)
+    fn vlan_role(&self, key: &VlanKey) -> Option<Role> {
+        self.tables.vlan_role(key)
+    }
+    fn realm_half(&self, at: u32) -> u16 {
+        self.tables.realm_half(at)
     }
     fn ingress(&self) -> u32 {
         self.tables.ingress()

@@ -162,7 +162,7 @@ enum Event {
 /// Slab 9 is the block from the start, slab 8 comes second.
 fn grant(slab: u32) -> Grant {
     Grant {
-        inside: subscriber::NO_BLOCK_YET,
+        inside: subscriber::NO_BLOCK_YET.into(),
         external: POOL[0],
         pool: 0,
         block: 500 + slab as u16,

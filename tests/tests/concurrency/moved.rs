@@ -13,7 +13,7 @@ use super::hesitant::Hesitant;
 
 fn grant(slab: u32) -> Grant {
     Grant {
-        inside: subscriber::NO_BLOCK_YET,
+        inside: subscriber::NO_BLOCK_YET.into(),
         external: POOL[0],
         pool: 0,
         block: 500 + slab as u16,

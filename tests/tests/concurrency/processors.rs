@@ -165,7 +165,10 @@ fn race() {
     let mut bpf = Bpf::new(&world);
     let memory = bpf.dataplane().memory().clone();
     let program: &Xdp = bpf.dataplane().program(Entry::Vlan).expect("loaded");
-    let mine = world.grants.iter().filter(|grant| grant.inside == INSIDE);
+    let mine = world
+        .grants
+        .iter()
+        .filter(|grant| grant.inside == INSIDE.into());
     let blocks: Vec<u16> = mine
         .map(|grant| 1024 + (grant.block << SMALL_SHIFT))
         .collect();

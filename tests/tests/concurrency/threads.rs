@@ -13,6 +13,7 @@ use cgn_tests::packets::mutate::Dice;
 use cgn_tests::packets::{Draft, Transport};
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::sweep::{Logged, PortSet, Swept, Timers, sweep_slab};
+use cgn_user::realms::InsideKey;
 
 use super::hesitant::Hesitant;
 
@@ -39,13 +40,14 @@ fn send(tables: &Hesitant<'_>, template: &[u8], port: u16) -> Result<u16, Reason
     }
 }
 
-fn index_of(world: &World, inside: Ipv4Addr) -> u32 {
+fn index_of(world: &World, inside: impl Into<InsideKey>) -> u32 {
     world.geometry.subscriber_index(inside).expect("known")
 }
 
-fn assert_sound(memory: &Memory, world: &World, inside: Ipv4Addr) {
+fn assert_sound(memory: &Memory, world: &World, inside: impl Into<InsideKey>) {
+    let inside = inside.into();
     let wrong = audit::contradictions(memory, index_of(world, inside));
-    assert!(wrong.is_empty(), "{inside}: {wrong:#?}");
+    assert!(wrong.is_empty(), "{inside:?}: {wrong:#?}");
 }
 
 /// Sweeps every block that was given.
@@ -65,7 +67,7 @@ pub fn expire_all(memory: &Memory, world: &World, now: u32, timers: &Timers) {
     for grant in &world.grants {
         assert_sound(memory, world, grant.inside);
         let left = audit::in_use(memory, index_of(world, grant.inside));
-        assert_eq!(left, 0, "{} has slots in use", grant.inside);
+        assert_eq!(left, 0, "{:?} has slots in use", grant.inside);
     }
 }
 

@@ -83,6 +83,8 @@ pub const EVERYTHING: &str = "everything is on";
 pub const TOLD: &str = "senders are told";
 /// Name of the group in which subscribers have limits of their own.
 pub const LIMITED: &str = "groups have limits";
+/// Name of the group with three realms, whose subscribers have equal addresses.
+pub const REALMS: &str = "several realms";
 /// Name of the group with access lists.
 pub const LISTED: &str = "access lists";
 /// Name of the group in which TCP sessions are timed one by one.

@@ -117,13 +117,13 @@ fn each_port_is_used_and_comes_back(scattered: bool) {
             max_blocks: blocks,
         }],
         vec![SubscriberShape {
-            first,
-            last: Ipv4Addr::from_bits(first.to_bits() + blocks - 1),
+            first: first.into(),
+            last: Ipv4Addr::from_bits(first.to_bits() + blocks - 1).into(),
             pool: 0,
         }],
     );
     let grant = |number: u32| Grant {
-        inside: Ipv4Addr::from_bits(first.to_bits() + number),
+        inside: Ipv4Addr::from_bits(first.to_bits() + number).into(),
         external: POOL[0],
         pool: 0,
         block: number as u16,
@@ -158,7 +158,7 @@ fn each_port_is_used_and_comes_back(scattered: bool) {
                 0,
                 0,
                 Entry::Inside,
-                template.from(grant.inside, port),
+                template.from(address_of(grant), port),
             );
             let judged = judge(&run.bytes).expect("a packet");
             assert_eq!(judged.source, POOL[0]);
@@ -171,7 +171,7 @@ fn each_port_is_used_and_comes_back(scattered: bool) {
             cgn_tests::harness::sound::sum_again(&mut answer, 14).expect("a header");
             let back = run_over(&memory, &world, 0, 0, Entry::Outside, &answer);
             let back = judge(&back.bytes).expect("a packet");
-            assert_eq!((back.destination, back.ports.1), (grant.inside, port));
+            assert_eq!((back.destination, back.ports.1), (address_of(grant), port));
         }
     }
     assert_eq!(owners.len(), USABLE_PORTS as usize);
@@ -179,6 +179,11 @@ fn each_port_is_used_and_comes_back(scattered: bool) {
         (owners.first(), owners.last()),
         (Some(&FIRST_PORT), Some(&65_535))
     );
+}
+
+/// Inside address of a grant in the first realm.
+fn address_of(grant: &Grant) -> Ipv4Addr {
+    Ipv4Addr::from_bits(grant.inside.to_bits())
 }
 
 /// With scattered blocks, or without.
@@ -254,7 +259,7 @@ fn filled_with(
     let grant = world
         .grants
         .iter()
-        .find(|g| g.inside == subscriber::LARGE)
+        .find(|g| g.inside == subscriber::LARGE.into())
         .expect("has a block");
     let (mut dice, mut secret) = (Dice::new(11), secrets(13));
     let mut template = Template::new();

@@ -12,6 +12,7 @@
 //! | `icmp` | traceroute, tracepath, ping: what senders are told |
 //! | `refusals` | spoofed, unsolicited, expired |
 //! | `access` | access lists: bypass, deny, lists of prefixes that a reload replaces |
+//! | `realms` | hosts with one address on several inside interfaces |
 //! | `unsolicited` | SYNs from outside that nobody waits for, simultaneous open |
 //! | `withheld` | `cgn pool`: an external address is quarantined, drained, restored |
 //! | `floods` | an address under attack, noisy prefixes, a slow path that is overloaded |
@@ -51,6 +52,7 @@ mod maplog;
 mod metrics;
 mod privileges;
 mod programs;
+mod realms;
 mod refusals;
 mod reload;
 mod remote;

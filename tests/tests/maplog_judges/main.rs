@@ -54,6 +54,7 @@ impl Place {
 /// An allocation and a release, a second apart.
 fn story() -> [Entry; 2] {
     let block = Block {
+        realm: 0,
         inside: [100, 64, 0, 9].into(),
         external: [203, 0, 113, 5].into(),
         ports: PortRange::new(1024, 512).expect("ports"),

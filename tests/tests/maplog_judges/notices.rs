@@ -16,6 +16,7 @@ pub fn all() -> Vec<Notice> {
         },
         What::MappingsExceeded { pool, most: 51_200 },
         What::SubscriberExceeded {
+            realm: 0,
             pool,
             inside: [100, 64, 0, 9].into(),
             most: 2048,

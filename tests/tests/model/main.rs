@@ -399,7 +399,7 @@ impl Pair {
     fn give(&mut self, subscriber: usize) {
         let slab = *self.free_slabs.first().expect("more slabs than blocks");
         let grant = Grant {
-            inside: INSIDE[subscriber],
+            inside: INSIDE[subscriber].into(),
             external: POOL[1],
             pool: 0,
             block: slab as u16 - 35,
@@ -429,7 +429,11 @@ impl Pair {
             .reference
             .uses(grant.external, first..first + (1 << SMALL_SHIFT));
         let taken = install::take(&self.memory, &self.world.geometry, &grant);
-        assert_eq!(taken, is_empty, "block {} of {}", grant.block, grant.inside);
+        assert_eq!(
+            taken, is_empty,
+            "block {} of {:?}",
+            grant.block, grant.inside
+        );
         if taken {
             blocks.remove(at);
             self.free_slabs.insert(grant.slab);

@@ -257,8 +257,8 @@ fn world(limit: u16) -> World {
         max_blocks: BLOCKS,
     };
     let subscribers = SubscriberShape {
-        first: Ipv4Addr::new(100, 64, 0, 0),
-        last: Ipv4Addr::new(100, 64, 0, 15),
+        first: Ipv4Addr::new(100, 64, 0, 0).into(),
+        last: Ipv4Addr::new(100, 64, 0, 15).into(),
         pool: 0,
     };
     let mut constants = Constants::PLAIN;
@@ -274,7 +274,7 @@ fn world(limit: u16) -> World {
     let mut geometry = Geometry::new(vec![pool], vec![subscribers]);
     geometry.groups = Groups::new(vec![(group, vec![(HOME, 32)])]);
     let grants = (0..BLOCKS).map(|slab| Grant {
-        inside: HOME,
+        inside: HOME.into(),
         external: LARGE_POOL,
         pool: 0,
         block: slab as u16 + 1,

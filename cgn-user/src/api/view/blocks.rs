@@ -32,13 +32,15 @@ impl View<'_> {
     pub(super) fn block_row(self, block: &Owned) -> Option<BlockRow> {
         let head = self.memory.slabs.get(block.slab_line)?;
         let used = Used(head.0[header::USED].load());
+        let who = self.geometry.realms.who(block.inside);
         let row = BlockRow {
             external: block.external,
             first_port: block.first_port,
             last_port: block.first_port + (block.ports() - 1) as u16,
             key: block.key,
             pool: self.pool_name(block.pool),
-            inside: block.inside,
+            inside: who.address,
+            realm: who.realm.to_owned(),
             allocated: Utc(head.0[header::ALLOCATED_MS].load()).to_string(),
             log_sequence: block.log_sequence,
             ports_used: ports_used(used).into(),

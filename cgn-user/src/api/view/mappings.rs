@@ -124,9 +124,11 @@ impl View<'_> {
     ) -> MappingRow {
         let remote = seen.peer & peer::REMOTE;
         let remote_port = (remote >> 32) as u16;
+        let who = self.geometry.realms.who(block.inside);
         MappingRow {
             protocol: protocol.name().to_owned(),
-            inside: block.inside,
+            inside: who.address,
+            realm: who.realm.to_owned(),
             inside_port: seen.key.inside_port(),
             external: block.external,
             external_port: self.memory.port_of(

@@ -20,6 +20,7 @@ use cgn_common::verdict::Protocol;
 
 use crate::dataplane::geometry::{Geometry, PoolShape};
 use crate::dataplane::memory::Memory;
+use crate::realms::InsideKey;
 
 pub use figures::{drops, pools, rules, status};
 pub use top::top;
@@ -30,7 +31,9 @@ const TRIES: u32 = 8;
 /// Which rows are wanted; `None` is all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    pub subscriber: Option<Ipv4Addr>,
+    pub subscriber: Option<InsideKey>,
+    /// Number of the realm.
+    pub realm: Option<u8>,
     /// Number of the pool.
     pub pool: Option<u16>,
     pub protocol: Option<Protocol>,
@@ -60,7 +63,7 @@ struct Owned {
     /// Its row in `BLOCKS`.
     row: u32,
     slab_line: u32,
-    inside: Ipv4Addr,
+    inside: InsideKey,
     external: Ipv4Addr,
     /// Or first place, if the block is scattered.
     first_port: u16,
@@ -93,6 +96,9 @@ impl<'a> View<'a> {
                 && selection
                     .pool
                     .is_none_or(|pool| pool == u16::from(block.pool))
+                && selection
+                    .realm
+                    .is_none_or(|realm| realm == self.geometry.realms.who(block.inside).number)
                 && selection
                     .external
                     .is_none_or(|address| address == block.external)
@@ -129,7 +135,7 @@ impl<'a> View<'a> {
     }
 
     /// The blocks in a subscriber's line, in no order.
-    fn blocks_of(self, inside: Ipv4Addr) -> Vec<Owned> {
+    fn blocks_of(self, inside: InsideKey) -> Vec<Owned> {
         let Some(index) = self.geometry.subscriber_index(inside) else {
             return Vec::new();
         };
@@ -168,7 +174,7 @@ impl<'a> View<'a> {
         Some(Owned {
             row,
             slab_line,
-            inside: Ipv4Addr::from_bits(inside),
+            inside: InsideKey::from_bits(inside),
             external,
             first_port: first_port(number, rows.block_shift()),
             shift: rows.block_shift(),

@@ -10,17 +10,18 @@ use cgn_common::verdict::Reason;
 use super::blocks::ports_used;
 use super::{Part, Selection, TRIES, View};
 use crate::api::rows::{Page, RefusalRow, SubscriberRow};
+use crate::realms::InsideKey;
 
 /// A subscriber's line, as it was at one moment.
 type Line = (SubscriberHead, [OwnedBlock; MAX_BLOCKS_PER_SUBSCRIBER]);
 
 impl<'a> View<'a> {
-    /// The selected subscribers, by address. The cursor counts addresses of
+    /// The selected subscribers, by realm and address. The cursor counts addresses of
     /// the configuration's prefixes. `now` in ticks, of the data plane's clock.
     #[must_use]
     pub fn subscribers(self, selection: Selection, part: Part, now: u32) -> Page<SubscriberRow> {
         let mut rows = Vec::new();
-        for (position, inside) in self.addresses(selection.subscriber, part.cursor) {
+        for (position, inside) in self.keys(selection.subscriber, part.cursor) {
             let Some(row) = self.subscriber_row(inside, selection, now) else {
                 continue;
             };
@@ -38,12 +39,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Inside addresses with their positions, from `cursor` on.
-    pub(super) fn addresses(
+    /// Inside keys with their positions, from `cursor` on.
+    pub(super) fn keys(
         self,
-        only: Option<Ipv4Addr>,
+        only: Option<InsideKey>,
         cursor: u64,
-    ) -> impl Iterator<Item = (u64, Ipv4Addr)> + 'a {
+    ) -> impl Iterator<Item = (u64, InsideKey)> + 'a {
         let mut before = 0;
         self.geometry.subscribers.iter().flat_map(move |range| {
             let (first, last) = (range.first.to_bits(), range.last.to_bits());
@@ -54,16 +55,16 @@ impl<'a> View<'a> {
             let from = skipped.and_then(|skipped| first.checked_add(skipped));
             let only = only.map_or(0..=u32::MAX, |only| only.to_bits()..=only.to_bits());
             let wanted = from.map(|from| from.max(*only.start())..=last.min(*only.end()));
-            wanted.into_iter().flatten().map(move |address| {
-                let position = base + u64::from(address - first);
-                (position, Ipv4Addr::from_bits(address))
+            wanted.into_iter().flatten().map(move |key| {
+                let position = base + u64::from(key - first);
+                (position, InsideKey::from_bits(key))
             })
         })
     }
 
     pub(super) fn subscriber_row(
         self,
-        inside: Ipv4Addr,
+        inside: InsideKey,
         selection: Selection,
         now: u32,
     ) -> Option<SubscriberRow> {
@@ -79,6 +80,9 @@ impl<'a> View<'a> {
                     .pool
                     .is_some_and(|pool| pool != u16::from(head.pool()))
                 || selection
+                    .realm
+                    .is_some_and(|realm| realm != self.geometry.realms.who(inside).number)
+                || selection
                     .external
                     .is_some_and(|wanted| external != Some(wanted))
             {
@@ -93,8 +97,10 @@ impl<'a> View<'a> {
                     .for_each(|(sum, ports)| *sum += ports);
             }
             if self.line(index)? == (head, blocks) {
+                let who = self.geometry.realms.who(inside);
                 return Some(SubscriberRow {
-                    inside,
+                    inside: who.address,
+                    realm: who.realm.to_owned(),
                     external,
                     pool: self.pool_name(head.pool()),
                     blocks: count as u32,
@@ -121,7 +127,7 @@ impl<'a> View<'a> {
 }
 
 impl View<'_> {
-    fn group_name(self, inside: Ipv4Addr) -> Option<String> {
+    fn group_name(self, inside: InsideKey) -> Option<String> {
         let groups = &self.geometry.groups;
         let number = groups.number_of(inside)?;
         Some(groups.all()[number].name.clone())

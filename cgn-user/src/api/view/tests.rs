@@ -18,6 +18,7 @@ use cgn_common::verdict::Reason;
 
 const ALL: Selection = Selection {
     subscriber: None,
+    realm: None,
     pool: None,
     protocol: None,
     external: None,
@@ -80,6 +81,7 @@ fn blocks_tell_who_has_which_ports_since_when_and_how_full_they_are() {
     assert_eq!(
         rows[0],
         BlockRow {
+            realm: String::new(),
             external: [203, 0, 113, 2].into(),
             first_port: 1024 + 3 * RESIDENTIAL_PORTS,
             last_port: 1024 + 4 * RESIDENTIAL_PORTS - 1,
@@ -123,7 +125,7 @@ fn blocks_are_selected_by_subscriber_pool_address_and_port() {
         (
             "of a subscriber",
             Selection {
-                subscriber: Some(HOME),
+                subscriber: Some(HOME.into()),
                 ..ALL
             },
             vec![fourth, fifth],
@@ -149,7 +151,7 @@ fn blocks_are_selected_by_subscriber_pool_address_and_port() {
             "a subscriber and another's pool",
             Selection {
                 pool: Some(1),
-                subscriber: Some(HOME),
+                subscriber: Some(HOME.into()),
                 ..ALL
             },
             vec![],
@@ -157,7 +159,7 @@ fn blocks_are_selected_by_subscriber_pool_address_and_port() {
         (
             "a subscriber and a port of its own",
             Selection {
-                subscriber: Some(HOME),
+                subscriber: Some(HOME.into()),
                 ..at(1300)
             },
             vec![fourth],
@@ -188,6 +190,7 @@ fn mappings_tell_both_endpoints_the_first_remote_one_and_how_long_they_are_idle(
     assert_eq!(
         *tcp,
         MappingRow {
+            realm: String::new(),
             protocol: "tcp".into(),
             inside: OTHER_HOME,
             inside_port: 50_000,
@@ -227,7 +230,7 @@ fn mappings_are_selected_by_protocol_subscriber_and_external_endpoint() {
     );
     assert_eq!(
         count(Selection {
-            subscriber: Some(OTHER_HOME),
+            subscriber: Some(OTHER_HOME.into()),
             ..ALL
         }),
         3
@@ -270,7 +273,7 @@ fn parts_of_any_size_add_up_to_the_whole() {
             subscribers
         );
         let of_home = Selection {
-            subscriber: Some(HOME),
+            subscriber: Some(HOME.into()),
             ..ALL
         };
         assert_eq!(
@@ -323,7 +326,7 @@ fn subscribers_have_the_sum_of_their_blocks_and_say_whether_they_get_more() {
     };
     assert_eq!(cgn.view().subscribers(pool, WHOLE, 300).rows.len(), 2);
     let one = Selection {
-        subscriber: Some(HOME),
+        subscriber: Some(HOME.into()),
         ..ALL
     };
     assert_eq!(
@@ -363,7 +366,7 @@ fn a_subscriber_shows_its_group_and_what_it_was_refused() {
         quota::note(quota, kind, tick);
     }
     let one = Selection {
-        subscriber: Some(HOME),
+        subscriber: Some(HOME.into()),
         ..ALL
     };
     let rows = cgn.view().subscribers(one, WHOLE, 1200).rows;

@@ -51,9 +51,9 @@ impl View<'_> {
     pub fn busiest(self, most: usize, now: u32) -> Vec<SubscriberRow> {
         // The least of the busiest on top; of two alike, the higher address.
         let mut busiest = BinaryHeap::new();
-        for (_, inside) in self.addresses(None, 0) {
+        for (_, inside) in self.keys(None, 0) {
             if let Some(row) = self.subscriber_row(inside, Selection::default(), now) {
-                busiest.push((Reverse(used(&row)), row.inside));
+                busiest.push((Reverse(used(&row)), inside));
                 if busiest.len() > most {
                     busiest.pop();
                 }

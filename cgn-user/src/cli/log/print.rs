@@ -9,6 +9,7 @@ use crate::cli::check::counted;
 use crate::cli::csv::quoted;
 use crate::cli::table::{Column, Table, numbers, words};
 use crate::maplog::query::{HoldingRow, Owned, Told};
+use crate::maplog::realms::Register;
 use crate::maplog::verify::Verdict;
 
 /// How answers are printed.
@@ -29,7 +30,7 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
         Format::Csv => {
             writeln!(
                 out,
-                "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks"
+                "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm"
             )?;
             for told in told {
                 let answer = told.row();
@@ -39,12 +40,12 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
                 );
                 let remarks = quoted(&answer.remarks.join("; "));
                 if answer.holdings.is_empty() {
-                    writeln!(out, "{head},,,,,,,,,{remarks}")?;
+                    writeln!(out, "{head},,,,,,,,,{remarks},")?;
                 }
                 for held in &answer.holdings {
                     writeln!(
                         out,
-                        "{head},{},{},{},{},{},{},{},{},{remarks}",
+                        "{head},{},{},{},{},{},{},{},{},{remarks},{}",
                         held.subscriber,
                         held.first_port,
                         held.last_port,
@@ -52,7 +53,8 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
                         held.pool,
                         held.since,
                         held.until,
-                        held.release_reason
+                        held.release_reason,
+                        held.realm
                     )?;
                 }
             }
@@ -85,7 +87,7 @@ fn answers_table(told: &[Told], out: &mut dyn Write) -> io::Result<()> {
         }
         for held in answer.holdings {
             let tail = vec![
-                held.subscriber,
+                named(&held),
                 or(held.since, "(before the log)"),
                 or(held.until, "(held)"),
             ];
@@ -118,6 +120,14 @@ fn answers_table(told: &[Told], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// The subscriber with his realm, if that has a name.
+fn named(held: &HoldingRow) -> String {
+    match held.realm.as_str() {
+        "" => held.subscriber.clone(),
+        realm => format!("{realm}/{}", held.subscriber),
+    }
+}
+
 fn or(text: String, otherwise: &str) -> String {
     match text.is_empty() {
         true => otherwise.to_owned(),
@@ -126,7 +136,12 @@ fn or(text: String, otherwise: &str) -> String {
 }
 
 /// Prints the answer of `cgn log subscriber`.
-pub fn owned(format: Format, owned: &Owned, out: &mut dyn Write) -> io::Result<()> {
+pub fn owned(
+    format: Format,
+    owned: &Owned,
+    realms: &Register,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     #[derive(Serialize)]
     struct OwnedRow<'a> {
         holdings: &'a [HoldingRow],
@@ -143,7 +158,8 @@ pub fn owned(format: Format, owned: &Owned, out: &mut dyn Write) -> io::Result<(
         words("UNTIL"),
         words("RELEASED"),
     ];
-    let rows: Vec<_> = owned.holdings.iter().map(HoldingRow::from).collect();
+    let holdings = owned.holdings.iter();
+    let rows: Vec<_> = holdings.map(|held| HoldingRow::of(held, realms)).collect();
     if format == Format::Json {
         let remarks = &owned.remarks;
         return json(
@@ -154,9 +170,13 @@ pub fn owned(format: Format, owned: &Owned, out: &mut dyn Write) -> io::Result<(
             out,
         );
     }
+    let subscriber = |row: &HoldingRow| match format {
+        Format::Csv => row.subscriber.clone(),
+        _ => named(row),
+    };
     let cells = rows.into_iter().map(|row| {
         vec![
-            row.subscriber,
+            subscriber(&row),
             row.external,
             row.first_port.to_string(),
             row.last_port.to_string(),
@@ -165,19 +185,25 @@ pub fn owned(format: Format, owned: &Owned, out: &mut dyn Write) -> io::Result<(
             row.since,
             row.until,
             row.release_reason.to_owned(),
+            row.realm,
         ]
     });
     if format == Format::Csv {
         writeln!(
             out,
-            "subscriber,external,first_port,last_port,key,pool,since,until,release_reason"
+            "subscriber,external,first_port,last_port,key,pool,since,until,release_reason,realm"
         )?;
         for cells in cells {
             writeln!(out, "{}", cells.join(","))?;
         }
         return Ok(());
     }
-    let cells: Vec<_> = cells.collect();
+    let cells: Vec<_> = cells
+        .map(|mut cells| {
+            cells.truncate(COLUMNS.len());
+            cells
+        })
+        .collect();
     match cells.is_empty() {
         true => writeln!(out, "no block in that time")?,
         false => write!(out, "{}", Table::new(COLUMNS, cells))?,

@@ -1,7 +1,6 @@
 //! What `cgn top` knows: the last two looks, and rates of those before. Pure.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
 
 use crate::api::rows::{DropRow, PoolRow, SubscriberRow, Top, Traffic};
 
@@ -95,12 +94,12 @@ impl Model {
     /// not among the busiest then.
     #[must_use]
     pub fn subscribers(&self) -> Vec<(&SubscriberRow, Option<i64>)> {
-        let before = |inside: Ipv4Addr| {
+        let before = |now: &SubscriberRow| {
             let mut rows = self.before.iter().flat_map(|top| &top.subscribers);
-            rows.find(|row| row.inside == inside)
+            rows.find(|row| (&row.realm, row.inside) == (&now.realm, now.inside))
         };
         let more = |row: &SubscriberRow| {
-            let old = before(row.inside)?;
+            let old = before(row)?;
             Some(row.ports_used.sum() as i64 - old.ports_used.sum() as i64)
         };
         let rows = self.now.iter().flat_map(|top| &top.subscribers);

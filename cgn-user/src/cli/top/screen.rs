@@ -8,6 +8,7 @@ use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
 
 use super::model::{Model, Rates, total};
 use crate::api::rows::Top;
+use crate::cli::listing::named;
 
 const HEAD: Style = Style::new().add_modifier(Modifier::BOLD);
 /// Lines of a sparkline.
@@ -141,7 +142,7 @@ fn draw_subscribers(frame: &mut Frame<'_>, area: Rect, model: &Model) {
             .map_or_else(String::new, |address| address.to_string());
         let change = change.map_or_else(String::new, |change| format!("{change:+}"));
         Row::new([
-            row.inside.to_string(),
+            named(&row.realm, row.inside),
             external,
             row.pool.clone(),
             row.blocks.to_string(),

@@ -65,6 +65,7 @@ fn look(second: u64) -> Top {
             attacked: String::new(),
         }],
         subscribers: vec![SubscriberRow {
+            realm: String::new(),
             inside: [100, 64, 0, 10].into(),
             external: Some([203, 0, 113, 2].into()),
             pool: "residential".to_owned(),

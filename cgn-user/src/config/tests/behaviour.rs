@@ -437,7 +437,7 @@ fn tables_and_sweep_are_told_of_groups() {
     );
     let checked = Config::parse(&text).expect("valid");
     let geometry = shape::geometry(&checked);
-    let of = |last| geometry.groups.allowance([100, 64, 0, last].into());
+    let of = |last| geometry.groups.allowance([100, 64, 0, last]);
     let a = Allowance {
         blocks: Some(6),
         mappings: [None, Some(10), None],

@@ -226,7 +226,7 @@ fn the_layout_word_changes_with_whatever_moves_an_entry() {
         base(|pool, _| pool.max_blocks = 11),
         base(|pool, _| pool.addresses[0].1 = addr("203.0.113.2")),
         base(|pool, _| pool.addresses[0] = (addr("203.0.113.2"), addr("203.0.113.2"))),
-        base(|_, range| range.last = addr("100.64.0.16")),
+        base(|_, range| range.last = addr("100.64.0.16").into()),
         base(|_, range| range.pool = 1),
     ];
     for word in moved {

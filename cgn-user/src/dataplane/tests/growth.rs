@@ -35,7 +35,7 @@ fn what_was_at_an_address_is_there_in_the_grown_tables() {
     let grants = [("198.51.100.4", 7_u16), ("198.51.100.5", 1007)];
     for (number, (external, block)) in grants.into_iter().enumerate() {
         let grant = Grant {
-            inside: addr(&format!("100.64.0.{number}")),
+            inside: addr(&format!("100.64.0.{number}")).into(),
             external: addr(external),
             pool: 1,
             block,

@@ -121,7 +121,7 @@ fn six_blocks_can_be_had_and_the_last_one_asks_for_no_more() {
         assert_eq!(requested, u64::from(last), "block {number}");
     }
     let seventh = give(&memory, &geometry, &grant(6), 0, 0);
-    assert_eq!(seventh, Err(InstallError::TooManyBlocks(INSIDE)));
+    assert_eq!(seventh, Err(InstallError::TooManyBlocks(INSIDE.into())));
     assert_eq!(owner_of(&memory, 6).0, 0, "nothing was changed");
 }
 
@@ -136,10 +136,10 @@ fn grants_that_contradict_the_tables_are_refused_and_change_nothing() {
         (
             "no subscriber",
             Grant {
-                inside: stranger,
+                inside: stranger.into(),
                 ..grant(4)
             },
-            InstallError::NoSubscriber(stranger),
+            InstallError::NoSubscriber(stranger.into()),
         ),
         (
             "no pool address",
@@ -160,14 +160,14 @@ fn grants_that_contradict_the_tables_are_refused_and_change_nothing() {
         (
             "somebody's block",
             Grant {
-                inside: neighbour,
+                inside: neighbour.into(),
                 slab: 4,
                 ..grant(3)
             },
             InstallError::Owned {
                 external: EXTERNAL,
                 block: 3,
-                owner: INSIDE,
+                owner: INSIDE.into(),
             },
         ),
     ];

@@ -22,6 +22,7 @@ fn fib(inside_mtu: u32, trunk_mtu: u32) -> Fib {
         side,
         phys_ifindex,
         vlan,
+        realm: 0,
     };
     let mut tracker = Tracker::new(vec![
         port(0, Side::Inside, 2, vec![]),
@@ -47,7 +48,8 @@ fn every_link_of_a_port_is_known_to_xdp_with_its_mtu() {
         side: layout::Side::Inside as u8,
         vlan_count: 0,
         vlans: [0, 0],
-        reserved: [0; 2],
+        realm: 0,
+        reserved: 0,
     };
     let outside = layout::Link {
         ifindex: 3,
@@ -56,7 +58,8 @@ fn every_link_of_a_port_is_known_to_xdp_with_its_mtu() {
         side: layout::Side::Outside as u8,
         vlan_count: 2,
         vlans: [7, 100],
-        reserved: [0; 2],
+        realm: 0,
+        reserved: 0,
     };
     let links = links_of(&fib(9000, 1504));
     assert_eq!(

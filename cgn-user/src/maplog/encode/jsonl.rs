@@ -1,16 +1,20 @@
 //! JSON lines: one object per record, as `cgn_user::maplog::Record` serializes, with the time also
-//! as text. An interim record has `kind` `interim`, no `sequence`, and the time of the allocation.
+//! as text. Where there are several realms, a subscriber's has its name as `realm`; the first has
+//! none. An interim record has `kind` `interim`, no `sequence`, and the time of the allocation.
 
 use serde::Serialize;
 
 use super::Item;
 use crate::maplog::event::{Block, Record};
 use crate::maplog::notice::Notice;
+use crate::maplog::realms::Register;
 use crate::utc::Utc;
 
 #[derive(Serialize)]
 struct RecordLine<'a> {
     time: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    realm: String,
     #[serde(flatten)]
     record: &'a Record,
 }
@@ -18,6 +22,8 @@ struct RecordLine<'a> {
 #[derive(Serialize)]
 struct NoticeLine<'a> {
     time: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    realm: String,
     #[serde(flatten)]
     notice: &'a Notice,
 }
@@ -25,6 +31,8 @@ struct NoticeLine<'a> {
 #[derive(Serialize)]
 struct InterimLine<'a> {
     time: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    realm: String,
     unix_ms: u64,
     kind: &'static str,
     #[serde(flatten)]
@@ -33,13 +41,23 @@ struct InterimLine<'a> {
 
 /// One line, with its end.
 #[must_use]
-pub fn line(item: &Item) -> Vec<u8> {
+pub fn line(item: &Item, realms: &Register) -> Vec<u8> {
     let time = Utc(item.unix_ms()).to_string();
+    let realm = realms.name(item.realm());
     let mut line = match item {
-        Item::Record(record) => serde_json::to_vec(&RecordLine { time, record }),
-        Item::Notice(notice) => serde_json::to_vec(&NoticeLine { time, notice }),
+        Item::Record(record) => serde_json::to_vec(&RecordLine {
+            time,
+            realm,
+            record,
+        }),
+        Item::Notice(notice) => serde_json::to_vec(&NoticeLine {
+            time,
+            realm,
+            notice,
+        }),
         Item::Interim { block, since_ms } => serde_json::to_vec(&InterimLine {
             time,
+            realm,
             unix_ms: *since_ms,
             kind: "interim",
             block,

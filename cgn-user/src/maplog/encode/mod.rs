@@ -11,7 +11,7 @@ pub mod syslog;
 mod tests;
 
 use super::event::{Block, Event, Record};
-use super::notice::Notice;
+use super::notice::{Notice, What};
 use super::session::Session;
 
 /// What is told of a block, start or stop.
@@ -43,6 +43,19 @@ impl Item {
         match self {
             Self::Record(record) => record.entry.event.session(),
             Self::Interim { .. } | Self::Notice(_) => None,
+        }
+    }
+
+    /// Number of the realm of the subscriber that the item is about; 0: the first, or none.
+    #[must_use]
+    pub fn realm(&self) -> u16 {
+        match self {
+            Self::Notice(Notice {
+                what: What::SubscriberExceeded { realm, .. },
+                ..
+            }) => *realm,
+            Self::Notice(_) => 0,
+            _ => self.block().map_or(0, |block| block.realm),
         }
     }
 

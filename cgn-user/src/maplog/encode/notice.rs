@@ -65,6 +65,7 @@ pub(super) fn put(notice: &Notice, fields: &mut Fields) -> Option<u16> {
             fields.u32(most);
             259
         }
+        // Sinks of these formats are refused where there are several realms.
         What::SubscriberExceeded { most, inside, .. } => {
             fields.u8(QUOTA_EXCEEDED);
             fields.u32(MAX_PER_USER);

@@ -5,7 +5,7 @@
 //!     external="203.0.113.5" first_port="1024" last_port="1535" pool="0"]
 //! ```
 //!
-//! A scattered block has `first_place`, `last_place` and `key` in place of the ports (see `maplog::scatter`).
+//! What is about a subscriber of another realm than the first has `realm`, its name. A scattered block has `first_place`, `last_place` and `key` in place of the ports (see `maplog::scatter`).
 //! MSGID is `allocate`, `release` (with `reason`), `open` or `close` (of a mapping or session: `inside`, `inside_port`,
 //! `external`, `external_port`, `protocol`, and `remote`, `remote_port` where destinations are logged), `start`, `stop`,
 //! `gap`, `resume` or `interim` (without `sequence`; the
@@ -17,6 +17,7 @@ use std::fmt::Write;
 use super::Item;
 use crate::maplog::event::Event;
 use crate::maplog::notice::What;
+use crate::maplog::realms::Register;
 use crate::maplog::session::Session;
 use crate::utc::Utc;
 
@@ -29,7 +30,7 @@ const HOSTNAME_BYTES: usize = 255;
 
 /// One message, without framing.
 #[must_use]
-pub fn message(item: &Item, host: &str) -> String {
+pub fn message(item: &Item, host: &str, realms: &Register) -> String {
     let (name, sequence, reason) = match item {
         Item::Notice(notice) => (notice.what.name(), None, None),
         Item::Interim { .. } => ("interim", None, None),
@@ -59,6 +60,9 @@ pub fn message(item: &Item, host: &str) -> String {
     // Writing to a String cannot fail.
     if let Some(sequence) = sequence {
         let _ = write!(text, " sequence=\"{sequence}\"");
+    }
+    if item.realm() != 0 {
+        let _ = write!(text, " realm=\"{}\"", realms.name(item.realm()));
     }
     if let Some(block) = item.block() {
         let (first, last) = (block.ports.first(), block.ports.last());
@@ -115,7 +119,9 @@ fn put_notice(what: &What, text: &mut String) {
         What::MappingsExceeded { pool, most } => {
             write!(text, " pool=\"{pool}\" most=\"{most}\"")
         }
-        What::SubscriberExceeded { pool, inside, most } => {
+        What::SubscriberExceeded {
+            pool, inside, most, ..
+        } => {
             write!(text, " pool=\"{pool}\" inside=\"{inside}\" most=\"{most}\"")
         }
         What::PoolHigh { pool, addresses } | What::PoolLow { pool, addresses } => {

@@ -6,8 +6,10 @@ use super::super::{
     Block, Entry, Event, PortRange, Protocol, ProtocolScope, Record, ReleaseReason, Remote, Session,
 };
 use super::*;
+use crate::maplog::realms::Register;
 
 const BLOCK: Block = Block {
+    realm: 0,
     inside: std::net::Ipv4Addr::new(100, 64, 0, 1),
     external: std::net::Ipv4Addr::new(203, 0, 113, 5),
     ports: PortRange::new(1024, 512).unwrap(),
@@ -56,6 +58,7 @@ fn notices() -> [Notice; 6] {
         },
         What::MappingsExceeded { pool, most: 51_200 },
         What::SubscriberExceeded {
+            realm: 0,
             pool,
             inside,
             most: 2048,
@@ -220,9 +223,9 @@ fn notices_are_lines_too() {
     ];
     for (notice, (name, text, json)) in notices().into_iter().zip(expected) {
         let item = Item::Notice(notice);
-        let message = syslog::message(&item, "edge1");
+        let message = syslog::message(&item, "edge1", &Register::default());
         assert_eq!(message, format!("{head} {name} [cgn@32473 {text}]"));
-        let line = String::from_utf8(jsonl::line(&item)).unwrap();
+        let line = String::from_utf8(jsonl::line(&item, &Register::default())).unwrap();
         assert_eq!(line, format!("{{{time},\"kind\":\"{name}\",{json}}}\n"));
     }
 }
@@ -281,9 +284,9 @@ fn floods_are_told_in_lines_only() {
     ];
     for (notice, (text, json)) in notices.into_iter().zip(expected) {
         let item = Item::Notice(notice);
-        let message = syslog::message(&item, "edge1");
+        let message = syslog::message(&item, "edge1", &Register::default());
         assert!(message.ends_with(text), "{message}");
-        let line = String::from_utf8(jsonl::line(&item)).unwrap();
+        let line = String::from_utf8(jsonl::line(&item, &Register::default())).unwrap();
         assert!(line.trim_end().ends_with(json), "{line}");
     }
     let none: [Vec<u8>; 0] = [];
@@ -451,7 +454,7 @@ fn mappings_and_sessions_are_lines_too() {
         ),
     ];
     for (item, (text, json)) in sessions().iter().zip(expected) {
-        assert_eq!(syslog::message(item, "edge1"), text);
+        assert_eq!(syslog::message(item, "edge1", &Register::default()), text);
         assert_eq!(
             String::from_utf8(line_of(item)).unwrap(),
             format!("{json}\n")
@@ -471,7 +474,10 @@ fn syslog_is_one_line_of_structured_data() {
         format!(r#"{head} interim [cgn@32473 {block}]"#),
     ];
     for (item, expected) in items().iter().zip(expected) {
-        assert_eq!(syslog::message(item, "edge1"), expected);
+        assert_eq!(
+            syslog::message(item, "edge1", &Register::default()),
+            expected
+        );
     }
     for (host, written) in [
         ("", "-"),
@@ -479,7 +485,7 @@ fn syslog_is_one_line_of_structured_data() {
         ("käse", "-"),
         ("a.example", "a.example"),
     ] {
-        let message = syslog::message(&items()[0], host);
+        let message = syslog::message(&items()[0], host, &Register::default());
         assert_eq!(message.split(' ').nth(2), Some(written), "{host:?}");
     }
     assert_eq!(syslog::framed("abc"), b"3 abc");
@@ -502,5 +508,5 @@ fn json_lines_are_flat_objects() {
 }
 
 fn line_of(item: &Item) -> Vec<u8> {
-    jsonl::line(item)
+    jsonl::line(item, &Register::default())
 }

@@ -45,6 +45,8 @@ fn held_by_map(held: Static) -> Option<Holding> {
     let count = held.share.last_port - held.share.first_port + 1;
     let block = Block {
         inside: held.inside,
+        // Realms have no deterministic pools.
+        realm: 0,
         external: held.share.external,
         ports: PortRange::new(held.share.first_port, count)?,
         pool: held.pool,

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Answer, Enquiry, Holding, Lasted, Outcome};
+use crate::maplog::realms::Register;
 use crate::utc::Utc;
 
 /// An answer with its question.
@@ -11,6 +12,7 @@ use crate::utc::Utc;
 pub struct Told {
     pub enquiry: Enquiry,
     pub protocol: &'static str,
+    pub realms: Register,
     pub answer: Answer,
     /// Where the log has them.
     pub sessions: Vec<Lasted>,
@@ -20,6 +22,9 @@ pub struct Told {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct HoldingRow {
     pub subscriber: String,
+    /// Name of the subscriber's realm; empty (and left out) for the first.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub realm: String,
     pub external: String,
     pub first_port: u16,
     pub last_port: u16,
@@ -79,12 +84,15 @@ impl Outcome {
     }
 }
 
-impl From<&Holding> for HoldingRow {
-    fn from(holding: &Holding) -> Self {
+impl HoldingRow {
+    /// The row of a holding, in a log with these realms.
+    #[must_use]
+    pub fn of(holding: &Holding, realms: &Register) -> Self {
         let block = holding.block;
         let time = |ms: Option<u64>| ms.map(|ms| Utc(ms).to_string()).unwrap_or_default();
         Self {
             subscriber: block.inside.to_string(),
+            realm: realms.name(block.realm),
             external: block.external.to_string(),
             first_port: block.ports.first(),
             last_port: block.ports.last(),
@@ -116,6 +124,8 @@ impl Told {
     #[must_use]
     pub fn row(&self) -> AnswerRow {
         let enquiry = &self.enquiry;
+        let holdings = self.answer.holdings.iter();
+        let holdings = holdings.map(|holding| HoldingRow::of(holding, &self.realms));
         AnswerRow {
             external: enquiry.external.to_string(),
             port: enquiry.port,
@@ -123,7 +133,7 @@ impl Told {
             at: Utc(enquiry.at_ms).to_string(),
             skew_secs: enquiry.skew_ms / 1000,
             outcome: self.answer.outcome.name(),
-            holdings: self.answer.holdings.iter().map(HoldingRow::from).collect(),
+            holdings: holdings.collect(),
             sessions: self.sessions.iter().map(SessionRow::from).collect(),
             remarks: self.answer.remarks.clone(),
         }

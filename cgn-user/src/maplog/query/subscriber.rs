@@ -19,13 +19,13 @@ pub struct Owned {
     pub remarks: Vec<String>,
 }
 
-/// The blocks that `inside` had at some time from `from_ms` to `to_ms`, in milliseconds of Unix time.
+/// The blocks that `inside`, an address in the realm with this number, had at some time from `from_ms` to `to_ms`, in milliseconds of Unix time.
 ///
 /// # Errors
 /// A file that the answer depends on cannot be read.
 pub fn subscriber(
     root: &Path,
-    inside: Ipv4Addr,
+    (realm, inside): (u16, Ipv4Addr),
     from_ms: u64,
     to_ms: u64,
 ) -> Result<Owned, ReadError> {
@@ -53,6 +53,7 @@ pub fn subscriber(
         }
     }
     let rows = files.into_iter().rev().flatten();
+    let rows = rows.filter(|row| row.realm() == realm);
     let mut holdings = Vec::new();
     for row in rows.filter(|row| row.unix_ms <= to_ms) {
         add(&mut holdings, root, &row)?;
@@ -60,7 +61,7 @@ pub fn subscriber(
     holdings.retain(|holding| holding.until.is_none_or(|(until, _)| until >= from_ms));
     let maps = Maps::read(root)?;
     let fixed = maps.of_subscriber(inside, from_ms, to_ms);
-    holdings.extend(fixed.filter_map(held_by_map));
+    holdings.extend(fixed.filter(|_| realm == 0).filter_map(held_by_map));
     holdings.sort_by_key(|holding| (holding.since_ms, holding.block.ports.first()));
     let mut remarks: Vec<String> = walk
         .missing

@@ -33,6 +33,7 @@ impl Drop for Place {
 
 fn block(inside: u8, first_port: u16) -> Block {
     Block {
+        realm: 0,
         inside: [100, 64, 0, inside].into(),
         external: EXTERNAL,
         ports: PortRange::new(first_port, 512).unwrap(),
@@ -285,7 +286,7 @@ fn what_a_subscriber_had_is_listed() {
     for is_sealed in [false, true] {
         let place = written(&format!("had-{is_sealed}"), is_sealed);
         let had = |from_ms, to_ms| {
-            let owned = subscriber(&place.0, [100, 64, 0, 1].into(), from_ms, to_ms).unwrap();
+            let owned = subscriber(&place.0, (0, [100, 64, 0, 1].into()), from_ms, to_ms).unwrap();
             assert_eq!(owned.remarks, Vec::<String>::new());
             let holdings = owned.holdings.into_iter();
             holdings
@@ -477,7 +478,7 @@ fn a_static_port_is_answered_by_the_map_of_its_time() {
         ask(&place.0, 60_000, change + 5000, 0).outcome,
         Outcome::Nobody
     );
-    let owned = subscriber(&place.0, [100, 64, 7, 6].into(), START, change + 1).unwrap();
+    let owned = subscriber(&place.0, (0, [100, 64, 7, 6].into()), START, change + 1).unwrap();
     assert_eq!(owned.holdings.len(), 1, "{owned:?}");
     assert_eq!(
         owned.holdings[0].until,

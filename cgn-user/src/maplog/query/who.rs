@@ -86,7 +86,8 @@ pub fn who(root: &Path, enquiry: &Enquiry) -> Result<Answer, ReadError> {
         holdings.extend(fixed);
         holdings.sort_by_key(|holding| holding.since_ms);
     }
-    let subscribers: BTreeSet<Ipv4Addr> = holdings.iter().map(|held| held.block.inside).collect();
+    let subscriber = |held: &Holding| (held.block.realm, held.block.inside);
+    let subscribers: BTreeSet<(u16, Ipv4Addr)> = holdings.iter().map(subscriber).collect();
     let mut remarks: Vec<String> = walk
         .missing
         .iter()

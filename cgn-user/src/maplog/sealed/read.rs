@@ -15,9 +15,10 @@ use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::row::{
-    Numbers, Row, SCHEMA, SCHEMA_WITH_SESSIONS, SCHEMA_WITHOUT_KEY, column, has_schema,
+    Numbers, Row, SCHEMA, SCHEMA_WITH_REALMS, SCHEMA_WITH_SESSIONS, SCHEMA_WITHOUT_KEY, column,
+    has_schema,
 };
-use super::write::{VERSION, VERSION_WITH_SESSIONS, VERSION_WITHOUT_KEY, key};
+use super::write::{VERSION, VERSION_WITH_REALMS, VERSION_WITH_SESSIONS, VERSION_WITHOUT_KEY, key};
 use super::{Chained, SealedError, unhex};
 
 /// A sealed file, open for reading.
@@ -29,6 +30,7 @@ pub struct SealedFile {
     chained: Chained,
     has_key: bool,
     has_sessions: bool,
+    has_realms: bool,
 }
 
 impl SealedFile {
@@ -56,9 +58,11 @@ impl SealedFile {
             what: what.to_owned(),
         };
         let columns = metadata.file_metadata().schema_descr();
-        let has_sessions = columns.num_columns() == column::ALL;
+        let has_realms = columns.num_columns() == column::ALL;
+        let has_sessions = has_realms || columns.num_columns() == column::ALL_OF_SESSIONS;
         let has_key = columns.num_columns() > column::KEY;
         let (schema, version) = match (has_sessions, has_key) {
+            _ if has_realms => (&SCHEMA_WITH_REALMS, VERSION_WITH_REALMS),
             (true, _) => (&SCHEMA_WITH_SESSIONS, VERSION_WITH_SESSIONS),
             (_, true) => (&SCHEMA, VERSION),
             _ => (&SCHEMA_WITHOUT_KEY, VERSION_WITHOUT_KEY),
@@ -75,6 +79,7 @@ impl SealedFile {
             chained,
             has_key,
             has_sessions,
+            has_realms,
         })
     }
 
@@ -244,6 +249,10 @@ impl SealedFile {
             true => self.read::<ByteArrayType>(group, column::PROTOCOL, &range)?,
             false => Vec::new(),
         };
+        let realms = match self.has_realms {
+            true => number(column::REALM_NUMBER)?,
+            false => vec![0; range.len()],
+        };
         (0..range.len())
             .map(|at| {
                 let numbers = Numbers {
@@ -256,6 +265,7 @@ impl SealedFile {
                     inside_port: inside_ports[at],
                     remote: remotes[at],
                     remote_port: remote_ports[at],
+                    realm: realms[at],
                 };
                 let row = numbers.row(
                     times[at],

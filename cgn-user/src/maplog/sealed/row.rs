@@ -22,7 +22,14 @@
 //! | `inside_port` | the subscriber's port |
 //! | `remote`, `remote_port` | the remote endpoint, 0 where destinations are not logged |
 //!
-//! In their rows `first_port` is the external port, `port_count` 1, and `pool` 0. With `held` they
+//! A file with a subscriber of another realm than the first is of version 4 and has these, and two more:
+//!
+//! | column | holds |
+//! |---|---|
+//! | `realm` | name of the subscriber's realm; empty for the first |
+//! | `realm_number` | its number in this log; 0 for the first |
+//!
+//! In rows of sessions `first_port` is the external port, `port_count` 1, and `pool` 0. With `held` they
 //! lasted when the day began.
 
 use std::net::Ipv4Addr;
@@ -51,7 +58,9 @@ pub(super) mod column {
     pub const INSIDE_PORT: usize = 10;
     pub const REMOTE: usize = 11;
     pub const REMOTE_PORT: usize = 12;
-    pub const ALL: usize = 13;
+    pub const ALL_OF_SESSIONS: usize = 13;
+    pub const REALM_NUMBER: usize = 14;
+    pub const ALL: usize = 15;
 }
 
 const OF_BLOCKS: &str = "
@@ -71,6 +80,10 @@ const OF_SESSIONS: &str = "
     required int32 remote (INTEGER(32, false));
     required int32 remote_port (INTEGER(16, false));";
 
+const OF_REALMS: &str = "
+    required binary realm (STRING);
+    required int32 realm_number (INTEGER(16, false));";
+
 fn parsed(more: &[&str]) -> TypePtr {
     let text = format!("message mapping_log {{ {OF_BLOCKS} {} }}", more.concat());
     Arc::new(parse_message_type(&text).expect("the texts above are a schema"))
@@ -85,6 +98,10 @@ pub(super) static SCHEMA: LazyLock<TypePtr> = LazyLock::new(|| parsed(&[OF_KEY])
 /// The schema of files of version 3.
 pub(super) static SCHEMA_WITH_SESSIONS: LazyLock<TypePtr> =
     LazyLock::new(|| parsed(&[OF_KEY, OF_SESSIONS]));
+
+/// The schema of files of version 4.
+pub(super) static SCHEMA_WITH_REALMS: LazyLock<TypePtr> =
+    LazyLock::new(|| parsed(&[OF_KEY, OF_SESSIONS, OF_REALMS]));
 
 /// Whether a file has the columns of `wanted` and no others.
 pub(super) fn has_schema(found: &SchemaDescriptor, wanted: &Type) -> bool {
@@ -168,6 +185,12 @@ impl Row {
         }
     }
 
+    /// Number of the subscriber's realm in this log.
+    #[must_use]
+    pub fn realm(&self) -> u16 {
+        self.block().map_or(0, |block| block.realm)
+    }
+
     /// By what rows are sorted: external address and first port.
     pub(in crate::maplog) fn key(&self) -> u64 {
         let key = |external: Ipv4Addr, port| u64::from(external.to_bits()) << 16 | u64::from(port);
@@ -206,6 +229,7 @@ pub(super) struct Numbers {
     pub inside_port: i32,
     pub remote: i32,
     pub remote_port: i32,
+    pub realm: i32,
 }
 
 impl Numbers {
@@ -221,6 +245,7 @@ impl Numbers {
             inside: block.inside.to_bits().cast_signed(),
             pool: i32::from(block.pool),
             key: i32::from(block.key),
+            realm: i32::from(block.realm),
             ..Self::default()
         })
     }
@@ -237,6 +262,7 @@ impl Numbers {
             inside_port: i32::from(session.inside_port),
             remote: session.remote.map_or(0, |remote| address(remote.address)),
             remote_port: session.remote.map_or(0, |remote| i32::from(remote.port)),
+            realm: 0,
         }
     }
 
@@ -262,6 +288,7 @@ impl Numbers {
         let count = u16::try_from(self.port_count).ok()?;
         Some(Block {
             inside: Ipv4Addr::from_bits(self.inside.cast_unsigned()),
+            realm: u16::try_from(self.realm).ok()?,
             external: Ipv4Addr::from_bits(self.external.cast_unsigned()),
             ports: PortRange::new(first, count)?,
             pool: u16::try_from(self.pool).ok()?,

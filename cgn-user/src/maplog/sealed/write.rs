@@ -13,9 +13,10 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
-use super::row::{Numbers, Row, SCHEMA, SCHEMA_WITH_SESSIONS, column};
+use super::row::{Numbers, Row, SCHEMA, SCHEMA_WITH_REALMS, SCHEMA_WITH_SESSIONS, column};
 use super::{Hash, SealedError, hash_of, hex};
 use crate::maplog::directory;
+use crate::maplog::realms::Register;
 
 /// Rows of a page: what a look-up decompresses at least.
 const PAGE_ROWS: usize = 4096;
@@ -32,6 +33,8 @@ pub(super) mod key {
 /// Version of files with blocks only, and of those with mappings or sessions.
 pub(super) const VERSION: &str = "2";
 pub(super) const VERSION_WITH_SESSIONS: &str = "3";
+/// Version of files with subscribers of several realms.
+pub(super) const VERSION_WITH_REALMS: &str = "4";
 /// The version before, whose files have no column `key`.
 pub(super) const VERSION_WITHOUT_KEY: &str = "1";
 
@@ -51,7 +54,12 @@ pub struct Chained {
 ///
 /// # Errors
 /// Nothing stands at `path` that was not there before.
-pub fn seal(path: &Path, rows: &mut [Row], chained: &Chained) -> Result<Hash, SealedError> {
+pub fn seal(
+    path: &Path,
+    rows: &mut [Row],
+    chained: &Chained,
+    realms: &Register,
+) -> Result<Hash, SealedError> {
     let failed = |operation| {
         move |source| SealedError::Io {
             operation,
@@ -63,7 +71,7 @@ pub fn seal(path: &Path, rows: &mut [Row], chained: &Chained) -> Result<Hash, Se
     // Stable: rows of one block stay in the order in which they happened.
     rows.sort_by_key(Row::key);
     let unfinished = directory::unfinished(path);
-    let outcome = write_unfinished(&unfinished, rows, chained).and_then(|hash| {
+    let outcome = write_unfinished(&unfinished, rows, chained, realms).and_then(|hash| {
         fs::rename(&unfinished, path).map_err(failed("rename the new file to"))?;
         directory::sync(directory::above(path)).map_err(failed("bring to disk the name of"))?;
         Ok(hash)
@@ -75,7 +83,12 @@ pub fn seal(path: &Path, rows: &mut [Row], chained: &Chained) -> Result<Hash, Se
     outcome
 }
 
-fn write_unfinished(path: &Path, rows: &[Row], chained: &Chained) -> Result<Hash, SealedError> {
+fn write_unfinished(
+    path: &Path,
+    rows: &[Row],
+    chained: &Chained,
+    realms: &Register,
+) -> Result<Hash, SealedError> {
     let failed = |operation| {
         move |source| SealedError::Io {
             operation,
@@ -91,7 +104,7 @@ fn write_unfinished(path: &Path, rows: &[Row], chained: &Chained) -> Result<Hash
         .mode(0o640)
         .open(path)
         .map_err(failed("create"))?;
-    encode(BufWriter::new(&file), rows, chained).map_err(|error| match error {
+    encode(BufWriter::new(&file), rows, chained, realms).map_err(|error| match error {
         ParquetError::External(source) => failed("write")(io::Error::other(source)),
         source => SealedError::Parquet {
             path: path.into(),
@@ -105,20 +118,30 @@ fn write_unfinished(path: &Path, rows: &[Row], chained: &Chained) -> Result<Hash
 }
 
 /// Writes rows, which are sorted, as one row group.
-fn encode(out: impl Write + Send, rows: &[Row], chained: &Chained) -> Result<(), ParquetError> {
+fn encode(
+    out: impl Write + Send,
+    rows: &[Row],
+    chained: &Chained,
+    realms: &Register,
+) -> Result<(), ParquetError> {
     // Who logs blocks only has files without the columns of sessions.
-    let has_sessions = rows.iter().any(|row| row.session().is_some());
-    let properties = Arc::new(properties(chained, has_sessions));
-    let schema = match has_sessions {
-        true => SCHEMA_WITH_SESSIONS.clone(),
-        false => SCHEMA.clone(),
+    let has_realms = rows.iter().any(|row| row.realm() != 0);
+    let has_sessions = has_realms || rows.iter().any(|row| row.session().is_some());
+    let (schema, version) = match (has_realms, has_sessions) {
+        (true, _) => (&SCHEMA_WITH_REALMS, VERSION_WITH_REALMS),
+        (_, true) => (&SCHEMA_WITH_SESSIONS, VERSION_WITH_SESSIONS),
+        _ => (&SCHEMA, VERSION),
     };
-    let mut writer = SerializedFileWriter::new(out, schema, properties)?;
+    let properties = Arc::new(properties(chained, version));
+    let mut writer = SerializedFileWriter::new(out, Arc::clone(schema), properties)?;
     if !rows.is_empty() {
         let mut group = writer.next_row_group()?;
         write_group(&mut group, rows)?;
         if has_sessions {
             write_session_columns(&mut group, rows)?;
+        }
+        if has_realms {
+            write_realm_columns(&mut group, rows, realms)?;
         }
         group.close()?;
     }
@@ -168,6 +191,19 @@ fn write_session_columns<W: Write + Send>(
     write_numbers(group, rows, &picks)
 }
 
+fn write_realm_columns<W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    rows: &[Row],
+    realms: &Register,
+) -> Result<(), ParquetError> {
+    let names: Vec<ByteArray> = rows
+        .iter()
+        .map(|row| ByteArray::from(realms.name(row.realm()).into_bytes()))
+        .collect();
+    write_column::<ByteArrayType, W>(group, &names)?;
+    write_numbers(group, rows, &[|numbers| numbers.realm])
+}
+
 fn write_numbers<W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
     rows: &[Row],
@@ -192,11 +228,7 @@ fn write_column<T: DataType, W: Write + Send>(
 
 /// Encodings that every reader knows: a dictionary for what repeats, deltas for
 /// numbers that do not.
-fn properties(chained: &Chained, has_sessions: bool) -> WriterProperties {
-    let version = match has_sessions {
-        true => VERSION_WITH_SESSIONS,
-        false => VERSION,
-    };
+fn properties(chained: &Chained, version: &str) -> WriterProperties {
     let facts = [
         (key::VERSION, version.to_owned()),
         (key::FIRST_SEQUENCE, chained.first_sequence.to_string()),

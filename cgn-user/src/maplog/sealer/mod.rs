@@ -22,6 +22,7 @@ use super::error::ReadError;
 use super::event::{Block, Event, Record};
 use super::keys::SigningKey;
 use super::reader;
+use super::realms::Register;
 use super::recovery::{LoggedBlock, Recovery};
 use super::replay::{last_hash, lasting_at_end, replay_sealed};
 use super::sealed::{Chained, Hash, Row, SealedError, seal};
@@ -167,12 +168,13 @@ impl Sealer {
             content: Content::Records,
             hour,
         };
+        let realms = Register::read(&self.root).map_err(ReadError::Realms)?;
         let chained = Chained {
             first_sequence,
             next_sequence,
             previous: self.last_hash,
         };
-        self.last_hash = Some(seal(&name.path(&self.root), &mut rows, &chained)?);
+        self.last_hash = Some(seal(&name.path(&self.root), &mut rows, &chained, &realms)?);
         self.last_hour = Some(hour);
         self.next_sequence = next_sequence;
         for record in &records {
@@ -199,12 +201,13 @@ impl Sealer {
             .collect();
         let lasting = self.lasting.iter();
         rows.extend(lasting.map(|(session, unix_ms)| Row::lasting(*session, *unix_ms)));
+        let realms = Register::read(&self.root).map_err(ReadError::Realms)?;
         let chained = Chained {
             first_sequence: self.next_sequence,
             next_sequence: self.next_sequence,
             previous: self.last_hash,
         };
-        self.last_hash = Some(seal(&name.path(&self.root), &mut rows, &chained)?);
+        self.last_hash = Some(seal(&name.path(&self.root), &mut rows, &chained, &realms)?);
         Ok(())
     }
 

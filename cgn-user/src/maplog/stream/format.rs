@@ -1,16 +1,21 @@
 //! Items to messages, as the sink's format and transport want them.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::link::Transport;
 use super::{Kinds, Options};
 use crate::maplog::encode::{Item, ipfix, jsonl, netflow9, syslog};
 use crate::maplog::notice::Notice;
+use crate::maplog::realms::Register;
 
 /// Most bytes of an IPFIX message over a stream: its length has 16 bits.
 const STREAM_MESSAGE_BYTES: usize = 16 * 1024;
 /// Datagrams with the templates before the first data: one may be lost (RFC 7011 section 10.3.6).
 const FIRST_TEMPLATES: usize = 2;
+
+/// Item, host, names of realms, and whether it goes to a stream.
+type Encode = fn(&Item, &str, &Register, bool) -> Vec<u8>;
 
 /// How records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,9 @@ pub(super) struct Encoder {
     is_stream: bool,
     most_bytes: usize,
     host: String,
+    /// Directory of the log, which has the names of realms, and those that were read.
+    root: PathBuf,
+    realms: Register,
     domain: u32,
     ipfix: ipfix::Exporter,
     netflow9: netflow9::Exporter,
@@ -56,7 +64,7 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(root: &Path, options: &Options) -> Self {
         // A topic takes message by message, as datagrams do.
         let is_stream = matches!(options.transport, Transport::Tcp | Transport::Tls { .. });
         Self {
@@ -68,6 +76,8 @@ impl Encoder {
                 false => options.datagram_bytes,
             },
             host: options.host.clone(),
+            root: root.to_owned(),
+            realms: Register::default(),
             domain: options.domain,
             ipfix: ipfix::Exporter::new(options.domain, 0),
             netflow9: netflow9::Exporter::new(options.domain, 0),
@@ -184,26 +194,41 @@ impl Encoder {
                     exporter.message(unix_secs, uptime_ms, rest, most)
                 })
             }
-            Format::Syslog => self.each(items, |item, host, is_stream| {
-                let message = syslog::message(item, host);
+            Format::Syslog => self.each(items, |item, host, realms, is_stream| {
+                let message = syslog::message(item, host, realms);
                 match is_stream {
                     true => syslog::framed(&message),
                     false => message.into_bytes(),
                 }
             }),
-            Format::JsonLines => self.each(items, |item, _, _| jsonl::line(item)),
+            Format::JsonLines => self.each(items, |item, _, realms, _| jsonl::line(item, realms)),
         }
     }
 
-    fn each(&self, items: &[Item], encode: fn(&Item, &str, bool) -> Vec<u8>) -> Vec<Message> {
+    fn each(&mut self, items: &[Item], encode: Encode) -> Vec<Message> {
+        self.learn_realms(items);
         let messages = items.iter().map(|item| Message {
-            bytes: encode(item, &self.host, self.is_stream),
+            bytes: encode(item, &self.host, &self.realms, self.is_stream),
             next_sequence: next_of(item),
         });
         match self.is_stream {
             // A write for each line would be a packet for each line.
             true => joined(messages),
             false => messages.collect(),
+        }
+    }
+
+    /// Reads the names of realms, if some are missing: each was written before its first record.
+    fn learn_realms(&mut self, items: &[Item]) {
+        if items.iter().all(|item| self.realms.has(item.realm())) {
+            return;
+        }
+        match Register::read(&self.root) {
+            Ok(realms) => self.realms = realms,
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a sink is sent numbers in place of realms' names"
+            ),
         }
     }
 

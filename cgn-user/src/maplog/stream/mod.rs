@@ -182,7 +182,7 @@ impl Sink {
             })?;
         let mut sink = Self {
             root: root.into(),
-            encoder: Encoder::new(&options),
+            encoder: Encoder::new(root, &options),
             committed,
             cursor,
             connector,

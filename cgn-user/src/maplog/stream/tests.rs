@@ -53,6 +53,7 @@ impl Place {
     /// One record more, of the block with this number.
     fn write(&mut self, number: u16, is_given: bool) {
         let block = Block {
+            realm: 0,
             inside: [100, 64, 0, number as u8].into(),
             external: [203, 0, 113, 5].into(),
             ports: PortRange::new(1024 + number * 64, 64).unwrap(),

@@ -61,6 +61,7 @@ fn seal(bytes: &mut [u8; RECORD_BYTES]) {
 
 fn example() -> Record {
     let block = Block {
+        realm: 0,
         inside: [100, 64, 0, 5].into(),
         external: [203, 0, 113, 7].into(),
         ports: PortRange::new(1536, 512).unwrap(),

@@ -138,7 +138,7 @@ fn answers_say_what_the_gap_makes_of_them() {
                 .any(|r| r.contains("could not be written"));
             assert_eq!(is_told, expected == Outcome::Unknown, "{stage:?}, {what}");
         }
-        let owned = subscriber(&directory.0, block(2).inside, SINCE, UNTIL).unwrap();
+        let owned = subscriber(&directory.0, (0, block(2).inside), SINCE, UNTIL).unwrap();
         assert!(
             owned.remarks[0].contains("2026-03-03T00:30:00"),
             "{owned:?}"

@@ -151,6 +151,7 @@ fn rows_are_sorted_by_block_and_read_back_by_either_address() {
     let mut group = Vec::new();
     for number in 0..20_000_u32 {
         let block = Block {
+            realm: 0,
             inside: (0x6440_0000 + number).into(),
             external: (0xcb00_7100 + number % 200).into(),
             ports: PortRange::new(1024 + (number / 200) as u16 * 512, 512).unwrap(),

@@ -247,9 +247,9 @@ fn routes() {
     assert_eq!(table(255).map(|route| route.table), Some(Table::Local));
     assert_eq!(table(253).map(|route| route.table), Some(Table::Default));
     assert_eq!(
-        table(100),
-        None,
-        "a table that the built-in rules do not ask"
+        table(100).map(|route| route.table),
+        Some(Table::Other(100)),
+        "a table that a realm may ask"
     );
     let mut cached = route(RouteType::Unicast, via());
     cached.header.flags = RouteFlags::Cloned;

@@ -168,6 +168,7 @@ impl World {
             side,
             phys_ifindex,
             vlan: vec![],
+            realm: 0,
         };
         vec![
             port(0, Side::Inside, self.inside),

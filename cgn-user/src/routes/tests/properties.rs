@@ -256,6 +256,7 @@ impl World {
         let mac = self.neighbours.get(&(ifindex, ip))?.usable_mac()?;
         let link = self.links.get(&ifindex).filter(|link| link.up)?;
         Some(NextHop {
+            realm: 0,
             ip,
             mac,
             src_mac: link.mac,

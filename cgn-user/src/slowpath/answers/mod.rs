@@ -14,9 +14,10 @@ use std::net::Ipv4Addr;
 use cgn_common::answers::{self, Budget, Rates};
 use cgn_common::frame::{Buffer, Frame};
 use cgn_common::layout::{Features, NextHopEntry, Punts, Side};
-use cgn_common::nat::next_hop::{leave, route, rows_of};
+use cgn_common::nat::next_hop::{leave, route, route_inside, rows_of};
 use cgn_common::nat::{lookup, rewrite};
 use cgn_common::path;
+use cgn_common::realm::{key_of, of_vlans};
 use cgn_common::tables::Tables;
 use cgn_common::verdict::Reason;
 use cgn_common::wire::ethernet::{self, Ethernet};
@@ -293,7 +294,7 @@ impl Answers {
     }
 }
 
-/// Where a packet goes in the end: that is the inside address behind a mapping.
+/// Where a packet goes in the end: behind a mapping, that is an inside key.
 fn final_destination<R: Router>(tables: &UserTables<'_, R>, ended: &Ended<'_>) -> u32 {
     let destination = ended.ip.destination.get();
     let rows = rows_of(tables, destination);
@@ -318,9 +319,18 @@ fn mtu_towards<R: Router>(
     destination: u32,
 ) -> Option<u16> {
     use cgn_common::tables::Route;
-    match route(tables, source, destination) {
+    match route_inside(tables, source, destination) {
         Route::Via(hop) => Some(hop.mtu()),
         _ => None,
+    }
+}
+
+/// Source of a packet, by which tables know him: inside, that is a key.
+fn sender<R: Router>(tables: &UserTables<'_, R>, side: Side, ended: &Ended<'_>) -> Option<u32> {
+    let source = ended.ip.source.get();
+    match side {
+        Side::Inside => key_of(tables, of_vlans(tables, ended.link.vlans()), source).ok(),
+        Side::Outside => Some(source),
     }
 }
 
@@ -331,7 +341,7 @@ fn source<R: Router>(
     side: Side,
     ended: &Ended<'_>,
 ) -> Option<Ipv4Addr> {
-    let (source, destination) = (ended.ip.source.get(), ended.ip.destination.get());
+    let (source, destination) = (sender(tables, side, ended)?, ended.ip.destination.get());
     let own = |side| tables.routing.own_address(side, source);
     own(side).or_else(|| match side {
         Side::Inside => own(Side::Outside),
@@ -349,8 +359,11 @@ fn send_back<R: Router>(
     ended: &Ended<'_>,
     message: &Message,
 ) -> Option<Answer> {
-    let to = message.destination.to_bits();
-    let way = route(tables, message.source.to_bits(), to);
+    let to = sender(tables, side, ended)?;
+    let way = match side {
+        Side::Inside => route_inside(tables, message.source.to_bits(), to),
+        Side::Outside => route(tables, message.source.to_bits(), to),
+    };
     let hop = leave(tables, way, side, to).ok();
     let most = hop.map_or(MOST_BYTES, |hop| MOST_BYTES.min(hop.mtu().into()));
     let header = &ended.frame[..ended.link.length];

@@ -246,6 +246,7 @@ impl Population {
 fn block(subscriber: u32, held: &Held) -> Block {
     let first = 1024 + u16::from(held.number) * BLOCK_PORTS;
     Block {
+        realm: 0,
         inside: Ipv4Addr::from_bits(INSIDE + subscriber),
         external: Ipv4Addr::from_bits(EXTERNAL + held.address),
         ports: PortRange::new(first, BLOCK_PORTS).expect("126 blocks end at port 65535"),

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::Result;
 use cgn_user::maplog::directory::{Content, Hour, SealedName};
 use cgn_user::maplog::encode::{Item, syslog};
+use cgn_user::maplog::realms::Register;
 use cgn_user::maplog::sealed::{Chained, Row, seal};
 use cgn_user::maplog::{Entry, Event, Protocol, Record, Remote, Session};
 
@@ -60,7 +61,13 @@ fn measure_of(root: &Path, subscribers: u64, sessions: u64) -> Result<Volume> {
             sequence: 1_000_000,
             entry: *entry,
         };
-        lines += syslog::message(&Item::Record(record), "edge1.example.net").len() + 1;
+        lines += syslog::message(
+            &Item::Record(record),
+            "edge1.example.net",
+            &Register::default(),
+        )
+        .len()
+            + 1;
         count += 1;
     }
     Ok(Volume {
@@ -93,7 +100,7 @@ fn sealed_bytes(root: &Path, hours: &[Vec<Entry>], has_destinations: bool) -> Re
         chained.first_sequence = chained.next_sequence;
         chained.next_sequence += rows.len() as u64;
         let path = name.path(root);
-        chained.previous = Some(seal(&path, &mut rows, &chained)?);
+        chained.previous = Some(seal(&path, &mut rows, &chained, &Register::default())?);
         bytes += fs::metadata(&path)?.len();
     }
     Ok(bytes as f64)

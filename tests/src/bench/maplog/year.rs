@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use cgn_user::maplog::directory::{Content, Hour, SealedName};
 use cgn_user::maplog::encode::{Item, syslog};
+use cgn_user::maplog::realms::Register;
 use cgn_user::maplog::sealed::{Chained, Hash, Row, seal};
 use cgn_user::maplog::sealer::{Retention, Sealer};
 use cgn_user::maplog::{Entry, Log, Record};
@@ -77,7 +78,13 @@ fn line_bytes(sample: &[Entry]) -> f64 {
             sequence: number as u64 + 1,
             entry: *entry,
         };
-        syslog::message(&Item::Record(record), "edge1.example.net").len() + 1
+        syslog::message(
+            &Item::Record(record),
+            "edge1.example.net",
+            &Register::default(),
+        )
+        .len()
+            + 1
     });
     lines.sum::<usize>() as f64 / sample.len().max(1) as f64
 }
@@ -162,7 +169,12 @@ impl Chain {
             next_sequence: self.next_sequence + records,
             previous: self.previous,
         };
-        self.previous = Some(seal(&name.path(&self.root), &mut rows, &chained)?);
+        self.previous = Some(seal(
+            &name.path(&self.root),
+            &mut rows,
+            &chained,
+            &Register::default(),
+        )?);
         self.next_sequence = chained.next_sequence;
         Ok(())
     }

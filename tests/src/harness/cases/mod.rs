@@ -12,6 +12,7 @@ mod lengths;
 mod limits;
 mod mappings;
 mod mss;
+mod realms;
 mod scattered;
 mod sessions;
 mod transports;
@@ -91,6 +92,16 @@ pub fn groups() -> Vec<Group> {
             name: "access lists",
             world: access::world,
             cases: access::CASES.to_vec(),
+        },
+        Group {
+            name: "several realms",
+            world: realms::world,
+            cases: realms::CASES.to_vec(),
+        },
+        Group {
+            name: "the first of several realms",
+            world: realms::world_of_first,
+            cases: all(),
         },
         Group {
             name: "TCP sessions are timed one by one",

@@ -9,8 +9,11 @@ pub const RFC6888: &[Row] = &[
     ),
     met_by(
         "R6888-2",
-        "paired pooling over all protocols of a subscriber",
-        &["e2e::flows::several_subscribers_at_once"],
+        "paired pooling over all protocols of a subscriber, who is one of each realm",
+        &[
+            "e2e::flows::several_subscribers_at_once",
+            "e2e::realms::three_hosts_with_one_address_are_three_subscribers",
+        ],
     ),
     met_by(
         "R6888-3",

@@ -252,7 +252,11 @@ pub const ASKED_FOR: &[Row] = &[
             "scenarios::multipath::mptcp_joins_a_second_subflow_and_its_options_are_untouched",
         ],
     ),
-    not_met("SEED-19", "tenants", "no realms yet"),
+    not_met(
+        "SEED-19",
+        "tenants",
+        "realms have equal addresses, own pools, groups and routes, and log and commands tell them apart; no log stream or metrics of their own",
+    ),
     met_by(
         "SEED-20",
         "cache poisoning through the CGN: a resolver's ports stay random within its block, and `cgn check` hints at small blocks",

@@ -42,7 +42,10 @@ fn a_row_that_changed_hands_while_it_was_read_is_left_out() {
             "the first owner has it again, as another allocation",
         ),
     ] {
-        let grant = Grant { inside, ..first };
+        let grant = Grant {
+            inside: inside.into(),
+            ..first
+        };
         give(&cgn.memory, &cgn.geometry, &grant, ALLOCATED_MS, sequence).unwrap();
         shown(what, false);
         assert!(take(&cgn.memory, &cgn.geometry, &grant));

@@ -1,0 +1,328 @@
+//! `[[realm]]`: what is refused, and what tables and programs are told.
+
+use std::net::Ipv4Addr;
+
+use cgn_common::layout::Features;
+
+use super::super::Config;
+use super::super::difference::{Effect, differences};
+use super::{BASE, Expected, base_and, expect};
+use crate::policy::shape;
+use crate::realms::InsideKey;
+
+/// Two realms, whose subscribers have addresses of the first one's.
+const REALMS: &str = r#"[[realm]]
+name = "mvno"
+inside = [{ interface = "eth2" }, { interface = "eth0", vlan = [7, 8] }]
+table = 100
+[[realm]]
+name = "cloud"
+inside = [{ interface = "eth0", vlan = [9] }]
+table = 200
+[[pool]]
+name = "other"
+addresses = ["192.0.2.0/28"]
+[[subscribers]]
+prefixes = ["100.64.0.0/24", "100.65.255.0/24"]
+pool = "other"
+realm = "mvno"
+[[subscribers]]
+prefixes = ["100.64.0.0/24"]
+pool = "other"
+realm = "cloud"
+"#;
+
+fn with(from: &str, to: &str) -> String {
+    assert!(REALMS.contains(from), "the realms have no {from:?}");
+    base_and(&REALMS.replacen(from, to, 1))
+}
+
+#[test]
+fn equal_addresses_in_different_realms_are_allowed() {
+    let checked = Config::parse(&base_and(REALMS)).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(checked.warnings, []);
+    let ranges: Vec<_> = checked
+        .subscribers
+        .iter()
+        .map(|one| (one.realm, one.range.first()))
+        .collect();
+    let at = |b, c| Ipv4Addr::new(100, b, c, 0);
+    let expected = [
+        (0, at(64, 0)),
+        (0, at(65, 0)),
+        (1, at(64, 0)),
+        (1, at(65, 255)),
+        (2, at(64, 0)),
+    ];
+    assert_eq!(ranges, expected);
+}
+
+#[test]
+fn what_is_refused() {
+    let cases: [(&str, String, &[Expected<'_>]); 21] = [
+        (
+            "The same address twice in one realm.",
+            with("\"100.65.255.0/24\"", "\"100.64.0.128/25\""),
+            &[(
+                32,
+                "subscribers[2].prefixes[1]",
+                &["overlaps", "of a realm"],
+            )],
+        ),
+        (
+            "A realm's subscriber is an address of a pool.",
+            with("100.65.255.0/24", "203.0.113.0/30"),
+            &[(32, "subscribers[2].prefixes[1]", &["overlaps pool[0]"])],
+        ),
+        (
+            "A realm that there is not.",
+            with("realm = \"cloud\"", "realm = \"clout\""),
+            &[
+                (25, "realm[1].name", &["no subscribers are in this realm"]),
+                (
+                    38,
+                    "subscribers[3].realm",
+                    &["clout", "did you mean `cloud`"],
+                ),
+            ],
+        ),
+        (
+            "A name that is no name.",
+            with("name = \"mvno\"", "name = \"\"")
+                .replace("realm = \"mvno\"\n", "realm = \"cloud\"\n"),
+            &[
+                (21, "realm[0].name", &["1 to 63"]),
+                (36, "subscribers[3].prefixes[0]", &["overlaps"]),
+            ],
+        ),
+        (
+            "Two realms of one name.",
+            with("name = \"cloud\"", "name = \"mvno\"").replace("realm = \"cloud\"\n", ""),
+            &[
+                (25, "realm[1].name", &["is also the name of realm[0]"]),
+                (36, "subscribers[3].prefixes[0]", &["overlaps"]),
+            ],
+        ),
+        (
+            "Nowhere to come from.",
+            with(
+                "inside = [{ interface = \"eth0\", vlan = [9] }]",
+                "inside = []",
+            ),
+            &[(26, "realm[1].inside", &["is empty", "eth2"])],
+        ),
+        (
+            "A VLAN of the inside is no realm's.",
+            with(", vlan = [9]", ""),
+            &[(26, "realm[1].inside[0].interface", &["is inside, too"])],
+        ),
+        (
+            "One VLAN of two realms.",
+            with("vlan = [9]", "vlan = [7, 8]"),
+            &[(
+                26,
+                "realm[1].inside[0].interface",
+                &["is realm[0].inside[1], too"],
+            )],
+        ),
+        (
+            "A VLAN that there is not, and an interface.",
+            with("\"eth2\"", "\"eth/2\"").replace("[9]", "[4095]"),
+            &[
+                (22, "realm[0].inside[0].interface", &["slash"]),
+                (26, "realm[1].inside[0].vlan[0]", &["4095"]),
+            ],
+        ),
+        (
+            "No table.",
+            with("table = 100\n", ""),
+            &[(20, "realm[0].table", &["missing", "table = 100"])],
+        ),
+        (
+            "A table of the kernel's.",
+            with("table = 100", "table = 254"),
+            &[(23, "realm[0].table", &["kernel's own"])],
+        ),
+        (
+            "Table 0.",
+            with("table = 100", "table = 0"),
+            &[(23, "realm[0].table", &["is 0", "1 to 4294967295"])],
+        ),
+        (
+            "One table of two realms.",
+            with("table = 200", "table = 100"),
+            &[(27, "realm[1].table", &["is also that of realm[0]"])],
+        ),
+        (
+            "More networks than there are keys.",
+            with("\"100.65.255.0/24\"", "\"0.0.0.0/0\"").replace("0.0.0.0/0", "16.0.0.0/4"),
+            &[(20, "realm", &["4098 networks", "4095"])],
+        ),
+        (
+            "Sinks that do not tell realms.",
+            base_and(REALMS)
+                + "[[sink]]\nname = \"a\"\nformat = \"ipfix\"\ntransport = \"udp\"\naddress = \"192.0.2.9:4739\"\n",
+            &[(41, "sink[0].format", &["syslog", "[[realm]]"])],
+        ),
+        (
+            "Records of sessions do not either.",
+            base_and(REALMS) + "[log]\nmode = \"session\"\n",
+            &[(40, "log.mode", &["\"block\"", "[[realm]]"])],
+        ),
+        (
+            "Nor those of a group.",
+            base_and(REALMS)
+                + "[[group]]\nname = \"a\"\nprefixes = [\"100.64.0.0/24\"]\nlog = \"session\"\n",
+            &[(42, "group[0].log", &["\"block\""])],
+        ),
+        (
+            "Prefixes inside are told of by address.",
+            base_and(REALMS) + "[throttle]\ninside_24 = 10\noutside_24 = 10\n",
+            &[(40, "throttle.inside_24", &["write 0"])],
+        ),
+        (
+            "What is not translated does not tell its realm when it comes back.",
+            base_and(REALMS)
+                + "[[rule]]\nname = \"a\"\naction = \"bypass\"\ndirection = \"out\"\ndestination = [\"192.0.2.99/32\"]\n",
+            &[(41, "rule[0].action", &["does not tell its realm"])],
+        ),
+        (
+            "Static ports of an address that is not one subscriber's.",
+            with(
+                "name = \"other\"\n",
+                "name = \"other\"\nmode = \"deterministic\"\n",
+            ),
+            &[
+                (34, "subscribers[2].pool", &["dynamic"]),
+                (38, "subscribers[3].pool", &["dynamic"]),
+            ],
+        ),
+        (
+            "A group of addresses that nobody in the realm has.",
+            base_and(REALMS)
+                + "[[group]]\nname = \"a\"\nprefixes = [\"100.64.0.0/24\", \"10.0.0.0/8\"]\nrealm = \"cloud\"\n",
+            &[(
+                41,
+                "group[0].prefixes[1]",
+                &["10.0.0.0/8", "nobody in the realm"],
+            )],
+        ),
+    ];
+    for (sentence, text, expected) in &cases {
+        expect(sentence, text, expected);
+    }
+}
+
+#[test]
+fn tables_and_programs_are_told_of_realms() {
+    let checked = Config::parse(&base_and(REALMS)).expect("good");
+    assert!(
+        shape::constants(&checked.config)
+            .features
+            .has(Features::REALMS)
+    );
+    let geometry = shape::geometry(&checked);
+    let home = Ipv4Addr::new(100, 64, 0, 10);
+    let key = |realm| geometry.realms.key(realm, home).expect("a subscriber");
+    let indices: Vec<_> = (0..3)
+        .map(|realm| geometry.subscriber_index(key(realm)))
+        .collect();
+    assert!(indices.iter().all(Option::is_some), "{indices:?}");
+    assert!(
+        indices[0] != indices[1] && indices[1] != indices[2],
+        "{indices:?}"
+    );
+    assert_eq!(geometry.pool_of(key(0)), Some(0));
+    assert_eq!(
+        [1, 2].map(|realm| geometry.pool_of(key(realm))),
+        [Some(2); 2]
+    );
+    let networks = shape::networks(&checked.config, &geometry.realms);
+    let tables: Vec<_> = networks.all().map(|one| (one.realm, one.table)).collect();
+    assert_eq!(tables, [(1, 100), (1, 100), (2, 200)]);
+    // Without realms nothing is as before.
+    let plain = Config::parse(BASE).expect("good");
+    assert!(
+        !shape::constants(&plain.config)
+            .features
+            .has(Features::REALMS)
+    );
+    assert_eq!(shape::geometry(&plain).realms.count(), 1);
+}
+
+#[test]
+fn a_group_is_of_its_realm() {
+    let text = base_and(REALMS)
+        + "[[group]]\nname = \"all\"\nprefixes = [\"100.64.0.0/10\"]\n\
+           [[group]]\nname = \"of cloud\"\nprefixes = [\"100.64.0.0/10\"]\nrealm = \"cloud\"\n";
+    let checked = Config::parse(&text.replace("of cloud", "of-cloud")).expect("good");
+    let geometry = shape::geometry(&checked);
+    let home = Ipv4Addr::new(100, 64, 0, 10);
+    let group = |realm| -> Option<usize> {
+        let key: InsideKey = geometry.realms.key(realm, home)?;
+        geometry.groups.number_of(key)
+    };
+    assert_eq!([0, 1, 2].map(group), [Some(0), None, Some(1)]);
+}
+
+#[test]
+fn tables_of_other_realms_are_not_adopted() {
+    let fixed = |text: &str| shape::geometry(&Config::parse(text).expect("good")).fixed_word();
+    let all = fixed(&base_and(REALMS));
+    let renamed = REALMS.replace("\"cloud\"", "\"other-cloud\"");
+    assert_ne!(
+        all,
+        fixed(&base_and(&renamed)),
+        "the same keys, of another realm"
+    );
+    assert_eq!(
+        all,
+        fixed(&with("table = 100", "table = 300")),
+        "only the routes"
+    );
+}
+
+#[test]
+fn a_change_of_realms_is_disruptive() {
+    let config = |text: &str| Config::parse(text).expect("good").config;
+    let old = config(&base_and(REALMS));
+    for (from, to, key) in [
+        ("table = 100", "table = 300", "realm[mvno].table"),
+        ("\"eth2\"", "\"eth3\"", "realm[mvno].inside[0].interface"),
+    ] {
+        let found = differences(&old, &config(&with(from, to)));
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| (one.key.as_str(), one.effect))
+            .collect();
+        assert_eq!(found, [(key, Effect::Disruptive)]);
+    }
+    let mut other = old.clone();
+    other.realm.reverse();
+    let found = differences(&old, &other);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].key, "order of realms");
+}
+
+#[test]
+fn interfaces_of_realms_are_looked_for() {
+    let checked = Config::parse(&base_and(REALMS)).expect("good");
+    let missing = checked
+        .check_interfaces(|name| name != "eth2")
+        .expect_err("not there");
+    let [problem] = missing.problems() else {
+        panic!("{missing}");
+    };
+    assert_eq!(problem.path.as_str(), "realm[0].inside[0].interface");
+}
+
+#[test]
+fn the_sample_shows_a_realm() {
+    let lines = Config::SAMPLE
+        .lines()
+        .skip_while(|line| *line != "# [[realm]]");
+    let block: Vec<&str> = lines.map_while(|line| line.strip_prefix("# ")).collect();
+    let text = base_and(&(block.join("\n") + "\n"));
+    let checked = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+    assert_eq!(checked.config.realm.len(), 1);
+}

@@ -1,0 +1,108 @@
+//! Blocks of subscribers with equal addresses in different realms.
+
+use std::net::Ipv4Addr;
+
+use super::Directory;
+use crate::maplog::encode::{Item, jsonl, syslog};
+use crate::maplog::realms::Register;
+use crate::maplog::sealed::{Chained, Row, SealedFile, seal};
+use crate::maplog::{Block, Entry, Event, PortRange, ProtocolScope, Record, ReleaseReason};
+
+const UNIX_MS: u64 = 1_772_546_587_123;
+
+fn block(realm: u16, first: u16) -> Block {
+    Block {
+        inside: Ipv4Addr::new(100, 64, 0, 10),
+        realm,
+        external: Ipv4Addr::new(203, 0, 113, 5),
+        ports: PortRange::new(first, 64).unwrap(),
+        pool: 1,
+        scope: ProtocolScope::All,
+        key: 0,
+    }
+}
+
+fn record(event: Event) -> Record {
+    let entry = Entry {
+        unix_ms: UNIX_MS,
+        event,
+    };
+    Record { sequence: 7, entry }
+}
+
+fn release(block: Block) -> Event {
+    let reason = ReleaseReason::Idle;
+    Event::Release { block, reason }
+}
+
+#[test]
+fn a_record_tells_its_realm_and_an_older_program_does_not_know_its_kind() {
+    for (event, kind) in [
+        (Event::Allocate(block(0, 1024)), 1),
+        (release(block(0, 1024)), 2),
+        (Event::Allocate(block(0x0203, 1024)), 7),
+        (release(block(0x0203, 1024)), 8),
+        (Event::Allocate(block(u16::MAX, 1024)), 7),
+    ] {
+        let record = record(event);
+        let bytes = record.encode();
+        assert_eq!(Record::decode(&bytes), Ok(record));
+        // First and last of its group.
+        assert_eq!(bytes[3], kind | 0xc0, "{record}");
+        let number = event.block().unwrap().realm;
+        assert_eq!(bytes[18..20], number.to_le_bytes(), "{record}");
+        assert_eq!(bytes[12..18], UNIX_MS.to_le_bytes()[..6], "{record}");
+    }
+}
+
+#[test]
+fn sinks_are_told_the_name() {
+    let scratch = Directory::new();
+    let realms = Register::with(&scratch.0, ["mvno"].into_iter(), UNIX_MS).unwrap();
+    for (number, name) in [(0, None), (1, Some("mvno")), (2, Some("#2"))] {
+        let items = [
+            Item::Record(record(Event::Allocate(block(number, 1024)))),
+            Item::Record(record(release(block(number, 1024)))),
+            Item::Interim {
+                block: block(number, 1024),
+                since_ms: UNIX_MS,
+            },
+        ];
+        for item in items {
+            let line: serde_json::Value =
+                serde_json::from_slice(&jsonl::line(&item, &realms)).unwrap();
+            assert_eq!(line["realm"].as_str(), name, "{line}");
+            assert_eq!(line["inside"], "100.64.0.10");
+            let message = syslog::message(&item, "edge1", &realms);
+            let told = name.map(|name| format!(" realm=\"{name}\" inside=\"100.64.0.10\""));
+            assert_eq!(message.contains(" realm="), told.is_some(), "{message}");
+            assert!(message.contains(&told.unwrap_or_default()), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_sealed_file_has_realms_apart() {
+    let scratch = Directory::new();
+    let names = ["mvno", "cloud"].into_iter();
+    let realms = Register::with(&scratch.0, names, UNIX_MS).unwrap();
+    let mut rows: Vec<Row> = [0, 1, 2]
+        .map(|number| {
+            let block = block(number, 1024 + 64 * number);
+            Row::from(record(Event::Allocate(block)).entry)
+        })
+        .to_vec();
+    rows.push(Row::held(block(2, 4096), UNIX_MS));
+    let chained = Chained {
+        first_sequence: 1,
+        next_sequence: 5,
+        previous: None,
+    };
+    let path = scratch.0.join("2026-03-03").join("realms.parquet");
+    seal(&path, &mut rows, &chained, &realms).unwrap();
+    let file = SealedFile::open(&path).unwrap();
+    assert_eq!(file.rows().unwrap(), rows);
+    let of_inside = file.rows_of_inside(Ipv4Addr::new(100, 64, 0, 10)).unwrap();
+    let numbers: Vec<_> = of_inside.iter().map(Row::realm).collect();
+    assert_eq!(numbers, [0, 1, 2, 2]);
+}

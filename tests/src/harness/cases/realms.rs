@@ -1,0 +1,308 @@
+//! Realms: subscribers with equal addresses, told apart by the VLAN that they come by (RFC 6598
+//! section 4, RFC 6888 REQ-2).
+
+use std::net::Ipv4Addr;
+
+use cgn_common::layout::{Constants, FIRST_KEY, Features, Filtering, Policy};
+use cgn_common::verdict::{Protocol, Reason};
+use cgn_user::dataplane::load::Entry::{Inside, Outside, Vlan};
+use cgn_user::realms::InsideKey;
+
+use super::Case;
+use crate::harness::Ending;
+use crate::harness::trial::{Endpoint, Trial, protocol_of};
+use crate::harness::world::{
+    INSIDE_VLAN, LARGE_POOL, POOL, REALM_QINQ, REALM_VLAN, World, hop, remote, subscriber,
+};
+use crate::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, flag};
+
+/// The one inside address of three subscribers, and a port that all of them use.
+const HOME: Endpoint = (subscriber::PLAIN, 4000);
+const SERVER: Endpoint = (remote::PLAIN, 443);
+const OTHER: Endpoint = (remote::VLAN, 80);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(62, 1, 2, 3);
+/// An address that is a key of the second realm in the tables.
+const LIKE_A_KEY: Ipv4Addr = Ipv4Addr::from_bits(FIRST_KEY | 1);
+
+/// With sessions, which have keys as well.
+pub fn world() -> World {
+    let mut constants = Constants::PLAIN;
+    let anyone = Filtering::EndpointIndependent;
+    constants.pools = [Policy::new(anyone, anyone, Policy::TIMED_SESSIONS); 256];
+    constants.features = Features(Features::SESSIONS | Features::QUOTAS);
+    World::with(constants, super::ROOM).with_realms()
+}
+
+/// The first of several realms, in which all is as ever.
+pub fn world_of_first() -> World {
+    World::new().with_realms()
+}
+
+/// A subscriber with the address [`HOME`].
+struct Tenant {
+    /// Number of his realm.
+    realm: u8,
+    /// Tags of his packets.
+    tags: Vec<(u16, u16)>,
+    /// Towards him.
+    hop: u16,
+    external: Ipv4Addr,
+}
+
+fn tenants() -> [Tenant; 3] {
+    let one = |realm, vlan, hop, external| Tenant {
+        realm,
+        tags: vec![(CUSTOMER_TAG, vlan)],
+        hop,
+        external,
+    };
+    [
+        one(0, INSIDE_VLAN, hop::INSIDE, POOL[0]),
+        one(1, REALM_VLAN, hop::REALM_VLAN, POOL[1]),
+        Tenant {
+            realm: 2,
+            tags: vec![(SERVICE_TAG, REALM_QINQ[0]), (CUSTOMER_TAG, REALM_QINQ[1])],
+            hop: hop::REALM_QINQ,
+            external: LARGE_POOL,
+        },
+    ]
+}
+
+impl Tenant {
+    fn key(&self, t: &Trial) -> InsideKey {
+        let realms = &t.world.geometry.realms;
+        realms.key(self.realm, HOME.0).expect("a subscriber")
+    }
+
+    /// His packet, as it comes.
+    fn sends(&self, draft: Draft) -> Draft {
+        draft.with(|d| d.tags.clone_from(&self.tags))
+    }
+
+    /// What opens a mapping leaves as it must; its external endpoint.
+    fn goes_out(&self, t: &mut Trial, draft: &Draft, out: u16) -> Endpoint {
+        let draft = self.sends(draft.clone());
+        let opening = t.run(Vlan, &draft.bytes());
+        assert!(matches!(opening.ending, Ending::Sent { .. }), "{opening:?}");
+        let external = self.external(t, draft.source.1, protocol_of(&draft));
+        let wanted = draft.clone().with(|d| d.source = external);
+        t.becomes(Vlan, &draft, wanted, out, &[0]);
+        external
+    }
+
+    fn external(&self, t: &Trial, port: u16, protocol: Protocol) -> Endpoint {
+        let mapping = t.mapping((self.key(t), port), protocol);
+        mapping.expect("a mapping of his own").external
+    }
+
+    /// What comes back reaches him and nobody else.
+    fn comes_back(&self, t: &mut Trial, draft: &Draft, external: Endpoint) {
+        let answer = draft.answer(external);
+        let wanted = answer.clone().with(|d| d.destination = draft.source);
+        t.becomes(Outside, &answer, wanted, self.hop, &[1]);
+    }
+}
+
+fn drafts() -> [Draft; 3] {
+    [
+        Draft::udp(HOME, SERVER),
+        Draft::tcp(flag::SYN, HOME, SERVER),
+        Draft::ping(HOME, SERVER.0),
+    ]
+}
+
+fn unreachable(quoted: &[u8], from: Ipv4Addr, to: Ipv4Addr) -> Draft {
+    Draft::icmp_error((3, 3), [0; 4], quoted, from, to)
+}
+
+pub const CASES: &[Case] = &[
+    (
+        "three subscribers with one inside address and port are three, both ways, all protocols",
+        |t| {
+            for draft in drafts() {
+                let opened = tenants().map(|tenant| {
+                    let external = tenant.goes_out(t, &draft, hop::OUTSIDE);
+                    assert_eq!(external.0, tenant.external, "the pool of his realm");
+                    (tenant, external)
+                });
+                for (tenant, external) in opened {
+                    tenant.comes_back(t, &draft, external);
+                    let again = tenant.goes_out(t, &draft, hop::OUTSIDE);
+                    assert_eq!(again, external, "his mapping is still his");
+                }
+            }
+        },
+    ),
+    (
+        "all mappings of a subscriber of a realm have one external address (REQ-2)",
+        |t| {
+            for tenant in tenants() {
+                for port in 0..20 {
+                    for draft in drafts() {
+                        let draft = draft.with(|d| d.source.1 = 5000 + port);
+                        let external = tenant.goes_out(t, &draft, hop::OUTSIDE);
+                        assert_eq!(external.0, tenant.external);
+                    }
+                }
+            }
+        },
+    ),
+    (
+        "sessions of equal endpoints are apart: each realm has its own",
+        |t| {
+            for (number, tenant) in tenants().into_iter().enumerate() {
+                let first = Draft::tcp(flag::SYN, HOME, SERVER);
+                tenant.goes_out(t, &first, hop::OUTSIDE);
+                assert_eq!(t.sessions().len(), number, "the first one is in the slot");
+                let second = Draft::tcp(flag::SYN, HOME, OTHER);
+                tenant.goes_out(t, &second, hop::OUTSIDE_VLAN);
+                assert_eq!(t.sessions().len(), number + 1);
+            }
+        },
+    ),
+    (
+        "fragments of equal datagrams follow the first one of their own realm",
+        |t| {
+            const DATA: usize = 800;
+            let whole = Draft::udp(HOME, SERVER).with(|d| d.payload = vec![7; 2000]);
+            let opened = tenants().map(|tenant| {
+                let external = tenant.goes_out(t, &Draft::udp(HOME, SERVER), hop::OUTSIDE);
+                (tenant, external)
+            });
+            for order in [&[0][..], &[1, 2]] {
+                for (tenant, external) in &opened {
+                    let came = tenant.sends(whole.clone());
+                    let wanted = came.clone().with(|d| d.source = *external);
+                    t.fragments(Vlan, &came, wanted, hop::OUTSIDE, DATA, order, &[0]);
+                }
+            }
+            for (tenant, external) in &opened {
+                let came = whole.answer(*external).with(|d| d.id = 77);
+                let wanted = came.clone().with(|d| d.destination = HOME);
+                t.fragments(Outside, &came, wanted, tenant.hop, DATA, &[0, 1, 2], &[1]);
+            }
+        },
+    ),
+    (
+        "an ICMP error reaches the subscriber who sent what it quotes, by his address",
+        |t| {
+            for tenant in tenants() {
+                for draft in drafts() {
+                    let external = tenant.goes_out(t, &draft, hop::OUTSIDE);
+                    let left = draft.clone().with(|d| {
+                        d.source = external;
+                        d.ttl -= 1;
+                    });
+                    let error = unreachable(&left.packet(), ROUTER, external.0);
+                    let quoted = left.with(|d| d.source = draft.source);
+                    let wanted = unreachable(&quoted.packet(), ROUTER, HOME.0);
+                    t.becomes(Outside, &error, wanted, tenant.hop, &[1]);
+                }
+            }
+        },
+    ),
+    (
+        "an ICMP error of a subscriber leaves from his external endpoint",
+        |t| {
+            for tenant in tenants() {
+                let draft = Draft::udp(HOME, SERVER);
+                let external = tenant.goes_out(t, &draft, hop::OUTSIDE);
+                let arrived = draft.answer(HOME);
+                let error = tenant.sends(unreachable(&arrived.packet(), HOME.0, SERVER.0));
+                let quoted = draft.answer(external);
+                let wanted = unreachable(&quoted.packet(), external.0, SERVER.0);
+                let wanted = wanted.with(|d| d.tags.clone_from(&error.tags));
+                t.becomes(Vlan, &error, wanted, hop::OUTSIDE, &[0]);
+            }
+        },
+    ),
+    (
+        "a packet to the external endpoint of a subscriber of another realm is hairpinned",
+        |t| {
+            for from in tenants() {
+                for to in tenants() {
+                    let theirs = Draft::udp((HOME.0, 6000), SERVER);
+                    let external = to.goes_out(t, &theirs, hop::OUTSIDE);
+                    let sends = from.sends(Draft::udp(HOME, external));
+                    let opening = t.run(Vlan, &sends.bytes());
+                    assert!(matches!(opening.ending, Ending::Sent { .. }), "{opening:?}");
+                    let own = from.external(t, HOME.1, Protocol::Udp);
+                    let wanted = sends.clone().with(|d| {
+                        (d.source, d.destination) = (own, (HOME.0, 6000));
+                    });
+                    t.becomes(Vlan, &sends, wanted, to.hop, &[0, 1]);
+                }
+            }
+        },
+    ),
+    (
+        "an error about a hairpinned packet finds its way between realms",
+        |t| {
+            let [_, mvno, cloud] = tenants();
+            let theirs = Draft::udp((HOME.0, 6000), SERVER);
+            let external = cloud.goes_out(t, &theirs, hop::OUTSIDE);
+            let sends = mvno.sends(Draft::udp(HOME, external));
+            let _ = t.run(Vlan, &sends.bytes());
+            let own = mvno.external(t, HOME.1, Protocol::Udp);
+            let arrived = Draft::udp(own, (HOME.0, 6000));
+            let error = cloud.sends(unreachable(&arrived.packet(), HOME.0, own.0));
+            let quoted = Draft::udp(HOME, external);
+            let wanted = unreachable(&quoted.packet(), external.0, HOME.0);
+            let wanted = wanted.with(|d| d.tags.clone_from(&error.tags));
+            t.becomes(Vlan, &error, wanted, mvno.hop, &[0, 1]);
+        },
+    ),
+    ("an address is a subscriber's in its own realm only", |t| {
+        for (sentence, realm, source) in [
+            ("of the first realm only", 1, subscriber::LARGE),
+            ("in no network of the realm", 2, subscriber::VLAN),
+            ("in its network, but nobody's", 1, subscriber::NOT_ONE),
+            ("like a key", 1, LIKE_A_KEY),
+            ("like a key, in the first realm", 0, LIKE_A_KEY),
+        ] {
+            println!("{sentence}");
+            let tenant = &tenants()[realm];
+            for draft in drafts() {
+                let spoofed = tenant.sends(draft.with(|d| d.source.0 = source));
+                t.stopped(Vlan, &spoofed.bytes(), Reason::SpoofedSource);
+            }
+        }
+        let spoofed = Draft::udp((LIKE_A_KEY, 1), SERVER);
+        t.stopped(Inside, &spoofed.bytes(), Reason::SpoofedSource);
+    }),
+    ("no packet is for a key", |t| {
+        for tenant in tenants() {
+            let draft = tenant.sends(Draft::udp(HOME, (LIKE_A_KEY, 53)));
+            t.stopped(Vlan, &draft.bytes(), Reason::Martian);
+        }
+        let inbound = Draft::udp(SERVER, (LIKE_A_KEY, 53));
+        t.stopped(Outside, &inbound.bytes(), Reason::Martian);
+        let untagged = Draft::udp(HOME, (LIKE_A_KEY, 53));
+        t.stopped(Inside, &untagged.bytes(), Reason::Martian);
+    }),
+    (
+        "who has no block yet is punted for one, and so is he in each realm",
+        |t| {
+            for tenant in tenants() {
+                let new = Draft::udp((subscriber::NO_BLOCK_YET, 1), SERVER);
+                t.stopped(Vlan, &tenant.sends(new).bytes(), Reason::FirstPacket);
+            }
+        },
+    ),
+    (
+        "the time to live, the size and the router's own address are as ever",
+        |t| {
+            for tenant in tenants() {
+                let late = tenant.sends(Draft::udp(HOME, SERVER).with(|d| d.ttl = 1));
+                t.stopped(Vlan, &late.bytes(), Reason::TtlExpired);
+                let large = Draft::udp(HOME, (remote::SMALL, 1)).with(|d| {
+                    d.payload = vec![1; 600];
+                    d.dont_fragment = true;
+                });
+                t.stopped(Vlan, &tenant.sends(large).bytes(), Reason::TooBig);
+                let own = tenant.sends(Draft::udp(HOME, (remote::EXACT_LOCAL, 22)));
+                t.stopped(Vlan, &own.bytes(), Reason::Local);
+            }
+        },
+    ),
+];
