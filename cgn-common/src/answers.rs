@@ -76,7 +76,7 @@ pub fn opens_connection<F: Frame>(frame: &F) -> bool {
     flags.is_some_and(|flags| flags & of_opening == flag::SYN)
 }
 
-/// The reason with this number, if [`kinds`] has something for it.
+/// The reason with this number, if [`kinds`] or [`crate::guards::kinds`] has something for it.
 #[inline(always)]
 #[must_use]
 pub const fn reason(number: u8) -> Reason {
@@ -92,6 +92,9 @@ pub const fn reason(number: u8) -> Reason {
         n if n == Reason::SessionLimit as u8 => Reason::SessionLimit,
         n if n == Reason::NoMapping as u8 => Reason::NoMapping,
         n if n == Reason::Filtered as u8 => Reason::Filtered,
+        n if n == Reason::NoQuotedMapping as u8 => Reason::NoQuotedMapping,
+        n if n == Reason::FirstPacket as u8 => Reason::FirstPacket,
+        n if n == Reason::UnsupportedIpv6 as u8 => Reason::UnsupportedIpv6,
         _ => Reason::Internal,
     }
 }
@@ -188,12 +191,19 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guards;
 
     #[test]
     fn what_is_handed_over_by_number_comes_back() {
-        let told: Vec<_> = Reason::ALL.iter().filter(|r| kinds(**r) != 0).collect();
-        assert_eq!(told.len(), 11);
-        for told in told {
+        let told = Reason::ALL.iter().filter(|r| kinds(**r) != 0);
+        assert_eq!(told.clone().count(), 11);
+        let is_guarded = |r: &&Reason| {
+            let all = Features(u64::MAX);
+            [Side::Inside, Side::Outside]
+                .iter()
+                .any(|side| guards::concerns(all, *side, **r))
+        };
+        for told in told.chain(Reason::ALL.iter().filter(is_guarded)) {
             assert_eq!(reason(*told as u8), *told);
         }
         assert_eq!(reason(Reason::Martian as u8), Reason::Internal);

@@ -31,13 +31,14 @@ use crate::access::{self, Gate};
 use crate::answers;
 use crate::block::page_of;
 use crate::frame::Frame;
+use crate::guards;
 use crate::layout::{
     Features, NextHopEntry, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer,
 };
 use crate::nat::home::Home;
 use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, rows_of};
 use crate::nat::session::{Departure, Party};
-use crate::nat::{lookup, open, rewrite, scatter, search, tcp_state};
+use crate::nat::{lookup, open, rewrite, scatter, search, tcp_state, throttle};
 use crate::rare;
 use crate::steps::Step;
 use crate::tables::{Route, Tables};
@@ -77,8 +78,8 @@ pub enum Next {
     Done(Verdict),
     /// In [`crate::rare`], from this side, for this reason; not counted yet.
     Rare(Side, Reason),
-    /// At the end, for this reason, of which the sender may have to be told; not
-    /// counted yet.
+    /// At the end, for this reason, of which the sender may have to be told, or which a
+    /// guard knows better; not counted yet.
     Refused(Side, Reason),
 }
 
@@ -181,8 +182,12 @@ fn finish<T: Tables>(tables: &T, side: Side, way: Result<Verdict, Reason>) -> Ne
 /// The end of a packet that came from `side`.
 #[inline(always)]
 pub(crate) fn end<T: Tables>(tables: &T, side: Side, reason: Reason) -> Next {
-    if tables.features().has(answers::kinds(reason)) {
+    let features = tables.features();
+    if features.has(answers::kinds(reason)) {
         tables.note(Step::Told);
+        return Next::Refused(side, reason);
+    }
+    if guards::concerns(features, side, reason) {
         return Next::Refused(side, reason);
     }
     Next::Done(stop(tables, reason))
@@ -299,6 +304,12 @@ fn inbound<F: Frame, T: Tables>(
         &slot,
         inside_address,
     )?;
+    if tables.features().has(Features::THROTTLE)
+        && lookup::comes_anew(&slot, &transport, remote)
+        && !tables.newcomer(Side::Outside, source)
+    {
+        return Err(Reason::Throttled);
+    }
     // 6 translate
     let port = slot.key.inside_port();
     rewrite::translate(frame, &packet, Direction::Inbound, inside_address, port)?;
@@ -428,6 +439,10 @@ pub(crate) fn external_port_if<T: Tables>(
             ))
         }
         Err(reason) => {
+            let reason = match may_open && tables.features().has(Features::THROTTLE) {
+                true => throttle::blame(tables, index, reason),
+                false => reason,
+            };
             tables.remember(index, reason, tables.now());
             Err(reason)
         }
@@ -450,7 +465,7 @@ fn find_or_open<T: Tables>(
     let flags = (protocol == Protocol::Tcp).then_some(transport.flags);
     let head = SubscriberHead(subscriber.head.load());
     let features = tables.features_within(head.pool(), protocol);
-    let flow = open::Flow {
+    let mut flow = open::Flow {
         subscriber: index,
         protocol,
         inside_port,
@@ -476,6 +491,7 @@ fn find_or_open<T: Tables>(
             }
             // What opens nothing may still stand elsewhere.
             None if !flow.opens() => {}
+            None if is_throttled(tables, index) => flow.state = SlotState::Free,
             None if head.block_count() == 1 => {
                 let mut opened = tables.open_at_home(flow, false);
                 if opened.is_unclear() && tables.is_clear(flow) {
@@ -486,6 +502,7 @@ fn find_or_open<T: Tables>(
                 }
                 let live = opened.live();
                 if live.is_some() {
+                    open::note_opened(tables, index);
                     return Ok(home.port_of(live.slot()));
                 }
                 claim = opened.claim();
@@ -494,6 +511,12 @@ fn find_or_open<T: Tables>(
         }
     }
     open::open(tables, flow, transport.flags, claim)
+}
+
+/// True if the subscriber's prefixes may open nothing now.
+#[inline(always)]
+fn is_throttled<T: Tables>(tables: &T, subscriber: u32) -> bool {
+    tables.features().has(Features::THROTTLE) && !tables.may_begin(subscriber, false)
 }
 
 /// The packet leaves a mapping of pool `pool`: its session is noted, where

@@ -15,6 +15,7 @@ pub(crate) use fragments::fits;
 
 use crate::answers::{self, Budget};
 use crate::frame::Frame;
+use crate::guards;
 use crate::layout::{RareProgram, Side};
 use crate::path::{Next, check_alive, end, network, stop, subscriber_of};
 use crate::tables::Tables;
@@ -83,10 +84,11 @@ pub fn outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
     }
 }
 
-/// A packet from `side` that ends for `reason`: the slow path sees it if its
-/// sender is to be told.
+/// A packet from `side` that ends for `reason`, if no guard knows better: the slow path sees it if
+/// its sender is to be told.
 #[inline(always)]
 pub fn refused<F: Frame, T: Tables>(frame: &F, tables: &T, side: Side, reason: Reason) -> Verdict {
+    let reason = guards::reconsider(frame, tables, side, reason);
     let kind = answers::kind(frame, side, reason);
     let is_told = tables.features().has(kind)
         && answers::recipient(frame, reason)

@@ -6,10 +6,10 @@ use crate::counters::Counters;
 use crate::event::Event;
 use crate::layout::{
     Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
-    Line, NEAR_BLOCKS, NextHopEntry, OwnedBlock, Page, Policy, Quota, Scattering, SessionKey, Side,
-    Subscriber, VlanKey,
+    Line, NEAR_BLOCKS, Newcomers, NextHopEntry, OwnedBlock, Page, Policy, Quota, Scattering,
+    SessionKey, Side, Subscriber, Unsolicited, VlanKey,
 };
-use crate::nat::{fragment, home, open, quota, scatter, search, session, walk};
+use crate::nat::{fragment, home, open, parity, quota, scatter, search, session, throttle, walk};
 use crate::steps::Step;
 use crate::verdict::{Direction, Protocol, Reason};
 use crate::word::Word;
@@ -83,6 +83,8 @@ pub trait Tables {
     fn external(&self, index: u32) -> Option<&External>;
     /// By the same index.
     fn scattering(&self, index: u32) -> Option<&Scattering>;
+    /// By the same index.
+    fn unsolicited(&self, index: u32) -> Option<&Unsolicited>;
     fn block(&self, index: u32) -> Option<&BlockEntry>;
     fn line(&self, index: u32) -> Option<&Line>;
 
@@ -137,6 +139,27 @@ pub trait Tables {
     fn vlan_side(&self, key: &VlanKey) -> Option<Side>;
     /// Interface that received the packet.
     fn ingress(&self) -> u32;
+
+    /// Number `at` of the [`crate::layout::Guards`].
+    fn guard(&self, at: usize) -> u32;
+    fn newcomers(&self, cell: u32) -> Option<&Newcomers>;
+    /// Parts of new subscribers that are put off, see [`crate::guards::puts_off`].
+    fn put_off(&self) -> u64;
+    /// False in the slow path, where XDP saw the packet before.
+    #[inline(always)]
+    fn sees_first(&self) -> bool {
+        true
+    }
+    /// See [`throttle::count`].
+    #[inline(always)]
+    fn newcomer(&self, side: Side, source: u32) -> bool {
+        throttle::count(self, side, source)
+    }
+    /// See [`throttle::may_begin`].
+    #[inline(always)]
+    fn may_begin(&self, subscriber: u32, counted: bool) -> bool {
+        throttle::may_begin(self, subscriber, counted)
+    }
 
     /// What the rules of the access lists say.
     fn access(&self) -> Option<&Access>;
@@ -194,6 +217,11 @@ pub trait Tables {
     #[inline(always)]
     fn walk(&self, request: walk::Request) -> walk::Found {
         walk::walk(self, request)
+    }
+    /// See [`parity::nearest`].
+    #[inline(always)]
+    fn nearest_of_parity(&self, wanted: parity::Wanted) -> u32 {
+        parity::nearest(self, wanted)
     }
     /// See [`walk::spill`].
     #[inline(always)]

@@ -151,6 +151,12 @@ reasons! {
     101 MappingRate Drop "mapping_rate" "the subscriber opens more mappings a second than its group may";
     102 SessionLimit Drop "session_limit" "the subscriber has as many further sessions as its group may have, so the filter would refuse the answer to this packet";
     103 AccessDenied Drop "access_denied" "a rule of the access lists denies the packet (`cgn show rules` tells which)";
+    104 Throttled Drop "throttled" "a new session of a source prefix that opens too many (throttle); flows that are established go on";
+    105 AttackedAddress Drop "attacked_address" "a packet from outside that nobody waits for, to an external address that gets too many of them (guard.unsolicited_per_second)";
+    106 Overload Drop "overload" "a new subscriber is put off while the slow path is overloaded (guard.busy_percent); those that have a block go on";
+    107 Tunnel6to4 Drop "tunnel_6to4" "IPv6 in IPv4 (41) of 6to4 (RFC 3056), by its addresses or by a relay's: it has no ports to translate";
+    108 TunnelIsatap Drop "tunnel_isatap" "IPv6 in IPv4 (41) of ISATAP (RFC 5214): it has no ports to translate";
+    109 TunnelForged Drop "tunnel_forged" "IPv6 in IPv4 (41) whose IPv6 addresses contradict the IPv4 ones, name a private or reserved address, or would send it back (RFC 3964, RFC 6324)";
 
     32 FirstPacket Punt "first_packet" "the subscriber has no block yet";
     33 BlockFull Punt "block_full" "all ports of the subscriber's blocks are in use, another block may be had";

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "diagnostics")]
 mod diagnostics;
+mod floods;
 mod frame;
 #[cfg(any(feature = "diagnostics", feature = "watch"))]
 mod headers;

@@ -8,8 +8,8 @@ use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
     self, Access, BlockEntry, Constants, Datagram, External, FragmentKey, FurtherBlocks, Hits,
-    Line, Link, NextHopEntry, Page, Punts, Quota, RouteLine, Scattering, SessionKey, Settings,
-    Subscriber, VlanKey, VlanRole,
+    Line, Link, Newcomers, NextHopEntry, Page, Punts, Quota, RouteLine, Scattering, SessionKey,
+    Settings, Subscriber, Unsolicited, VlanKey, VlanRole,
 };
 use cgn_common::word::Word;
 
@@ -45,6 +45,12 @@ pub static EXTERNALS: Array<External, { layout::EXTERNALS.entries as usize }, MM
     Array::new();
 #[btf_map]
 pub static SCATTERINGS: Array<Scattering, { layout::SCATTERINGS.entries as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub static UNSOLICITED: Array<Unsolicited, { layout::UNSOLICITED.entries as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub static NEWCOMERS: Array<Newcomers, { layout::NEWCOMERS.entries as usize }, MMAPABLE> =
     Array::new();
 #[btf_map]
 pub static BLOCKS: Array<BlockEntry, { layout::BLOCKS.entries as usize }, MMAPABLE> = Array::new();

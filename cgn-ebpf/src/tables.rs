@@ -12,18 +12,18 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
-    Handed, Line, Link, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey,
-    Side, Subscriber, VlanKey, is_ahead,
+    Handed, Line, Link, Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering,
+    SessionKey, Side, Subscriber, Unsolicited, VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
-use cgn_common::nat::{fragment, home, open, quota, scatter, search, session, walk};
+use cgn_common::nat::{fragment, home, open, parity, quota, scatter, search, session, walk};
 use cgn_common::punts;
 use cgn_common::steps::Step;
 use cgn_common::tables::{Route, Tables};
 use cgn_common::verdict::{Direction, Reason};
 use cgn_common::word::Word;
 
-use crate::{lists, maps};
+use crate::{floods, lists, maps};
 
 const AF_INET: u8 = 2;
 
@@ -172,6 +172,11 @@ impl Tables for XdpTables {
     #[inline(always)]
     fn scattering(&self, index: u32) -> Option<&Scattering> {
         maps::SCATTERINGS.get(index)
+    }
+
+    #[inline(always)]
+    fn unsolicited(&self, index: u32) -> Option<&Unsolicited> {
+        maps::UNSOLICITED.get(index)
     }
 
     #[inline(always)]
@@ -353,6 +358,35 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn guard(&self, at: usize) -> u32 {
+        // SAFETY: a static of our own, and the index is in range; volatile as in `features`.
+        unsafe { (&raw const maps::CONSTANTS.guards.0[at & 7]).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn newcomers(&self, cell: u32) -> Option<&Newcomers> {
+        maps::NEWCOMERS.get(cell)
+    }
+
+    #[inline(always)]
+    fn put_off(&self) -> u64 {
+        match maps::SETTINGS.get(0) {
+            Some(settings) => settings.put_off.load(),
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn newcomer(&self, side: Side, source: u32) -> bool {
+        floods::newcomer(side, source)
+    }
+
+    #[inline(always)]
+    fn may_begin(&self, subscriber: u32, counted: bool) -> bool {
+        floods::may_begin(subscriber, counted)
+    }
+
+    #[inline(always)]
     fn access(&self) -> Option<&Access> {
         maps::ACCESS.get(0)
     }
@@ -454,6 +488,12 @@ impl Tables for XdpTables {
             0 => walk::Found(cgn_visit(a, b, place)),
             found => walk::Found(found),
         }
+    }
+
+    #[inline(always)]
+    fn nearest_of_parity(&self, wanted: parity::Wanted) -> u32 {
+        let (a, place) = wanted.pack();
+        cgn_of_parity(a, place) as u32
     }
 
     #[inline(always)]
@@ -562,6 +602,12 @@ extern "C" fn cgn_follow(a: u64, b: u64, place: u64) -> u64 {
 #[inline(never)]
 extern "C" fn cgn_visit(a: u64, b: u64, place: u64) -> u64 {
     walk::visit(&DETACHED, walk::Request::unpack(a, b, place)).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_of_parity(a: u64, place: u64) -> u64 {
+    u64::from(parity::nearest(&DETACHED, parity::Wanted::unpack(a, place)))
 }
 
 #[unsafe(no_mangle)]

@@ -2,6 +2,7 @@
 //! read it. Plain data; nothing here decides anything.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,6 +21,7 @@ use crate::maplog::notice::{Board, What};
 use crate::maplog::stream::SinkStats;
 use crate::policy::access::{Lists, Placed};
 use crate::policy::advice::Peaks;
+use crate::policy::throttle::Prefix;
 use crate::reload::Reload;
 use crate::slowpath::answers::AnswerStats;
 use crate::watch::Desk;
@@ -145,6 +147,7 @@ pub struct Stats {
     /// SYNs whose senders are not told yet.
     pub syns_held: u64,
     pub fragments: FragmentStats,
+    pub floods: FloodStats,
     /// One for each interface and side.
     pub interfaces: Vec<InterfaceStats>,
     /// Next hops that packets can be sent to now.
@@ -355,6 +358,21 @@ pub struct FragmentStats {
     pub released: u64,
     /// Packets that were fragmented here.
     pub split: u64,
+}
+
+/// Figures of floods, as of the last look, about a second ago.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FloodStats {
+    /// Percent of the time that the engine did not wait for packets.
+    pub busy_percent: f64,
+    /// Percent of new subscribers that are put off.
+    pub put_off_percent: u64,
+    /// By number of the pool: packets that nobody waited for, since the tables were made.
+    pub unsolicited: Vec<u64>,
+    /// External addresses under attack.
+    pub attacked: Vec<Ipv4Addr>,
+    /// Prefixes that are limited.
+    pub throttled: Vec<Prefix>,
 }
 
 /// How the program is attached to one interface.

@@ -3,6 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::Guards;
 use crate::verdict::{Direction, Protocol};
 
 /// Pools that a configuration can have.
@@ -15,6 +16,7 @@ pub struct Constants {
     pub features: Features,
     /// By number of the pool.
     pub pools: [Policy; POOLS],
+    pub guards: Guards,
 }
 
 impl Constants {
@@ -22,6 +24,7 @@ impl Constants {
     pub const PLAIN: Self = Self {
         features: Features::NONE,
         pools: [Policy::PLAIN; POOLS],
+        guards: Guards::NONE,
     };
 }
 
@@ -54,6 +57,14 @@ impl Features {
     pub const SCATTERED: u64 = 1 << 37;
     /// There are access lists: packets meet them first, see [`crate::access`].
     pub const ACCESS: u64 = 1 << 38;
+    /// Some pool keeps the parity of ports: see [`crate::nat::parity`].
+    pub const PARITY: u64 = 1 << 43;
+    /// New sessions are limited by the prefix of their source: see [`crate::nat::throttle`].
+    pub const THROTTLE: u64 = 1 << 40;
+    /// Packets that nobody waits for are counted by external address: see [`crate::guards`].
+    pub const ATTACKS: u64 = 1 << 41;
+    /// New subscribers are put off while the slow path is overloaded: see [`crate::guards`].
+    pub const OVERLOAD: u64 = 1 << 42;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.
@@ -113,7 +124,8 @@ pub enum Filtering {
 }
 
 /// What is special in one pool. Bits 0-1 [`Filtering`] of UDP and ICMP, 2-3 of
-/// TCP, 4 TCP sessions are timed one by one, 5 blocks are scattered, 6 every session is logged.
+/// TCP, 4 TCP sessions are timed one by one, 5 blocks are scattered, 6 every session is logged,
+/// 7 parity of ports is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Policy(pub u8);
@@ -125,6 +137,9 @@ impl Policy {
     /// Remote endpoints are logged: every one of them is noted, and a packet to one that cannot be
     /// is dropped.
     pub const LOGGED_SESSIONS: u8 = 1 << 6;
+    /// A UDP mapping gets an even port for an even one, an odd one for an odd one, if it can
+    /// (RFC 4787 REQ-4).
+    pub const PARITY: u8 = 1 << 7;
 
     #[must_use]
     pub const fn new(others: Filtering, tcp: Filtering, flags: u8) -> Self {

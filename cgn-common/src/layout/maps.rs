@@ -3,8 +3,8 @@
 use super::Features;
 use super::{
     AWAITED_SHIFT, Access, BlockEntry, Datagram, External, FragmentKey, FurtherBlocks, Hits, Line,
-    Link, NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RouteLine, Scattering, Session,
-    SessionKey, Settings, Side, Subscriber, VlanRole,
+    Link, Newcomers, NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RouteLine,
+    Scattering, Session, SessionKey, Settings, Side, Subscriber, Unsolicited, VlanRole,
 };
 use crate::path::Entry;
 use crate::verdict::Reason;
@@ -71,6 +71,7 @@ pub const MAPS: &[MapSpec] = &[
     QUOTAS,
     EXTERNALS,
     SCATTERINGS,
+    UNSOLICITED,
     BLOCKS,
     SLABS,
     ROUTES,
@@ -96,6 +97,7 @@ pub const MAPS: &[MapSpec] = &[
     ACCESS,
     PREFIXES,
     HITS,
+    NEWCOMERS,
 ];
 
 pub const SETTINGS: MapSpec = array("SETTINGS", size_of::<Settings>(), 1);
@@ -109,6 +111,8 @@ pub const QUOTAS: MapSpec = array("QUOTAS", size_of::<Quota>(), 1);
 pub const EXTERNALS: MapSpec = array("EXTERNALS", size_of::<External>(), 1);
 /// As many as `EXTERNALS`; one where no pool is scattered.
 pub const SCATTERINGS: MapSpec = array("SCATTERINGS", size_of::<Scattering>(), 1);
+/// As many as `EXTERNALS`, at the same index.
+pub const UNSOLICITED: MapSpec = array("UNSOLICITED", size_of::<Unsolicited>(), 1);
 pub const BLOCKS: MapSpec = array("BLOCKS", size_of::<BlockEntry>(), 1);
 pub const SLABS: MapSpec = array("SLABS", size_of::<Line>(), 1);
 pub const ROUTES: MapSpec = array("ROUTES", size_of::<RouteLine>(), 65_536 / ROUTES_PER_LINE);
@@ -178,6 +182,12 @@ pub const ACCESS: MapSpec = array("ACCESS", size_of::<Access>(), 1);
 pub const PREFIXES: MapSpec = array("PREFIXES", size_of::<Line>(), 1);
 /// How often each rule held, on each processor.
 pub const HITS: MapSpec = other("HITS", MapKind::PerCpuArray, 4, size_of::<Hits>(), 1);
+/// New sessions by the prefix of their source: see [`crate::nat::throttle`].
+pub const NEWCOMERS: MapSpec = array(
+    "NEWCOMERS",
+    size_of::<Newcomers>(),
+    crate::nat::throttle::CELLS,
+);
 /// Interfaces to redirect to; a value is an ifindex and a program (none).
 pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 8, 64);
 /// AF_XDP sockets by `socket_base + receive queue`.

@@ -11,6 +11,7 @@
 //! | `next_hop` | routes and next hops |
 //! | `interface` | sides, VLANs |
 //! | `fragment` | fragmented datagrams on their way |
+//! | `guard` | floods: what nobody waits for, new sessions by prefix |
 //! | `access` | rules of access lists, and addresses that they are for |
 //! | `session` | further sessions of a mapping |
 //! | `constants` | what the configuration decides when programs are loaded |
@@ -26,6 +27,7 @@ mod block;
 mod constants;
 mod directory;
 mod fragment;
+mod guard;
 mod interface;
 mod maps;
 mod next_hop;
@@ -40,6 +42,7 @@ pub use block::*;
 pub use constants::*;
 pub use directory::*;
 pub use fragment::*;
+pub use guard::*;
 pub use interface::*;
 pub use maps::*;
 pub use next_hop::*;
@@ -52,7 +55,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 9;
+pub const LAYOUT_VERSION: u32 = 10;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -72,8 +75,8 @@ pub struct Settings {
     pub fixed: Word,
     /// A hash of the rules that `HITS` counts.
     pub rules: Word,
-    /// 0; for later settings.
-    pub reserved: [Word; 1],
+    /// Share of new subscribers that is put off, see [`crate::guards::puts_off`].
+    pub put_off: Word,
 }
 
 macro_rules! shape {
@@ -103,7 +106,10 @@ shape! {
     SessionKey: 16, 4;
     FragmentKey: 12, 4;
     Datagram: 16, 4;
-    Constants: 264, 8;
+    Constants: 296, 8;
+    Guards: 32, 4;
+    Unsolicited: 16, 16;
+    Newcomers: 16, 16;
 }
 
 const _: () = assert!(core::mem::offset_of!(Subscriber, secret) == 8);

@@ -10,6 +10,7 @@
 
 use super::lookup::Slot;
 use super::open::{Flow, Standing};
+use super::parity;
 use super::place::Place;
 use super::quota;
 use super::search::{self, Candidate};
@@ -322,7 +323,8 @@ impl Opened {
 fn only_home<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Option<Home<'_>> {
     let subscriber = tables.subscriber(flow.subscriber)?;
     let head = SubscriberHead(subscriber.head.load());
-    if head.block_count() != 1 {
+    // Nor where not every free slot will do.
+    if head.block_count() != 1 || parity::keeps(tables, head.pool(), flow.protocol) {
         return None;
     }
     let (protocol, inside_port) = (flow.protocol, flow.inside_port);

@@ -8,7 +8,7 @@ use crate::layout::{Features, Line, Rows, SlotKey, SlotState, bucket_line, peer}
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason};
-use crate::wire::transport::flag;
+use crate::wire::transport::{Transport, flag};
 
 /// A slot as found: its line, its number in the line, and its first word.
 pub struct Slot<'a> {
@@ -175,6 +175,17 @@ pub fn refresh_inbound_tcp(slot: &Slot, remote: u64, flags: u8, now: u32) -> boo
 #[must_use]
 pub fn refresh_inbound(slot: &Slot, now: u32) -> bool {
     update(slot, slot.key.stamped(slot.key.state(), now))
+}
+
+/// True for a packet from outside that surely begins a session: a SYN that does not answer, from
+/// another than the mapping's first remote endpoint. Of other protocols nobody can tell.
+#[inline(always)]
+#[must_use]
+pub fn comes_anew(slot: &Slot, transport: &Transport, remote: u64) -> bool {
+    let of_opening = flag::SYN | flag::ACK | flag::RST;
+    transport.protocol == Protocol::Tcp
+        && transport.flags & of_opening == flag::SYN
+        && slot.peer().load() & peer::REMOTE != remote
 }
 
 /// Notes that a further session uses the mapping: [`SlotKey::SHARED`], and

@@ -146,12 +146,22 @@ pub fn open<T: Tables + ?Sized>(
         if claim.is_some() {
             let alone = tables.is_alone(flow, claim);
             if let Some(port) = tables.settle(flow, claim, alone).port() {
+                note_opened(tables, flow.subscriber);
                 return Ok(port);
             }
             claim = Candidate::NONE;
         }
     }
     Err(Reason::Contended)
+}
+
+/// A mapping was opened: counted, where prefixes are limited.
+#[inline(always)]
+pub fn note_opened<T: Tables + ?Sized>(tables: &T, subscriber: u32) {
+    if tables.features().has(Features::THROTTLE) {
+        // It is open: what it says is for the next one.
+        let _ = tables.may_begin(subscriber, true);
+    }
 }
 
 /// Why a segment of a flow without a mapping opens none.

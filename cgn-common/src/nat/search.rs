@@ -2,6 +2,7 @@
 //! is opened ([`search`]), and once more after its slot was claimed ([`is_alone`]).
 
 use super::open::Flow;
+use super::parity::{self, Wanted};
 use super::place::Place;
 use super::walk::{Found, NO_SLOT, Request};
 use crate::layout::{
@@ -165,7 +166,7 @@ pub fn search<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Searched {
     }
     match candidate {
         0 => Searched::refused(scope.full()),
-        _ => Searched::free(Candidate(candidate)),
+        _ => Searched::free(scope.of_parity(Candidate(candidate))),
     }
 }
 
@@ -274,6 +275,32 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
     fn candidate(&self, block: OwnedBlock, slot: u32, newest: bool) -> Candidate {
         let home = self.place.bucket(self.head.block_shift());
         Candidate::new(block.slab_line(), slot, home, newest)
+    }
+
+    /// The candidate, or a slot of the same block with the parity of the inside port, if its
+    /// pool keeps that and there is one near.
+    #[inline(always)]
+    fn of_parity(&self, candidate: Candidate) -> Candidate {
+        if !parity::keeps(self.tables, self.head.pool(), self.flow.protocol) {
+            return candidate;
+        }
+        let shift = self.head.block_shift();
+        let found = self.tables.nearest_of_parity(Wanted {
+            first_line: bucket_line(candidate.slab_line(), self.flow.protocol, shift),
+            shift,
+            place: self.place,
+            inside_port: self.flow.inside_port,
+        });
+        if found == 0 {
+            return candidate;
+        }
+        let home = self.place.bucket(shift);
+        Candidate::new(
+            candidate.slab_line(),
+            found - 1,
+            home,
+            candidate.is_newest(),
+        )
     }
 
     /// Why the subscriber gets no mapping, all of whose blocks are full.

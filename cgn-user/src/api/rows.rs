@@ -144,6 +144,10 @@ pub struct PoolRow {
     pub refusals: Refusals,
     /// Addresses that are out of use, as `203.0.113.5 drained, 203.0.113.6 quarantined`.
     pub withheld: String,
+    /// Packets to its addresses that nobody waited for, where they are counted.
+    pub unsolicited: u64,
+    /// Addresses under attack, as `203.0.113.5, 203.0.113.6`.
+    pub attacked: String,
 }
 
 /// What is asked of `POST /v1/addresses`.
@@ -260,6 +264,12 @@ pub struct Status {
     pub reconciliation: ReconciliationRow,
     /// Packets that wait for the link address of their next hop.
     pub waiting_packets: u64,
+    /// Percent of the last second that the slow path worked.
+    pub busy_percent: f64,
+    /// Percent of new subscribers that is put off meanwhile.
+    pub put_off_percent: u64,
+    /// Source prefixes that are limited, as `outside 192.0.2.0/24`.
+    pub throttled: Vec<String>,
     /// By how much the clock was moved for a test.
     pub clock_offset_secs: u64,
 }

@@ -199,6 +199,8 @@ impl Listed for PoolRow {
         notes.extend(rows.iter().filter_map(refusals));
         let withheld = rows.iter().filter(|row| !row.withheld.is_empty());
         notes.extend(withheld.map(|row| format!("{}: out of use: {}.", row.pool, row.withheld)));
+        let attacked = rows.iter().filter(|row| !row.attacked.is_empty());
+        notes.extend(attacked.map(|row| format!("{}: under attack: {}.", row.pool, row.attacked)));
         notes
     }
 }
@@ -353,6 +355,16 @@ pub fn status(status: &Status) -> String {
             ),
         ),
     ]);
+    if status.put_off_percent > 0 {
+        let (busy, put_off) = (status.busy_percent, status.put_off_percent);
+        lines.push((
+            "OVERLOADED",
+            format!("the slow path is busy {busy} % of the time; {put_off} % of new subscribers are put off"),
+        ));
+    }
+    if !status.throttled.is_empty() {
+        lines.push(("throttled", status.throttled.join(", ")));
+    }
     if status.log_refusing {
         lines.push((
             "refusing",

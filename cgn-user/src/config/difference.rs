@@ -230,6 +230,15 @@ mod tests {
                 &[("timeouts.udp_secs", InPlace, None)],
             ),
             (
+                "a limit of floods",
+                "[timeouts]",
+                "[guard]\nunsolicited_per_second = 5000\n[throttle]\noutside_24 = 100\n[timeouts]",
+                &[
+                    ("guard.unsolicited_per_second", InPlace, None),
+                    ("throttle.outside_24", InPlace, None),
+                ],
+            ),
+            (
                 "a filter of one pool",
                 "addresses = [\"203.0.113.16/28\"]",
                 "addresses = [\"203.0.113.16/28\"]\nfiltering = \"address-dependent\"",

@@ -11,9 +11,9 @@ use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
 use super::rules;
 use super::schema::{
-    Config, Control, Debug, Filtering, Fragments, Group, Hold, Icmp, Log, Metrics, Midstream, Pool,
-    PoolMode, PortMode, Scatter, Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp,
-    Timeouts, Xdp, XdpMode,
+    Config, Control, Debug, Filtering, Fragments, Group, Guard, Hold, Icmp, Log, Metrics,
+    Midstream, Pool, PoolMode, PortMode, Scatter, Sessions, Side, Sink, SinkFormat, SinkTransport,
+    Subscribers, Tcp, Throttle, Timeouts, Xdp, XdpMode,
 };
 use super::value::{
     address, boolean, exhausted, filtering, integer, log_mode, log_sync, midstream, on_full, path,
@@ -95,6 +95,8 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
             "a section [[rule]], with two brackets",
             rules::read_rule,
         ),
+        guard: file.section("guard", "a section [guard]", read_guard),
+        throttle: file.section("throttle", "a section [throttle]", read_throttle),
         tcp: file.section("tcp", "a section [tcp]", read_tcp),
         icmp: file.section("icmp", "a section [icmp]", read_icmp),
         sessions: file.section("sessions", "a section [sessions]", read_sessions),
@@ -144,6 +146,7 @@ fn read_pool(pool: &mut TableReader<'_>) -> Pool {
             integer(&limit::DYNAMIC_FACTOR),
         ),
         port_mode: pool.optional("port_mode", PortMode::default(), port_mode),
+        keep_parity: pool.optional("keep_parity", false, boolean),
         blocks_per_subscriber: pool.optional(
             "blocks_per_subscriber",
             Pool::default_blocks_per_subscriber(),
@@ -219,6 +222,41 @@ fn maybe<T: TryFrom<i128>>(
     limit: &'static limit::Limit,
 ) -> Option<T> {
     table.optional(key, None, |value| integer(limit)(value).map(Some))
+}
+
+fn read_guard(guard: &mut TableReader<'_>) -> Guard {
+    let default = Guard::default();
+    Guard {
+        unsolicited_per_second: guard.optional(
+            "unsolicited_per_second",
+            default.unsolicited_per_second,
+            integer(&limit::FLOOD_RATE),
+        ),
+        busy_percent: guard.optional(
+            "busy_percent",
+            default.busy_percent,
+            integer(&limit::PERCENT),
+        ),
+        busy_secs: guard.optional("busy_secs", default.busy_secs, integer(&limit::BUSY_SECS)),
+    }
+}
+
+fn read_throttle(throttle: &mut TableReader<'_>) -> Throttle {
+    let default = Throttle::default();
+    let mut rate = |key| throttle.optional(key, 0, integer(&limit::FLOOD_RATE));
+    Throttle {
+        inside_host: rate("inside_host"),
+        inside_24: rate("inside_24"),
+        inside_20: rate("inside_20"),
+        outside_host: rate("outside_host"),
+        outside_24: rate("outside_24"),
+        outside_20: rate("outside_20"),
+        limit_secs: throttle.optional(
+            "limit_secs",
+            default.limit_secs,
+            integer(&limit::THROTTLE_SECS),
+        ),
+    }
 }
 
 fn read_tcp(tcp: &mut TableReader<'_>) -> Tcp {

@@ -176,6 +176,10 @@ pub enum Fault {
         "a port is reserved with its whole block, which is possible in dynamic pools with contiguous blocks only; leave it out, or set mode = \"dynamic\" and port_mode = \"contiguous\""
     )]
     ReservedOfNoRange,
+    #[error(
+        "ports of scattered blocks have no parity to keep; leave it out, or set port_mode = \"contiguous\""
+    )]
+    ParityScattered,
 
     // ---- warnings: allowed, but worth knowing ----
     #[error(

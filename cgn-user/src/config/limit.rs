@@ -121,6 +121,12 @@ pub const GROUP_MS: Limit = Limit::new(0, 20, "milliseconds, 0 not at all");
 pub const NOTICE_SECS: Limit = Limit::new(1, 86_400, "seconds");
 /// `pool[..].high_percent`, `pool[..].low_percent`
 pub const PERCENT: Limit = Limit::new(0, 100, "percent, 0 never");
+/// `guard.unsolicited_per_second`, and the rates of `[throttle]`: a window counts to 2^24.
+pub const FLOOD_RATE: Limit = Limit::new(0, 10_000_000, "a second, 0 without limit");
+/// `guard.busy_secs`
+pub const BUSY_SECS: Limit = Limit::new(1, 600, "seconds");
+/// `throttle.limit_secs`
+pub const THROTTLE_SECS: Limit = Limit::new(1, 86_400, "seconds");
 /// `log.keep_days`: a century at most.
 pub const KEEP_DAYS: Limit = Limit::new(0, 36_500, "days, 0 for ever");
 /// `log.keep_gib`: an exbibyte at most.

@@ -47,9 +47,9 @@ pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
 pub use place::KeyPath;
 pub use rules::{Access, Rule};
 pub use schema::{
-    Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Hold, Icmp, Log, LogMode,
-    LogSync, Metrics, Midstream, OnFull, Pool, PoolMode, PortMode, Scatter, Sessions, Side, Sink,
-    SinkFormat, SinkTransport, Subscribers, Tcp, Timeouts, Xdp, XdpMode,
+    Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Guard, Hold, Icmp, Log,
+    LogMode, LogSync, Metrics, Midstream, OnFull, Pool, PoolMode, PortMode, Scatter, Sessions,
+    Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Throttle, Timeouts, Xdp, XdpMode,
 };
 
 use fault::Findings;

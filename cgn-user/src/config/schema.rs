@@ -35,6 +35,12 @@ pub struct Config {
     /// `[[rule]]`, any number: access lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rule: Vec<Rule>,
+    /// `[guard]`
+    #[serde(default)]
+    pub guard: Guard,
+    /// `[throttle]`
+    #[serde(default)]
+    pub throttle: Throttle,
     /// `[tcp]`
     #[serde(default)]
     pub tcp: Tcp,
@@ -141,6 +147,12 @@ pub struct Pool {
     /// it. Default: `"contiguous"`.
     #[serde(default)]
     pub port_mode: PortMode,
+    /// A UDP mapping gets an even external port for an even inside port, and an odd one for an odd one
+    /// (RFC 4787 REQ-4), as long as its block has one within 16 buckets of four ports. Old RTP stacks
+    /// want it; RFC 7857 section 8 advises against it, and new mappings cost more. Ports of scattered
+    /// blocks have no parity to keep. Default: false.
+    #[serde(default)]
+    pub keep_parity: bool,
     /// How many blocks one subscriber can have at once, 1 to 6; all on one external address
     /// (paired pooling). Beyond them new flows are refused, existing ones stay. Default: 4.
     #[serde(default = "Pool::default_blocks_per_subscriber")]
@@ -343,6 +355,83 @@ pub enum Midstream {
     Translate,
     /// It is dropped and counted.
     Drop,
+}
+
+/// `[guard]`: what happens while somebody floods. Established flows are never touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Guard {
+    /// Packets a second from outside to one external address that nobody waits for, at most
+    /// 10000000. Beyond it they are dropped before anything costly, and the address is under attack.
+    /// 0: nobody counts. Default: 0.
+    pub unsolicited_per_second: u32,
+    /// Percent of the time that the slow path is busy at which it is overloaded; new subscribers are
+    /// then put off, a tenth more for each `busy_secs`. 0: never. Default: 0.
+    pub busy_percent: u8,
+    /// Seconds that it must be so, 1 to 600, before each step. Default: 5.
+    pub busy_secs: u32,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            unsolicited_per_second: 0,
+            busy_percent: 0,
+            busy_secs: 5,
+        }
+    }
+}
+
+/// `[throttle]`: new sessions a second of the sources in one prefix, at most 10000000; 0 sets no limit,
+/// which is the default of each. A prefix beyond is limited for `limit_secs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Throttle {
+    /// New mappings of one subscriber.
+    pub inside_host: u32,
+    /// Of all subscribers in a /24.
+    pub inside_24: u32,
+    /// In a /20.
+    pub inside_20: u32,
+    /// New sessions of one source outside: SYNs to mappings that it is not the first remote endpoint
+    /// of, and packets of any kind that nobody waits for.
+    pub outside_host: u32,
+    /// Of all sources in a /24.
+    pub outside_24: u32,
+    /// In a /20.
+    pub outside_20: u32,
+    /// Seconds that a prefix is limited after it was over its limit last, 1 to 86400. It may open
+    /// nothing at first, and ever more to the end. Default: 60.
+    pub limit_secs: u32,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self {
+            inside_host: 0,
+            inside_24: 0,
+            inside_20: 0,
+            outside_host: 0,
+            outside_24: 0,
+            outside_20: 0,
+            limit_secs: 60,
+        }
+    }
+}
+
+impl Throttle {
+    /// The limits, those of inside first, the narrowest prefix first.
+    #[must_use]
+    pub const fn rates(&self) -> [u32; 6] {
+        [
+            self.inside_host,
+            self.inside_24,
+            self.inside_20,
+            self.outside_host,
+            self.outside_24,
+            self.outside_20,
+        ]
+    }
 }
 
 /// `[icmp]`: of which ends of their packets senders are told by an ICMP error, and how often. Every

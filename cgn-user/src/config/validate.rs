@@ -148,6 +148,9 @@ fn check_pool(section: &str, pool: &Pool, findings: &mut Findings) {
     if !pool.reserved_ports.is_empty() && !is_plain {
         findings.add(key("reserved_ports"), Fault::ReservedOfNoRange);
     }
+    if pool.keep_parity && pool.port_mode == PortMode::Scattered {
+        findings.add(key("keep_parity"), Fault::ParityScattered);
+    }
 }
 
 fn check_block_count(section: &str, pool: &Pool, findings: &mut Findings) {
@@ -319,7 +322,46 @@ fn check_tcp(config: &Config, findings: &mut Findings) {
 fn check_numbers(config: &Config, findings: &mut Findings) {
     let (timeouts, hold, log) = (&config.timeouts, &config.hold, &config.log);
     let fragments = &config.fragments;
+    let (guard, throttle) = (&config.guard, &config.throttle);
     for (path, value, limit) in [
+        (
+            "guard.unsolicited_per_second",
+            guard.unsolicited_per_second,
+            &limit::FLOOD_RATE,
+        ),
+        (
+            "guard.busy_percent",
+            guard.busy_percent.into(),
+            &limit::PERCENT,
+        ),
+        ("guard.busy_secs", guard.busy_secs, &limit::BUSY_SECS),
+        (
+            "throttle.inside_host",
+            throttle.inside_host,
+            &limit::FLOOD_RATE,
+        ),
+        ("throttle.inside_24", throttle.inside_24, &limit::FLOOD_RATE),
+        ("throttle.inside_20", throttle.inside_20, &limit::FLOOD_RATE),
+        (
+            "throttle.outside_host",
+            throttle.outside_host,
+            &limit::FLOOD_RATE,
+        ),
+        (
+            "throttle.outside_24",
+            throttle.outside_24,
+            &limit::FLOOD_RATE,
+        ),
+        (
+            "throttle.outside_20",
+            throttle.outside_20,
+            &limit::FLOOD_RATE,
+        ),
+        (
+            "throttle.limit_secs",
+            throttle.limit_secs,
+            &limit::THROTTLE_SECS,
+        ),
         (
             "fragments.max_datagrams",
             fragments.max_datagrams,

@@ -314,7 +314,7 @@ impl Pins {
     /// Unpins the access lists, so that the next programs get some of their own: those that are on
     /// interfaces keep theirs, and so no packet meets half of one list and half of another.
     pub fn remove_lists(&self) {
-        for map in [&layout::ACCESS, &layout::PREFIXES] {
+        for map in [&layout::ACCESS, &layout::PREFIXES, &layout::NEWCOMERS] {
             let _ = fs::remove_file(self.directory.join(map.name));
         }
     }

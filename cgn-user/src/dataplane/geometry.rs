@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, page_of};
 use cgn_common::layout::{
-    FRAGMENTS, LAYOUT_VERSION, Page, Rows, SESSIONS, SubscriberHead, slab_lines,
+    FRAGMENTS, LAYOUT_VERSION, PAGE_SHIFT, Page, Rows, SESSIONS, SubscriberHead, slab_lines,
 };
 
 use super::memory::{Memory, Sizes};
@@ -92,6 +92,7 @@ impl Geometry {
                 sessions: SESSIONS.entries,
                 datagrams: FRAGMENTS.entries,
                 prefix_lines: 1,
+                newcomers: 1,
             },
             pools,
             subscribers,
@@ -220,6 +221,23 @@ impl Geometry {
         self.outside_pages
             .get(&page_of(external.to_bits()))?
             .index_of(external.to_bits())
+    }
+
+    /// Every external address of a pool, with its index in `EXTERNALS`.
+    pub fn each_external(&self, pool: &PoolShape) -> impl Iterator<Item = (Ipv4Addr, u32)> {
+        let ranges = pool.addresses.iter();
+        let parts = ranges.flat_map(|(first, last)| {
+            let (first, last) = (first.to_bits(), last.to_bits());
+            (page_of(first)..=page_of(last)).filter_map(move |number| {
+                let begin = first.max(number << PAGE_SHIFT);
+                let end = last.min(number << PAGE_SHIFT | ((1 << PAGE_SHIFT) - 1));
+                let index = self.outside_pages.get(&number)?.index_of(begin)?;
+                Some((begin..=end).zip(index..))
+            })
+        });
+        parts
+            .flatten()
+            .map(|(address, index)| (Ipv4Addr::from_bits(address), index))
     }
 
     /// Writes the directory and the entries of external addresses into empty tables.

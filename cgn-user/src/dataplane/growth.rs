@@ -13,7 +13,12 @@ use super::geometry::Geometry;
 use super::memory::{Memory, Table};
 
 /// The tables that are made anew.
-pub const RENEWED: [&MapSpec; 3] = [&layout::OUTSIDE_PAGES, &layout::EXTERNALS, &layout::BLOCKS];
+pub const RENEWED: [&MapSpec; 4] = [
+    &layout::OUTSIDE_PAGES,
+    &layout::EXTERNALS,
+    &layout::UNSOLICITED,
+    &layout::BLOCKS,
+];
 
 /// These tables as an earlier daemon left them.
 pub struct Old {

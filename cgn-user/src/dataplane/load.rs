@@ -533,6 +533,7 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         quotas: table(ebpf, &layout::QUOTAS, sizes.subscribers)?,
         externals: table(ebpf, &layout::EXTERNALS, sizes.externals)?,
         scatterings: table(ebpf, &layout::SCATTERINGS, sizes.scatterings)?,
+        unsolicited: table(ebpf, &layout::UNSOLICITED, sizes.externals)?,
         blocks: table(ebpf, &layout::BLOCKS, sizes.blocks)?,
         slabs: table(ebpf, &layout::SLABS, sizes.slab_lines)?,
         routes: table(ebpf, &layout::ROUTES, layout::ROUTES.entries)?,
@@ -544,6 +545,7 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         ids: table(ebpf, &layout::IDS, layout::IDS.entries)?,
         access: table(ebpf, &layout::ACCESS, layout::ACCESS.entries)?,
         prefixes: table(ebpf, &layout::PREFIXES, sizes.prefix_lines)?,
+        newcomers: table(ebpf, &layout::NEWCOMERS, sizes.newcomers)?,
         constants: *constants,
     })
 }

@@ -12,8 +12,9 @@ use std::ptr::NonNull;
 use bytemuck::Pod;
 use cgn_common::block::page_of;
 use cgn_common::layout::{
-    Access, BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, NextHopEntry, PAGES,
-    Page, Policy, Punts, Quota, RouteLine, Scattering, Settings, Subscriber,
+    Access, BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, Newcomers,
+    NextHopEntry, PAGES, Page, Policy, Punts, Quota, RouteLine, Scattering, Settings, Subscriber,
+    Unsolicited,
 };
 use cgn_common::nat::scatter;
 use cgn_common::word::Word;
@@ -171,6 +172,8 @@ impl Shared for Line {}
 impl Shared for Access {}
 impl Shared for NextHopEntry {}
 impl Shared for Punts {}
+impl Shared for Unsolicited {}
+impl Shared for Newcomers {}
 impl Shared for Word {}
 
 /// Elements of the tables whose size the configuration decides.
@@ -185,15 +188,17 @@ pub struct Sizes {
     pub sessions: u32,
     pub datagrams: u32,
     pub prefix_lines: u32,
+    /// All cells, or 1 where no prefix is limited.
+    pub newcomers: u32,
 }
 
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 10] {
+    pub fn by_name(&self) -> [(&'static str, u32); 12] {
         use cgn_common::layout::{
-            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, PREFIXES, QUOTAS, SCATTERINGS, SESSIONS,
-            SLABS, SUBSCRIBERS,
+            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, NEWCOMERS, PREFIXES, QUOTAS, SCATTERINGS,
+            SESSIONS, SLABS, SUBSCRIBERS, UNSOLICITED,
         };
         [
             (SUBSCRIBERS.name, self.subscribers),
@@ -201,11 +206,13 @@ impl Sizes {
             (QUOTAS.name, self.subscribers),
             (EXTERNALS.name, self.externals),
             (SCATTERINGS.name, self.scatterings),
+            (UNSOLICITED.name, self.externals),
             (BLOCKS.name, self.blocks),
             (SLABS.name, self.slab_lines),
             (SESSIONS.name, self.sessions),
             (FRAGMENTS.name, self.datagrams),
             (PREFIXES.name, self.prefix_lines),
+            (NEWCOMERS.name, self.newcomers),
         ]
     }
 }
@@ -223,6 +230,8 @@ pub struct Memory {
     pub externals: Table<External>,
     /// By the same index; one element where no pool is scattered.
     pub scatterings: Table<Scattering>,
+    /// By the same index: packets that nobody waits for.
+    pub unsolicited: Table<Unsolicited>,
     pub blocks: Table<BlockEntry>,
     pub slabs: Table<Line>,
     pub routes: Table<RouteLine>,
@@ -239,6 +248,8 @@ pub struct Memory {
     /// What rules of access lists say, and the addresses that they are for.
     pub access: Table<Access>,
     pub prefixes: Table<Line>,
+    /// New sessions of prefixes, see [`cgn_common::nat::throttle`].
+    pub newcomers: Table<Newcomers>,
     /// What the programs were loaded with.
     pub constants: Constants,
 }
@@ -259,6 +270,7 @@ impl Memory {
             quotas: Table::zeroed(sizes.subscribers as usize)?,
             externals: Table::zeroed(sizes.externals as usize)?,
             scatterings: Table::zeroed(sizes.scatterings as usize)?,
+            unsolicited: Table::zeroed(sizes.externals as usize)?,
             blocks: Table::zeroed(sizes.blocks as usize)?,
             slabs: Table::zeroed(sizes.slab_lines as usize)?,
             routes: Table::zeroed(ROUTES.entries as usize)?,
@@ -270,6 +282,7 @@ impl Memory {
             ids: Table::zeroed(IDS.entries as usize)?,
             access: Table::zeroed(ACCESS.entries as usize)?,
             prefixes: Table::zeroed(sizes.prefix_lines as usize)?,
+            newcomers: Table::zeroed(sizes.newcomers as usize)?,
             constants: Constants::PLAIN,
         })
     }

@@ -10,10 +10,10 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Hits, Line,
-    NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey, Settings, Side,
-    Subscriber, VlanKey,
+    Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Scattering, SessionKey,
+    Settings, Side, Subscriber, Unsolicited, VlanKey,
 };
-use cgn_common::nat::{home, open, search};
+use cgn_common::nat::{home, open, search, throttle};
 use cgn_common::steps::{Step, Steps};
 use cgn_common::tables::{Route, Tables};
 use cgn_common::verdict::Direction;
@@ -83,6 +83,8 @@ pub struct UserTables<'a, R: Routing> {
     /// True: a packet whose sender is to be told of its end is punted, as XDP does.
     /// False: it ends, as in the slow path, which tells him then.
     pub punts_answered: Cell<bool>,
+    /// False: XDP saw the packet before and counted it, so the guards against floods do not.
+    pub sees_first: Cell<bool>,
     /// Steps of the last packet, to be taken by the caller.
     pub steps: Cell<Steps>,
 }
@@ -108,6 +110,7 @@ impl<'a, R: Routing> UserTables<'a, R> {
             hit: Cell::new(None),
             requests: RefCell::new(Vec::new()),
             punts_answered: Cell::new(false),
+            sees_first: Cell::new(true),
             steps: Cell::new(Steps::default()),
         }
     }
@@ -156,6 +159,9 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn scattering(&self, index: u32) -> Option<&Scattering> {
         self.memory.scatterings.get(index)
+    }
+    fn unsolicited(&self, index: u32) -> Option<&Unsolicited> {
+        self.memory.unsolicited.get(index)
     }
     fn block(&self, index: u32) -> Option<&BlockEntry> {
         self.memory.blocks.get(index)
@@ -255,6 +261,21 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn id_secret(&self) -> u64 {
         self.setting(|settings| &settings.id_secret)
+    }
+    fn guard(&self, at: usize) -> u32 {
+        self.memory.constants.guards.0[at]
+    }
+    fn newcomers(&self, cell: u32) -> Option<&Newcomers> {
+        self.memory.newcomers.get(cell)
+    }
+    fn put_off(&self) -> u64 {
+        self.setting(|settings| &settings.put_off)
+    }
+    fn sees_first(&self) -> bool {
+        self.sees_first.get()
+    }
+    fn newcomer(&self, side: Side, source: u32) -> bool {
+        !self.sees_first.get() || throttle::count(self, side, source)
     }
     fn access(&self) -> Option<&Access> {
         self.memory.access.get(0)

@@ -1,5 +1,6 @@
 //! Geometry, giving and taking of blocks, links, and the sweep, over private memory.
 
+mod floods;
 mod geometry;
 mod growth;
 mod install;

@@ -301,7 +301,8 @@ impl Keeper {
         }
     }
 
-    fn post(&self, what: What) {
+    /// Tells sinks, at once.
+    pub fn post(&self, what: What) {
         let unix_ms = clock::unix_ms(&self.state);
         self.state.notices.post(Notice { unix_ms, what });
         self.state.stats().log.notices[what.number()] += 1;

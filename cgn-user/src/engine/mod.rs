@@ -5,6 +5,7 @@
 mod adoption;
 pub mod clock;
 pub mod detach;
+mod floods;
 mod fragments;
 mod gathering;
 pub mod keeper;
@@ -46,6 +47,7 @@ use crate::slowpath::rings::{QueueSocket, Received};
 use crate::slowpath::unsolicited::Store as SynStore;
 use crate::slowpath::waiting::{Packet as Waiter, Waiting};
 use crate::state::{Retry, State};
+use floods::Floods;
 use gathering::Gathering;
 use keeper::Keeper;
 use sweeper::Sweeper;
@@ -100,17 +102,18 @@ impl Ran {
     }
 }
 
+/// Whether XDP hands everything to the slow path, unseen.
+fn is_forced(state: &State) -> bool {
+    let features = state.memory.constants.features;
+    features.has(Features::FORCE_SLOW_PATH)
+}
+
 /// Adds up what the translator counted. XDP counted the hits of what it punted, unless it punts
 /// everything.
 fn count(state: &State, tables: &UserTables<'_, Applied>) {
-    let is_forced = state
-        .memory
-        .constants
-        .features
-        .has(Features::FORCE_SLOW_PATH);
     let mut stats = state.stats();
     stats.slow_path.merge(&tables.counters.take());
-    if is_forced {
+    if is_forced(state) {
         stats.hits.merge(&tables.hits.take());
     }
 }
@@ -127,6 +130,7 @@ fn run(
 ) -> Ran {
     tables.now.set(state.now_tick());
     tables.ingress.set(ifindex);
+    tables.sees_first.set(is_forced(state));
     let mut outcome = process::process(frame, &tables, entry);
     if let (Outcome::NeedsBlock { .. }, Some(reason)) = (outcome, last) {
         outcome = process::drop(&tables, reason);
@@ -170,7 +174,10 @@ pub struct Engine {
     looked: Instant,
     /// The packets at hand came after this.
     came: Instant,
+    /// When the last wait ended.
+    woke: Instant,
     latency: Histogram,
+    floods: Floods,
 }
 
 impl Engine {
@@ -207,6 +214,15 @@ impl Engine {
             self.keeper.advance();
             self.keeper.follow_withheld();
             self.count_undelivered();
+            self.watch_floods();
+        }
+    }
+
+    /// Tells what begins and ends, with a line each.
+    fn watch_floods(&mut self) {
+        for what in self.floods.look(&self.state) {
+            tracing::warn!(?what, "{}", what.name());
+            self.keeper.post(what);
         }
     }
 
@@ -215,6 +231,7 @@ impl Engine {
         let sockets = self.ports.iter_mut().flat_map(|port| &mut port.sockets);
         let count: u64 = sockets.map(QueueSocket::newly_undelivered).sum();
         self.state.stats().slow_path.reasons[Reason::PuntUndelivered as usize] += count;
+        self.floods.overflowed(count);
     }
 
     /// Waits for packets or requests.
@@ -226,12 +243,14 @@ impl Engine {
         let mut fds: Vec<libc::pollfd> = fds.map(poll_in).collect();
         let wait_ms = self.gathering.wait_ms().unwrap_or(WAIT_MS);
         let began = Instant::now();
+        self.floods.worked(began.duration_since(self.woke));
         // SAFETY: an array of pollfd with its length.
         let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, wait_ms) };
         self.came = match began.elapsed() {
             waited if waited >= ASLEEP => began + waited,
             _ => self.looked,
         };
+        self.woke = Instant::now();
         let broken = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         if ready < 0 || fds.iter().any(|fd| fd.revents & broken != 0) {
             // An interface that went down, for one: do not spin until it is back.

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use cgn_common::diagnostics::LINES_PER_SECOND;
-use cgn_common::layout::{QUEUES_PER_DEVICE, Side, VlanKey, VlanRole};
+use cgn_common::layout::{Features, QUEUES_PER_DEVICE, Side, VlanKey, VlanRole};
 use cgn_common::limits::ticks;
+use cgn_common::nat::throttle;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::watch;
 
+use super::floods::Floods;
 use super::gathering::Gathering;
 use super::keeper::Keeper;
 use super::sweeper::Sweeper;
@@ -107,6 +109,10 @@ pub fn start(
     let mut geometry = shape::geometry(&checked);
     let lists = shape::lists(&checked);
     geometry.sizes.prefix_lines = lists.lines();
+    let constants = shape::constants(&checked.config);
+    if constants.features.has(Features::THROTTLE) {
+        geometry.sizes.newcomers = throttle::CELLS;
+    }
     geometry.withheld = Withheld::open(&checked.config.log.directory)
         .context("the list of withheld addresses cannot be read")?;
     let found = found(&pins, &geometry, &recovery, switches)?;
@@ -129,7 +135,6 @@ pub fn start(
         true => DIAGNOSTICS_OBJECT,
         false => OBJECT,
     };
-    let constants = shape::constants(&checked.config);
     let directory = Some(pins.directory());
     let dataplane =
         Dataplane::load_renewing(object, geometry.sizes, &constants, directory, renewed);
@@ -309,7 +314,9 @@ impl Parts {
             housekeeping: Instant::now(),
             looked: Instant::now(),
             came: Instant::now(),
+            woke: Instant::now(),
             latency: Histogram::new(histogram::SECONDS),
+            floods: Floods::new(&state.config.config, state.memory.constants.features),
             state,
         }
     }
@@ -361,6 +368,8 @@ fn build(
     if let Some(settings) = state.memory.settings.get(0) {
         let known = shape::fragment_limits(&state.config).ticks;
         settings.fragment_ticks.store(u64::from(known));
+        // Whatever the last daemon was in trouble with.
+        settings.put_off.store(0);
     }
     let keeper = adoption::keeper(&state, log, recovery, adopt, random)?;
     let (vlans, follower, routing) = routes_of(&state, &mut dataplane, &plans)?;

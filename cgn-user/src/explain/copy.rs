@@ -6,8 +6,11 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use cgn_common::block::{block_of, page_of};
-use cgn_common::layout::{BlockEntry, OwnedBlock, Rows, SubscriberHead, slab_lines};
+use cgn_common::layout::{
+    BlockEntry, OwnedBlock, Rows, Side, SubscriberHead, THROTTLED_LENGTHS, slab_lines,
+};
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
+use cgn_common::nat::throttle;
 
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
@@ -44,6 +47,7 @@ pub fn copy(
     for (address, port) in ends {
         copy.subscriber(address);
         copy.external(address);
+        copy.newcomers(address);
         if let Some(owner) = copy.owner(address, port) {
             copy.subscriber(owner);
         }
@@ -75,6 +79,21 @@ impl Copy<'_> {
             {
                 own.next_hops.copy_from(&live.next_hops, number..number + 1);
             }
+        }
+    }
+
+    /// What limits the prefixes of an address, on either side.
+    fn newcomers(&self, address: Ipv4Addr) {
+        let secret = self.own.settings.get(0).map_or(0, |s| s.id_secret.load());
+        let kinds = [Side::Inside, Side::Outside]
+            .into_iter()
+            .flat_map(|side| (0..THROTTLED_LENGTHS.len()).map(move |at| (side, at)));
+        for cell in kinds.flat_map(|(side, at)| {
+            let prefix = throttle::prefix_of(at, address.to_bits());
+            throttle::cells_of(secret, side, at, prefix)
+        }) {
+            let (live, own) = (&self.live.newcomers, &self.own.newcomers);
+            own.copy_from(live, cell..cell + 1);
         }
     }
 
@@ -127,6 +146,9 @@ impl Copy<'_> {
         self.own
             .scatterings
             .copy_from(&self.live.scatterings, index..index + 1);
+        self.own
+            .unsolicited
+            .copy_from(&self.live.unsolicited, index..index + 1);
         let rows = self.rows(external);
         let (first, count) = (rows.first_row(), rows.blocks());
         self.own

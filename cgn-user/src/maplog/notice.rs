@@ -1,11 +1,14 @@
 //! What collectors are told besides the log's records: that something ran out, or is about to
-//! (RFC 8158 sections 4.6.5 to 4.6.8). The log itself has none of it.
+//! (RFC 8158 sections 4.6.5 to 4.6.8), and floods, which IPFIX and NetFlow have no event for. The
+//! log itself has none of it.
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+
+use crate::policy::throttle::Prefix;
 
 /// Notices that are kept for sinks that are slow or away.
 pub const MOST_KEPT: usize = 1024;
@@ -34,6 +37,30 @@ pub enum What {
     PoolHigh { pool: u16, addresses: u32 },
     /// Again so few.
     PoolLow { pool: u16, addresses: u32 },
+    /// An external address gets so many packets a second that nobody waits for.
+    AttackBegan {
+        pool: u16,
+        external: Ipv4Addr,
+        per_second: u64,
+    },
+    /// It gets few again.
+    AttackEnded { pool: u16, external: Ipv4Addr },
+    /// A prefix of sources on that side (`inside` or `outside`) opens too many sessions, and is limited.
+    PrefixThrottled {
+        side: &'static str,
+        prefix: Ipv4Addr,
+        length: u8,
+    },
+    /// It is limited no more.
+    PrefixReleased {
+        side: &'static str,
+        prefix: Ipv4Addr,
+        length: u8,
+    },
+    /// The slow path is overloaded, and some new subscribers are put off.
+    OverloadBegan { busy_percent: u64 },
+    /// Nobody is put off any more.
+    OverloadEnded { busy_percent: u64 },
 }
 
 /// Says it once, with its time.
@@ -47,13 +74,19 @@ pub struct Notice {
 
 impl What {
     /// The names of all kinds.
-    pub const NAMES: [&'static str; 6] = [
+    pub const NAMES: [&'static str; 12] = [
         "addresses_exhausted",
         "ports_exhausted",
         "mappings_exceeded",
         "subscriber_exceeded",
         "pool_high",
         "pool_low",
+        "attack_began",
+        "attack_ended",
+        "prefix_throttled",
+        "prefix_released",
+        "overload_began",
+        "overload_ended",
     ];
 
     /// Place of the kind in [`Self::NAMES`].
@@ -66,6 +99,34 @@ impl What {
             Self::SubscriberExceeded { .. } => 3,
             Self::PoolHigh { .. } => 4,
             Self::PoolLow { .. } => 5,
+            Self::AttackBegan { .. } => 6,
+            Self::AttackEnded { .. } => 7,
+            Self::PrefixThrottled { .. } => 8,
+            Self::PrefixReleased { .. } => 9,
+            Self::OverloadBegan { .. } => 10,
+            Self::OverloadEnded { .. } => 11,
+        }
+    }
+
+    /// A prefix is limited from now on.
+    #[must_use]
+    pub const fn throttled(prefix: Prefix) -> Self {
+        let (prefix, length, side) = (prefix.first, prefix.length, prefix.side());
+        Self::PrefixThrottled {
+            side,
+            prefix,
+            length,
+        }
+    }
+
+    /// And no more.
+    #[must_use]
+    pub const fn released(prefix: Prefix) -> Self {
+        let (prefix, length, side) = (prefix.first, prefix.length, prefix.side());
+        Self::PrefixReleased {
+            side,
+            prefix,
+            length,
         }
     }
 

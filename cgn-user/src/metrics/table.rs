@@ -2,6 +2,7 @@
 
 use cgn_common::block::blocks_per_address;
 use cgn_common::counters::Counters;
+use cgn_common::layout::THROTTLED_LENGTHS;
 use cgn_common::verdict::{Effect, Protocol, Reason};
 
 use super::{Kind as MetricKind, Metric, Samples, Snapshot};
@@ -199,6 +200,34 @@ pub const TABLE: &[Metric] = &[
             out.put(&["datagrams"], s.limits.datagrams);
             out.put(&["held_fragments"], s.limits.held_fragments);
         }),
+
+    // ---- floods ----
+    counter("cgn_unsolicited_packets_total", POOL,
+        "Packets from outside to the pool's addresses that nobody waited for; counted where guard.unsolicited_per_second is set.",
+        |s, out| for ((shape, _), count) in s.each_pool().zip(&s.stats.floods.unsolicited) {
+            out.put(&[&shape.name], *count);
+        }),
+    gauge("cgn_attacked_addresses", POOL,
+        "External addresses under attack: they get more of them than guard.unsolicited_per_second.",
+        |s, out| for (shape, _) in s.each_pool() {
+            let own = s.stats.floods.attacked.iter().filter(|address| shape.has(**address));
+            out.put(&[&shape.name], own.count() as u64);
+        }),
+    gauge("cgn_throttled_prefixes", &["side", "length"],
+        "Prefixes that opened too many sessions and are limited.",
+        |s, out| for side in ["inside", "outside"] {
+            for length in THROTTLED_LENGTHS {
+                let own = s.stats.floods.throttled.iter();
+                let own = own.filter(|prefix| prefix.side() == side && u32::from(prefix.length) == length);
+                out.put(&[side, &length.to_string()], own.count() as u64);
+            }
+        }),
+    gauge("cgn_slow_path_busy_ratio", NONE,
+        "Share of the last second that the slow path worked and did not wait for packets.",
+        |s, out| out.put_fraction(&[], s.stats.floods.busy_percent / 100.0)),
+    gauge("cgn_put_off_ratio", NONE,
+        "Share of new subscribers that is put off because the slow path is overloaded.",
+        |s, out| out.put_fraction(&[], s.stats.floods.put_off_percent as f64 / 100.0)),
 
     // ---- slow path ----
     counter("cgn_punt_batches_total", NONE,

@@ -15,12 +15,14 @@ use crate::alloc::{PoolCounters, PoolStatus};
 use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
 use crate::histogram::{self, Histogram};
+use crate::maplog::notice::What;
 use crate::maplog::stream::SinkStats;
 use crate::policy::access::{Lists, Placed, Rule};
+use crate::policy::throttle::Prefix;
 use crate::slowpath::answers::AnswerStats;
 use crate::state::{
-    FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, Reconciliation, SessionStats,
-    Stats, SweepStats,
+    FloodStats, FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, Reconciliation,
+    SessionStats, Stats, SweepStats,
 };
 
 /// Where every figure is zero, and one pool has no name yet.
@@ -141,7 +143,7 @@ fn busy() -> Snapshot {
                 sealed_files: next(),
                 seal_errors: next(),
                 unsealed_records: next(),
-                notices: [0; 6].map(|_| next()),
+                notices: [0; What::NAMES.len()].map(|_| next()),
             },
             reconciliation: Reconciliation {
                 identical: next(),
@@ -181,6 +183,21 @@ fn busy() -> Snapshot {
                 came_early: next(),
                 released: next(),
                 split: next(),
+            },
+            floods: FloodStats {
+                busy_percent: next() as f64,
+                put_off_percent: next(),
+                unsolicited: vec![next()],
+                attacked: vec![[203, 0, 113, 1].into()],
+                throttled: [true, false]
+                    .into_iter()
+                    .flat_map(|is_inside| [32, 24, 20].map(|length| (is_inside, length)))
+                    .map(|(is_inside, length)| Prefix {
+                        is_inside,
+                        first: [198, 51, 96, 0].into(),
+                        length,
+                    })
+                    .collect(),
             },
             interfaces: vec![InterfaceStats {
                 name: "eth0".into(),
@@ -297,6 +314,13 @@ fn values_are_those_of_their_sources() {
             &["rate"],
             busy.stats.answers.withheld[0],
         ),
+        (
+            "cgn_unsolicited_packets_total",
+            &["home"],
+            busy.stats.floods.unsolicited[0],
+        ),
+        ("cgn_attacked_addresses", &["home"], 1),
+        ("cgn_throttled_prefixes", &["outside", "24"], 1),
         ("cgn_mappings", &["udp"], pool.mappings[1]),
         ("cgn_blocks", &["home", "held"], pool.status.blocks_held),
         ("cgn_limit", &["sessions"], busy.limits.sessions),

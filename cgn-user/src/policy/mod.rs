@@ -3,7 +3,10 @@
 
 pub mod access;
 pub mod advice;
+pub mod attacks;
 pub mod blocks;
 pub mod deterministic;
 pub mod groups;
+pub mod overload;
 pub mod shape;
+pub mod throttle;

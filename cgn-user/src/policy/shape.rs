@@ -10,6 +10,7 @@ use cgn_common::wire::icmp::code;
 use super::access::{Lists, Rule};
 use super::deterministic::Map;
 use super::groups::{Allowance, Group, Groups};
+use super::throttle;
 use crate::alloc::{HoldPolicy, PoolSpec};
 use crate::config::prefix_list::{Network, RuleLists};
 use crate::config::rules::{BOGONS, PortRange};
@@ -166,6 +167,13 @@ pub fn constants(config: &Config) -> Constants {
         (config.debug.force_slow_path, Features::FORCE_SLOW_PATH),
         (!config.group.is_empty(), Features::QUOTAS),
         (config.scatters(), Features::SCATTERED),
+        (config.throttle.rates() != [0; 6], Features::THROTTLE),
+        (config.guard.unsolicited_per_second > 0, Features::ATTACKS),
+        (config.guard.busy_percent > 0, Features::OVERLOAD),
+        (
+            config.pool.iter().any(|pool| pool.keep_parity),
+            Features::PARITY,
+        ),
         (
             config.access.bogons || !config.rule.is_empty(),
             Features::ACCESS,
@@ -174,6 +182,7 @@ pub fn constants(config: &Config) -> Constants {
     let switches = switches.into_iter().chain(told(&config.icmp));
     let on = switches.filter(|(on, _)| *on);
     let bits = on.fold(0, |bits, (_, feature)| bits | feature);
+    constants.guards = throttle::guards(&config.throttle, &config.guard);
     constants.features = Features(bits).with_mss(tcp.mss_outbound, tcp.mss_inbound);
     constants
 }
@@ -209,7 +218,8 @@ fn policy(pool: &Pool, config: &Config) -> Policy {
     let flag = |is_on, flag| if is_on { flag } else { 0 };
     let flags = flag(config.sessions.time_tcp, Policy::TIMED_SESSIONS)
         | flag(pool.port_mode == PortMode::Scattered, Policy::SCATTERED)
-        | flag(logs_destinations(config), Policy::LOGGED_SESSIONS);
+        | flag(logs_destinations(config), Policy::LOGGED_SESSIONS)
+        | flag(pool.keep_parity, Policy::PARITY);
     Policy::new(
         filtering(pool.filtering),
         filtering(pool.tcp_filtering),

@@ -9,6 +9,7 @@ use cgn_common::layout::{
     ROUTE_NONE, SESSIONS, Side,
 };
 use cgn_common::limits::ticks;
+use cgn_common::nat::throttle;
 use cgn_common::wire::icmp::code;
 use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
@@ -164,6 +165,9 @@ impl World {
     pub fn with(constants: Constants, sessions: u32) -> Self {
         let mut geometry = Geometry::new(pools(&constants), subscribers());
         geometry.sizes.sessions = sessions;
+        if constants.features.has(Features::THROTTLE) {
+            geometry.sizes.newcomers = throttle::CELLS;
+        }
         let vlans = HashMap::from([
             ((INGRESS, [INSIDE_VLAN, 0]), Side::Inside),
             ((INGRESS, [OUTSIDE_VLAN, 0]), Side::Outside),
@@ -222,6 +226,8 @@ impl World {
         let settings = memory.settings.get(0).expect("the settings");
         settings.fragment_ticks.store(u64::from(FRAGMENT_TICKS));
         settings.answers.store(self.rates.0);
+        settings.put_off.store(0);
+        forget_floods(memory);
         self.lists.install(memory);
         for slot in (0..answers::SLOTS).filter_map(|slot| memory.answers.get(slot)) {
             slot.0.store(0);
@@ -246,6 +252,21 @@ impl World {
         }
         let refused = self.geometry.subscriber_index(subscriber::REFUSED);
         install::refuse(memory, refused.expect("known"), true);
+    }
+}
+
+/// Nobody has flooded yet.
+fn forget_floods(memory: &Memory) {
+    let addresses =
+        (0..memory.unsolicited.len() as u32).filter_map(|at| memory.unsolicited.get(at));
+    for address in addresses {
+        address.lately.0.store(0);
+        address.ever.store(0);
+    }
+    let cells = (0..memory.newcomers.len() as u32).filter_map(|at| memory.newcomers.get(at));
+    for cell in cells {
+        cell.window.store(0);
+        cell.limited.store(0);
     }
 }
 

@@ -8,8 +8,9 @@ use cgn_common::answers::Budget;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
-    Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line,
-    NextHopEntry, Page, Policy, Quota, Scattering, SessionKey, Side, Subscriber, VlanKey,
+    Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, Newcomers,
+    NextHopEntry, Page, Policy, Quota, Scattering, SessionKey, Side, Subscriber, Unsolicited,
+    VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
@@ -102,6 +103,18 @@ impl Tables for Hesitant<'_> {
     }
     fn scattering(&self, index: u32) -> Option<&Scattering> {
         self.tables.scattering(index)
+    }
+    fn unsolicited(&self, index: u32) -> Option<&Unsolicited> {
+        self.tables.unsolicited(index)
+    }
+    fn guard(&self, at: usize) -> u32 {
+        self.tables.guard(at)
+    }
+    fn newcomers(&self, cell: u32) -> Option<&Newcomers> {
+        self.tables.newcomers(cell)
+    }
+    fn put_off(&self) -> u64 {
+        self.tables.put_off()
     }
     fn external(&self, index: u32) -> Option<&External> {
         self.tables.external(index)

@@ -6,7 +6,7 @@ use cgn_common::verdict::{Protocol, Reason};
 use cgn_tests::harness::Mapping;
 use cgn_tests::harness::trial::{Endpoint, Trial};
 use cgn_tests::harness::world::{POOL, hop, remote, subscriber};
-use cgn_tests::packets::{Draft, Transport};
+use cgn_tests::packets::{Draft, Transport, flag};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
 use crate::registry::{EVERYTHING, in_group, run_cases, tests};
@@ -35,8 +35,10 @@ tests! {
         "REQ-8, RFC 5382 REQ-3: filtering is endpoint-independent or address-dependent, TCP apart from UDP";
     subscribers_reach_one_another ["R4787-9", "R4787-9a", "R6598-4"]
         "REQ-9: a packet to another's external endpoint is delivered, from the sender's external endpoint";
+    parity_is_kept_where_it_is_said ["R4787-4"]
+        "REQ-4: where a pool says so, even stays even and odd stays odd, as long as there is such a port near";
     parity_tells_nothing ["R4787-4"]
-        "REQ-4, RFC 7857 section 8: parity need not be kept; then an external port tells nothing of the inside one's";
+        "RFC 7857 section 8: it need not be kept; by default an external port tells nothing of the inside one's";
     a_sip_invite_is_left_alone ["R4787-10"]
         "REQ-10: no application layer gateway changes UDP payloads";
     behaviour_does_not_depend_on_load ["R4787-11"]
@@ -216,13 +218,35 @@ fn subscribers_reach_one_another(t: &mut Trial) {
     );
 }
 
-fn parity_tells_nothing(t: &mut Trial) {
+/// How many of 200 mappings have a port with the parity of their inside port.
+fn parities_kept(t: &mut Trial, draft: fn(Endpoint) -> Draft) -> u16 {
     let mut kept = 0;
-    for port in 0..200 {
-        let draft = Draft::udp((subscriber::LARGE, 5000 + port), SERVER);
-        let external = t.outbound(Inside, &draft, hop::OUTSIDE);
+    for port in 5000..5200 {
+        let external = t.outbound(Inside, &draft((subscriber::LARGE, port)), hop::OUTSIDE);
         kept += u16::from(external.1 & 1 == port & 1);
     }
+    kept
+}
+
+fn parity_is_kept_where_it_is_said(t: &mut Trial) {
+    in_group(t, EVERYTHING, &[], |t| {
+        assert_eq!(parities_kept(t, |from| Draft::udp(from, SERVER)), 200);
+        let of_tcp = parities_kept(t, |from| Draft::tcp(flag::SYN, from, SERVER));
+        assert!((60..=140).contains(&of_tcp), "TCP has none: {of_tcp}");
+        // No port of a block is out of reach: the odd ones serve when no even one is left.
+        let mut ports = BTreeSet::new();
+        for port in (0..128).step_by(2) {
+            let draft = Draft::udp((CLIENT.0, port), SERVER);
+            let (_, external) = t.outbound(Inside, &draft, hop::OUTSIDE);
+            assert!(ports.insert(external), "{external} twice");
+        }
+        let even = ports.iter().filter(|port| *port & 1 == 0).count();
+        assert_eq!((even, ports.len()), (32, 64));
+    });
+}
+
+fn parity_tells_nothing(t: &mut Trial) {
+    let kept = parities_kept(t, |from| Draft::udp(from, SERVER));
     // Of 200 fair throws; 40 more or less are nearly six deviations.
     assert!(
         (60..=140).contains(&kept),

@@ -14,6 +14,7 @@
 //! | `access` | access lists: bypass, deny, lists of prefixes that a reload replaces |
 //! | `unsolicited` | SYNs from outside that nobody waits for, simultaneous open |
 //! | `withheld` | `cgn pool`: an external address is quarantined, drained, restored |
+//! | `floods` | an address under attack, noisy prefixes, a slow path that is overloaded |
 //! | `routes` | no route, no neighbour, own networks |
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
 //! | `reload` | `cgn reload`, SIGHUP |
@@ -40,6 +41,7 @@ mod diagnostics;
 mod discovery;
 mod documents;
 mod explain;
+mod floods;
 mod flows;
 mod fragments;
 mod icmp;

@@ -73,8 +73,12 @@ fn every_metric_is_moved_by_what_it_counts() {
         newcomers(lab, &daemon, "cgn_block_refusals_total", &mut moved)?;
         // The next one adopts what is there.
         ensure!(daemon.stop()?.success(), "it ended badly");
-        let daemon = start()?;
+        let guarded = toml.clone() + GUARDS;
+        let daemon = Daemon::start_with(lab, &guarded, &cgn_program()?, &["--test-clock"])?;
         moved.wait_for(&daemon, &["cgn_blocks_adopted_total", "cgn_start_blocks"])?;
+        floods(lab, &daemon, &mut moved)?;
+        ensure!(daemon.stop()?.success(), "it ended badly");
+        let daemon = start()?;
         a_silent_gateway(lab, &daemon, &mut moved)?;
         time_passes(&daemon, &mut moved)?;
         a_full_disk(lab, &daemon, &disk, &mut moved)?;
@@ -217,6 +221,37 @@ fn an_unsolicited_syn(lab: &Lab, daemon: &Daemon, moved: &mut Moved) -> Result<(
     );
     RawSocket::open(&lab.internet)?.send(&syn.bytes()[14..])?;
     moved.wait_for(daemon, &["cgn_syns_held"])
+}
+
+/// Limits that a test reaches soon.
+const GUARDS: &str = "
+[guard]
+unsolicited_per_second = 50
+busy_percent = 1
+busy_secs = 1
+[throttle]
+outside_host = 100
+";
+
+/// One host outside sends what nobody waits for, and new subscribers keep the slow path busy.
+fn floods(lab: &Lab, daemon: &Daemon, moved: &mut Moved) -> Result<()> {
+    let raw = RawSocket::open(&lab.internet)?;
+    let stray = Draft::udp((*SERVER.ip(), 7777), ([203, 0, 113, 77].into(), 1));
+    let names = [
+        "cgn_unsolicited_packets_total",
+        "cgn_attacked_addresses",
+        "cgn_throttled_prefixes",
+    ];
+    wait_until("floods are seen", 20.0, || {
+        (0..200).try_for_each(|_| raw.send(&stray.packet()))?;
+        moved.scrape(daemon)?;
+        Ok(names
+            .iter()
+            .all(|name| moved.0.contains(name))
+            .then_some(()))
+    })?;
+    newcomers(lab, daemon, "cgn_put_off_ratio", moved)?;
+    moved.wait_for(daemon, &["cgn_slow_path_busy_ratio"])
 }
 
 /// Packets wait for a neighbour that answers in the end.

@@ -6,7 +6,7 @@ mod reference;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::Features;
+use cgn_common::layout::{Features, Policy};
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_tests::harness::host::run_over;
 use cgn_tests::harness::world::{POOL, SMALL_SHIFT, World, remote};
@@ -58,7 +58,8 @@ enum Step {
     /// An ICMP error from outside about what an external endpoint sent: which, protocol, remote, and
     /// type of the error.
     Error(usize, usize, usize, usize),
-    /// The configuration changes: other timers; segments in mid-stream are dropped.
+    /// The configuration changes: other timers, and the parity of ports is kept; segments in
+    /// mid-stream are dropped.
     Reload(bool, bool),
     /// The clock goes on, in ticks.
     Wait(u32),
@@ -242,10 +243,14 @@ impl Pair {
     /// What holds from now on; no mapping is lost to it.
     fn reload(&mut self, quick: bool, strict: bool) {
         self.strict = strict;
-        self.memory.constants.features = match strict {
-            true => Features(Features::DROP_MIDSTREAM),
-            false => Features::NONE,
-        };
+        let constants = &mut self.memory.constants;
+        constants.pools[0] = Policy(Policy::PARITY);
+        let switches = [
+            (strict, Features::DROP_MIDSTREAM),
+            (quick, Features::PARITY),
+        ];
+        let on = switches.iter().filter(|(is_on, _)| *is_on);
+        constants.features = Features(on.map(|(_, feature)| feature).sum());
         self.reference.timers = if quick { QUICK } else { TIMERS };
     }
 

@@ -10,6 +10,7 @@ use crate::api::rows::{
 };
 use crate::dataplane::geometry::{Geometry, PoolShape};
 use crate::policy::access::Placed;
+use crate::policy::throttle::Prefix;
 use crate::state::{PoolStats, Reconciliation, State, Stats};
 use crate::utc::Utc;
 
@@ -29,12 +30,13 @@ pub fn pools(geometry: &Geometry, stats: &Stats, selection: Selection) -> Vec<Po
                 .filter(|range| usize::from(range.pool) == number)
                 .map(|range| u64::from(range.last.to_bits() - range.first.to_bits()) + 1)
                 .sum();
-            pool_row(
-                shape,
-                stats.pool(number),
-                subscriber_addresses,
-                withheld(geometry, shape),
-            )
+            let attacked = stats.floods.attacked.iter();
+            PoolRow {
+                withheld: withheld(geometry, shape),
+                unsolicited: stats.floods.unsolicited.get(number).copied().unwrap_or(0),
+                attacked: listed(attacked.filter(|address| shape.has(**address))),
+                ..pool_row(shape, stats.pool(number), subscriber_addresses)
+            }
         })
         .collect()
 }
@@ -43,16 +45,16 @@ pub fn pools(geometry: &Geometry, stats: &Stats, selection: Selection) -> Vec<Po
 fn withheld(geometry: &Geometry, shape: &PoolShape) -> String {
     let all = geometry.withheld.all().into_iter();
     let own = all.filter(|(address, _)| shape.has(*address));
-    let told = own.map(|(address, standing)| format!("{address} {}", standing.name()));
-    told.collect::<Vec<_>>().join(", ")
+    listed(own.map(|(address, standing)| format!("{address} {}", standing.name())))
 }
 
-fn pool_row(
-    shape: &PoolShape,
-    pool: PoolStats,
-    subscriber_addresses: u64,
-    withheld: String,
-) -> PoolRow {
+/// In words.
+fn listed<T: ToString>(items: impl Iterator<Item = T>) -> String {
+    let items: Vec<String> = items.map(|item| item.to_string()).collect();
+    items.join(", ")
+}
+
+fn pool_row(shape: &PoolShape, pool: PoolStats, subscriber_addresses: u64) -> PoolRow {
     let status = pool.status;
     let counters = status.counters;
     PoolRow {
@@ -81,7 +83,9 @@ fn pool_row(
             no_slab: counters.refused_no_slab,
             log_unavailable: pool.refused_log_unavailable,
         },
-        withheld,
+        withheld: String::new(),
+        unsolicited: 0,
+        attacked: String::new(),
     }
 }
 
@@ -172,8 +176,15 @@ pub fn status(state: &State) -> Status {
         log_lacking_records: log.lacking_records,
         reconciliation: found_at_start(&stats.reconciliation),
         waiting_packets: stats.punts.waiting_packets,
+        busy_percent: stats.floods.busy_percent.round(),
+        put_off_percent: stats.floods.put_off_percent,
+        throttled: stats.floods.throttled.iter().map(throttled).collect(),
         clock_offset_secs: state.memory.clock_offset_ns() / 1_000_000_000,
     }
+}
+
+fn throttled(prefix: &Prefix) -> String {
+    format!("{} {prefix}", prefix.side())
 }
 
 fn found_at_start(found: &Reconciliation) -> ReconciliationRow {

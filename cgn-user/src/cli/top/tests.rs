@@ -61,6 +61,8 @@ fn look(second: u64) -> Top {
                 ..Default::default()
             },
             withheld: String::new(),
+            unsolicited: 0,
+            attacked: String::new(),
         }],
         subscribers: vec![SubscriberRow {
             inside: [100, 64, 0, 10].into(),

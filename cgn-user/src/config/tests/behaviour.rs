@@ -13,7 +13,7 @@ use crate::policy::shape;
 
 #[test]
 fn values_that_are_refused() {
-    let cases: [(&str, String, &[Expected<'_>]); 17] = [
+    let cases: [(&str, String, &[Expected<'_>]); 18] = [
         (
             "A filtering that there is not.",
             base_with("512", "512\nfiltering = \"symmetric\""),
@@ -109,6 +109,11 @@ fn values_that_are_refused() {
             &[(11, "pool[0].reserved_ports", &["every block"])],
         ),
         (
+            "Parity of ports that are drawn from all of the address.",
+            base_with("512", "512\nport_mode = \"scattered\"\nkeep_parity = true"),
+            &[(12, "pool[0].keep_parity", &["scattered", "contiguous"])],
+        ),
+        (
             "A word for exhaustion that there is not.",
             base_and("[icmp]\nexhausted = \"code1\"\n"),
             &[(21, "icmp.exhausted", &["code1", "\"host-unreachable\""])],
@@ -186,6 +191,10 @@ fn each_key_switches_on_what_it_says() {
             "{text}"
         );
     }
+    let even = base_with("512", "512\nkeep_parity = true");
+    let (even, plain) = (constants(&even), constants(BASE));
+    assert_eq!(even.features.0, plain.features.0 | Features::PARITY);
+    assert_eq!(even.pools[0], Policy(Policy::PARITY));
     let clamped = constants(&silent_and(
         "[tcp]\nmss_outbound = 1360\nmss_inbound = 1400\n",
     ));
@@ -454,4 +463,65 @@ fn tables_and_sweep_are_told_of_groups() {
     // A change of groups changes no table's layout.
     let without = shape::geometry(&Config::parse(BASE).expect("valid"));
     assert_eq!(geometry.layout_word(), without.layout_word());
+}
+
+#[test]
+fn limits_of_floods_that_are_refused() {
+    let cases: [(&str, String, &[Expected<'_>]); 2] = [
+        (
+            "Guards out of range.",
+            base_and(
+                "[guard]\nunsolicited_per_second = 10000001\nbusy_percent = 101\nbusy_secs = 0\n",
+            ),
+            &[
+                (21, "guard.unsolicited_per_second", &["is 10000001"]),
+                (22, "guard.busy_percent", &["is 101", "0 to 100"]),
+                (23, "guard.busy_secs", &["is 0", "1 to 600"]),
+            ],
+        ),
+        (
+            "Throttles out of range, and one that is none.",
+            base_and(
+                "[throttle]\ninside_host = -1\ninside_24 = 10000001\ninside_20 = 10000001\n\
+                 outside_host = 10000001\noutside_24 = 10000001\noutside_20 = 10000001\n\
+                 limit_secs = 86401\noutside_16 = 5\n",
+            ),
+            &[
+                (21, "throttle.inside_host", &["is -1"]),
+                (22, "throttle.inside_24", &["is 10000001"]),
+                (23, "throttle.inside_20", &["is 10000001"]),
+                (24, "throttle.outside_host", &["is 10000001"]),
+                (25, "throttle.outside_24", &["is 10000001"]),
+                (26, "throttle.outside_20", &["is 10000001"]),
+                (27, "throttle.limit_secs", &["is 86401", "1 to 86400"]),
+                (28, "throttle.outside_16", &["outside"]),
+            ],
+        ),
+    ];
+    for (sentence, text, expected) in cases {
+        expect(sentence, &text, expected);
+    }
+}
+
+#[test]
+fn floods_are_watched_only_where_a_limit_is_set() {
+    let features = |text: &str| {
+        let config = Config::parse(&base_and(text)).expect("valid").config;
+        shape::constants(&config).features
+    };
+    let all = Features::ATTACKS | Features::THROTTLE | Features::OVERLOAD;
+    assert!(!features("").has(all), "by default nothing is");
+    let cases = [
+        ("[guard]\nunsolicited_per_second = 1\n", Features::ATTACKS),
+        ("[guard]\nbusy_percent = 90\n", Features::OVERLOAD),
+        ("[throttle]\ninside_host = 1\n", Features::THROTTLE),
+        ("[throttle]\ninside_24 = 1\n", Features::THROTTLE),
+        ("[throttle]\ninside_20 = 1\n", Features::THROTTLE),
+        ("[throttle]\noutside_host = 1\n", Features::THROTTLE),
+        ("[throttle]\noutside_24 = 1\n", Features::THROTTLE),
+        ("[throttle]\noutside_20 = 1\n", Features::THROTTLE),
+    ];
+    for (text, feature) in cases {
+        assert_eq!(features(text).0 & all, feature, "{text}");
+    }
 }

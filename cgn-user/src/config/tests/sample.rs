@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use super::super::capacity::{DEFAULT_MAX_BLOCKS, PORTS_PER_ADDRESS};
 use super::super::{
-    Config, Control, Debug, Fragments, Hold, Icmp, Log, Metrics, Pool, Sessions, Sink, Tcp,
-    Timeouts, Xdp,
+    Config, Control, Debug, Fragments, Guard, Hold, Icmp, Log, Metrics, Pool, Sessions, Sink, Tcp,
+    Throttle, Timeouts, Xdp,
 };
 use super::{BASE, base_with};
 
@@ -82,6 +82,8 @@ fn every_key_of_the_structs_stands_in_the_sample() {
 fn the_sample_shows_the_defaults() {
     let config = Config::parse(Config::SAMPLE).expect("valid").config;
     assert_eq!(config.xdp, Xdp::default());
+    assert_eq!(config.guard, Guard::default());
+    assert_eq!(config.throttle, Throttle::default());
     assert_eq!(config.tcp, Tcp::default());
     assert_eq!(config.icmp, Icmp::default());
     assert_eq!(config.sessions, Sessions::default());
@@ -101,6 +103,7 @@ fn the_sample_shows_the_defaults() {
         low_percent: Pool::default_low_percent(),
         max_blocks: None,
         reserved_ports: Vec::new(),
+        keep_parity: false,
         ..shown.clone()
     };
     assert_eq!(shown.max_blocks, Some(without.blocks_at_once()));

@@ -82,6 +82,11 @@ fn pools_of_many_ranges_have_rows_without_overlap() {
                     assert!(taken.insert(row), "{sentence}: row {row} is used twice");
                 }
             }
+            let each = pool.each_address();
+            let each = each.map(|address| (address, geometry.external_index(address)));
+            let listed = geometry.each_external(pool);
+            let listed = listed.map(|(address, index)| (address, Some(index)));
+            assert!(listed.eq(each), "{sentence}: all of them, with their index");
             for (first, last) in &pool.addresses {
                 for beside in [
                     first.to_bits().checked_sub(1),

@@ -42,10 +42,10 @@ const MAX_PER_USER: u32 = 3;
 const POOL_HIGH: u32 = 1;
 const POOL_LOW: u32 = 2;
 
-/// Appends the record; returns the number of its template.
-pub(super) fn put(notice: &Notice, fields: &mut Fields) -> u16 {
+/// Appends the record; returns the number of its template, or none where RFC 8158 has no event.
+pub(super) fn put(notice: &Notice, fields: &mut Fields) -> Option<u16> {
     fields.u64(notice.unix_ms);
-    match notice.what {
+    Some(match notice.what {
         What::AddressesExhausted { pool } => {
             fields.u8(ADDRESSES_EXHAUSTED);
             fields.u32(pool.into());
@@ -86,7 +86,13 @@ pub(super) fn put(notice: &Notice, fields: &mut Fields) -> u16 {
             fields.u32(addresses);
             262
         }
-    }
+        What::AttackBegan { .. }
+        | What::AttackEnded { .. }
+        | What::PrefixThrottled { .. }
+        | What::PrefixReleased { .. }
+        | What::OverloadBegan { .. }
+        | What::OverloadEnded { .. } => return None,
+    })
 }
 
 /// The templates as bytes of template sets, `most_bytes` of them at most in one, each with how many
@@ -131,7 +137,9 @@ pub(super) fn data_sets(
     let mut messages: Vec<(Vec<u8>, u16)> = Vec::new();
     for notice in notices {
         let mut set = Fields(vec![0; 4]);
-        let number = put(notice, &mut set);
+        let Some(number) = put(notice, &mut set) else {
+            continue;
+        };
         while !set.0.len().is_multiple_of(align) {
             set.u8(0);
         }

@@ -121,6 +121,30 @@ fn put_notice(what: &What, text: &mut String) {
         What::PoolHigh { pool, addresses } | What::PoolLow { pool, addresses } => {
             write!(text, " pool=\"{pool}\" addresses=\"{addresses}\"")
         }
+        What::AttackBegan {
+            pool,
+            external,
+            per_second,
+        } => write!(
+            text,
+            " pool=\"{pool}\" external=\"{external}\" per_second=\"{per_second}\""
+        ),
+        What::AttackEnded { pool, external } => {
+            write!(text, " pool=\"{pool}\" external=\"{external}\"")
+        }
+        What::PrefixThrottled {
+            side,
+            prefix,
+            length,
+        }
+        | What::PrefixReleased {
+            side,
+            prefix,
+            length,
+        } => write!(text, " side=\"{side}\" prefix=\"{prefix}/{length}\""),
+        What::OverloadBegan { busy_percent } | What::OverloadEnded { busy_percent } => {
+            write!(text, " busy_percent=\"{busy_percent}\"")
+        }
     };
 }
 

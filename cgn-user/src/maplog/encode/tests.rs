@@ -227,6 +227,71 @@ fn notices_are_lines_too() {
     }
 }
 
+/// Floods have no event in RFC 8158: only texts tell of them.
+#[test]
+fn floods_are_told_in_lines_only() {
+    let (pool, external) = (3, BLOCK.external);
+    let (side, prefix, length) = ("outside", [192, 0, 2, 0].into(), 24);
+    let whats = [
+        What::AttackBegan {
+            pool,
+            external,
+            per_second: 9000,
+        },
+        What::AttackEnded { pool, external },
+        What::PrefixThrottled {
+            side,
+            prefix,
+            length,
+        },
+        What::PrefixReleased {
+            side,
+            prefix,
+            length,
+        },
+        What::OverloadBegan { busy_percent: 97 },
+        What::OverloadEnded { busy_percent: 12 },
+    ];
+    let notices = whats.map(|what| Notice { unix_ms: AT, what });
+    let expected = [
+        (
+            r#"attack_began [cgn@32473 pool="3" external="203.0.113.5" per_second="9000"]"#,
+            r#""kind":"attack_began","pool":3,"external":"203.0.113.5","per_second":9000}"#,
+        ),
+        (
+            r#"attack_ended [cgn@32473 pool="3" external="203.0.113.5"]"#,
+            r#""kind":"attack_ended","pool":3,"external":"203.0.113.5"}"#,
+        ),
+        (
+            r#"prefix_throttled [cgn@32473 side="outside" prefix="192.0.2.0/24"]"#,
+            r#""kind":"prefix_throttled","side":"outside","prefix":"192.0.2.0","length":24}"#,
+        ),
+        (
+            r#"prefix_released [cgn@32473 side="outside" prefix="192.0.2.0/24"]"#,
+            r#""kind":"prefix_released","side":"outside","prefix":"192.0.2.0","length":24}"#,
+        ),
+        (
+            r#"overload_began [cgn@32473 busy_percent="97"]"#,
+            r#""kind":"overload_began","busy_percent":97}"#,
+        ),
+        (
+            r#"overload_ended [cgn@32473 busy_percent="12"]"#,
+            r#""kind":"overload_ended","busy_percent":12}"#,
+        ),
+    ];
+    for (notice, (text, json)) in notices.into_iter().zip(expected) {
+        let item = Item::Notice(notice);
+        let message = syslog::message(&item, "edge1");
+        assert!(message.ends_with(text), "{message}");
+        let line = String::from_utf8(jsonl::line(&item)).unwrap();
+        assert!(line.trim_end().ends_with(json), "{line}");
+    }
+    let none: [Vec<u8>; 0] = [];
+    assert_eq!(ipfix::Exporter::new(7, 0).notices(NOW, &notices, 484), none);
+    let mut netflow9 = netflow9::Exporter::new(7, 0);
+    assert_eq!(netflow9.notices(NOW, 0, &notices, 484), none);
+}
+
 #[test]
 fn netflow_9_is_as_rfc_3954_draws_it() {
     let mut exporter = netflow9::Exporter::new(7, 41);

@@ -4,6 +4,7 @@ mod access;
 mod answered;
 mod filtering;
 pub mod filters;
+mod floods;
 mod fragments;
 mod hairpin;
 mod icmp_errors;
@@ -14,9 +15,10 @@ mod mss;
 mod scattered;
 mod sessions;
 mod transports;
+mod tunnels;
 mod vlans;
 
-use cgn_common::layout::{Constants, Features, Filtering, Policy};
+use cgn_common::layout::{Constants, Features, Filtering, Guards, Policy};
 
 use super::trial::Trial;
 use super::world::World;
@@ -36,6 +38,7 @@ pub fn all() -> Vec<Case> {
         hairpin::CASES,
         icmp_errors::CASES,
         fragments::CASES,
+        tunnels::CASES,
     ]
     .concat()
 }
@@ -80,6 +83,11 @@ pub fn groups() -> Vec<Group> {
             cases: [scattered::CASES, mappings::CASES, hairpin::CASES].concat(),
         },
         Group {
+            name: "floods are guarded against",
+            world: floods::world,
+            cases: floods::CASES.to_vec(),
+        },
+        Group {
             name: "access lists",
             world: access::world,
             cases: access::CASES.to_vec(),
@@ -103,21 +111,28 @@ pub fn run_group(trial: &mut Trial, group: &Group) {
 /// Room for sessions in both worlds.
 pub const ROOM: u32 = 8;
 
-/// One pool filters UDP by address and TCP by port, the other the reverse.
+/// One pool filters UDP by address and TCP by port, the other the reverse; both keep the
+/// parity of ports.
 fn everything() -> World {
     let mut constants = Constants::PLAIN;
     let (address, port) = (
         Filtering::AddressDependent,
         Filtering::AddressAndPortDependent,
     );
-    constants.pools[0] = Policy::new(address, port, 0);
-    constants.pools[1] = Policy::new(port, address, Policy::TIMED_SESSIONS);
+    constants.pools[0] = Policy::new(address, port, Policy::PARITY);
+    constants.pools[1] = Policy::new(port, address, Policy::TIMED_SESSIONS | Policy::PARITY);
     let on = Features::SESSIONS
         | Features::DROP_MIDSTREAM
         | Features::INBOUND_REFRESH
         | Features::SHORT_TIMERS
         | Features::QUOTAS
+        | Features::PARITY
+        | Features::THROTTLE
+        | Features::ATTACKS
+        | Features::OVERLOAD
         | TELL_ALL;
+    // They are never reached.
+    constants.guards = Guards([u32::MAX; 8]);
     constants.features = Features(on).with_mss(mss::OUTBOUND, mss::INBOUND);
     World::with(constants, ROOM)
 }

@@ -26,10 +26,9 @@ pub const RFC4787: &[Row] = &[
         "a source below 1024 stays below 1024",
         "recommended only; ports below 1024 are left out as in RFC 7422 section 2, and ports are made hard to guess (RFC 6888 REQ-15)",
     ),
-    refused(
+    met(
         "R4787-4",
-        "parity is kept",
-        "RFC 7857 section 8 allows to leave it for all mappings that traffic makes, and ports are hard to guess instead (RFC 6888 REQ-15)",
+        "parity of UDP ports is kept where a pool says so (`keep_parity`); by default ports are hard to guess instead (RFC 7857 section 8, RFC 6888 REQ-15)",
     ),
     met_by(
         "R4787-5",

@@ -84,10 +84,13 @@ pub const SHARING: &[Row] = &[
         "a forged packet too big, about no mapping's packet, is dropped",
     ),
     met("S-2", "identifications of merged sources"),
-    not_met(
+    met_by(
         "S-3",
-        "an infected host exhausts only its own ports",
-        "limits are there, detection is not",
+        "an infected host exhausts only its own ports, and is named",
+        &[
+            "e2e::floods::an_infected_host_inside_is_limited_alone_and_named",
+            "e2e::refusals::a_subscriber_at_its_limit",
+        ],
     ),
     met_by(
         "S-4",
@@ -140,8 +143,20 @@ pub const ASKED_FOR: &[Row] = &[
         "policy before NAT",
         "access lists, bogons and the spoof check are there (see R6888-6), with 100,000 prefixes; a limit of rate per port is not",
     ),
-    not_met("SEED-2", "restriction of noisy prefixes", LATER),
-    not_met("SEED-3", "abuse of tunnels", LATER),
+    met_by(
+        "SEED-2",
+        "restriction of noisy prefixes (IPv4; outside TCP and what nobody waits for, see ADR 33)",
+        &[
+            "e2e::floods::a_noisy_prefix_outside_is_limited_within_a_second_and_released",
+            "e2e::floods::an_infected_host_inside_is_limited_alone_and_named",
+            "cgn_user::dataplane::tests::floods::among_a_million_sources_the_busy_prefix_alone_is_limited",
+        ],
+    ),
+    not_met(
+        "SEED-3",
+        "abuse of tunnels",
+        "IPv6 in IPv4 is told apart (6to4, ISATAP, forged) and dropped; 6rd and Teredo are permitted or denied by a rule (protocol 41 to the relay, UDP port 3544), whose addresses within are not looked at",
+    ),
     not_met("SEED-4", "mirroring", LATER),
     not_met("SEED-5", "anonymised captures", LATER),
     not_met("SEED-6", "topologies of IPv4, IPv6 and both", LATER),
@@ -229,5 +244,12 @@ pub const ASKED_FOR: &[Row] = &[
         "servers log source ports",
         "the servers' affair: see R6302-1",
     ),
-    not_met("SEED-22", "overload", LATER),
+    met_by(
+        "SEED-22",
+        "an overloaded slow path puts new subscribers off in steps, and recovers",
+        &[
+            "e2e::floods::an_overloaded_slow_path_puts_new_subscribers_off_and_recovers",
+            "cgn_user::policy::overload::tests::it_falls_in_steps_and_recovers_in_steps",
+        ],
+    ),
 ];
