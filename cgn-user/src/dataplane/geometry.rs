@@ -226,7 +226,7 @@ impl Geometry {
     /// Every external address of a pool, with its index in `EXTERNALS`.
     pub fn each_external(&self, pool: &PoolShape) -> impl Iterator<Item = (Ipv4Addr, u32)> {
         let ranges = pool.addresses.iter();
-        let parts = ranges.flat_map(|(first, last)| {
+        let parts = ranges.flat_map(move |(first, last)| {
             let (first, last) = (first.to_bits(), last.to_bits());
             (page_of(first)..=page_of(last)).filter_map(move |number| {
                 let begin = first.max(number << PAGE_SHIFT);
