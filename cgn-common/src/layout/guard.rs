@@ -103,7 +103,7 @@ impl Window {
     pub const fn sliding(self, now: u32) -> u64 {
         let over = now as u64 & (Self::TICKS - 1);
         let before = self.0 >> 24 & Self::MOST;
-        self.current() + (before * (Self::TICKS - over) >> Self::SHIFT)
+        self.current() + ((before * (Self::TICKS - over)) >> Self::SHIFT)
     }
 }
 

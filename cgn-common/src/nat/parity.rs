@@ -70,7 +70,7 @@ pub fn nearest<T: Tables + ?Sized>(tables: &T, wanted: Wanted) -> u32 {
         };
         // The two slots of the parity, in an order that depends on the place.
         for turn in 0..SLOTS_PER_BUCKET / 2 {
-            let other = (wanted.place.slot() ^ 2 * turn) & 2;
+            let other = (wanted.place.slot() ^ (2 * turn)) & 2;
             let at = u32::from(wanted.inside_port & 1) + other;
             if SlotKey(line.key_at(at).load()).is_free() {
                 return bucket * SLOTS_PER_BUCKET + at + 1;

@@ -68,7 +68,7 @@ fn among_a_million_sources_the_busy_prefix_alone_is_limited() {
             refused[0] += u32::from(!comes(innocent));
         }
         if number % 100 == 0 {
-            refused[1] += u32::from(!comes(busy | number / 100 % 200));
+            refused[1] += u32::from(!comes(busy | (number / 100 % 200)));
         }
     }
     assert_eq!(refused[0], 0, "nobody else is hit");
