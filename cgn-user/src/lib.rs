@@ -17,6 +17,7 @@
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
 //! | `report` | the dashboard's plots as a page, from a Prometheus | yes |
 //! | `privileges` | which capabilities process and threads keep | yes |
+//! | `secret` | files that nobody else may read | file only |
 //! | `reload` | what a new configuration changes | file only |
 //! | `supervisor`, `service` | start, stop and reload; what the service manager is told | yes |
 //! | `utc` | times in log and API | no |
@@ -39,6 +40,7 @@ pub mod privileges;
 pub mod reload;
 pub mod report;
 pub mod routes;
+pub mod secret;
 pub mod service;
 pub mod slowpath;
 pub mod state;

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Lookup(arguments) => cli::lookup(&arguments),
         Command::Explain(arguments) => cli::explain(&arguments),
         Command::Trace(arguments) => cli::trace(&arguments),
+        Command::Capture(arguments) => cli::capture(&arguments),
         Command::Top(arguments) => cli::top(&arguments),
         Command::Log(arguments) => cli::log(&arguments),
         Command::Advise(arguments) => cli::advise(&arguments),

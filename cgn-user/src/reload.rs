@@ -3,6 +3,7 @@
 //! A reload is a restart in the same process (ADR 13): the daemon ends in order and executes itself
 //! again, which adopts tables and programs.
 
+use crate::api;
 use crate::api::rows::{ChangeRow, ReloadAnswer, ReloadRequest};
 use crate::config::Checked;
 use crate::config::difference::{Difference, Effect, differences};
@@ -24,6 +25,8 @@ pub struct Reload {
 /// Every error of the file; nothing was changed.
 pub fn reload(state: &State, request: ReloadRequest) -> anyhow::Result<ReloadAnswer> {
     let new = supervisor::configuration(&state.config_path)?;
+    // A file that is of no use would end the daemon when it starts anew.
+    api::tls(&new.config.control)?;
     let changes: Vec<ChangeRow> = differences(&state.config.config, &new.config)
         .into_iter()
         .chain(lists_that_differ(&state.config, &new))

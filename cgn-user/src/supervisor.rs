@@ -59,6 +59,7 @@ pub fn run(arguments: &cli::Run) -> Result<Option<Reload>> {
     // SAFETY: as above.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
     privileges::give_up()?;
+    engine::clock::warn_if_off();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("cgn-front")
@@ -75,20 +76,27 @@ pub fn run(arguments: &cli::Run) -> Result<Option<Reload>> {
         let _context = runtime.enter();
         api::Socket::bind(&checked.config.control.socket)?
     };
+    let remote = runtime.block_on(api::Remote::bind(&checked.config.control))?;
     let switches = Switches {
         is_test_clock: arguments.test_clock,
         diagnose: arguments.diagnose,
         discard_tables: arguments.discard_tables,
     };
     let (state, engine) = engine::start::start(checked, &arguments.config, log, switches)?;
-    runtime.block_on(serve(state, engine, (sealing, streaming), api, metrics))
+    runtime.block_on(serve(
+        state,
+        engine,
+        (sealing, streaming),
+        (api, remote),
+        metrics,
+    ))
 }
 
 async fn serve(
     state: Arc<State>,
     engine: Engine,
     (sealing, streaming): (Sealing, Streaming),
-    api: api::Socket,
+    (api, remote): (api::Socket, Option<api::Remote>),
     metrics: metrics::Listener,
 ) -> Result<Option<Reload>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
@@ -101,6 +109,10 @@ async fn serve(
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let api = tokio::spawn(api.serve(Arc::clone(&state), until_stopped(stopped.clone())));
+    let remote = remote.map(|remote| {
+        let stop = until_stopped(stopped.clone());
+        tokio::spawn(remote.serve(Arc::clone(&state), stop))
+    });
     let metrics = tokio::spawn(metrics.serve(Arc::clone(&state), until_stopped(stopped)));
     let stop = Arc::new(AtomicBool::new(false));
     let thread = {
@@ -160,7 +172,7 @@ async fn serve(
     // No watching programs stay behind.
     tokio::task::spawn_blocking(move || watched.watch.close()).await?;
     stop_servers.send_replace(true);
-    for server in [api, metrics] {
+    for server in [api, metrics].into_iter().chain(remote) {
         if let Err(error) = server.await? {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

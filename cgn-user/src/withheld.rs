@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 const FILE: &str = "withheld-addresses";
 
 /// How far an address is out of use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// No new subscriber gets it; who has it keeps it, with all that goes with it.

@@ -1,5 +1,5 @@
-//! Python packages that judge the mapping log's files, and what Kafka is sent, and that speak QUIC and WebSocket. Debian has
-//! none of them in these versions, so they come from PyPI into an environment of their own below `target`.
+//! Python packages that judge the mapping log's files, what Kafka is sent, and the API, and that speak QUIC and WebSocket.
+//! Debian has none of them in these versions, so they come from PyPI into an environment of their own below `target`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,13 +10,14 @@ use crate::step::{self, note, step};
 use crate::workspace;
 
 /// With their versions, so that a new release cannot break our tests.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 7] = [
     "duckdb==2.0.1",
     "pyarrow==26.0.1",
     "chdb==4.4.0",
     "confluent-kafka==2.16.1",
     "aioquic==1.7.2",
     "websockets==17.4",
+    "schemathesis==4.32.5",
 ];
 
 /// The file in the environment that tells what is in it.
@@ -29,7 +30,7 @@ pub fn ensure() -> Result<()> {
         return Ok(());
     }
     step(
-        "DuckDB, pyarrow, ClickHouse, Kafka, QUIC and WebSocket for Python, apart from the system's",
+        "DuckDB, pyarrow, ClickHouse, Kafka, QUIC, WebSocket and schemathesis for Python, apart from the system's",
         || {
             if let Err(error) = install() {
                 note(format_args!("not to be had: {error:#}"));

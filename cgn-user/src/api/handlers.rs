@@ -10,13 +10,16 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures::StreamExt as _;
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use super::enquiry::{self, Asked as Asking, EnquiryError};
-use super::query::{ExplainQuery, Keys, Query, QueryError, TraceQuery};
+use super::openapi::{self, Audience};
+use super::query::{ExplainQuery, Keys, Query, QueryError, WatchQuery};
 use super::rows::{
-    AddressAnswer, AddressRequest, ClockAnswer, ClockRequest, Failure, Page, PeaksRow,
-    ReloadRequest, TraceLine,
+    AddressAnswer, AddressRequest, CaptureRequest, ClockAnswer, ClockRequest, Failure, Page,
+    PeaksRow, ReloadRequest, TraceLine,
 };
 use super::view::{self, Part, Selection, View};
 use crate::engine::clock;
@@ -24,6 +27,9 @@ use crate::explain::{self, packet::Packet};
 use crate::reload;
 use crate::state::State;
 use crate::utc::Utc;
+use crate::watch::capture::Capture;
+use crate::watch::crypto_pan::CryptoPan;
+use crate::watch::redact::Redaction;
 use crate::watch::{Clock, Heard, WatchError};
 
 /// Furthest that one request may move the clock: 30 days.
@@ -34,7 +40,29 @@ type Daemon = Shared<Arc<State>>;
 
 /// All endpoints.
 pub fn router(state: Arc<State>) -> Router {
+    reading(Audience::Local)
+        .route("/v1/trace", get(trace))
+        .route("/v1/capture", post(capture))
+        .route("/v1/clock", post(advance_clock))
+        .route("/v1/reload", post(reload))
+        .route("/v1/addresses", post(set_address))
+        .fallback(unknown)
+        .with_state(state)
+}
+
+/// Those that change nothing, not even which programs packets meet.
+pub fn reading_router(state: Arc<State>) -> Router {
+    reading(Audience::Remote)
+        .fallback(unknown)
+        .with_state(state)
+}
+
+fn reading(audience: Audience) -> Router<Arc<State>> {
     Router::new()
+        .route(
+            "/v1/openapi.json",
+            get(async move || Json(openapi::document(audience))),
+        )
         .route("/v1/subscribers", get(subscribers))
         .route("/v1/blocks", get(blocks))
         .route("/v1/mappings", get(mappings))
@@ -45,13 +73,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/v1/log/who", get(log_who))
         .route("/v1/peaks", get(peaks))
         .route("/v1/explain", get(explain))
-        .route("/v1/trace", get(trace))
         .route("/v1/top", get(top))
-        .route("/v1/clock", post(advance_clock))
-        .route("/v1/reload", post(reload))
-        .route("/v1/addresses", post(set_address))
-        .fallback(unknown)
-        .with_state(state)
 }
 
 async fn subscribers(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {
@@ -167,32 +189,63 @@ async fn explain(
 /// Packets of the fast path, a line of JSON each, until the client goes or has seen enough.
 async fn trace(
     Shared(state): Daemon,
-    asked: Result<Ask<TraceQuery>, QueryRejection>,
+    asked: Result<Ask<WatchQuery>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Ask(query) = asked?;
-    let (filter, bounds) = query.resolve()?;
-    let heard = state
-        .watch
-        .watch(filter, bounds)
-        .await
-        .map_err(|error| Refusal {
-            status: match error {
-                WatchError::Busy => StatusCode::CONFLICT,
-                _ => StatusCode::SERVICE_UNAVAILABLE,
-            },
-            error: error.to_string(),
-        })?;
+    let (filter, bounds) = query.trace()?;
     let clock = Clock::now();
-    let lines = futures::stream::unfold(heard, move |mut heard| async move {
-        let line = match heard.recv().await? {
+    let teller = move |heard: &Heard| {
+        let line = match heard {
             Heard::Packet(seen) => TraceLine::Packet(seen.row(clock.time_of(seen.at_ns))),
-            Heard::Missed(missed) => TraceLine::Missed { missed },
+            Heard::Missed(missed) => TraceLine::Missed { missed: *missed },
         };
-        let text = serde_json::to_string(&line).map(|text| text + "\n");
-        Some((text, heard))
+        let mut text = serde_json::to_vec(&line).ok()?;
+        text.push(b'\n');
+        Some(text)
+    };
+    let told = state.watch.watch(filter, bounds, Box::new(teller)).await?;
+    Ok(streamed("application/x-ndjson", Vec::new(), told))
+}
+
+/// Packets of the fast path as a pcapng file, until the client goes or has seen enough.
+async fn capture(
+    Shared(state): Daemon,
+    asked: Result<Ask<WatchQuery>, QueryRejection>,
+    body: String,
+) -> Result<Response, Refusal> {
+    let Ask(query) = asked?;
+    let (filter, bounds, framing) = query.capture()?;
+    let request: CaptureRequest = match body.trim() {
+        "" => CaptureRequest::default(),
+        body => serde_json::from_str(body).map_err(|error| {
+            refusal(format!(
+                "{error}; the body can be {{\"key\": \"64 hexadecimal digits\"}}"
+            ))
+        })?,
+    };
+    let addresses = request.key.as_ref().map(CryptoPan::new);
+    let redaction = Redaction {
+        // With other addresses, a payload must be asked for: it may tell the old ones.
+        payload: framing.payload.or(addresses.as_ref().map(|_| 0)),
+        addresses,
+    };
+    let wiring = state.wiring.get().ok_or(WatchError::Starting)?;
+    let mut capture = Capture::new(wiring, framing.side, redaction);
+    let header = capture.header();
+    let teller = move |heard: &Heard| capture.tell(heard);
+    let told = state.watch.watch(filter, bounds, Box::new(teller)).await?;
+    Ok(streamed("application/x-pcapng", header, told))
+}
+
+/// An answer that goes on as long as there is something to tell.
+fn streamed(kind: &'static str, first: Vec<u8>, told: mpsc::Receiver<Vec<u8>>) -> Response {
+    let first = futures::stream::iter((!first.is_empty()).then_some(first));
+    let rest = futures::stream::unfold(told, |mut told| async move {
+        let bytes = told.recv().await?;
+        Some((bytes, told))
     });
-    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((kind, Body::from_stream(lines)).into_response())
+    let body = first.chain(rest).map(Ok::<_, std::convert::Infallible>);
+    ([(header::CONTENT_TYPE, kind)], Body::from_stream(body)).into_response()
 }
 
 fn refusal(error: impl std::fmt::Display) -> Refusal {
@@ -297,7 +350,7 @@ async fn unknown() -> Refusal {
     Refusal {
         status: StatusCode::NOT_FOUND,
         error: "no such endpoint; there are /v1/subscribers, /v1/blocks, /v1/mappings, /v1/pools, \
-                /v1/drops, /v1/status, /v1/log/who, /v1/explain, /v1/trace, /v1/top and /v1/reload"
+                /v1/drops, /v1/status, /v1/log/who, /v1/explain, /v1/trace, /v1/capture, /v1/top, /v1/openapi.json and /v1/reload"
             .into(),
     }
 }
@@ -354,6 +407,19 @@ impl Refusal {
         Self {
             status: StatusCode::BAD_REQUEST,
             error,
+        }
+    }
+}
+
+impl From<WatchError> for Refusal {
+    fn from(error: WatchError) -> Self {
+        let status = match error {
+            WatchError::Busy => StatusCode::CONFLICT,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self {
+            status,
+            error: error.to_string(),
         }
     }
 }

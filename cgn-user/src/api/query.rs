@@ -6,11 +6,12 @@ use std::time::Duration;
 use cgn_common::diagnostics::LINES_PER_SECOND;
 use cgn_common::layout::Side;
 use cgn_common::verdict::Protocol;
-use cgn_common::watch::Filter;
+use cgn_common::watch::{Filter, MOST_BYTES};
 use cgn_common::wire::transport;
 use serde::Deserialize;
 
 use super::view::{Part, Selection};
+use crate::config::Ipv4Prefix;
 use crate::dataplane::geometry::Geometry;
 use crate::watch::Bounds;
 
@@ -22,6 +23,9 @@ pub const MAX_LIMIT: usize = 10_000;
 const MAX_SECONDS: u64 = 86_400;
 /// Bytes of a packet that a trace needs.
 const TRACED_BYTES: u32 = 128;
+/// Packets that each processor tells a capture of in a second, unless it is asked for other ones.
+const DEFAULT_RATE: u32 = 1000;
+const MAX_RATE: u32 = 100_000;
 
 /// The keys, as they were written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -52,48 +56,99 @@ impl ExplainQuery {
     /// # Errors
     /// A word that is no side.
     pub fn side(&self) -> Result<Option<Side>, QueryError> {
-        match self.side.as_deref() {
-            None => Ok(None),
-            Some("inside") => Ok(Some(Side::Inside)),
-            Some("outside") => Ok(Some(Side::Outside)),
-            Some(text) => Err(QueryError::Malformed {
-                key: "side",
-                text: text.to_owned(),
-                wanted: "inside or outside",
-            }),
-        }
+        side(self.side.as_deref())
     }
 }
 
-/// What `/v1/trace` is asked; what is not given fits any.
+fn side(text: Option<&str>) -> Result<Option<Side>, QueryError> {
+    match text {
+        None => Ok(None),
+        Some("inside") => Ok(Some(Side::Inside)),
+        Some("outside") => Ok(Some(Side::Outside)),
+        Some(text) => Err(malformed("side", text, "inside or outside")),
+    }
+}
+
+/// What `/v1/trace` and `/v1/capture` are asked; what is not given fits any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TraceQuery {
-    /// Address of a subscriber.
+pub struct WatchQuery {
+    /// Address or prefix of subscribers.
     pub inside: Option<String>,
     /// Port of the subscriber.
     pub port: Option<String>,
-    /// Address beyond the border, with or without a port.
+    /// Address or prefix beyond the border, with or without a port.
     pub outside: Option<String>,
     pub protocol: Option<String>,
     /// Packets, then it ends.
     pub count: Option<String>,
     /// Seconds, then it ends.
     pub seconds: Option<String>,
+    /// Only frames of this side.
+    pub side: Option<String>,
+    /// Bytes of payload.
+    pub snap: Option<String>,
+    /// Packets that each processor tells of in a second at most.
+    pub rate: Option<String>,
 }
 
-impl TraceQuery {
-    /// Which packets, and how many at most for how long.
+/// How a capture is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// Only frames of this side; None: of both.
+    pub side: Option<Side>,
+    /// Bytes that are kept behind the headers; None: nothing is said of it.
+    pub payload: Option<usize>,
+}
+
+impl WatchQuery {
+    /// Which packets a trace tells of, and how many at most for how long.
+    ///
+    /// # Errors
+    /// A value that is none, or a key of captures.
+    pub fn trace(&self) -> Result<(Filter, Bounds), QueryError> {
+        for (key, value) in [
+            ("side", &self.side),
+            ("snap", &self.snap),
+            ("rate", &self.rate),
+        ] {
+            if value.is_some() {
+                let keys = Keys::TRACE;
+                return Err(QueryError::Meaningless { key, keys });
+            }
+        }
+        self.resolve(LINES_PER_SECOND as u32, TRACED_BYTES)
+    }
+
+    /// Which packets a capture has, and how it is written.
     ///
     /// # Errors
     /// A value that is none.
-    pub fn resolve(&self) -> Result<(Filter, Bounds), QueryError> {
-        let inside = value(
+    pub fn capture(&self) -> Result<(Filter, Bounds, Framing), QueryError> {
+        const RATE: &str = "a number of packets from 1 to 100000";
+        let rate = value("rate", self.rate.as_deref(), RATE)?.unwrap_or(DEFAULT_RATE);
+        if !(1..=MAX_RATE).contains(&rate) {
+            return Err(malformed("rate", &rate.to_string(), RATE));
+        }
+        let payload: Option<u16> = value(
+            "snap",
+            self.snap.as_deref(),
+            "a number of bytes up to 65535",
+        )?;
+        let framing = Framing {
+            side: side(self.side.as_deref())?,
+            payload: payload.map(usize::from),
+        };
+        let (filter, bounds) = self.resolve(rate, MOST_BYTES as u32)?;
+        Ok((filter, bounds, framing))
+    }
+
+    fn resolve(&self, per_second: u32, bytes: u32) -> Result<(Filter, Bounds), QueryError> {
+        let inside = prefix(
             "inside",
             self.inside.as_deref(),
-            "an address, as in 100.64.0.1",
+            "an address or prefix, as in 100.64.0.1",
         )?;
-        let inside: Option<Ipv4Addr> = inside;
         let port: Option<u16> = value("port", self.port.as_deref(), "a number up to 65535")?;
         let (address, outside_port) = match self.outside.as_deref() {
             Some(text) => match text.split_once(':') {
@@ -102,25 +157,24 @@ impl TraceQuery {
             },
             None => (None, None),
         };
-        const OUTSIDE: &str = "an address or an address and port, as in 8.8.8.8:53";
-        let outside: Option<Ipv4Addr> = value("outside", address, OUTSIDE)?;
+        const OUTSIDE: &str = "an address or prefix, with or without a port, as in 8.8.8.8:53";
+        let outside = prefix("outside", address, OUTSIDE)?;
         let outside_port: Option<u16> = value("outside", outside_port, OUTSIDE)?;
         let protocol = self.protocol.as_deref().map(protocol_number).transpose()?;
         let count: Option<u64> = value("count", self.count.as_deref(), "a number")?;
         const SECONDS: &str = "a number of seconds up to 86400";
         let seconds: Option<u64> = value("seconds", self.seconds.as_deref(), SECONDS)?;
-        let mask = |address: Option<Ipv4Addr>| address.map_or(0, |_| u32::MAX);
         let filter = Filter {
             until_ns: 0,
-            inside: inside.map_or(0, Ipv4Addr::to_bits),
-            inside_mask: mask(inside),
-            outside: outside.map_or(0, Ipv4Addr::to_bits),
-            outside_mask: mask(outside),
+            inside: inside.0,
+            inside_mask: inside.1,
+            outside: outside.0,
+            outside_mask: outside.1,
             inside_port: port.unwrap_or(0),
             outside_port: outside_port.unwrap_or(0),
             protocol: protocol.unwrap_or(0),
-            per_second: LINES_PER_SECOND as u32,
-            bytes: TRACED_BYTES,
+            per_second,
+            bytes,
         };
         let bounds = Bounds {
             count: count.unwrap_or(u64::MAX),
@@ -130,18 +184,31 @@ impl TraceQuery {
     }
 }
 
+/// First address and mask of a prefix or an address, in host order; both 0: any.
+fn prefix(
+    key: &'static str,
+    text: Option<&str>,
+    wanted: &'static str,
+) -> Result<(u32, u32), QueryError> {
+    let text = text.map(|text| match text.contains('/') {
+        true => text.to_owned(),
+        false => format!("{text}/32"),
+    });
+    let prefix: Option<Ipv4Prefix> = value(key, text.as_deref(), wanted)?;
+    Ok(prefix.map_or((0, 0), |prefix| {
+        let host_bits = 32 - u32::from(prefix.length());
+        let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
+        (prefix.range().first().to_bits(), mask)
+    }))
+}
+
 /// A value, if there is one.
 fn value<T: std::str::FromStr>(
     key: &'static str,
     text: Option<&str>,
     wanted: &'static str,
 ) -> Result<Option<T>, QueryError> {
-    let malformed = |text: &str| QueryError::Malformed {
-        key,
-        text: text.to_owned(),
-        wanted,
-    };
-    text.map(|text| text.parse().map_err(|_| malformed(text)))
+    text.map(|text| text.parse().map_err(|_| malformed(key, text, wanted)))
         .transpose()
 }
 
@@ -174,6 +241,12 @@ impl Keys {
         "limit",
         "cursor",
     ]);
+    pub const TRACE: Self = Self(&["inside", "port", "outside", "protocol", "count", "seconds"]);
+    pub const CAPTURE: Self = Self(&[
+        "inside", "port", "outside", "protocol", "count", "seconds", "side", "snap", "rate",
+    ]);
+    pub const WHO: Self = Self(&["external", "protocol", "at", "skew"]);
+    pub const EXPLAIN: Self = Self(&["packet", "side"]);
     pub const POOLS: Self = Self(&["pool"]);
     pub const TOP: Self = Self(&["limit"]);
     pub const DROPS: Self = Self(&["all"]);

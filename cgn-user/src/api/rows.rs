@@ -3,15 +3,17 @@
 
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::watch::crypto_pan::Key;
 use crate::withheld::Standing;
 
 use crate::config::LogSync;
 use crate::config::difference::Effect;
 
 /// A part of a table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Page<T> {
     pub rows: Vec<T>,
     /// Ask for the next part with `cursor=` this number; `null`: there is none.
@@ -19,7 +21,7 @@ pub struct Page<T> {
 }
 
 /// A number for each protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PerProtocol {
     pub tcp: u64,
     pub udp: u64,
@@ -35,7 +37,7 @@ impl From<[u64; 3]> for PerProtocol {
 }
 
 /// `/v1/subscribers`: a subscriber that has a block, or was refused one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SubscriberRow {
     pub inside: Ipv4Addr,
     /// The one external address of all its blocks; `null` without a block.
@@ -55,7 +57,7 @@ pub struct SubscriberRow {
 }
 
 /// New flows of a subscriber that were refused for one reason, in [`SubscriberRow`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusalRow {
     /// As in `/v1/drops`.
     pub reason: String,
@@ -66,7 +68,7 @@ pub struct RefusalRow {
 }
 
 /// `/v1/blocks`: a block that a subscriber has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BlockRow {
     pub external: Ipv4Addr,
     pub first_port: u16,
@@ -87,7 +89,7 @@ pub struct BlockRow {
 }
 
 /// `/v1/mappings`: one inside address and port with its external ones.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MappingRow {
     /// `tcp`, `udp` or `icmp`.
     pub protocol: String,
@@ -112,7 +114,7 @@ pub struct MappingRow {
 }
 
 /// `/v1/pools`: a pool of the configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolRow {
     pub pool: String,
     pub addresses: u64,
@@ -151,7 +153,7 @@ pub struct PoolRow {
 }
 
 /// What is asked of `POST /v1/addresses`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddressRequest {
     /// An external address.
@@ -161,7 +163,7 @@ pub struct AddressRequest {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AddressAnswer {
     pub pool: String,
     /// Subscribers that have blocks of it.
@@ -174,18 +176,21 @@ fn is_zero(key: &u8) -> bool {
 }
 
 /// `/v1/peaks`: how many ports subscribers had in use at once at most, those in hold included.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeaksRow {
     /// Start of the daemon: RFC 3339, UTC.
     pub since: String,
     /// Pairs of ports and how many subscribers had at most so many, ascending; nobody without one.
+    #[schemars(with = "Vec<[u64; 2]>")]
     pub tcp: Vec<(u16, u64)>,
+    #[schemars(with = "Vec<[u64; 2]>")]
     pub udp: Vec<(u16, u64)>,
+    #[schemars(with = "Vec<[u64; 2]>")]
     pub icmp: Vec<(u16, u64)>,
 }
 
 /// Why blocks were not given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusals {
     pub subscriber_limit: u64,
     pub address_exhausted: u64,
@@ -207,7 +212,7 @@ impl Refusals {
 }
 
 /// `/v1/drops`: a reason why packets are not translated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DropRow {
     pub reason: String,
     /// `drop`; `punt`: to the slow path; `pass`: to the kernel.
@@ -220,7 +225,7 @@ pub struct DropRow {
 }
 
 /// `/v1/rules`: a rule of the access lists, as packets of one direction meet it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RuleRow {
     /// Place among the rules of its direction, from 1: the first that holds decides.
     pub place: usize,
@@ -236,7 +241,7 @@ pub struct RuleRow {
 }
 
 /// `/v1/status`: the daemon.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub version: String,
     /// RFC 3339, UTC.
@@ -275,7 +280,7 @@ pub struct Status {
 }
 
 /// Blocks that were there at the daemon's start, in [`Status`]. `docs/api.md` explains the kinds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReconciliationRow {
     pub identical: u64,
     pub repaired: u64,
@@ -284,7 +289,7 @@ pub struct ReconciliationRow {
 }
 
 /// An interface in [`Status`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceRow {
     pub interface: String,
     /// `inside` or `outside`.
@@ -294,20 +299,20 @@ pub struct InterfaceRow {
 }
 
 /// What `POST /v1/clock` takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClockRequest {
     pub advance_secs: u32,
 }
 
 /// What `POST /v1/clock` answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockAnswer {
     pub clock_offset_secs: u64,
 }
 
 /// What `POST /v1/reload` takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReloadRequest {
     /// Only say what would change.
@@ -317,7 +322,7 @@ pub struct ReloadRequest {
 }
 
 /// What `POST /v1/reload` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadAnswer {
     pub changes: Vec<ChangeRow>,
     /// The most harmful of the changes.
@@ -327,7 +332,7 @@ pub struct ReloadAnswer {
 }
 
 /// A key of the configuration that differs, in [`ReloadAnswer`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeRow {
     pub key: String,
     /// As TOML; `null`: the key was not there.
@@ -340,13 +345,13 @@ pub struct ChangeRow {
 }
 
 /// The body of every answer that is not 200.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     pub error: String,
 }
 
 /// `/v1/explain`: what would happen to a packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The packet, as it was understood.
     pub packet: String,
@@ -376,14 +381,14 @@ pub struct Explanation {
 }
 
 /// A step in an [`Explanation`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepRow {
     pub step: String,
     pub text: String,
 }
 
 /// The frame that leaves, in an [`Explanation`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SentRow {
     pub packet: Option<String>,
     pub interface: String,
@@ -395,8 +400,17 @@ pub struct SentRow {
     pub bytes: u64,
 }
 
+/// What is asked of `POST /v1/capture`, besides its query part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CaptureRequest {
+    /// Addresses get other names by this key; `null`: they stay.
+    #[schemars(with = "Option<String>")]
+    pub key: Option<Key>,
+}
+
 /// A line of `/v1/trace`: a packet of the fast path, or how many are missing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum TraceLine {
     Packet(TraceRow),
@@ -407,7 +421,7 @@ pub enum TraceLine {
 }
 
 /// A packet as the fast path saw it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TraceRow {
     /// When it came: RFC 3339, UTC.
     pub time: String,
@@ -432,7 +446,7 @@ pub struct TraceRow {
 }
 
 /// `/v1/top`: what changes from moment to moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Top {
     /// When, in milliseconds of the data plane's clock.
     pub at_ms: u64,
@@ -450,7 +464,7 @@ pub struct Top {
 }
 
 /// Translated packets of one direction, in [`Top`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     pub packets: PerProtocol,
     /// Bytes of the IPv4 packets.

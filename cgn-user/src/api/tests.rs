@@ -99,6 +99,25 @@ async fn every_endpoint_answers_with_json() {
     }
 }
 
+/// What the document tells of is there.
+#[tokio::test]
+async fn every_endpoint_of_the_document_is_answered() {
+    let daemon = Daemon::start("document", Fixture::new().state(false));
+    let (status, body) = ask(&daemon.socket, "GET", "/v1/openapi.json", "").await;
+    assert_eq!(status, 200, "{body}");
+    let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            let method = method.to_uppercase();
+            let (status, body) = ask(&daemon.socket, &method, path, "{").await;
+            assert!(
+                !body.contains("no such endpoint") && status != 405,
+                "{method} {path}: {body}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_answered_is_refused_in_words() {
     let daemon = Daemon::start("refusals", Fixture::new().state(false));
@@ -117,6 +136,12 @@ async fn what_cannot_be_answered_is_refused_in_words() {
         ),
         ("/v1/trace?port=70000", 400, "up to 65535"),
         ("/v1/trace?outside=8.8.8.8:x", 400, "8.8.8.8:53"),
+        (
+            "/v1/trace?inside=100.64.1.1/16",
+            400,
+            "an address or prefix",
+        ),
+        ("/v1/trace?rate=5", 400, "`rate` selects nothing here"),
         ("/v1/trace", 503, "still starting"),
         ("/v1/top?pool=lab", 400, "`pool` selects nothing here"),
         ("/v1/pools?limit=3", 400, "`limit` selects nothing here"),

@@ -124,24 +124,47 @@ impl Client {
         target: &str,
         mut each: impl FnMut(&str) -> Result<bool, E>,
     ) -> Result<(), E> {
-        let answer = self.begin(Request::get(target), Bytes::new()).await?;
-        let is_ok = answer.status().is_success();
-        let mut body = answer.into_body();
         let mut text = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(ClientError::HungUp)?;
-            text.extend(frame.into_data().unwrap_or_default());
+        let take = |bytes: &[u8]| {
+            text.extend(bytes);
             while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = text.drain(..=end).collect();
-                if is_ok && !each(String::from_utf8_lossy(&line).trim_end())? {
-                    return Ok(());
+                if !each(String::from_utf8_lossy(&line).trim_end())? {
+                    return Ok(false);
                 }
+            }
+            Ok(true)
+        };
+        self.stream(Request::get(target), Bytes::new(), take).await
+    }
+
+    /// The answer to a request as it comes, until there is no more or `each` says so with `false`.
+    ///
+    /// # Errors
+    /// The daemon's refusal, no answer, or what `each` returns.
+    pub async fn stream<E: From<ClientError>>(
+        &mut self,
+        request: Builder,
+        body: Bytes,
+        mut each: impl FnMut(&[u8]) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let answer = self.begin(request, body).await?;
+        let is_ok = answer.status().is_success();
+        let mut body = answer.into_body();
+        let mut refusal = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(ClientError::HungUp)?;
+            let bytes = frame.into_data().unwrap_or_default();
+            match is_ok {
+                true if !each(&bytes)? => return Ok(()),
+                true => {}
+                false => refusal.extend(bytes),
             }
         }
         if is_ok {
             return Ok(());
         }
-        let failure: Failure = serde_json::from_slice(&text).map_err(ClientError::Nonsense)?;
+        let failure: Failure = serde_json::from_slice(&refusal).map_err(ClientError::Nonsense)?;
         Err(ClientError::Refused(failure.error).into())
     }
 

@@ -2,6 +2,7 @@
 //! daemon.
 
 mod advise;
+mod capture;
 mod check;
 mod client;
 mod config_file;
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use advise::{Advise, advise};
+pub use capture::capture;
 pub use check::check;
 pub use config_file::{ConfigFileError, read_config};
 pub use detach::detach;
@@ -104,6 +106,9 @@ pub enum Command {
     /// Print packets as the fast path sees them, with their steps and verdict, at most 100 per second and processor.
     /// Loads other programs for that time, in which each packet costs some ten nanoseconds more
     Trace(Trace),
+    /// Write packets into a pcapng file, as they came and as they left, with verdict and steps as a comment.
+    /// Like trace, it loads other programs for that time; it never holds up a packet
+    Capture(Capture),
     /// Ask the mapping log who had which ports when, or prove that it is unchanged
     #[command(subcommand)]
     Log(Log),
@@ -272,14 +277,50 @@ pub struct Explain {
 
 #[derive(Clone, Debug, Args)]
 pub struct Trace {
-    /// Only packets of this subscriber, both ways
-    #[arg(long, value_name = "ADDRESS")]
-    pub inside: Option<Ipv4Addr>,
+    #[command(flatten)]
+    pub which: WhichPackets,
+    /// Print a JSON object for each packet
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Capture {
+    #[command(flatten)]
+    pub which: WhichPackets,
+    /// The file, which must not exist; - for stdout, as in `cgn capture -w - | tshark -r -`
+    #[arg(long, short, value_name = "FILE.pcapng")]
+    pub write: PathBuf,
+    /// Only frames of this side: inside, before translation outwards and after it inwards, or outside [default: both]
+    #[arg(long, value_name = "SIDE", value_parser = ["inside", "outside"])]
+    pub side: Option<String>,
+    /// Keep so many bytes of payload behind the headers [default: all, with --anonymise none]
+    #[arg(long, value_name = "BYTES")]
+    pub snap: Option<u16>,
+    /// Give addresses other names, which keep common prefixes (Crypto-PAn), by the key in this file: 64
+    /// hexadecimal digits, as of `openssl rand -hex 32`, that nobody else may read
+    #[arg(long, value_name = "KEYFILE")]
+    pub anonymise: Option<PathBuf>,
+    /// Capture at most so many packets per second and processor; the others are counted [default: 1000]
+    #[arg(long, value_name = "PACKETS")]
+    pub rate: Option<u32>,
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
+}
+
+/// Which packets of the fast path, and how many.
+#[derive(Clone, Debug, Args)]
+pub struct WhichPackets {
+    /// Only packets of this subscriber, or those of a prefix, both ways
+    #[arg(long, value_name = "ADDRESS[/LENGTH]")]
+    pub inside: Option<String>,
     /// Only this port of the subscriber (ICMP: identifier)
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
     /// Only packets to and from this remote endpoint
-    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    #[arg(long, value_name = "ADDRESS[/LENGTH][:PORT]")]
     pub outside: Option<String>,
     /// Only tcp, udp or icmp
     #[arg(long, value_name = "PROTOCOL")]
@@ -290,11 +331,6 @@ pub struct Trace {
     /// End after so many seconds [default: a day]
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<u64>,
-    /// Print a JSON object for each packet
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub daemon: WhichDaemon,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::Trace;
 use super::client::{Client, ClientError, target};
 use super::show::{ShowError, socket_path, wait_for};
+use super::{Trace, WhichPackets};
 use crate::api::rows::TraceLine;
 
 /// Prints packets until there were enough; an error goes to stderr, with exit code 1.
@@ -29,24 +29,7 @@ pub fn trace(arguments: &Trace) -> ExitCode {
 async fn print(arguments: &Trace) -> Result<(), ShowError> {
     let path = socket_path(&arguments.daemon)?;
     let mut client = Client::connect(&path).await?;
-    let texts = [
-        (
-            "inside",
-            arguments.inside.map(|address| address.to_string()),
-        ),
-        ("port", arguments.port.map(|port| port.to_string())),
-        ("outside", arguments.outside.clone()),
-        ("protocol", arguments.protocol.clone()),
-        ("count", arguments.count.map(|count| count.to_string())),
-        (
-            "seconds",
-            arguments.seconds.map(|seconds| seconds.to_string()),
-        ),
-    ];
-    let pairs: Vec<(&str, String)> = texts
-        .into_iter()
-        .filter_map(|(key, text)| Some((key, text?)))
-        .collect();
+    let pairs = pairs(&arguments.which);
     if !arguments.json {
         writeln!(
             io::stderr(),
@@ -66,6 +49,20 @@ async fn print(arguments: &Trace) -> Result<(), ShowError> {
         Ok(true)
     };
     client.lines(&target("/v1/trace", &pairs), print).await
+}
+
+/// What was typed, as keys of the request.
+pub(super) fn pairs(which: &WhichPackets) -> Vec<(&'static str, String)> {
+    let texts = [
+        ("inside", which.inside.clone()),
+        ("port", which.port.map(|port| port.to_string())),
+        ("outside", which.outside.clone()),
+        ("protocol", which.protocol.clone()),
+        ("count", which.count.map(|count| count.to_string())),
+        ("seconds", which.seconds.map(|seconds| seconds.to_string())),
+    ];
+    let texts = texts.into_iter();
+    texts.filter_map(|(key, text)| Some((key, text?))).collect()
 }
 
 /// A line for people.

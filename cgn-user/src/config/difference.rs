@@ -9,7 +9,9 @@ use toml::Value;
 use super::Config;
 
 /// What it takes to bring a change about, from harmless to harmful.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Nothing happens before a `cgn detach` and a new start.

@@ -452,6 +452,10 @@ fn read_control(control: &mut TableReader<'_>) -> Control {
     Control {
         socket: control.optional("socket", default.socket, path),
         pin_directory: control.optional("pin_directory", default.pin_directory, path),
+        listen: control.optional("listen", None, |value| socket_address(value).map(Some)),
+        cert_file: control.optional("cert_file", default.cert_file, path),
+        key_file: control.optional("key_file", default.key_file, path),
+        client_ca_file: control.optional("client_ca_file", default.client_ca_file, path),
     }
 }
 

@@ -152,6 +152,10 @@ pub enum Fault {
     },
     #[error("only a sink with transport = \"tls\" uses it; remove it, or write that")]
     NotTls,
+    #[error(
+        "nobody uses it without control.listen; remove it, or add for example `listen = \"192.0.2.1:9465\"`"
+    )]
+    NotListening,
     #[error("there is no pool {name:?}; {}", suggest(.nearest.as_deref(), .known))]
     UnknownPool {
         name: String,

@@ -689,7 +689,7 @@ pub enum LogMode {
 }
 
 /// The values of `log.sync`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogSync {
     /// Each group of records is on the disk (fdatasync) before its blocks are used.
@@ -834,6 +834,16 @@ pub struct Control {
     /// Directory on a BPF file system that holds maps and links while the daemon is away, an
     /// absolute path. Default: `/sys/fs/bpf/cgn`.
     pub pin_directory: PathBuf,
+    /// Address and port where the API can be read over TCP with TLS, by clients whose certificate is of
+    /// `client_ca_file`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// With `listen`, *required*: the daemon's certificate, those between it and its root behind it (PEM).
+    pub cert_file: PathBuf,
+    /// With `listen`, *required*: the key of the certificate (PEM), which nobody else may read.
+    pub key_file: PathBuf,
+    /// With `listen`, *required*: the certificates (PEM) that clients' must descend from.
+    pub client_ca_file: PathBuf,
 }
 
 impl Default for Control {
@@ -841,6 +851,10 @@ impl Default for Control {
         Self {
             socket: PathBuf::from("/run/cgn/cgn.sock"),
             pin_directory: PathBuf::from("/sys/fs/bpf/cgn"),
+            listen: None,
+            cert_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            client_ca_file: PathBuf::new(),
         }
     }
 }

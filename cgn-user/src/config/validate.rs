@@ -14,7 +14,7 @@ use super::overlap;
 use super::place::KeyPath;
 use super::reader::nearest_name;
 use super::rules;
-use super::schema::{Config, LogMode, Pool, PoolMode, PortMode, Side, Subscribers};
+use super::schema::{Config, Control, LogMode, Pool, PoolMode, PortMode, Side, Subscribers};
 use super::sinks;
 
 /// IFNAMSIZ without the closing zero byte.
@@ -487,8 +487,47 @@ fn check_daemon(config: &Config, findings: &mut Findings) {
         let path = log.sign_key.clone();
         findings.add("log.sign_key".into(), Fault::NotAbsolute { path });
     }
+    check_remote(control, findings);
     let listen = config.metrics.listen;
     if !listen.ip().is_loopback() {
         findings.add("metrics.listen".into(), Fault::NotLoopback { listen });
+    }
+}
+
+/// The API over TCP: all of it, or nothing.
+fn check_remote(control: &Control, findings: &mut Findings) {
+    if !findings.sound(&"control.listen".into()) {
+        return;
+    }
+    for (key, path, what, example) in [
+        (
+            "control.cert_file",
+            &control.cert_file,
+            "the daemon's certificate",
+            "cert_file = \"/etc/cgn/api.pem\"",
+        ),
+        (
+            "control.key_file",
+            &control.key_file,
+            "the key of the certificate",
+            "key_file = \"/etc/cgn/api.key\"",
+        ),
+        (
+            "control.client_ca_file",
+            &control.client_ca_file,
+            "the certificates that clients' descend from",
+            "client_ca_file = \"/etc/cgn/clients.pem\"",
+        ),
+    ] {
+        let has = !path.as_os_str().is_empty();
+        let fault = match (control.listen.is_some(), has) {
+            (true, false) => Some(Fault::TlsNeeds { what, example }),
+            (false, true) => Some(Fault::NotListening),
+            _ if has && !path.is_absolute() => Some(Fault::NotAbsolute { path: path.clone() }),
+            _ => None,
+        };
+        if let Some(fault) = fault.filter(|_| findings.sound(&key.into())) {
+            findings.add(key.into(), fault);
+        }
     }
 }

@@ -5,9 +5,8 @@
 //! openssl pkey -in /etc/cgn/log.key -pubout -out log.pub
 //! ```
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
@@ -15,12 +14,12 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use thiserror::Error;
 
+use crate::secret::{self, SecretError};
+
 /// What stands before the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410 section 4).
 const PUBLIC_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
-/// Permissions of group and others.
-const NOT_OWNER: u32 = 0o077;
 
 /// A key that cannot be used.
 #[derive(Debug, Error)]
@@ -28,8 +27,8 @@ const NOT_OWNER: u32 = 0o077;
 pub enum KeyError {
     #[error("cannot read the key {path}", path = path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("the key {path} can be read by others (mode {mode:o}), who could sign in this machine's name: make a new one, with `umask 077` before", path = path.display())]
-    Readable { path: PathBuf, mode: u32 },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("{path} is no Ed25519 private key in PEM: make one with `openssl genpkey -algorithm ed25519 -out {path}`", path = path.display())]
     NotPrivate { path: PathBuf },
     #[error("{path} is no Ed25519 public key in PEM: make it of the private one with `openssl pkey -in KEY -pubout -out {path}`", path = path.display())]
@@ -46,19 +45,7 @@ impl SigningKey {
     /// # Errors
     /// It is none, or group or others may read the file.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let io = |source| KeyError::Io {
-            path: path.into(),
-            source,
-        };
-        let mut file = File::open(path).map_err(io)?;
-        // Of the open file, so that no other can be put in its place.
-        let mode = file.metadata().map_err(io)?.permissions().mode() & 0o777;
-        if mode & NOT_OWNER != 0 {
-            let path = path.into();
-            return Err(KeyError::Readable { path, mode });
-        }
-        let mut pem = Vec::new();
-        file.read_to_end(&mut pem).map_err(io)?;
+        let pem = secret::read(path)?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).ok();
         let key = key.and_then(|der| {
             Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der()).ok()

@@ -5,6 +5,7 @@ use cgn_common::layout::{Constants, Filtering, Policy};
 use cgn_common::verdict::Protocol;
 
 use crate::dataplane::geometry::PoolShape;
+use crate::engine::clock::Discipline;
 use crate::policy::access::Placed;
 use crate::state::{PoolStats, State, Stats};
 
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub subscriber_addresses: u64,
     pub limits: Limits,
     pub started_unix_ms: u64,
+    /// None: the kernel does not tell.
+    pub clock: Option<Discipline>,
     /// Version of the program.
     pub version: &'static str,
     pub behaviours: Behaviours,
@@ -93,6 +96,7 @@ impl Snapshot {
                 held_fragments: u64::from(state.config.config.fragments.max_held),
             },
             started_unix_ms: state.started_unix_ms,
+            clock: Discipline::read().ok(),
             version: env!("CARGO_PKG_VERSION"),
             rules,
             behaviours: Behaviours::of(&state.memory.constants, state.geometry.pools.len()),

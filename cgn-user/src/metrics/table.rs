@@ -391,6 +391,11 @@ pub const TABLE: &[Metric] = &[
     gauge("cgn_start_time_seconds", NONE,
         "When the daemon started, in seconds of Unix time; counters count from then on, or from when the tables were made.",
         |s, out| out.put_fraction(&[], s.started_unix_ms as f64 / 1000.0)),
+    gauge("cgn_clock_most_off_seconds", NONE,
+        "Seconds that the system's clock, and so a time in the mapping log, can be off, by the kernel; 16: nobody keeps it right. Missing where the kernel does not tell.",
+        |s, out| if let Some(clock) = s.clock {
+            out.put_fraction(&[], clock.most_off.as_secs_f64());
+        }),
     gauge("cgn_build_info", &["version"],
         "Always 1; the version of the program.",
         |s, out| out.put(&[s.version], 1)),

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -14,6 +16,7 @@ use super::{Behaviours, Kind, Limits, Listener, Metric, Samples, Snapshot, TABLE
 use crate::alloc::{PoolCounters, PoolStatus};
 use crate::api::fixture::Fixture;
 use crate::dataplane::geometry::PoolShape;
+use crate::engine::clock::Discipline;
 use crate::histogram::{self, Histogram};
 use crate::maplog::notice::What;
 use crate::maplog::stream::SinkStats;
@@ -49,6 +52,7 @@ fn idle() -> Snapshot {
         subscriber_addresses: 0,
         limits: Limits::default(),
         started_unix_ms: 0,
+        clock: None,
         version: "-",
         behaviours: nothing,
         rules: vec![(rule(), 0)],
@@ -223,6 +227,10 @@ fn busy() -> Snapshot {
             held_fragments: next(),
         },
         started_unix_ms: 1_740_787_750_500,
+        clock: Some(Discipline {
+            is_synchronised: true,
+            most_off: Duration::from_millis(30),
+        }),
         version: "1.2.3",
         rules: vec![(rule(), next())],
         behaviours: Behaviours::of(&Constants::PLAIN, 1),

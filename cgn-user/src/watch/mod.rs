@@ -1,24 +1,29 @@
-//! `cgn trace`: packets as the fast path sees them, for one who watches. The programs are
+//! `cgn trace` and `cgn capture`: packets as the fast path sees them, for one who watches. The programs are
 //! swapped for the watching build meanwhile (ADR 23); without a watch nothing of it is loaded.
 //!
 //! | file | what | I/O |
 //! |---|---|---|
 //! | [`seen`] | a record of the fast path, in words | no |
+//! | [`capture`], [`pcapng`] | records as frames of a file | no |
+//! | [`redact`], [`crypto_pan`] | what is taken out of a frame before | no |
 //! | this one | the thread that swaps, reads and swaps back | yes |
 
+pub mod capture;
+pub mod crypto_pan;
+pub mod pcapng;
+pub mod redact;
 pub mod seen;
 
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cgn_common::watch::Filter;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::dataplane::swap::{Ear, Place, SwapError, Watching};
-use crate::engine::clock;
 use crate::utc::Utc;
 use seen::Seen;
 
@@ -38,6 +43,9 @@ pub enum Heard {
     /// So many packets fitted and were not told of.
     Missed(u64),
 }
+
+/// Makes what was heard into what the client is sent; None: nothing of it, and it does not count.
+pub type Teller = Box<dyn FnMut(&Heard) -> Option<Vec<u8>> + Send>;
 
 /// How much one wants to hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +80,8 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Swaps the programs, and tells of what fits until the bounds are reached or the receiver is
-    /// gone. Takes the verifier's time.
+    /// Swaps the programs, and sends what `teller` makes of what fits until the bounds are reached or
+    /// the receiver is gone. Takes the verifier's time.
     ///
     /// # Errors
     /// See [`WatchError`].
@@ -81,10 +89,12 @@ impl Desk {
         &self,
         filter: Filter,
         bounds: Bounds,
-    ) -> Result<mpsc::Receiver<Heard>, WatchError> {
+        teller: Teller,
+    ) -> Result<mpsc::Receiver<Vec<u8>>, WatchError> {
         let place = Arc::clone(self.place.get().ok_or(WatchError::Starting)?);
         let (started, has_started) = oneshot::channel();
-        let (teller, hearer) = mpsc::channel(QUEUE);
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let told = Telling { teller, sender };
         {
             let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
             if self.is_closed.load(Ordering::Relaxed) {
@@ -94,12 +104,12 @@ impl Desk {
                 return Err(WatchError::Busy);
             }
             let is_closed = Arc::clone(&self.is_closed);
-            let run = move || run(place, (filter, bounds), started, &teller, &is_closed);
+            let run = move || run(place, (filter, bounds), started, told, &is_closed);
             let builder = std::thread::Builder::new().name("cgn-watch".into());
             *thread = Some(builder.spawn(run)?);
         }
         match has_started.await {
-            Ok(Ok(())) => Ok(hearer),
+            Ok(Ok(())) => Ok(receiver),
             Ok(Err(error)) => Err(WatchError::Swap(chain(&error))),
             Err(_) => Err(WatchError::Stopping),
         }
@@ -130,7 +140,7 @@ fn run(
     place: Arc<Place>,
     (filter, bounds): (Filter, Bounds),
     started: oneshot::Sender<Result<(), SwapError>>,
-    teller: &mpsc::Sender<Heard>,
+    mut telling: Telling,
     is_closed: &AtomicBool,
 ) {
     let watching = Watching::start(place).and_then(|mut watching| {
@@ -147,7 +157,7 @@ fn run(
     };
     tracing::info!("somebody watches packets: the watching programs are in place");
     if started.send(Ok(())).is_ok()
-        && let Err(error) = tell(&mut watching.ear, filter, bounds, teller, is_closed)
+        && let Err(error) = tell(&mut watching.ear, filter, bounds, &mut telling, is_closed)
     {
         tracing::warn!(error = chain(&error), "the watch ends");
     }
@@ -155,11 +165,35 @@ fn run(
     tracing::info!("nobody watches packets any more: the plain programs are in place again");
 }
 
+/// The client.
+struct Telling {
+    teller: Teller,
+    sender: mpsc::Sender<Vec<u8>>,
+}
+
+/// The client is not there any more.
+struct Gone;
+
+impl Telling {
+    /// False: there is nothing to say to this client. Waits while he reads too slowly; the ring fills
+    /// meanwhile, and what it has no room for is counted.
+    fn tell(&mut self, heard: &Heard) -> Result<bool, Gone> {
+        match (self.teller)(heard) {
+            None => Ok(false),
+            Some(bytes) => self
+                .sender
+                .blocking_send(bytes)
+                .map(|()| true)
+                .map_err(|_| Gone),
+        }
+    }
+}
+
 fn tell(
     ear: &mut Ear,
     filter: Filter,
     bounds: Bounds,
-    teller: &mpsc::Sender<Heard>,
+    telling: &mut Telling,
     is_closed: &AtomicBool,
 ) -> Result<(), SwapError> {
     let (began, mut summary, mut told) = (Instant::now(), Instant::now(), 0);
@@ -173,20 +207,20 @@ fn tell(
             let Some(seen) = Seen::parse(&record) else {
                 continue;
             };
-            told += 1;
-            if teller.blocking_send(Heard::Packet(seen)).is_err() {
-                return Ok(());
+            match telling.tell(&Heard::Packet(seen)) {
+                Ok(is_told) => told += u64::from(is_told),
+                Err(Gone) => return Ok(()),
             }
         }
         is_over = told >= bounds.count
             || began.elapsed() >= bounds.time
             || is_closed.load(Ordering::Relaxed)
-            || teller.is_closed();
+            || telling.sender.is_closed();
         if summary.elapsed() >= SUMMARY || is_over {
             summary = Instant::now();
             ear.listen(leased(filter))?;
             let missed = ear.missed()?;
-            if missed > 0 && teller.blocking_send(Heard::Missed(missed)).is_err() {
+            if missed > 0 && telling.tell(&Heard::Missed(missed)).is_err() {
                 return Ok(());
             }
         }
@@ -219,7 +253,7 @@ fn wait(ear: &Ear) {
 /// Wall clock and monotonic clock at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    unix_ms: u64,
+    unix_ns: u64,
     at_ns: u64,
 }
 
@@ -227,17 +261,30 @@ impl Clock {
     /// Reads both.
     #[must_use]
     pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
-            unix_ms: clock::system_ms(),
+            unix_ns: since.map_or(0, |since| since.as_nanos() as u64),
             at_ns: now_ns(),
         }
     }
 
-    /// The time in UTC that the monotonic clock stood at `at_ns`, in nanoseconds.
+    /// When it was read, in nanoseconds of Unix time.
+    #[must_use]
+    pub const fn unix_ns(self) -> u64 {
+        self.unix_ns
+    }
+
+    /// Nanoseconds of Unix time when the monotonic clock stood at `at_ns`.
+    #[must_use]
+    pub const fn unix_ns_of(self, at_ns: u64) -> u64 {
+        let later_ns = at_ns.wrapping_sub(self.at_ns) as i64;
+        self.unix_ns.saturating_add_signed(later_ns)
+    }
+
+    /// The same in UTC, to the millisecond.
     #[must_use]
     pub fn time_of(self, at_ns: u64) -> String {
-        let later_ms = (at_ns.wrapping_sub(self.at_ns) as i64) / 1_000_000;
-        Utc(self.unix_ms.saturating_add_signed(later_ms)).to_string()
+        Utc(self.unix_ns_of(at_ns) / 1_000_000).to_string()
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cgn_tests::lab::{self, Daemon, Plan, Settings, UdpEcho, address, cgn_program, wait_until};
+use cgn_user::engine::clock::Discipline;
 use serde_json::Value;
 
 use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program};
@@ -43,6 +44,12 @@ fn what_happens_is_sent_sealed_signed_and_found_again() {
             "\n[[sink]]\nname = \"judge\"\nformat = \"jsonl\"\ntransport = \"tcp\"\naddress = \"{collector}\"\n"
         );
         let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
+        let printed = std::fs::read_to_string(lab.folder().join("daemon.log"))?;
+        ensure!(
+            printed.contains("the system's clock is not synchronised")
+                != Discipline::read()?.is_good(),
+            "not told whether times are right: {printed}"
+        );
         let echo = UdpEcho::start(&lab.internet, SERVER)?;
         let inside = address::subscriber(1, 2);
         let socket = lab::echo_from(&lab.subscribers[0], inside)?;

@@ -233,17 +233,20 @@ busy_secs = 1
 outside_host = 100
 ";
 
-/// One host outside sends what nobody waits for, and new subscribers keep the slow path busy.
+/// One host outside, and many, send what nobody waits for, and new subscribers keep the slow path busy.
 fn floods(lab: &Lab, daemon: &Daemon, moved: &mut Moved) -> Result<()> {
     let raw = RawSocket::open(&lab.internet)?;
-    let stray = Draft::udp((*SERVER.ip(), 7777), ([203, 0, 113, 77].into(), 1));
+    let stray = |source| Draft::udp((source, 7777), ([203, 0, 113, 77].into(), 1)).packet();
     let names = [
         "cgn_unsolicited_packets_total",
         "cgn_attacked_addresses",
         "cgn_throttled_prefixes",
     ];
     wait_until("floods are seen", 20.0, || {
-        (0..200).try_for_each(|_| raw.send(&stray.packet()))?;
+        for number in 0..200 {
+            raw.send(&stray(*SERVER.ip()))?;
+            raw.send(&stray([9, 9, number, 1].into()))?;
+        }
         moved.scrape(daemon)?;
         Ok(names
             .iter()

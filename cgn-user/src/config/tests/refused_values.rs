@@ -611,7 +611,29 @@ fn numbers_of_seconds() {
 #[test]
 fn the_daemon() {
     let long = format!("/{}", "s".repeat(107));
-    let cases: [(&str, String, &[Expected<'_>]); 8] = [
+    let cases: [(&str, String, &[Expected<'_>]); 11] = [
+        (
+            "The API over TCP without knowing who comes.",
+            base_and("[control]\nlisten = \"192.0.2.1:9465\"\nkey_file = \"/etc/cgn/api.key\"\n"),
+            &[
+                (
+                    20,
+                    "control.cert_file",
+                    &["TLS needs", "daemon's certificate"],
+                ),
+                (20, "control.client_ca_file", &["TLS needs", "clients'"]),
+            ],
+        ),
+        (
+            "Certificates that nobody uses.",
+            base_and("[control]\ncert_file = \"/etc/cgn/api.pem\"\n"),
+            &[(21, "control.cert_file", &["control.listen", "remove it"])],
+        ),
+        (
+            "An address without a port.",
+            base_and("[control]\nlisten = \"192.0.2.1\"\n[metrics]\nlisten = \"127.0.0.1:1\"\n"),
+            &[(21, "control.listen", &["is not ADDRESS:PORT"])],
+        ),
         (
             "Metrics for the whole world.",
             base_and("[metrics]\nlisten = \"0.0.0.0:9464\"\n"),

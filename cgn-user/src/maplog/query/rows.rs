@@ -1,5 +1,6 @@
 //! Answers as `cgn log` and the API tell them; the names of the fields are part of the interface.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Answer, Enquiry, Holding, Lasted, Outcome};
@@ -16,7 +17,7 @@ pub struct Told {
 }
 
 /// A block in the hands of one subscriber.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct HoldingRow {
     pub subscriber: String,
     pub external: String,
@@ -34,7 +35,7 @@ pub struct HoldingRow {
 }
 
 /// A mapping or session of the port.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct SessionRow {
     pub subscriber: String,
     pub inside_port: u16,
@@ -46,7 +47,7 @@ pub struct SessionRow {
 }
 
 /// An answer of `cgn log who`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct AnswerRow {
     pub external: String,
     pub port: u16,

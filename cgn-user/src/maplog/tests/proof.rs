@@ -9,6 +9,7 @@ use super::super::keys::{KeyError, SigningKey, VerifyingKey};
 use super::super::sealer::{Retention, Sealer};
 use super::super::verify::verify;
 use super::*;
+use crate::secret::SecretError;
 
 const START: u64 = 1_772_496_000_000;
 const KEEP: Retention = Retention {
@@ -177,7 +178,10 @@ fn keys_that_others_can_read_or_that_are_none_are_refused() {
         let read = SigningKey::read(&path);
         assert_eq!(read.is_err(), is_refused, "{mode:o}");
         if let Err(error) = read {
-            assert!(matches!(error, KeyError::Readable { .. }), "{error}");
+            assert!(
+                matches!(error, KeyError::Secret(SecretError::Readable { .. })),
+                "{error}"
+            );
             assert!(error.to_string().contains("umask 077"), "{error}");
         }
     }
@@ -193,6 +197,6 @@ fn keys_that_others_can_read_or_that_are_none_are_refused() {
     ));
     assert!(matches!(
         SigningKey::read(&directory.0.join("none")),
-        Err(KeyError::Io { .. })
+        Err(KeyError::Secret(SecretError::Read { .. }))
     ));
 }

@@ -27,10 +27,14 @@ pub const ATTRIBUTION: &[Row] = &[
         "our own services record source ports",
         "the API listens on a local socket; metrics do not log requests",
     ),
-    not_met(
+    met_by(
         "R6302-2",
-        "time stamps right to a second, traceable",
-        "milliseconds of UTC, but nobody asks whether the clock is synchronised",
+        "time stamps in milliseconds of UTC; whether the clock is right to a second is told at start, and as a metric",
+        &[
+            "cgn_user::engine::clock::tests::a_clock_that_nobody_keeps_right_is_not_good",
+            "e2e::maplog::what_happens_is_sent_sealed_signed_and_found_again",
+            "e2e::metrics::every_metric_is_moved_by_what_it_counts",
+        ],
     ),
     met_by(
         "R6302-3",
