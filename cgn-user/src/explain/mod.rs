@@ -107,6 +107,9 @@ struct Trial<'a> {
     now: u32,
 }
 
+/// A packet that leaves, and the way that it comes by on the other side.
+type Sent<'a> = (Packet, &'a Way);
+
 /// What one run of the translator left.
 struct Ran {
     verdict: Verdict,
@@ -125,7 +128,7 @@ impl Trial<'_> {
         &self,
         packet: &Packet,
         way: &Way,
-    ) -> Result<(Explanation, Option<(Packet, &Way)>), ExplainError> {
+    ) -> Result<(Explanation, Option<Sent<'_>>), ExplainError> {
         let side = way.side;
         let inside = self.geometry.realms.key(way.realm, packet.source);
         let inside = inside.filter(|_| side == Side::Inside);
