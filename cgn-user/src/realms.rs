@@ -15,8 +15,15 @@ pub const FIRST_NAME: &str = "";
 
 /// A subscriber as the tables know him. In the first realm it is his address, in others it is
 /// not: so nobody can print one, but must ask [`Realms::who`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InsideKey(u32);
+
+/// For messages about faults: a network's number in the tables is nobody's address.
+impl std::fmt::Debug for InsideKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#010x}", self.0)
+    }
+}
 
 impl InsideKey {
     #[must_use]

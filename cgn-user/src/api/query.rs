@@ -252,7 +252,7 @@ impl Keys {
         "inside", "port", "outside", "protocol", "count", "seconds", "side", "snap", "rate",
     ]);
     pub const WHO: Self = Self(&["external", "protocol", "at", "skew"]);
-    pub const EXPLAIN: Self = Self(&["packet", "side"]);
+    pub const EXPLAIN: Self = Self(&["packet", "side", "realm"]);
     pub const POOLS: Self = Self(&["pool"]);
     pub const TOP: Self = Self(&["limit"]);
     pub const DROPS: Self = Self(&["all"]);

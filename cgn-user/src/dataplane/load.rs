@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{
-    DevMap, HashMap, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray, RingBuf, XskMap,
+    DevMap, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, ProgramArray, RingBuf,
+    XskMap,
 };
 use aya::programs::{ProgramError, ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
@@ -423,6 +424,31 @@ impl Dataplane {
         let mut map: DevMap<&mut MapData> = self.map_mut(&layout::DEVICES)?;
         map.set(u32::from(device), ifindex, None, 0)
             .map_err(|source| LoadError::Device { ifindex, source })
+    }
+
+    /// Takes back the device numbers that lead elsewhere than in `ours`, so that no next hop of
+    /// the last daemon sends a packet out of another interface than it meant.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn forget_devices_but(&mut self, ours: &[(u16, u32)]) -> Result<(), LoadError> {
+        let mut map: DevMap<&mut MapData> = self.map_mut(&layout::DEVICES)?;
+        for number in 0..map.len() {
+            let led_to = match map.get(number, 0) {
+                Ok(device) => device.if_index,
+                Err(MapError::KeyNotFound) => continue,
+                Err(error) => return Err(failed(&layout::DEVICES)(error)),
+            };
+            let is_ours = ours
+                .iter()
+                .any(|(device, ifindex)| (u32::from(*device), *ifindex) == (number, led_to));
+            if !is_ours {
+                // Interface 0 empties the slot.
+                map.set(number, 0, None, 0)
+                    .map_err(|source| LoadError::Device { ifindex: 0, source })?;
+            }
+        }
+        Ok(())
     }
 
     /// Delivers punted packets of socket number `number` to `socket`.

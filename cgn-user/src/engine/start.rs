@@ -534,8 +534,13 @@ fn routes_of(
 ) -> Result<(Vlans, Follower, Applied)> {
     let mut vlans = HashMap::new();
     let mut ports = Vec::new();
+    let devices: Vec<_> = plans
+        .iter()
+        .map(|plan| (plan.device, plan.ifindex))
+        .collect();
+    // What is in place goes on; what changes waits for its next hops.
+    dataplane.forget_devices_but(&devices)?;
     for plan in plans {
-        dataplane.set_device(plan.device, plan.ifindex)?;
         for Leads { side, realm, tags } in &plan.places {
             let at = |index: usize| tags.get(index).copied().unwrap_or(0);
             let key = VlanKey {
@@ -581,6 +586,9 @@ fn routes_of(
     let fib = follower.fib();
     let generation = fib.generation();
     routing.apply(dataplane, fib)?;
+    for (device, ifindex) in devices {
+        dataplane.set_device(device, ifindex)?;
+    }
     follower.applied(generation);
     Ok((vlans, follower, routing))
 }

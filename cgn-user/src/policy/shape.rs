@@ -1,5 +1,7 @@
 //! What the configuration means for tables, allocator and sweep.
 
+use std::collections::HashMap;
+
 use cgn_common::answers::Rates;
 use cgn_common::layout::{self, Action, Constants, Features, Policy, Ports};
 use cgn_common::limits::ticks;
@@ -20,7 +22,7 @@ use crate::config::{
 };
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::sweep::{Logged, PortSet, Timers};
-use crate::realms::Realms;
+use crate::realms::{InsideKey, Realms};
 use crate::routes::{Network, Networks};
 use crate::slowpath::fragments;
 
@@ -144,11 +146,19 @@ fn bogons() -> [Rule; 2] {
 
 /// Who may do what.
 fn groups(config: &Config, realms: &Realms) -> Groups {
+    // A prefix that is shorter than a network of its realm counts for each of them, unless
+    // a longer one does, too: (key, length) to the length that was written.
+    let mut longest: HashMap<(InsideKey, u8), u8> = HashMap::new();
+    for group in &config.group {
+        for (prefix, written) in spread(group, realms) {
+            let known = longest.entry(prefix).or_default();
+            *known = written.max(*known);
+        }
+    }
     let groups = config.group.iter().map(|group| {
-        let realm = realms.number_of(&group.realm).unwrap_or_default();
-        let prefixes = group.prefixes.iter();
-        let prefixes = prefixes
-            .flat_map(|prefix| realms.prefixes(realm, prefix.range().first(), prefix.length()));
+        let prefixes = spread(group, realms)
+            .filter(|(prefix, written)| longest.get(prefix) == Some(written))
+            .map(|(prefix, _)| prefix);
         let named = Group {
             name: group.name.clone(),
             allowance: allowance(group),
@@ -156,6 +166,18 @@ fn groups(config: &Config, realms: &Realms) -> Groups {
         (named, prefixes.collect())
     });
     Groups::new(groups.collect())
+}
+
+/// Prefixes of a group as the tables know them, each with the length that was written.
+fn spread<'a>(
+    group: &'a config::Group,
+    realms: &'a Realms,
+) -> impl Iterator<Item = ((InsideKey, u8), u8)> + 'a {
+    let realm = realms.number_of(&group.realm).unwrap_or_default();
+    group.prefixes.iter().flat_map(move |prefix| {
+        let keys = realms.prefixes(realm, prefix.range().first(), prefix.length());
+        keys.into_iter().map(|key| (key, prefix.length()))
+    })
 }
 
 fn allowance(group: &config::Group) -> Allowance {

@@ -58,7 +58,32 @@ fn equal_addresses_in_different_realms_are_allowed() {
 }
 
 #[test]
+fn the_longest_prefix_of_a_realm_s_groups_counts_in_any_order() {
+    let group = |name: &str, prefix: &str, most: u32| {
+        format!(
+            "[[group]]\nname = \"{name}\"\nprefixes = [\"{prefix}\"]\nrealm = \"mvno\"\nudp_mappings = {most}\n"
+        )
+    };
+    let gold = group("gold", "100.64.0.0/16", 7);
+    let all = group("all", "100.64.0.0/10", 3);
+    for text in [format!("{gold}{all}"), format!("{all}{gold}")] {
+        let text = base_and(&format!("{REALMS}{text}"));
+        let checked = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+        let geometry = shape::geometry(&checked);
+        let most = |network| {
+            let inside = Ipv4Addr::new(100, network, 255, 1);
+            let key = geometry.realms.key(1, inside).expect("of the realm");
+            geometry.groups.allowance(key).mappings[1]
+        };
+        assert_eq!((most(64), most(65)), (Some(7), Some(3)), "{text}");
+    }
+}
+
+#[test]
 fn what_is_refused() {
+    let sixteen_of_8: Vec<_> = (16..32)
+        .map(|first| format!("\"{first}.0.0.0/8\""))
+        .collect();
     let cases: [(&str, String, &[Expected<'_>]); 21] = [
         (
             "The same address twice in one realm.",
@@ -155,7 +180,7 @@ fn what_is_refused() {
         ),
         (
             "More networks than there are keys.",
-            with("\"100.65.255.0/24\"", "\"0.0.0.0/0\"").replace("0.0.0.0/0", "16.0.0.0/4"),
+            with("\"100.65.255.0/24\"", &sixteen_of_8.join(", ")),
             &[(20, "realm", &["4098 networks", "4095"])],
         ),
         (
