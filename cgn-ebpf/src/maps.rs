@@ -8,7 +8,8 @@ use aya_ebpf::macros::btf_map;
 use cgn_common::counters::Counters;
 use cgn_common::layout::{
     self, Access, BlockEntry, Constants, Datagram, External, FragmentKey, FurtherBlocks, Hits,
-    Line, Link, Newcomers, NextHopEntry, Page, Punts, Quota, RealmLine, RouteLine, Scattering, SessionKey, Settings, Subscriber, Unsolicited, VlanKey, VlanRole,
+    Line, Link, Newcomers, NextHopEntry, Page, Punts, Quota, RealmLine, RouteLine, Scattering,
+    SessionKey, Settings, Subscriber, Unsolicited, VlanKey, VlanRole,
 };
 use cgn_common::word::Word;
 

@@ -13,7 +13,9 @@ use cgn_common::event::Event;
 use cgn_common::frame::Frame;
 use cgn_common::layout::{
     Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
-    HALVES_PER_LINE, Handed, Line, Link, Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Role, Scattering, SessionKey, Side, Subscriber, Unsolicited, VlanKey, is_ahead,
+    HALVES_PER_LINE, Handed, Line, Link, Newcomers, NextHopEntry, Page, Policy, Quota,
+    ROUTES_PER_LINE, Role, Scattering, SessionKey, Side, Subscriber, Unsolicited, VlanKey,
+    is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, parity, quota, scatter, search, session, walk};
