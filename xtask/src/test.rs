@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = 1500,
+        default_value_t = 2400,
         requires = "kernel"
     )]
     timeout_secs: u64,
