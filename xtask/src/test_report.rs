@@ -28,6 +28,8 @@ pub struct Report {
     skips: Vec<Skip>,
     /// Target of the program that runs.
     target: String,
+    /// The test whose result was not on the line of its name: it printed something itself.
+    interrupted: Option<String>,
     /// The program whose results are still to come, and those whose results never came.
     running: Option<String>,
     unfinished: Vec<String>,
@@ -66,19 +68,30 @@ impl Report {
             self.running = None;
         } else if let Some(program) = line.strip_prefix("Running ") {
             self.target = target_of(program).to_owned();
+            self.interrupted = None;
             self.unfinished
                 .extend(self.running.replace(program.to_owned()));
-        } else if let Some(name) = line
+        } else if let Some((name, outcome)) = line
             .strip_prefix("test ")
-            .and_then(|rest| rest.strip_suffix(" ... FAILED"))
+            .and_then(|rest| rest.split_once(" ..."))
         {
-            self.failures.insert(name.trim().to_owned());
-        } else if let Some(name) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.strip_suffix(" ... ok"))
-        {
-            self.passed
-                .insert(format!("{}::{}", self.target, name.trim()));
+            self.interrupted = Some(name.trim().to_owned());
+            self.read_outcome(outcome.trim());
+        } else {
+            self.read_outcome(line);
+        }
+    }
+
+    /// Takes the outcome of the test that was named last; other text is the test's own.
+    fn read_outcome(&mut self, outcome: &str) {
+        match outcome {
+            "ok" => {
+                let name = self.interrupted.take();
+                self.passed
+                    .extend(name.map(|name| format!("{}::{name}", self.target)));
+            }
+            "FAILED" => self.failures.extend(self.interrupted.take()),
+            _ => {}
         }
     }
 
@@ -325,11 +338,26 @@ mod tests {
         let output = "     Running unittests src/lib.rs (target/debug/deps/cgn_user-0123abcd)\n\
             test alloc::a ... ok\ntest alloc::b ... FAILED\ntest result: FAILED. 1 passed; 1 failed; 0 ignored\n\
             \x1b[1m     Running\x1b[0m tests/conformance/main.rs (/t/debug/deps/conformance-77)\n\
-            test rfc1::c      ... ok\n";
+            test rfc1::c      ... ok\n\
+            test rfc1::d      ... a row of its table\nanother row\nok\n\
+            test rfc1::e      ... a row\nFAILED\nok\n\
+            test rfc1::f      ... \na row\nok\n";
         let mut report = Report::default();
         output.lines().for_each(|line| report.read_line(line));
         let passed: Vec<&str> = report.passed().iter().map(String::as_str).collect();
-        assert_eq!(passed, ["cgn_user::alloc::a", "conformance::rfc1::c"]);
+        assert_eq!(
+            passed,
+            [
+                "cgn_user::alloc::a",
+                "conformance::rfc1::c",
+                "conformance::rfc1::d",
+                "conformance::rfc1::f"
+            ]
+        );
+        assert_eq!(
+            report.failures.iter().collect::<Vec<_>>(),
+            ["alloc::b", "rfc1::e"]
+        );
     }
 
     #[test]

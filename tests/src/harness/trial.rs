@@ -30,7 +30,10 @@ pub struct Trial {
     pub translated: Vec<Vec<u8>>,
     /// Reasons that frames were stopped for.
     pub seen: BTreeSet<Reason>,
-    sentence: &'static str,
+    /// The case, as it began.
+    case: &'static str,
+    /// The case with the detail that it has come to.
+    sentence: String,
 }
 
 impl Trial {
@@ -53,7 +56,8 @@ impl Trial {
             homes,
             translated: Vec::new(),
             seen: BTreeSet::new(),
-            sentence: "",
+            case: "",
+            sentence: String::new(),
         }
     }
 
@@ -84,7 +88,8 @@ impl Trial {
     /// # Panics
     /// A block is refused.
     pub fn begin(&mut self, sentence: &'static str) {
-        self.sentence = sentence;
+        self.case = sentence;
+        sentence.clone_into(&mut self.sentence);
         for home in &self.homes {
             for grant in &self.world.grants {
                 install::withdraw(home.memory(), &self.world.geometry, grant);
@@ -100,6 +105,11 @@ impl Trial {
                 assert!(sessions.end(&key, session));
             }
         }
+    }
+
+    /// Says which row of its table a case has come to; what fails from here on tells it.
+    pub fn comes_to(&mut self, detail: &str) {
+        self.sentence = format!("{}: {detail}", self.case);
     }
 
     /// Moves every clock on; no mapping is looked at.
@@ -128,7 +138,7 @@ impl Trial {
 
     /// Runs a frame everywhere.
     pub fn run(&mut self, entry: Entry, frame: &[u8]) -> Run {
-        run_everywhere(&mut self.homes, entry, frame, self.sentence)
+        run_everywhere(&mut self.homes, entry, frame, &self.sentence)
     }
 
     /// The frame is not translated: this reason is counted, once and alone,

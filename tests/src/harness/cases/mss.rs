@@ -88,7 +88,7 @@ const LEFT_ALONE: &[(&str, &[u8])] = &[
 pub const CASES: &[Case] = &[
     ("the MSS option of a SYN from inside is lowered", |t| {
         for (number, (sentence, before, behind)) in LOWERED_OPTIONS.iter().enumerate() {
-            println!("{sentence}");
+            t.comes_to(sentence);
             let inside = (CLIENT.0, 6000 + number as u16);
             let draft = syn(flag::SYN, inside, SERVER, &around(before, LARGE, behind));
             t.outbound_as(Inside, &draft, hop::OUTSIDE, |wanted| {
@@ -98,7 +98,7 @@ pub const CASES: &[Case] = &[
     }),
     ("that of a SYN+ACK from outside, too", |t| {
         for (number, (sentence, before, behind)) in LOWERED_OPTIONS.iter().enumerate() {
-            println!("{sentence}");
+            t.comes_to(sentence);
             let inside = (CLIENT.0, 6000 + number as u16);
             let external = t.outbound(Inside, &Draft::tcp(flag::SYN, inside, SERVER), hop::OUTSIDE);
             let options = around(before, LARGE, behind);
@@ -110,7 +110,7 @@ pub const CASES: &[Case] = &[
     }),
     ("other options stay as they are, however odd", |t| {
         for (number, (sentence, options)) in LEFT_ALONE.iter().enumerate() {
-            println!("{sentence}");
+            t.comes_to(sentence);
             let inside = (CLIENT.0, 6000 + number as u16);
             t.outbound(
                 Inside,

@@ -260,7 +260,7 @@ pub const CASES: &[Case] = &[
             ("like a key", 1, LIKE_A_KEY),
             ("like a key, in the first realm", 0, LIKE_A_KEY),
         ] {
-            println!("{sentence}");
+            t.comes_to(sentence);
             let tenant = &tenants()[realm];
             for draft in drafts() {
                 let spoofed = tenant.sends(draft.with(|d| d.source.0 = source));
