@@ -49,6 +49,11 @@ fn icmp_errors() {
 }
 
 #[test]
+fn datagrams() {
+    runs("datagrams", 500);
+}
+
+#[test]
 fn fragments() {
     runs("fragments", 500);
 }

@@ -1,14 +1,14 @@
 //! What fuzzers try, as plain functions: `cargo xtask fuzz` runs them under libFuzzer, `cargo xtask
 //! test` with the inputs that are kept and with mutations of them from a fixed seed.
 
+mod datagrams;
 mod fragments;
 mod icmp_errors;
 mod split;
+mod translator;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use crate::harness::sound;
 
 /// Runs one input, and panics if something is wrong. Whether it got to the end of the way: was
 /// translated, released, fragmented.
@@ -23,14 +23,18 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target {
         name: "translator",
-        run: sound::fuzz_one,
+        run: translator::run,
     },
     Target {
         name: "icmp_errors",
         run: icmp_errors::run,
+    },
+    Target {
+        name: "datagrams",
+        run: datagrams::run,
     },
     Target {
         name: "fragments",

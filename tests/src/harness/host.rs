@@ -98,7 +98,7 @@ pub fn run_over(
 
 /// One run as the slow path makes it. It tells endings in its own words and
 /// leaves out what XDP has counted; both are put back to compare.
-pub(super) fn run_slowly(
+pub(crate) fn run_slowly(
     memory: &Memory,
     world: &World,
     now: u32,

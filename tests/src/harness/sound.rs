@@ -11,7 +11,7 @@ use super::world::{
     remote, subscriber,
 };
 use super::{Ending, Run, hex, shown};
-use crate::packets::check::{judge, source_of};
+use crate::packets::check::{ends_of, judge};
 use crate::packets::{Draft, flag};
 
 /// The three programs.
@@ -19,32 +19,49 @@ pub const ENTRIES: [Entry; 3] = [Entry::Inside, Entry::Outside, Entry::Vlan];
 
 /// What is wrong with a run, if anything.
 #[must_use]
-pub fn fault(entry: Entry, frame: &[u8], run: &Run) -> Option<&'static str> {
+pub fn fault(world: &World, entry: Entry, frame: &[u8], run: &Run) -> Option<&'static str> {
     if !matches!(run.ending, Ending::Sent { .. }) {
         // There, the header was rewritten before the tag did not fit.
         let may_change = run.ending == Ending::Dropped(Reason::NoHeadRoom);
         return (run.bytes != frame && !may_change).then_some("changed, but not sent");
     }
-    let source = source_of(&run.bytes);
-    let is_external = source.is_some_and(|a| POOL.contains(&a) || a == LARGE_POOL);
-    let went_out = run.counters.packets[0] != [0; 3];
-    if went_out && !is_external {
-        return Some("left with a source that is in no pool");
-    }
-    if went_out && entry == Entry::Outside || !went_out && entry == Entry::Inside {
-        return Some("went the wrong way");
-    }
-    let (Some(came), Some(left)) = (judge(frame), judge(&run.bytes)) else {
-        return match judge(frame) {
-            Some(_) => Some("what came was a packet, what left is none"),
-            None => None,
-        };
+    wrong_end(world, entry, frame, run).or_else(|| wrong_header(frame, run))
+}
+
+/// What is wrong with the addresses of a packet that was sent: what goes out has an address of a
+/// pool for its source, what goes in is for a subscriber, and the other end stays as it was.
+fn wrong_end(world: &World, entry: Entry, frame: &[u8], run: &Run) -> Option<&'static str> {
+    let [goes_out, goes_in] = run.counters.packets.map(|packets| packets != [0; 3]);
+    let (Some(came), Some(left)) = (ends_of(frame), ends_of(&run.bytes)) else {
+        return Some("sent, and no IPv4 packet");
+    };
+    let is_external = POOL.contains(&left.source) || left.source == LARGE_POOL;
+    let is_for_subscriber = world.geometry.subscriber_index(left.destination).is_some();
+    let wrong = match entry {
+        Entry::Inside => !goes_out,
+        Entry::Outside => goes_out || !goes_in,
+        Entry::Vlan => !goes_out && !goes_in,
+    };
+    [
+        (wrong, "went the wrong way"),
+        (goes_out && !is_external, "left with a source that is in no pool"),
+        (!goes_out && left.source != came.source, "came in from another source"),
+        (goes_in && !is_for_subscriber, "went in, and to no subscriber"),
+        (!goes_in && left.destination != came.destination, "left for another destination"),
+        (!left.right, "the IPv4 checksum that left is wrong"),
+    ]
+    .into_iter()
+    .find_map(|(is_wrong, what)| is_wrong.then_some(what))
+}
+
+/// What is wrong with the headers, if the packet was whole.
+fn wrong_header(frame: &[u8], run: &Run) -> Option<&'static str> {
+    let came = judge(frame)?;
+    let Some(left) = judge(&run.bytes) else {
+        return Some("what came was a packet, what left is none");
     };
     if left.ttl + 1 != came.ttl {
         return Some("the time to live went down by another number than one");
-    }
-    if !left.ip_right {
-        return Some("the IPv4 checksum that left is wrong");
     }
     (came.transport_right && !left.transport_right)
         .then_some("the transport checksum was right and is wrong")
@@ -63,32 +80,10 @@ pub fn try_frame(
     frame: &[u8],
 ) -> Run {
     let run = run_over(memory, world, now, room, entry, frame);
-    if let Some(fault) = fault(entry, frame, &run) {
+    if let Some(fault) = fault(world, entry, frame, &run) {
         panic!("{entry:?}: {fault}\n{}\nframe {}", shown(&run), hex(frame));
     }
     run
-}
-
-/// One input of a fuzzer: a byte that names the program, one for the head room,
-/// one for the clock, then the frame. Whether it was translated.
-pub fn fuzz_one(input: &[u8]) -> bool {
-    thread_local! {
-        static STAGE: (World, Memory) = {
-            let world = World::new();
-            let memory = Memory::private(world.geometry.sizes).expect("memory");
-            refresh(&memory, &world);
-            (world, memory)
-        };
-    }
-    let [entry, room, now, frame @ ..] = input else {
-        return false;
-    };
-    STAGE.with(|(world, memory)| {
-        let entry = ENTRIES[usize::from(*entry) % ENTRIES.len()];
-        let (now, room) = (u32::from(*now), usize::from(*room));
-        let run = try_frame(memory, world, now, room, entry, frame);
-        matches!(run.ending, Ending::Sent { .. })
-    })
 }
 
 /// Gives and takes all blocks again: the next frames find empty ones, but for

@@ -75,12 +75,26 @@ fn sums_to_nothing(bytes: &[u8]) -> bool {
     sum.ones_complement() == 0
 }
 
-/// Source address of a frame, whatever is above IPv4 in it.
+/// Addresses of an IPv4 packet, whatever is above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub source: Ipv4Addr,
+    pub destination: Ipv4Addr,
+    /// The header checksum is right.
+    pub right: bool,
+}
+
+/// None if the frame has no IPv4 header.
 #[must_use]
-pub fn source_of(frame: &[u8]) -> Option<Ipv4Addr> {
+pub fn ends_of(frame: &[u8]) -> Option<Ends> {
     let packet = etherparse::LaxSlicedPacket::from_ethernet(frame).ok()?;
-    match packet.net {
-        Some(etherparse::LaxNetSlice::Ipv4(ip)) => Some(ip.header().source().into()),
-        _ => None,
-    }
+    let Some(etherparse::LaxNetSlice::Ipv4(ip)) = packet.net else {
+        return None;
+    };
+    let header = ip.header();
+    Some(Ends {
+        source: header.source().into(),
+        destination: header.destination().into(),
+        right: sums_to_nothing(header.slice()),
+    })
 }

@@ -150,7 +150,7 @@ pub fn run(trial: &mut Trial, samples: &[Sample]) -> usize {
             let frames = std::iter::once(Some(sample.bytes.clone())).chain(adapted);
             for frame in frames.flatten() {
                 let run = run_everywhere(&mut trial.homes, entry, &frame, &sample.name);
-                if let Some(fault) = fault(entry, &frame, &run) {
+                if let Some(fault) = fault(&trial.world, entry, &frame, &run) {
                     panic!("{}: {fault}\n{}", sample.name, shown(&run));
                 }
                 sent += usize::from(matches!(run.ending, Ending::Sent { .. }));
