@@ -15,6 +15,7 @@ mod fuzz;
 mod judges;
 mod leftovers;
 mod lint;
+mod mutate;
 mod object_record;
 mod programs;
 mod rfc;
@@ -54,6 +55,8 @@ enum Command {
     Test(test::Args),
     /// Run libFuzzer on the targets in fuzz/; what breaks them stays in fuzz/crashes
     Fuzz(fuzz::Args),
+    /// Put faults into a copy of the last commit, and see whether the tests notice each
+    Mutate(mutate::Args),
     /// Write docs/rfc.md from the conformance tests, or check it with --check
     Rfc(rfc::Args),
     /// Print what the verifier says of each program; fails over the budget. Needs root
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::CheckDeps => check_deps::run(),
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Mutate(args) => mutate::run(&args),
         Command::Rfc(args) => rfc::run(&args),
         Command::Verifier(args) => verifier::run(&args),
     };
