@@ -333,10 +333,10 @@ pub const FAULTS: &[Fault] = &[
         "false",
     ),
     fault(
-        "shared address space comes in",
-        "cgn-common/src/nat/next_hop.rs",
-        "is_host(address) && «!is_shared(address)»",
-        "true",
+        "a source that nobody has comes in",
+        "cgn-common/src/path.rs",
+        "if «!is_host_outside(source)» {",
+        "false",
     ),
     fault(
         "header checksums are not looked at",
