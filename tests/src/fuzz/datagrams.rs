@@ -53,9 +53,13 @@ impl Stage {
             assert!(matches!(run.ending, Ending::Sent { .. }), "{}", shown(&run));
             let source = ends_of(&run.bytes).expect("a packet").source;
             let at = link_length(&run.bytes) + field::DATA + port_at(protocol);
-            (source, u16::from_be_bytes([run.bytes[at], run.bytes[at + 1]]))
+            (
+                source,
+                u16::from_be_bytes([run.bytes[at], run.bytes[at + 1]]),
+            )
         };
-        let externals = [0, 1, 2].map(|sender| Protocol::ALL.map(|protocol| opens(sender, protocol)));
+        let externals =
+            [0, 1, 2].map(|sender| Protocol::ALL.map(|protocol| opens(sender, protocol)));
         Self {
             externals,
             world,
@@ -73,7 +77,11 @@ fn port_at(protocol: Protocol) -> usize {
 }
 
 fn link_length(frame: &[u8]) -> usize {
-    if frame[12..14] == CUSTOMER_TAG.to_be_bytes() { 18 } else { 14 }
+    if frame[12..14] == CUSTOMER_TAG.to_be_bytes() {
+        18
+    } else {
+        14
+    }
 }
 
 fn from_inside(sender: usize, protocol: Protocol, to: Endpoint) -> (Entry, Draft) {
@@ -83,7 +91,10 @@ fn from_inside(sender: usize, protocol: Protocol, to: Endpoint) -> (Entry, Draft
         Protocol::Udp => Draft::udp(inside, to),
         Protocol::Icmp => Draft::ping(inside, to.0),
     };
-    (Entry::Vlan, draft.with(|d| d.tags = vec![(CUSTOMER_TAG, vlan)]))
+    (
+        Entry::Vlan,
+        draft.with(|d| d.tags = vec![(CUSTOMER_TAG, vlan)]),
+    )
 }
 
 fn from_outside(from: Endpoint, protocol: Protocol, to: Endpoint) -> (Entry, Draft) {
@@ -112,10 +123,20 @@ impl Seen {
     fn note(&mut self, sender: usize, came: &[u8], run: &Run) {
         let (before, after) = (link_length(came), link_length(&run.bytes));
         let (came_ip, left_ip) = (&came[before..], &run.bytes[after..]);
-        assert_eq!(came_ip[field::OFFSET], left_ip[field::OFFSET], "{}", shown(run));
+        assert_eq!(
+            came_ip[field::OFFSET],
+            left_ip[field::OFFSET],
+            "{}",
+            shown(run)
+        );
         let is_first = came_ip[field::OFFSET] == [0x20, 0];
         if !is_first {
-            assert_eq!(came_ip[field::DATA..], left_ip[field::DATA..], "{}", shown(run));
+            assert_eq!(
+                came_ip[field::DATA..],
+                left_ip[field::DATA..],
+                "{}",
+                shown(run)
+            );
         }
         let id = u16::from_be_bytes([came_ip[4], came_ip[5]]);
         let key = |link: &[u8], ip: &[u8]| [link, &ip[field::ID], &ip[9..10], &ip[12..20]].concat();
@@ -131,7 +152,12 @@ impl Seen {
             self.inward.insert(came, left);
         } else {
             let first = self.inward.get(&came);
-            assert_eq!(first, Some(&left), "to another than its first\n{}", shown(run));
+            assert_eq!(
+                first,
+                Some(&left),
+                "to another than its first\n{}",
+                shown(run)
+            );
         }
     }
 }

@@ -91,7 +91,9 @@ impl Head {
             constants.features = constants.features.with_mss(MSS.0, MSS.1);
         }
         let scattered = constants.pools[0].0 & Policy::SCATTERED;
-        constants.pools.fill(Policy(self.policy & !Policy::SCATTERED | scattered));
+        constants
+            .pools
+            .fill(Policy(self.policy & !Policy::SCATTERED | scattered));
         constants
     }
 }

@@ -44,10 +44,22 @@ fn wrong_end(world: &World, entry: Entry, frame: &[u8], run: &Run) -> Option<&'s
     };
     [
         (wrong, "went the wrong way"),
-        (goes_out && !is_external, "left with a source that is in no pool"),
-        (!goes_out && left.source != came.source, "came in from another source"),
-        (goes_in && !is_for_subscriber, "went in, and to no subscriber"),
-        (!goes_in && left.destination != came.destination, "left for another destination"),
+        (
+            goes_out && !is_external,
+            "left with a source that is in no pool",
+        ),
+        (
+            !goes_out && left.source != came.source,
+            "came in from another source",
+        ),
+        (
+            goes_in && !is_for_subscriber,
+            "went in, and to no subscriber",
+        ),
+        (
+            !goes_in && left.destination != came.destination,
+            "left for another destination",
+        ),
         (!left.right, "the IPv4 checksum that left is wrong"),
     ]
     .into_iter()

@@ -1,26 +1,26 @@
 //! Random sequences of packets, ICMP errors, time, sweeps, blocks, changes of the configuration and restarts with other
 //! pools, against a NAT so plain that it can be read at a glance.
 
+mod fragments;
+mod packets;
 mod reference;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{Features, Policy};
-use cgn_common::verdict::{Protocol, Reason};
-use cgn_tests::harness::host::run_over;
+use cgn_common::layout::{Features, Filtering, Policy};
+use cgn_common::verdict::Protocol;
 use cgn_tests::harness::world::{POOL, SMALL_SHIFT, World, remote};
-use cgn_tests::harness::{Ending, Run, audit, shown, slots};
-use cgn_tests::packets::check::judge;
-use cgn_tests::packets::{Draft, flag};
+use cgn_tests::harness::{audit, slots};
+use cgn_tests::packets::flag;
 use cgn_user::dataplane::geometry::Geometry;
 use cgn_user::dataplane::growth::Old;
 use cgn_user::dataplane::install::{self, Grant};
-use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::sweep::{Swept, sweep_slab};
+use fragments::{Datagrams, Piece};
 use proptest::prelude::*;
-use reference::{Endpoint, QUICK, Reference, Segment, TIMERS};
+use reference::{Endpoint, QUICK, Reference, TIMERS};
 
 /// Subscribers of the world's first pool that begin without a block.
 const INSIDE: [Ipv4Addr; 3] = [
@@ -42,6 +42,17 @@ const FLAGS: [u8; 6] = [
     flag::RST | flag::ACK,
 ];
 
+const ERRORS: [(u8, u8); 3] = [(3, 3), (3, 4), (11, 0)];
+const FILTERINGS: [Filtering; 3] = [
+    Filtering::EndpointIndependent,
+    Filtering::AddressDependent,
+    Filtering::AddressAndPortDependent,
+];
+
+const fn flags_of(number: usize) -> u8 {
+    FLAGS[number % FLAGS.len()]
+}
+
 /// Numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
 enum Step {
@@ -55,12 +66,16 @@ enum Step {
     Hairpin(usize, usize, u16, usize, usize),
     /// From outside to any port.
     Guess(u16, usize),
+    /// A fragment, see [`Pair::piece`].
+    Piece(Piece),
     /// An ICMP error from outside about what an external endpoint sent: which, protocol, remote, and
     /// type of the error.
-    Error(usize, usize, usize, usize),
+    ErrorIn(usize, usize, usize, usize),
+    /// One from inside about what came to a subscriber's port: protocol, port, from whom, and type.
+    ErrorOut(usize, usize, u16, usize, usize),
     /// The configuration changes: other timers, and the parity of ports is kept; segments in
-    /// mid-stream are dropped.
-    Reload(bool, bool),
+    /// mid-stream are dropped; from whom mappings take datagrams and echoes.
+    Reload(bool, bool, usize),
     /// The clock goes on, in ticks.
     Wait(u32),
     Sweep,
@@ -72,7 +87,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    use Step::{Error, Fill, Give, Guess, Hairpin, In, Out, Reload, Sweep, Take, Wait};
+    use Step::{ErrorIn, ErrorOut, Fill, Give, Guess, Hairpin, In, Out, Reload, Sweep, Take, Wait};
     let small = 0..6_usize;
     prop_oneof![
         12 => (small.clone(), small.clone(), 0..12_u16, small.clone(), small.clone())
@@ -84,13 +99,33 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(s, p, port, e, f)| Hairpin(s, p, port, e, f)),
         1 => (1000..3000_u16, small.clone()).prop_map(|(port, p)| Guess(port, p)),
         4 => (any::<usize>(), small.clone(), small.clone(), small.clone())
-            .prop_map(|(e, p, r, t)| Error(e, p, r, t)),
-        1 => (any::<bool>(), any::<bool>()).prop_map(|(t, m)| Reload(t, m)),
+            .prop_map(|(e, p, r, t)| ErrorIn(e, p, r, t)),
+        3 => (small.clone(), small.clone(), 0..12_u16, any::<usize>(), small.clone())
+            .prop_map(|(s, p, port, r, t)| ErrorOut(s, p, port, r, t)),
+        10 => piece().prop_map(Step::Piece),
+        1 => (any::<bool>(), any::<bool>(), small.clone()).prop_map(|(t, m, f)| Reload(t, m, f)),
         4 => (1..120_u32).prop_map(Wait),
         4 => Just(Sweep),
         3 => small.clone().prop_map(Give),
         2 => (small.clone(), small).prop_map(|(s, b)| Take(s, b)),
     ]
+}
+
+/// Few ports and identifications, so that fragments meet.
+fn piece() -> impl Strategy<Value = Piece> {
+    let small = 0..6_usize;
+    let whose = (0..4_usize, small.clone(), 0..2_u16, small, any::<usize>());
+    (whose, 1..3_u16, 0..4_usize).prop_map(|((sender, protocol, port, to, which), id, part)| {
+        Piece {
+            sender,
+            protocol,
+            port,
+            to,
+            which,
+            id,
+            part,
+        }
+    })
 }
 
 fn step_or_restart() -> impl Strategy<Value = Step> {
@@ -110,6 +145,7 @@ struct Pair {
     free_slabs: BTreeSet<u32>,
     /// External endpoints that were ever given.
     known: Vec<Endpoint>,
+    datagrams: Datagrams,
 }
 
 impl Pair {
@@ -126,41 +162,77 @@ impl Pair {
             grants: vec![Vec::new(); INSIDE.len()],
             free_slabs: (40..64).collect(),
             known: Vec::new(),
+            datagrams: Datagrams::default(),
         }
+    }
+
+    /// One of the external endpoints that were ever given.
+    fn given(&self, which: usize) -> Option<Endpoint> {
+        let count = self.known.len().max(1);
+        self.known.get(which % count).copied()
     }
 
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Out(subscriber, protocol, port, to, flags) => {
-                self.out(subscriber, protocol, port, to, FLAGS[flags % FLAGS.len()]);
+                let (protocol, to) = (Protocol::ALL[protocol % 3], REMOTES[to % REMOTES.len()]);
+                self.out(
+                    subscriber % INSIDE.len(),
+                    protocol,
+                    port,
+                    to,
+                    flags_of(flags),
+                    None,
+                );
             }
             Step::Fill(subscriber, protocol, from) => {
+                let protocol = Protocol::ALL[protocol % 3];
                 for port in from..from + 70 {
-                    self.out(subscriber, protocol, port, 0, flag::SYN);
+                    let subscriber = subscriber % INSIDE.len();
+                    self.out(subscriber, protocol, port, REMOTES[0], flag::SYN, None);
                 }
             }
             Step::In(which, protocol, from, flags) => {
-                if !self.known.is_empty() {
-                    let external = self.known[which % self.known.len()];
-                    self.inbound(external, protocol, from, FLAGS[flags % FLAGS.len()]);
+                if let Some(external) = self.given(which) {
+                    let (protocol, from) = (Protocol::ALL[protocol % 3], REMOTES[from % 3]);
+                    self.inbound(external, protocol, from, flags_of(flags), None);
                 }
             }
             Step::Hairpin(subscriber, protocol, port, which, flags) => {
-                if !self.known.is_empty() {
-                    let to = self.known[which % self.known.len()];
-                    let flags = FLAGS[flags % FLAGS.len()];
-                    self.hairpin(subscriber % INSIDE.len(), protocol, port, to, flags);
+                if let Some(to) = self.given(which) {
+                    let protocol = [Protocol::Tcp, Protocol::Udp][protocol % 2];
+                    let subscriber = subscriber % INSIDE.len();
+                    self.hairpin(subscriber, protocol, port, to, flags_of(flags), None);
                 }
             }
-            Step::Error(which, protocol, about, kind) => {
-                if !self.known.is_empty() {
-                    let external = self.known[which % self.known.len()];
-                    self.error(external, protocol, about, kind);
+            Step::Piece(piece) => self.piece(piece),
+            Step::ErrorIn(which, protocol, about, kind) => {
+                if let Some(external) = self.given(which) {
+                    let (protocol, about) = (Protocol::ALL[protocol % 3], REMOTES[about % 3]);
+                    self.error_in(external, protocol, about, ERRORS[kind % ERRORS.len()]);
                 }
             }
-            Step::Reload(quick, strict) => self.reload(quick, strict),
-            Step::Guess(port, protocol) => self.inbound((POOL[1], port), protocol, 0, flag::SYN),
-            Step::Wait(ticks) => self.now = self.now.wrapping_add(ticks),
+            Step::ErrorOut(subscriber, protocol, port, about, kind) => {
+                let inside = (INSIDE[subscriber % INSIDE.len()], port);
+                let (protocol, kind) = (Protocol::ALL[protocol % 3], ERRORS[kind % ERRORS.len()]);
+                let remote = REMOTES[about % REMOTES.len()];
+                let hairpinned = self.given(about).filter(|_| {
+                    // An echo that was hairpinned has another identifier.
+                    about % 2 == 0 && protocol != Protocol::Icmp
+                });
+                self.error_out(inside, protocol, hairpinned.unwrap_or(remote), kind);
+            }
+            Step::Reload(quick, strict, filtering) => {
+                self.reload(quick, strict, FILTERINGS[filtering % FILTERINGS.len()]);
+            }
+            Step::Guess(port, protocol) => {
+                let protocol = Protocol::ALL[protocol % 3];
+                self.inbound((POOL[1], port), protocol, REMOTES[0], flag::SYN, None);
+            }
+            Step::Wait(ticks) => {
+                self.now = self.now.wrapping_add(ticks);
+                self.tire();
+            }
             Step::Sweep => self.sweep(),
             Step::Give(subscriber) => self.give(subscriber % INSIDE.len()),
             Step::Take(subscriber, block) => self.take(subscriber % INSIDE.len(), block),
@@ -168,215 +240,23 @@ impl Pair {
         }
     }
 
-    fn draft(protocol: Protocol, flags: u8, from: Endpoint, to: Endpoint) -> Draft {
-        match protocol {
-            Protocol::Tcp => Draft::tcp(flags, from, to),
-            Protocol::Udp => Draft::udp(from, to),
-            Protocol::Icmp => Draft::ping(from, to.0),
-        }
-    }
-
-    fn run(&self, entry: Entry, draft: &Draft) -> Run {
-        run_over(
-            &self.memory,
-            &self.world,
-            self.now,
-            0,
-            entry,
-            &draft.bytes(),
-        )
-    }
-
-    fn out(&mut self, subscriber: usize, protocol: usize, port: u16, to: usize, flags: u8) {
-        let subscriber = subscriber % INSIDE.len();
-        let protocol = Protocol::ALL[protocol % 3];
-        let (inside, to) = ((INSIDE[subscriber], port), REMOTES[to % REMOTES.len()]);
-        let segment = Segment {
-            remote: if protocol == Protocol::Icmp {
-                (to.0, 0)
-            } else {
-                to
-            },
-            flags,
-        };
-        let run = self.run(Entry::Inside, &Self::draft(protocol, flags, inside, to));
-        let external = judge(&run.bytes).map(|j| (j.source, j.ports.0));
-        if let Some(known) = self.reference.external_of(inside, protocol) {
-            assert_eq!(
-                external,
-                Some(known),
-                "the mapping is stable\n{}",
-                shown(&run)
-            );
-            assert_eq!(run.counters.created, [0; 3]);
-            return self
-                .reference
-                .refresh_out(inside, protocol, segment, self.now);
-        }
-        if let Some(reason) = self.stray(protocol, flags) {
-            assert_eq!(run.ending, reason.into(), "opens nothing\n{}", shown(&run));
-            return;
-        }
-        if let Some(reason) = self.refusal(subscriber, protocol) {
-            assert_eq!(run.ending, Ending::from(reason), "{}", shown(&run));
-            return;
-        }
-        assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
-        let external = external.expect("a packet");
-        self.assert_theirs(subscriber, external);
-        self.reference
-            .open(inside, protocol, external, segment, self.now);
-        self.known.push(external);
-    }
-
-    /// Why a segment from inside opens nothing, if so: a RST never does, and one in mid-stream only
-    /// where that is allowed.
-    fn stray(&self, protocol: Protocol, flags: u8) -> Option<Reason> {
-        let begins = flags & (flag::SYN | flag::ACK) == flag::SYN;
-        match protocol {
-            Protocol::Tcp if flags & flag::RST != 0 => Some(Reason::StrayReset),
-            Protocol::Tcp if self.strict && !begins => Some(Reason::MidStream),
-            _ => None,
-        }
-    }
-
     /// What holds from now on; no mapping is lost to it.
-    fn reload(&mut self, quick: bool, strict: bool) {
+    fn reload(&mut self, quick: bool, strict: bool, filtering: Filtering) {
         self.strict = strict;
         let constants = &mut self.memory.constants;
-        constants.pools[0] = Policy(Policy::PARITY);
+        constants.pools[0] = Policy::new(filtering, Filtering::EndpointIndependent, Policy::PARITY);
         let switches = [
             (strict, Features::DROP_MIDSTREAM),
             (quick, Features::PARITY),
+            (
+                filtering != Filtering::EndpointIndependent,
+                Features::SESSIONS,
+            ),
         ];
         let on = switches.iter().filter(|(is_on, _)| *is_on);
         constants.features = Features(on.map(|(_, feature)| feature).sum());
         self.reference.timers = if quick { QUICK } else { TIMERS };
-    }
-
-    /// It reaches who sent the packet that it quotes, which is his own again; nothing is opened,
-    /// refreshed or ended by it (RFC 5508 REQ-6).
-    fn error(&self, external: Endpoint, protocol: usize, about: usize, kind: usize) {
-        let protocol = Protocol::ALL[protocol % 3];
-        let to = REMOTES[about % REMOTES.len()];
-        let quoted = Self::draft(protocol, flag::ACK, external, to).packet();
-        let kind = [(3, 3), (3, 4), (11, 0)][kind % 3];
-        let error = Draft::icmp_error(kind, [0; 4], &quoted[..28], remote::OTHER, external.0);
-        let run = self.run(Entry::Outside, &error);
-        assert_eq!(run.counters.created, [0; 3]);
-        let Some(inside) = self.reference.inside_of(external, protocol) else {
-            let ending = Ending::Dropped(Reason::NoQuotedMapping);
-            return assert_eq!(run.ending, ending, "{}", shown(&run));
-        };
-        assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
-        let ip = |at: usize| Ipv4Addr::from(*run.bytes[at..].first_chunk::<4>().expect("there"));
-        // Ethernet, IPv4, ICMP, the quoted IPv4; the port, or, of an echo request, the identifier.
-        const QUOTED: usize = 14 + 20 + 8;
-        let at = QUOTED + 20 + if protocol == Protocol::Icmp { 4 } else { 0 };
-        let port = u16::from_be_bytes([run.bytes[at], run.bytes[at + 1]]);
-        assert_eq!(ip(14 + 16), inside.0, "it reaches its owner");
-        assert_eq!((ip(QUOTED + 12), port), inside, "about what he sent");
-    }
-
-    /// Why no mapping can be opened, if so.
-    fn refusal(&self, subscriber: usize, protocol: Protocol) -> Option<Reason> {
-        let blocks = &self.grants[subscriber];
-        let used = self.reference.ports_used(INSIDE[subscriber], protocol);
-        let ports = blocks.len() << SMALL_SHIFT;
-        assert!(used <= ports);
-        (used == ports).then_some(match blocks.len() {
-            0 => Reason::FirstPacket,
-            6 => Reason::NoPort,
-            _ => Reason::BlockFull,
-        })
-    }
-
-    fn assert_theirs(&self, subscriber: usize, external: Endpoint) {
-        let within = |grant: &Grant| {
-            let first = 1024 + (grant.block << SMALL_SHIFT);
-            external.0 == grant.external && external.1 >> SMALL_SHIFT == first >> SMALL_SHIFT
-        };
-        let is_theirs = self.grants[subscriber].iter().any(within);
-        assert!(is_theirs, "{external:?} is not theirs");
-    }
-
-    /// A packet of one subscriber to an external endpoint: the mapping of another, or his own.
-    fn hairpin(&mut self, subscriber: usize, protocol: usize, port: u16, to: Endpoint, flags: u8) {
-        let protocol = [Protocol::Tcp, Protocol::Udp][protocol % 2];
-        let sender = (INSIDE[subscriber], port);
-        let run = self.run(Entry::Inside, &Self::draft(protocol, flags, sender, to));
-        let known = self.reference.external_of(sender, protocol);
-        let stopped = match self.reference.inside_of(to, protocol) {
-            None => Some(Reason::NoMapping),
-            Some(_) if known.is_some() => None,
-            Some(_) => self
-                .stray(protocol, flags)
-                .or_else(|| self.refusal(subscriber, protocol)),
-        };
-        if let Some(reason) = stopped {
-            assert_eq!(run.ending, Ending::from(reason), "{}", shown(&run));
-            assert_eq!(run.counters.created, [0; 3], "opened in vain");
-            return;
-        }
-        assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
-        let judged = judge(&run.bytes).expect("a packet");
-        let external = (judged.source, judged.ports.0);
-        let receiver = self
-            .reference
-            .inside_of(to, protocol)
-            .expect("looked up above");
-        assert_eq!(
-            (judged.destination, judged.ports.1),
-            receiver,
-            "it reaches its owner"
-        );
-        let segment = Segment { remote: to, flags };
-        match known {
-            Some(known) => {
-                assert_eq!(external, known, "the mapping is stable");
-                self.reference
-                    .refresh_out(sender, protocol, segment, self.now);
-            }
-            None => {
-                self.assert_theirs(subscriber, external);
-                self.reference
-                    .open(sender, protocol, external, segment, self.now);
-                self.known.push(external);
-            }
-        }
-        let segment = Segment {
-            remote: external,
-            flags,
-        };
-        self.reference
-            .refresh_in(receiver, protocol, segment, self.now);
-    }
-
-    fn inbound(&mut self, external: Endpoint, protocol: usize, from: usize, flags: u8) {
-        let protocol = Protocol::ALL[protocol % 3];
-        let from = REMOTES[from % REMOTES.len()];
-        let draft = match protocol {
-            Protocol::Icmp => Draft::pong(from.0, external),
-            _ => Self::draft(protocol, flags, from, external),
-        };
-        let run = self.run(Entry::Outside, &draft);
-        match self.reference.inside_of(external, protocol) {
-            Some(inside) => {
-                let judged = judge(&run.bytes).map(|j| (j.destination, j.ports.1));
-                assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
-                assert_eq!(judged, Some(inside), "it reaches its owner");
-                let remote = from;
-                let segment = Segment { remote, flags };
-                self.reference
-                    .refresh_in(inside, protocol, segment, self.now);
-            }
-            None => assert_eq!(
-                run.ending,
-                Ending::Dropped(Reason::NoMapping),
-                "{}",
-                shown(&run)
-            ),
-        }
+        self.reference.filtering = filtering;
     }
 
     fn sweep(&mut self) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
-use cgn_common::layout::SlotState as S;
+use cgn_common::layout::{Filtering, SlotState as S};
 use cgn_common::limits::STAMP_TICKS;
 use cgn_common::verdict::Protocol;
 use cgn_tests::packets::flag;
@@ -81,15 +81,21 @@ impl Entry {
 /// By protocol and external endpoint.
 pub struct Reference {
     entries: BTreeMap<(usize, Endpoint), Entry>,
-    /// What the configuration says.
+    /// To whom an inside endpoint has sent, by protocol, and from which external port; port 0
+    /// is any of the address.
+    sessions: BTreeMap<(usize, Endpoint, Endpoint), u16>,
+    /// What the configuration says: of timers, and of datagrams and echoes.
     pub timers: Timers,
+    pub filtering: Filtering,
 }
 
 impl Default for Reference {
     fn default() -> Self {
         Self {
             entries: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             timers: TIMERS,
+            filtering: Filtering::EndpointIndependent,
         }
     }
 }
@@ -217,6 +223,58 @@ impl Reference {
                 return;
             }
             entry.stamp(before, now);
+        }
+    }
+
+    /// The filtering; that of an echo, which has no port on the other side, is by address only.
+    fn filtering_of(&self, protocol: Protocol) -> Filtering {
+        match (protocol, self.filtering) {
+            (Protocol::Tcp, _) => Filtering::EndpointIndependent,
+            (Protocol::Icmp, Filtering::AddressAndPortDependent) => Filtering::AddressDependent,
+            (_, filtering) => filtering,
+        }
+    }
+
+    /// An inside endpoint sent to this remote one, which may answer from now on.
+    pub fn note_session(&mut self, inside: Endpoint, protocol: Protocol, to: Endpoint, now: u32) {
+        let port = match self.filtering_of(protocol) {
+            Filtering::EndpointIndependent => return,
+            Filtering::AddressDependent => 0,
+            Filtering::AddressAndPortDependent => to.1,
+        };
+        let external = self.external_of(inside, protocol);
+        let (Some(external), Some(entry)) = (external, self.live(inside, protocol)) else {
+            return;
+        };
+        if entry.remote == to {
+            return;
+        }
+        let is_noted = port != 0 || entry.remote.0 != to.0;
+        let before = (entry.state, entry.shared);
+        entry.shared = true;
+        if before != (entry.state, entry.shared) {
+            entry.last_seen = now;
+        }
+        if is_noted {
+            let key = (protocol as usize, inside, (to.0, port));
+            self.sessions.insert(key, external.1);
+        }
+    }
+
+    /// Whether a live mapping takes a packet from there (RFC 4787 REQ-8).
+    pub fn admits(&self, inside: Endpoint, protocol: Protocol, from: Endpoint) -> bool {
+        let number = protocol as usize;
+        let mut entries = self.entries.iter();
+        let Some(((_, external), entry)) =
+            entries.find(|((p, _), e)| *p == number && e.inside == inside && e.is_live())
+        else {
+            return false;
+        };
+        let has_sent = |to| self.sessions.get(&(number, inside, to)) == Some(&external.1);
+        match self.filtering_of(protocol) {
+            Filtering::EndpointIndependent => true,
+            Filtering::AddressDependent => entry.remote.0 == from.0 || has_sent((from.0, 0)),
+            Filtering::AddressAndPortDependent => entry.remote == from || has_sent(from),
         }
     }
 
