@@ -152,7 +152,8 @@ fn build(copy: &Path, package: &[&str]) -> Result<PathBuf> {
     let mut cargo = workspace::cargo();
     cargo
         .current_dir(copy)
-        .env("CARGO_TARGET_DIR", workspace::target_dir())
+        // Not ours: cargo would take what it builds of the copy for what it built of us.
+        .env("CARGO_TARGET_DIR", workspace::store().join("mutated"))
         .args([
             "test",
             "--locked",

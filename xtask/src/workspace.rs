@@ -31,10 +31,21 @@ pub fn store() -> PathBuf {
     target_dir().join("xtask")
 }
 
-/// The cargo that runs us, in the repository's top folder.
+/// The cargo that runs us, in the repository's top folder. It does not see what the one that
+/// started us said of this package: build scripts that ask for it (ring's) would run again each
+/// time that cargo is started by hand and by us in turn, and all that is built on them with them.
 pub fn cargo() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|of| text.starts_with(of))
+        {
+            command.env_remove(&name);
+        }
+    }
     command.current_dir(root());
     command
 }

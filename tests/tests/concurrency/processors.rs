@@ -1,5 +1,6 @@
 //! XDP on every processor at once, with flows that collide, while the sweep ends mappings: what the
-//! packets themselves say, besides the tables.
+//! packets themselves say, besides the tables. Two subscribers, with one inside address in two
+//! realms, share the external one; they send to the outside and to each other.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -16,20 +17,23 @@ use cgn_tests::harness::bpf::{Bpf, coarse_ns, test_run};
 use cgn_tests::harness::namespace::in_namespace;
 use cgn_tests::harness::trial::Endpoint;
 use cgn_tests::harness::world::{
-    INSIDE_VLAN, OUTSIDE_VLAN, POOL, SMALL_SHIFT, World, remote, subscriber,
+    INSIDE_VLAN, OUTSIDE_VLAN, POOL, REALM_VLAN, SMALL_SHIFT, World, remote, subscriber,
 };
 use cgn_tests::packets::check::judge;
 use cgn_tests::packets::mutate::Dice;
 use cgn_tests::packets::{CUSTOMER_TAG, Draft, flag};
 use cgn_tests::skip;
+use cgn_user::dataplane::install::Grant;
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
 
 use super::threads::{SHORT, expire_all, sweep};
 
 const INSIDE: Ipv4Addr = subscriber::SIX_BLOCKS;
-/// `XDP_REDIRECT`.
-const SENT: u32 = 4;
+/// VLANs of the two realms.
+const VLANS: [u16; 2] = [INSIDE_VLAN, REALM_VLAN];
+/// `XDP_TX` and `XDP_REDIRECT`.
+const SENT: [u32; 2] = [3, 4];
 /// A port that one mapping has used cannot be another's sooner, in ticks: after a packet from inside
 /// the mapping must be idle for a while; packets from outside do not refresh; then the port is held.
 const REST: [u32; 2] = [SHORT.hold, SHORT.udp + SHORT.hold];
@@ -42,13 +46,15 @@ fn no_port_has_two_owners_and_no_owner_two_ports_on_all_processors() {
     }
 }
 
+/// Realm and port; the external ones are of no realm.
+type Port = (u8, u16);
 /// By number of the protocol and port.
-type Ports = HashMap<(usize, u16), Use>;
+type Ports = HashMap<(usize, Port), Use>;
 
 /// When a port was seen to belong to another: at some tick in between.
 #[derive(Clone, Copy, Debug)]
 struct Use {
-    other: u16,
+    other: Port,
     is_from_inside: bool,
     from: u32,
     to: u32,
@@ -63,7 +69,7 @@ struct Book {
 
 impl Book {
     /// Notes that an inside and an external port belonged together, as `seen` from either.
-    fn note(&mut self, protocol: usize, inside: u16, external: u16, seen: Use) {
+    fn note(&mut self, protocol: usize, inside: Port, external: Port, seen: Use) {
         let of = |other| Use { other, ..seen };
         assert_rested(
             self.owners.insert((protocol, external), of(inside)),
@@ -103,38 +109,46 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Sends one packet from inside or outside; whether it was translated.
+    /// Sends one packet, from inside or outside or to the other subscriber; whether it was
+    /// translated.
     fn send(&mut self) -> bool {
         let protocol = self.dice.roll(3);
         let server = (remote::PLAIN, 443);
-        let draft = if self.dice.roll(4) == 0 {
-            let first = self.blocks[self.dice.roll(self.blocks.len())];
-            let external = (POOL[1], first + self.dice.roll(64) as u16);
-            draft(protocol, server, external, OUTSIDE_VLAN)
-        } else {
-            draft(protocol, (INSIDE, self.inside_port()), server, INSIDE_VLAN)
+        let first = self.blocks[self.dice.roll(self.blocks.len())];
+        let external = (POOL[1], first + self.dice.roll(64) as u16);
+        let realm = self.dice.roll(2) as u8;
+        let inside = (INSIDE, self.inside_port());
+        let draft = match self.dice.roll(8) {
+            0 | 1 => draft(protocol, server, external, OUTSIDE_VLAN),
+            // The identifier of an echo is the receiver's port.
+            2 if Protocol::ALL[protocol] != Protocol::Icmp => {
+                draft(protocol, inside, external, VLANS[usize::from(realm)])
+            }
+            _ => draft(protocol, inside, server, VLANS[usize::from(realm)]),
         };
         let frame = draft.bytes();
         let from = tick();
         let (action, bytes) = test_run(self.program, &frame);
         let to = tick();
-        if action != SENT {
+        if !SENT.contains(&action) {
             return false;
         }
         let judged = judge(&bytes).expect("a packet");
-        let is_from_inside = judged.source == POOL[1];
-        let (inside, external) = match is_from_inside {
-            true => (draft.source.1, judged.ports.0),
-            false => (judged.ports.1, draft.destination.1),
-        };
-        let seen = Use {
-            other: 0,
+        let seen = |is_from_inside| Use {
+            other: (0, 0),
             is_from_inside,
             from,
             to,
         };
         let mut book = self.book.lock().expect("nobody panicked");
-        book.note(protocol, inside, external, seen);
+        if judged.source == POOL[1] {
+            let (inside, external) = ((realm, draft.source.1), (0, judged.ports.0));
+            book.note(protocol, inside, external, seen(true));
+        }
+        if judged.destination == INSIDE {
+            let (inside, external) = ((realm_of(&bytes), judged.ports.1), (0, draft.destination.1));
+            book.note(protocol, inside, external, seen(false));
+        }
         true
     }
 
@@ -154,26 +168,48 @@ fn draft(protocol: usize, from: Endpoint, to: Endpoint, vlan: u16) -> Draft {
     let draft = match Protocol::ALL[protocol] {
         Protocol::Tcp => Draft::tcp(flag::ACK, from, to),
         Protocol::Udp => Draft::udp(from, to),
-        Protocol::Icmp if vlan == INSIDE_VLAN => Draft::ping(from, to.0),
-        Protocol::Icmp => Draft::pong(from.0, to),
+        Protocol::Icmp if vlan == OUTSIDE_VLAN => Draft::pong(from.0, to),
+        Protocol::Icmp => Draft::ping(from, to.0),
     };
     draft.with(|d| d.tags = vec![(CUSTOMER_TAG, vlan)])
 }
 
+/// Realm of a frame that goes in: the first one's has no tag.
+fn realm_of(frame: &[u8]) -> u8 {
+    u8::from(frame[12..14] == CUSTOMER_TAG.to_be_bytes())
+}
+
+/// The second subscriber has two blocks at the same external address.
+fn two_realms() -> World {
+    let mut world = World::new().with_realms();
+    let realms = &world.geometry.realms;
+    let inside = realms.key(1, INSIDE).expect("a subscriber");
+    world.grants.extend([41, 42].map(|slab| Grant {
+        inside,
+        external: POOL[1],
+        pool: 0,
+        block: 460 + slab as u16,
+        slab,
+    }));
+    world
+}
+
 fn race() {
-    let world = std::rc::Rc::new(World::new());
+    let world = std::rc::Rc::new(two_realms());
     let mut bpf = Bpf::new(&world);
     let memory = bpf.dataplane().memory().clone();
     let program: &Xdp = bpf.dataplane().program(Entry::Vlan).expect("loaded");
+    let other = world.geometry.realms.key(1, INSIDE).expect("a subscriber");
+    let both = [INSIDE.into(), other];
     let mine = world
         .grants
         .iter()
-        .filter(|grant| grant.inside == INSIDE.into());
+        .filter(|grant| both.contains(&grant.inside));
     let blocks: Vec<u16> = mine
         .map(|grant| 1024 + (grant.block << SMALL_SHIFT))
         .collect();
     let (memory, world): (&Memory, &World) = (&memory, &world);
-    let index = world.geometry.subscriber_index(INSIDE).expect("known");
+    let indices = both.map(|inside| world.geometry.subscriber_index(inside).expect("known"));
     let (stop, book) = (AtomicBool::new(false), Mutex::new(Book::default()));
     let (sent, ended) = (AtomicU64::new(0), AtomicU64::new(0));
     let processors = thread::available_parallelism().map_or(2, |n| n.get());
@@ -201,18 +237,20 @@ fn race() {
                 thread::sleep(Duration::from_millis(1));
             }
         });
-        watch(memory, index, &stop, &ended);
+        watch(memory, indices, &stop, &ended);
     });
     let (sent, ended) = (sent.into_inner(), ended.into_inner());
     println!("{sent} packets on {processors} processors, {ended} mappings ended");
     assert!(sent > 1000 && ended > 50, "{sent} packets, {ended} ended");
-    let wrong = audit::contradictions(memory, index);
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    for index in indices {
+        let wrong = audit::contradictions(memory, index);
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
     expire_all(memory, world, tick(), &SHORT);
 }
 
 /// Looks at the tables all the time, for a while; longer on a busy machine.
-fn watch(memory: &Memory, index: u32, stop: &AtomicBool, ended: &AtomicU64) {
+fn watch(memory: &Memory, indices: [u32; 2], stop: &AtomicBool, ended: &AtomicU64) {
     let began = Instant::now();
     let is_over = || {
         let elapsed = began.elapsed();
@@ -220,7 +258,10 @@ fn watch(memory: &Memory, index: u32, stop: &AtomicBool, ended: &AtomicU64) {
             || elapsed > Duration::from_secs(6) && ended.load(Ordering::Relaxed) > 200
     };
     while !is_over() && !stop.load(Ordering::Relaxed) {
-        for protocol in Protocol::ALL {
+        for (index, protocol) in indices
+            .into_iter()
+            .flat_map(|at| Protocol::ALL.map(|p| (at, p)))
+        {
             let twice = audit::doubled(memory, index, protocol);
             if !twice.is_empty() {
                 stop.store(true, Ordering::Relaxed);

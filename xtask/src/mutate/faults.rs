@@ -245,7 +245,7 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "the receiver of a hairpinned packet filters by the inside source",
         "cgn-common/src/rare/hairpin.rs",
-        "let remote = peer::remote(«sender.0», sender.1);",
+        "(Side::Inside, peer::remote(«sender.0», sender.1))",
         "packet.ip.source.get()",
     ),
     fault(
