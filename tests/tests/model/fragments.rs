@@ -77,7 +77,7 @@ fn id_of(frame: &[u8]) -> u16 {
     u16::from_be_bytes([frame[18], frame[19]])
 }
 
-/// One fragment of a random life; see [`super::Step::Piece`].
+/// A datagram of a random life; see [`super::Step::Pieces`].
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
     pub sender: usize,
@@ -86,7 +86,6 @@ pub struct Piece {
     pub to: usize,
     pub which: usize,
     pub id: u16,
-    pub part: usize,
 }
 
 impl Pair {
@@ -107,8 +106,8 @@ impl Pair {
     }
 
     /// A fragment: the first, one behind it, or one that overlaps with those.
-    pub fn piece(&mut self, piece: Piece) {
-        let Piece { port, id, part, .. } = piece;
+    pub fn piece(&mut self, piece: Piece, part: usize) {
+        let Piece { port, id, .. } = piece;
         let external = self.given(piece.which);
         let protocol = Protocol::ALL[piece.protocol % 3];
         let remote = REMOTES[piece.to % REMOTES.len()];
@@ -145,6 +144,7 @@ impl Pair {
         let frame = Self::cut(draft, id, data).remove(at);
         let key = (entry == Entry::Inside, from.0, to.0, protocol as usize, id);
         if let Some(known) = self.known_datagram(&key) {
+            self.happens("a fragment followed the first");
             return self.follows(entry, &frame, known);
         }
         let run = self.run(entry, &frame);
@@ -160,6 +160,7 @@ impl Pair {
             frame,
             port: 0,
         };
+        self.happens("a fragment waited");
         self.wait_for_first(key, fragment);
     }
 
@@ -185,6 +186,7 @@ impl Pair {
                 (ended.fragments, ended.reason),
                 (gone, Some(Reason::FragmentOverlap))
             );
+            self.happens("fragments overlapped");
         } else {
             waiting.push((key, since, fragment));
             assert_eq!(ended.fragments, 0, "{:?}", ended.reason);
@@ -267,6 +269,7 @@ impl Pair {
         wanted.sort_by_key(|fragment| fragment.range.start);
         assert_eq!(released, wanted);
         for fragment in released {
+            self.happens("a fragment that had waited followed");
             self.follows(entry, &fragment.frame, known);
         }
     }

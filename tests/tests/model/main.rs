@@ -5,7 +5,8 @@ mod fragments;
 mod packets;
 mod reference;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use cgn_common::layout::{Features, Filtering, Policy};
@@ -20,6 +21,7 @@ use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::sweep::{Swept, sweep_slab};
 use fragments::{Datagrams, Piece};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use reference::{Endpoint, QUICK, Reference, TIMERS};
 
 /// Subscribers of the world's first pool that begin without a block.
@@ -49,6 +51,22 @@ const FILTERINGS: [Filtering; 3] = [
     Filtering::AddressAndPortDependent,
 ];
 
+/// What is counted, so that no rule goes untried.
+const HAPPENINGS: [&str; 12] = [
+    "a packet went out",
+    "a packet came in",
+    "a packet from outside was filtered",
+    "a hairpin",
+    "a hairpin was filtered",
+    "a fragment of another's datagram",
+    "a fragment followed the first",
+    "a fragment waited",
+    "a fragment that had waited followed",
+    "fragments overlapped",
+    "an error came in",
+    "an error went out",
+];
+
 const fn flags_of(number: usize) -> u8 {
     FLAGS[number % FLAGS.len()]
 }
@@ -66,8 +84,9 @@ enum Step {
     Hairpin(usize, usize, u16, usize, usize),
     /// From outside to any port.
     Guess(u16, usize),
-    /// A fragment, see [`Pair::piece`].
-    Piece(Piece),
+    /// Fragments of two datagrams, which differ in the inside port and in which external endpoint
+    /// is meant, in any order: which of the two, and which part ([`Pair::piece`]).
+    Pieces([Piece; 2], Vec<(bool, usize)>),
     /// An ICMP error from outside about what an external endpoint sent: which, protocol, remote, and
     /// type of the error.
     ErrorIn(usize, usize, usize, usize),
@@ -102,29 +121,31 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(e, p, r, t)| ErrorIn(e, p, r, t)),
         3 => (small.clone(), small.clone(), 0..12_u16, any::<usize>(), small.clone())
             .prop_map(|(s, p, port, r, t)| ErrorOut(s, p, port, r, t)),
-        10 => piece().prop_map(Step::Piece),
+        8 => pieces(),
         1 => (any::<bool>(), any::<bool>(), small.clone()).prop_map(|(t, m, f)| Reload(t, m, f)),
         4 => (1..120_u32).prop_map(Wait),
         4 => Just(Sweep),
-        3 => small.clone().prop_map(Give),
+        6 => small.clone().prop_map(Give),
         2 => (small.clone(), small).prop_map(|(s, b)| Take(s, b)),
     ]
 }
 
-/// Few ports and identifications, so that fragments meet.
-fn piece() -> impl Strategy<Value = Piece> {
+/// Few identifications, so that fragments meet also with those of an earlier step.
+fn pieces() -> impl Strategy<Value = Step> {
     let small = 0..6_usize;
-    let whose = (0..4_usize, small.clone(), 0..2_u16, small, any::<usize>());
-    (whose, 1..3_u16, 0..4_usize).prop_map(|((sender, protocol, port, to, which), id, part)| {
-        Piece {
+    let whose = (0..4_usize, small.clone(), small, 1..3_u16);
+    let ends = [(0..12_u16, any::<usize>()), (0..12_u16, any::<usize>())];
+    let order = proptest::collection::vec((any::<bool>(), 0..4_usize), 1..8);
+    (whose, ends, order).prop_map(|((sender, protocol, to, id), ends, order)| {
+        let whose = ends.map(|(port, which)| Piece {
             sender,
             protocol,
             port,
             to,
             which,
             id,
-            part,
-        }
+        });
+        Step::Pieces(whose, order)
     })
 }
 
@@ -146,6 +167,7 @@ struct Pair {
     /// External endpoints that were ever given.
     known: Vec<Endpoint>,
     datagrams: Datagrams,
+    happened: RefCell<BTreeMap<&'static str, u32>>,
 }
 
 impl Pair {
@@ -163,13 +185,21 @@ impl Pair {
             free_slabs: (40..64).collect(),
             known: Vec::new(),
             datagrams: Datagrams::default(),
+            happened: RefCell::default(),
         }
     }
 
     /// One of the external endpoints that were ever given.
     fn given(&self, which: usize) -> Option<Endpoint> {
-        let count = self.known.len().max(1);
-        self.known.get(which % count).copied()
+        // Rather one of the last, which may still be there.
+        let last = self.known.len().min(16).max(1);
+        self.known.iter().rev().nth(which % last).copied()
+    }
+
+    /// Counts one of [`HAPPENINGS`].
+    fn happens(&self, what: &'static str) {
+        assert!(HAPPENINGS.contains(&what), "{what}");
+        *self.happened.borrow_mut().entry(what).or_insert(0) += 1;
     }
 
     fn step(&mut self, step: &Step) {
@@ -205,7 +235,11 @@ impl Pair {
                     self.hairpin(subscriber, protocol, port, to, flags_of(flags), None);
                 }
             }
-            Step::Piece(piece) => self.piece(piece),
+            Step::Pieces(whose, ref order) => {
+                for (is_second, part) in order {
+                    self.piece(whose[usize::from(*is_second)], *part);
+                }
+            }
             Step::ErrorIn(which, protocol, about, kind) => {
                 if let Some(external) = self.given(which) {
                     let (protocol, about) = (Protocol::ALL[protocol % 3], REMOTES[about % 3]);
@@ -368,7 +402,7 @@ impl Pair {
 }
 
 /// Runs the steps, and then ends everything, which must leave nothing.
-fn live(steps: &[Step]) {
+fn live(steps: &[Step]) -> BTreeMap<&'static str, u32> {
     let mut pair = Pair::new();
     for step in steps {
         pair.step(step);
@@ -380,20 +414,44 @@ fn live(steps: &[Step]) {
     pair.sweep();
     pair.compare();
     assert!(pair.reference.is_empty());
+    pair.happened.into_inner()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
-    #[test]
-    fn a_random_life_is_that_of_a_plain_nat(steps in proptest::collection::vec(step(), 1..150)) {
-        live(&steps);
+/// Many lives; in all of them together, everything that can happen must have happened.
+fn lives(cases: u32, step: impl Strategy<Value = Step>) {
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let all = RefCell::new(BTreeMap::new());
+    let steps = proptest::collection::vec(step, 1..150);
+    let result = TestRunner::new(config).run(&steps, |steps| {
+        for (what, count) in live(&steps) {
+            *all.borrow_mut().entry(what).or_insert(0) += count;
+        }
+        Ok(())
+    });
+    if let Err(counter_example) = result {
+        panic!("{counter_example}");
+    }
+    let all = all.into_inner();
+    println!("{all:#?}");
+    for what in HAPPENINGS {
+        let count = all.get(what).copied().unwrap_or(0);
+        assert!(
+            count >= cases / 300,
+            "{what}: only {count} times in {cases} lives"
+        );
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
-    #[test]
-    fn it_goes_on_over_restarts_with_other_pools(steps in proptest::collection::vec(step_or_restart(), 1..150)) {
-        live(&steps);
-    }
+#[test]
+fn a_random_life_is_that_of_a_plain_nat() {
+    lives(1500, step());
+}
+
+#[test]
+fn it_goes_on_over_restarts_with_other_pools() {
+    lives(150, step_or_restart());
 }

@@ -99,6 +99,7 @@ impl Pair {
             self.known.push(external);
         }
         assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
+        self.happens("a packet went out");
         self.reference
             .note_session(inside, protocol, segment.remote, self.now);
         if let Some(id) = first_of {
@@ -183,6 +184,9 @@ impl Pair {
         if let Some(reason) = refused {
             assert_eq!(run.ending, Ending::from(reason), "{}", shown(&run));
             assert_eq!(run.counters.created, [0; 3], "opened in vain");
+            if reason == Reason::Filtered {
+                self.happens("a hairpin was filtered");
+            }
             return;
         }
         let receiver = self.reference.inside_of(to, protocol).expect("not refused");
@@ -204,6 +208,7 @@ impl Pair {
         }
         self.reference.note_session(sender, protocol, to, self.now);
         if !self.reference.admits(receiver, protocol, external) {
+            self.happens("a hairpin was filtered");
             return assert_eq!(run.ending, Reason::Filtered.into(), "{}", shown(&run));
         }
         let segment = Segment {
@@ -216,11 +221,13 @@ impl Pair {
         if let Some(id) = first_of
             && self.conflicts(Entry::Inside, (sender.0, to.0), protocol, id, all)
         {
+            self.happens("a fragment of another's datagram");
             return assert_eq!(run.ending, Reason::FragmentConflict.into());
         }
         assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
         let left = ends(&run.bytes, IP, protocol);
         assert_eq!(left, (external, receiver), "it reaches its owner");
+        self.happens("a hairpin");
         if let Some(id) = first_of {
             self.begun(Entry::Inside, (sender.0, to.0), protocol, id, all, &run);
         }
@@ -241,6 +248,7 @@ impl Pair {
         };
         let remote = remote_of(protocol, from);
         if !self.reference.admits(inside, protocol, remote) {
+            self.happens("a packet from outside was filtered");
             return assert_eq!(run.ending, Reason::Filtered.into(), "{}", shown(&run));
         }
         let segment = Segment {
@@ -253,6 +261,7 @@ impl Pair {
         if let Some(id) = first_of
             && self.conflicts(Entry::Outside, (from.0, external.0), protocol, id, all)
         {
+            self.happens("a fragment of another's datagram");
             return assert_eq!(run.ending, Reason::FragmentConflict.into());
         }
         assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
@@ -261,6 +270,7 @@ impl Pair {
             inside,
             "it reaches its owner"
         );
+        self.happens("a packet came in");
         if let Some(id) = first_of {
             self.begun(
                 Entry::Outside,
@@ -303,6 +313,7 @@ impl Pair {
             inside.0,
             "it reaches its owner"
         );
+        self.happens("an error came in");
         let quoted = ends(&run.bytes, QUOTED, protocol).0;
         assert_eq!(quoted, inside, "about what he sent");
     }
@@ -332,6 +343,7 @@ impl Pair {
         assert_eq!(run.ending, Ending::Sent { back: false }, "{}", shown(&run));
         let addresses = (address(&run.bytes, IP + 12), address(&run.bytes, IP + 16));
         assert_eq!(addresses, (teller.0, told.0), "{}", shown(&run));
+        self.happens("an error went out");
         let (from, to) = ends(&run.bytes, QUOTED, protocol);
         assert_eq!(
             (from.0, to),
