@@ -510,6 +510,9 @@ fn find_or_open<T: Tables>(
             None if !flow.opens() => {}
             None if is_throttled(tables, index) => flow.state = SlotState::Free,
             None if head.block_count() == 1 => {
+                if let Some(reason) = home.refusal(tables, protocol, inside_port) {
+                    return Err(reason);
+                }
                 let mut opened = tables.open_at_home(flow, false);
                 if opened.is_unclear() && tables.is_clear(flow) {
                     opened = tables.open_at_home(flow, true);
