@@ -159,8 +159,6 @@ fn build(copy: &Path, package: &[&str]) -> Result<PathBuf> {
             "--locked",
             "--no-run",
             "--message-format=json",
-            // It is built once more here, and nobody waits for it.
-            "--config=profile.dev.package.cgn-user.opt-level=0",
             "--package",
         ])
         .args(package);

@@ -192,7 +192,7 @@ impl Pair {
     /// One of the external endpoints that were ever given.
     fn given(&self, which: usize) -> Option<Endpoint> {
         // Rather one of the last, which may still be there.
-        let last = self.known.len().min(16).max(1);
+        let last = self.known.len().clamp(1, 16);
         self.known.iter().rev().nth(which % last).copied()
     }
 
