@@ -171,7 +171,7 @@ fn build(copy: &Path, package: &[&str]) -> Result<PathBuf> {
     messages
         .filter(is_test)
         .filter_map(program)
-        .last()
+        .next_back()
         .context("cargo built no test")
 }
 
