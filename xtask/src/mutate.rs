@@ -30,7 +30,7 @@ pub fn fault(number: usize) -> bool {
 "#;
 
 /// Packages and tests that may notice, the quick ones first; they need no rights.
-const TESTS: [(&str, &[&str], &[&str]); 4] = [
+const TESTS: [(&str, &[&str], &[&str]); 5] = [
     (
         "the cases",
         &["cgn-tests", "--test=translator"],
@@ -38,6 +38,11 @@ const TESTS: [(&str, &[&str], &[&str]); 4] = [
     ),
     ("the fuzz targets", &["cgn-tests", "--test=fuzz"], &[]),
     ("unit tests", &["cgn-common", "--lib"], &[]),
+    (
+        "the table of RFCs",
+        &["cgn-tests", "--test=conformance"],
+        &[],
+    ),
     ("the model", &["cgn-tests", "--test=model"], &[]),
 ];
 
