@@ -131,6 +131,22 @@ impl<'t> Home<'t> {
         head.is_some_and(|head| head.has_room(protocol))
     }
 
+    /// Why the flow can have no mapping, if its only block is full and the mapping surely stands
+    /// nowhere. All else is for [`open`].
+    #[inline(always)]
+    pub fn refusal<T: Tables + ?Sized>(
+        &self,
+        tables: &T,
+        protocol: Protocol,
+        inside_port: u16,
+    ) -> Option<Reason> {
+        let head = tables.line(self.block.slab_line())?;
+        if head.has_room(protocol) || !self.is_free_of(inside_port) {
+            return None;
+        }
+        Some(search::full(self.head, head.limits(), protocol))
+    }
+
     /// Step 1: whether the mapping stands nowhere, and nobody is about to open it.
     #[inline(always)]
     pub fn is_clear<T: Tables + ?Sized>(&self, tables: &T, inside_port: u16) -> bool {
