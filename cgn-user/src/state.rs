@@ -22,6 +22,7 @@ use crate::maplog::stream::SinkStats;
 use crate::policy::access::{Lists, Placed};
 use crate::policy::advice::Peaks;
 use crate::policy::throttle::Prefix;
+use crate::realms::InsideKey;
 use crate::reload::Reload;
 use crate::slowpath::answers::AnswerStats;
 use crate::watch::Desk;
@@ -68,11 +69,12 @@ pub struct State {
 }
 
 impl State {
-    /// Number in the mapping log of the realm with this number in the configuration.
+    /// A subscriber as the mapping log has him: number of his realm there, and address.
     #[must_use]
-    pub fn realm_in_log(&self, number: u8) -> u16 {
-        let known = self.log_realms.get(usize::from(number));
-        known.copied().unwrap_or(0)
+    pub fn in_log(&self, inside: InsideKey) -> (u16, Ipv4Addr) {
+        let who = self.geometry.realms.who(inside);
+        let known = self.log_realms.get(usize::from(who.number));
+        (known.copied().unwrap_or(0), who.address)
     }
 
     /// The figures, locked: keep them for a moment only, the engine waits.

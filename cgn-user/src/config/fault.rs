@@ -143,15 +143,21 @@ pub enum Fault {
         "a topic has 1 to 249 letters, digits, `-`, `_` and `.`; add for example `topic = \"cgn\"`"
     )]
     Topic,
-    #[error("only a sink with transport = \"kafka\" uses it; remove it, or write that")]
+    #[error(
+        "only a sink with transport = \"kafka\" or \"kafka_tls\" uses it; remove it, or write one of them"
+    )]
     NotKafka,
     #[error("TLS needs {what}; add for example `{example}`")]
     TlsNeeds {
         what: &'static str,
         example: &'static str,
     },
-    #[error("only a sink with transport = \"tls\" uses it; remove it, or write that")]
+    #[error(
+        "only a sink with transport = \"tls\" or \"kafka_tls\" uses it; remove it, or write one of them"
+    )]
     NotTls,
+    #[error("towards Kafka, TLS is for IPv4 addresses only; write one of a broker's")]
+    KafkaTlsAddress,
     #[error(
         "nobody uses it without control.listen; remove it, or add for example `listen = \"192.0.2.1:9465\"`"
     )]
@@ -208,17 +214,9 @@ pub enum Fault {
     )]
     TooManyNetworks { count: usize, most: usize },
     #[error(
-        "this format does not tell realms apart yet; write \"syslog\" or \"jsonl\", or delete the [[realm]] sections"
-    )]
-    SinkWithoutRealm,
-    #[error(
         "prefixes inside are not limited by realm yet; write 0, or delete the [[realm]] sections"
     )]
     ThrottleOfRealms,
-    #[error(
-        "records of mappings and sessions do not tell realms apart yet; write \"block\" or \"interim\", or delete the [[realm]] sections"
-    )]
-    SessionsOfRealms,
     #[error(
         "what comes back untranslated does not tell its realm; delete the rule, or the [[realm]] sections"
     )]

@@ -10,7 +10,7 @@ use super::limit;
 use super::place::KeyPath;
 use super::reader::nearest_name;
 use super::rules::RuleAction;
-use super::schema::{Config, LogMode, PoolMode, Side, SinkFormat};
+use super::schema::{Config, PoolMode, Side};
 use super::validate::{check_limit, check_name, check_side};
 
 pub(super) fn validate(config: &Config, findings: &mut Findings) {
@@ -127,13 +127,6 @@ fn check_room(config: &Config, findings: &mut Findings) {
 
 /// What knows inside addresses only.
 fn check_company(config: &Config, findings: &mut Findings) {
-    for (index, sink) in config.sink.iter().enumerate() {
-        let path = KeyPath::from(format!("sink[{index}].format"));
-        let has_no_realm = matches!(sink.format, SinkFormat::Ipfix | SinkFormat::Netflow9);
-        if has_no_realm && findings.sound(&path) {
-            findings.add(path, Fault::SinkWithoutRealm);
-        }
-    }
     let throttle = &config.throttle;
     let of_throttle = [
         ("throttle.inside_host", throttle.inside_host),
@@ -144,17 +137,6 @@ fn check_company(config: &Config, findings: &mut Findings) {
         let path = KeyPath::from(path);
         if rate > 0 && findings.sound(&path) {
             findings.add(path, Fault::ThrottleOfRealms);
-        }
-    }
-    let of_groups = config.group.iter().enumerate();
-    let of_groups =
-        of_groups.filter_map(|(at, group)| Some((format!("group[{at}].log"), group.log?)));
-    let all = [("log.mode".to_owned(), config.log.mode)];
-    for (path, mode) in all.into_iter().chain(of_groups) {
-        let path = KeyPath::from(path);
-        let is_of_sessions = matches!(mode, LogMode::Session | LogMode::SessionWithDestination);
-        if is_of_sessions && findings.sound(&path) {
-            findings.add(path, Fault::SessionsOfRealms);
         }
     }
     for (index, rule) in config.rule.iter().enumerate() {

@@ -745,15 +745,16 @@ pub struct Sink {
     pub name: String,
     /// *Required*: `"ipfix"` (RFC 8158), `"netflow9"` (NEL), `"syslog"` (RFC 5424) or `"jsonl"`.
     pub format: SinkFormat,
-    /// *Required*: `"udp"`, `"tcp"` or `"tls"`, of which NetFlow 9 has only UDP; or `"kafka"`, with
-    /// `"syslog"` and `"jsonl"`.
+    /// *Required*: `"udp"`, `"tcp"` or `"tls"`, of which NetFlow 9 has only UDP; or `"kafka"` or
+    /// `"kafka_tls"`, with `"syslog"` and `"jsonl"`.
     pub transport: SinkTransport,
     /// *Required*: address and port of the collector; of Kafka, of any broker that knows the others.
     pub address: SocketAddr,
     /// With TLS: file with the certificates (PEM) that the collector's must descend from.
     #[serde(default, skip_serializing_if = "is_empty_path")]
     pub ca_file: PathBuf,
-    /// With TLS: the name that the collector's certificate must be for.
+    /// With TLS: the name that the collector's certificate must be for; of Kafka, that of the broker at
+    /// `address`, and the others' must be for the names that the cluster announces.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub server_name: String,
     /// With Kafka: the topic, which must be there.
@@ -831,6 +832,19 @@ pub enum SinkTransport {
     Tcp,
     Tls,
     Kafka,
+    #[serde(rename = "kafka_tls")]
+    KafkaTls,
+}
+
+impl SinkTransport {
+    #[must_use]
+    pub const fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::KafkaTls)
+    }
+    #[must_use]
+    pub const fn is_kafka(self) -> bool {
+        matches!(self, Self::Kafka | Self::KafkaTls)
+    }
 }
 
 /// `[metrics]`: where Prometheus scrapes.

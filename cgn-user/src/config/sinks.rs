@@ -60,7 +60,7 @@ fn check_topic(section: &KeyPath, sink: &Sink, findings: &mut Findings) {
     if !findings.sound(&transport) || !findings.sound(&topic) {
         return;
     }
-    if sink.transport != SinkTransport::Kafka {
+    if !sink.transport.is_kafka() {
         if !sink.topic.is_empty() {
             findings.add(topic, Fault::NotKafka);
         }
@@ -81,8 +81,12 @@ fn check_transport(section: &KeyPath, sink: &Sink, findings: &mut Findings) {
     if !findings.sound(&key) {
         return;
     }
-    let is_tls = sink.transport == SinkTransport::Tls;
-    let is_kafka = sink.transport == SinkTransport::Kafka;
+    let (is_tls, is_kafka) = (sink.transport.is_tls(), sink.transport.is_kafka());
+    let address = section.key("address");
+    // The client takes for the name what is before the first colon.
+    if is_tls && is_kafka && sink.address.is_ipv6() && findings.sound(&address) {
+        findings.add(address, Fault::KafkaTlsAddress);
+    }
     if sink.format == SinkFormat::Netflow9 && sink.transport != SinkTransport::Udp && !is_kafka {
         findings.add(key, Fault::SinkTransport);
         return;

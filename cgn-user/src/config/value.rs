@@ -192,9 +192,10 @@ pub(super) fn sink_transport(value: &DeValue<'_>) -> Result<SinkTransport, Fault
         "tcp" => Ok(SinkTransport::Tcp),
         "tls" => Ok(SinkTransport::Tls),
         "kafka" => Ok(SinkTransport::Kafka),
+        "kafka_tls" => Ok(SinkTransport::KafkaTls),
         _ => Err(Fault::UnknownChoice {
             text,
-            choices: "\"udp\", \"tcp\", \"tls\" or \"kafka\"",
+            choices: "\"udp\", \"tcp\", \"tls\", \"kafka\" or \"kafka_tls\"",
         }),
     }
 }

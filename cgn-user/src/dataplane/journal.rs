@@ -34,48 +34,39 @@ enum Place {
     Entry(SessionKey, Word),
 }
 
-/// A slab whose slots are looked at.
-struct Slab<'m> {
-    memory: &'m Memory,
-    line: u32,
-    logged: Logged,
-    external: Ipv4Addr,
-    inside: Ipv4Addr,
-    first_port: u16,
-}
+/// Number of a subscriber's realm in the log, and his address.
+pub type Whose = (u16, Ipv4Addr);
 
-/// Appends the news of the slab whose header is at `line`, a block of `external`. What ended is told
-/// also of who is not logged any more.
-pub fn of_slab(
-    memory: &Memory,
-    line: u32,
-    external: Ipv4Addr,
-    logged: Logged,
-    news: &mut Vec<News>,
-) {
-    let Some(head) = memory.slabs.get(line) else {
-        return;
-    };
-    let used = Used(head.0[header::USED].load());
-    let block = head.0[header::BLOCK].load();
-    let slab = Slab {
-        memory,
-        line,
-        logged,
-        external,
-        inside: Ipv4Addr::from_bits(head.0[header::OWNER].load() as u32),
-        first_port: block as u16,
-    };
-    let shift = (block >> 16) as u32 & 0xff;
-    for protocol in Protocol::ALL {
-        if used.of(protocol) != 0 {
-            slab.look(protocol, shift, news);
-        }
-    }
+/// The slab of a block, whose slots are looked at.
+pub struct Slab<'m> {
+    pub memory: &'m Memory,
+    /// Line of its header.
+    pub line: u32,
+    /// What is logged of the subscriber; what ended is told also of who is not logged any more.
+    pub logged: Logged,
+    pub external: Ipv4Addr,
+    pub whose: Whose,
 }
 
 impl Slab<'_> {
-    fn look(&self, protocol: Protocol, shift: u32, news: &mut Vec<News>) {
+    /// Appends its news.
+    pub fn look(&self, news: &mut Vec<News>) {
+        let Some(head) = self.memory.slabs.get(self.line) else {
+            return;
+        };
+        let used = Used(head.0[header::USED].load());
+        let block = head.0[header::BLOCK].load();
+        for protocol in Protocol::ALL {
+            if used.of(protocol) != 0 {
+                self.look_at(protocol, block, news);
+            }
+        }
+    }
+
+    /// `block` is the word of the header that tells the first port and the size.
+    fn look_at(&self, protocol: Protocol, block: u64, news: &mut Vec<News>) {
+        let (first_port, shift) = (block as u16, (block >> 16) as u32 & 0xff);
+        let (realm, inside) = self.whose;
         let first_line = bucket_line(self.line, protocol, shift);
         for slot in 0..buckets(shift) * SLOTS_PER_BUCKET {
             let (number, at) = (
@@ -94,9 +85,10 @@ impl Slab<'_> {
             let remote = line.peer_at(at).load();
             let session = Session {
                 external: self.external,
-                external_port: self.first_port + slot as u16,
+                external_port: first_port + slot as u16,
                 protocol: protocol.into(),
-                inside: self.inside,
+                realm,
+                inside,
                 inside_port: key.inside_port(),
                 remote: (self.logged == Logged::Sessions).then(|| Remote {
                     address: Ipv4Addr::from_bits(remote as u32),
@@ -129,12 +121,13 @@ pub fn is_news(key: &SessionKey, word: Word, logged: Logged, is_over: bool) -> b
 
 /// The news of such an entry, of a mapping at `external`.
 #[must_use]
-pub fn of_entry(key: &SessionKey, word: Word, external: Ipv4Addr) -> News {
+pub fn of_entry(key: &SessionKey, word: Word, external: Ipv4Addr, (realm, inside): Whose) -> News {
     let session = Session {
         external,
         external_port: word.external_port(),
         protocol: Protocol::from_number(key.protocol.into()).into(),
-        inside: Ipv4Addr::from_bits(key.inside),
+        realm,
+        inside,
         inside_port: key.inside_port,
         remote: Some(Remote {
             address: Ipv4Addr::from_bits(key.remote),

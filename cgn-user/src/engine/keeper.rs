@@ -283,7 +283,7 @@ impl Keeper {
     fn tell_refusal(&mut self, pool: u16, inside: InsideKey, refusal: Refusal) {
         let state = Arc::clone(&self.state);
         let who = state.geometry.realms.who(inside);
-        let logged = (state.realm_in_log(who.number), who.address);
+        let logged = state.in_log(inside);
         let limits = self.limits(pool);
         let now_ms = clock::monotonic_ms(&self.state);
         let told = self
@@ -678,10 +678,10 @@ impl Keeper {
 pub fn block(state: &State, grant: &Grant) -> Block {
     let shift = state.geometry.pools[usize::from(grant.pool)].block_shift;
     let first = cgn_common::block::first_port(u32::from(grant.block), shift);
-    let who = state.geometry.realms.who(grant.inside);
+    let (realm, inside) = state.in_log(grant.inside);
     Block {
-        inside: who.address,
-        realm: state.realm_in_log(who.number),
+        inside,
+        realm,
         external: grant.external,
         ports: PortRange::new(first, 1 << shift).expect("blocks end at port 65535 at the latest"),
         pool: grant.pool,

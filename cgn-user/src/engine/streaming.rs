@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use super::clock;
 use crate::config::{self, Config, LogMode, SinkFormat, SinkTransport};
 use crate::maplog::Committed;
-use crate::maplog::stream::{Format, Kinds, Options, Sink, Transport};
+use crate::maplog::stream::{Format, Kinds, Options, Sink, Transport, Trust};
 use crate::policy::shape;
 use crate::privileges::{self, Work};
 use crate::state::State;
@@ -120,13 +120,11 @@ fn options(sink: &config::Sink, config: &Config, host: &str) -> Options {
         transport: match sink.transport {
             SinkTransport::Udp => Transport::Udp,
             SinkTransport::Tcp => Transport::Tcp,
-            SinkTransport::Kafka => Transport::Kafka {
+            SinkTransport::Tls => Transport::Tls(trust(sink)),
+            SinkTransport::Kafka | SinkTransport::KafkaTls => Transport::Kafka {
                 topic: sink.topic.clone(),
                 partition: sink.partition as i32,
-            },
-            SinkTransport::Tls => Transport::Tls {
-                ca_file: sink.ca_file.clone(),
-                server_name: sink.server_name.clone(),
+                trust: sink.transport.is_tls().then(|| trust(sink)),
             },
         },
         address: sink.address,
@@ -145,6 +143,13 @@ fn options(sink: &config::Sink, config: &Config, host: &str) -> Options {
             notices: sink.notices,
         },
         host: host.to_owned(),
+    }
+}
+
+fn trust(sink: &config::Sink) -> Trust {
+    Trust {
+        ca_file: sink.ca_file.clone(),
+        server_name: sink.server_name.clone(),
     }
 }
 

@@ -160,7 +160,10 @@ impl Sweeper {
         };
         let found = std::mem::take(&mut pass.news).into_iter();
         let news: Vec<News> = found
-            .filter_map(|(key, word)| Some(journal::of_entry(&key, word, external(key.inside)?)))
+            .filter_map(|(key, word)| {
+                let whose = state.in_log(InsideKey::from_bits(key.inside));
+                Some(journal::of_entry(&key, word, external(key.inside)?, whose))
+            })
             .collect();
         let ended = keeper.journal(&news);
         pass.expired += ended.len() as u64;
@@ -177,7 +180,14 @@ impl Sweeper {
             let grant = &granted.grant;
             let line = state.geometry.slab_line(grant.pool, grant.slab);
             let logged = self.timers_of(state, grant.inside).logged;
-            journal::of_slab(&state.memory, line, grant.external, logged, &mut news);
+            let slab = journal::Slab {
+                memory: &state.memory,
+                line,
+                logged,
+                external: grant.external,
+                whose: state.in_log(grant.inside),
+            };
+            slab.look(&mut news);
             if start.elapsed() >= SLICE || news.len() >= MOST_NEWS {
                 self.step = Step::News(number + 1);
                 break;

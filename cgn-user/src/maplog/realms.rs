@@ -87,6 +87,13 @@ impl Register {
         Ok(register)
     }
 
+    /// These names, in the order of their numbers.
+    #[cfg(test)]
+    pub fn of(names: &[&str]) -> Self {
+        let names = names.iter().map(ToString::to_string).collect();
+        Self { names }
+    }
+
     /// Number of a realm; None if it was never named.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u16> {
@@ -107,6 +114,11 @@ impl Register {
                 None => format!("#{number}"),
             },
         }
+    }
+
+    /// Each number with its name, but for the first realm.
+    pub fn named(&self) -> impl Iterator<Item = (u16, &str)> {
+        (1..=u16::MAX).zip(self.names.iter().map(String::as_str))
     }
 
     /// True if the number has a name.

@@ -44,6 +44,9 @@
 //!   32     4  remote address
 //! ```
 //!
+//! Kinds 44 to 55 are the same, 12 added, of a subscriber of another realm than the first. Their
+//! sequence number has 6 bytes, which is as long as one gets, and at byte 10 is the number of the realm (2 bytes).
+//!
 //! A group is what was appended at once. It counts only as a whole, and the next one was not
 //! begun before it was on the disk.
 //!
@@ -78,6 +81,8 @@ mod field {
     pub const VERSION: usize = 2;
     pub const KIND: usize = 3;
     pub const SEQUENCE: usize = 4;
+    /// Of a mapping or session, in the place of the sequence number's two highest bytes, which are 0.
+    pub const SESSION_REALM: usize = 10;
     pub const UNIX_MS: usize = 12;
     /// In the place of the time's two highest bytes, which are 0 until the year 10889.
     pub const REMOTE_PORT: usize = 18;
@@ -107,9 +112,11 @@ mod kind {
     pub const RELEASE_IN_REALM: u8 = 8;
     /// The first and the last of mappings and sessions, and what is added.
     pub const SESSION: u8 = 32;
-    pub const LAST_SESSION: u8 = 43;
+    pub const SESSION_IN_REALM: u8 = SESSION + IN_REALM;
+    pub const LAST_SESSION: u8 = 55;
     pub const CLOSED: u8 = 3;
     pub const WITH_REMOTE: u8 = 6;
+    pub const IN_REALM: u8 = 12;
 
     /// Marks beside the kind.
     pub const FIRST: u8 = 0x40;
@@ -150,7 +157,7 @@ impl Place {
 pub struct Header {
     /// When the file was created, milliseconds of Unix time.
     pub created_unix_ms: u64,
-    /// Sequence number of the file's first record, 1 to 2^63 - 1.
+    /// Sequence number of the file's first record, 1 to 2^47.
     pub first_sequence: u64,
 }
 
@@ -271,8 +278,8 @@ impl Header {
             created_unix_ms: u64_at(bytes, header_field::CREATED),
             first_sequence: u64_at(bytes, header_field::FIRST_SEQUENCE),
         };
-        // The bound leaves room for 2^63 records, so that no count overflows.
-        let is_in_range = (1..=u64::MAX / 2).contains(&header.first_sequence);
+        // The bound leaves room for 2^47 records more, so that no number has more than 48 bits.
+        let is_in_range = (1..=LAST_SEQUENCE / 2 + 1).contains(&header.first_sequence);
         if is_in_range && header.encode() == *bytes {
             Ok(header)
         } else {
@@ -362,7 +369,12 @@ impl Record {
             _ => return Err(DecodeError::Kind { found }),
         };
         let record = Self {
-            sequence: u64_at(bytes, field::SEQUENCE),
+            sequence: match found {
+                kind::SESSION_IN_REALM..=kind::LAST_SESSION => {
+                    u64_at(bytes, field::SEQUENCE) & LAST_SEQUENCE
+                }
+                _ => u64_at(bytes, field::SEQUENCE),
+            },
             entry: Entry {
                 unix_ms: match found {
                     kind::ALLOCATE_IN_REALM
@@ -385,9 +397,12 @@ impl Record {
 /// Latest time, milliseconds of Unix time, of a record that has something else in its highest bytes.
 pub(super) const MOST_MS: u64 = (1 << 48) - 1;
 
+/// The same of a sequence number: a log of a million records a second comes there after nine years.
+pub(super) const LAST_SEQUENCE: u64 = (1 << 48) - 1;
+
 impl Session {
-    /// Writes all but the kind of an end, over the time's highest bytes; returns the kind of a
-    /// beginning.
+    /// Writes all but the kind of an end, over the highest bytes of time and number; returns the
+    /// kind of a beginning.
     fn encode(&self, bytes: &mut [u8; RECORD_BYTES]) -> u8 {
         let address = |address: std::net::Ipv4Addr| address.to_bits().to_le_bytes();
         put(bytes, field::INSIDE, address(self.inside));
@@ -407,16 +422,30 @@ impl Session {
             }
             None => 0,
         };
-        kind::SESSION + with_remote + self.protocol as u8
+        let in_realm = match self.realm {
+            0 => 0,
+            realm => {
+                put(bytes, field::SESSION_REALM, realm.to_le_bytes());
+                kind::IN_REALM
+            }
+        };
+        kind::SESSION + in_realm + with_remote + self.protocol as u8
     }
 
     /// Of a kind from [`kind::SESSION`] to [`kind::LAST_SESSION`].
     fn decode(bytes: &[u8; RECORD_BYTES], kind: u8) -> Event {
-        let what = kind - kind::SESSION;
+        let (what, realm) = match kind {
+            kind::SESSION_IN_REALM.. => (
+                kind - kind::SESSION_IN_REALM,
+                u16_at(bytes, field::SESSION_REALM),
+            ),
+            _ => (kind - kind::SESSION, 0),
+        };
         let session = Self {
             external: u32_at(bytes, field::EXTERNAL).into(),
             external_port: u16_at(bytes, field::EXTERNAL_PORT),
             protocol: Protocol::ALL[usize::from(what % kind::CLOSED)],
+            realm,
             inside: u32_at(bytes, field::INSIDE).into(),
             inside_port: u16_at(bytes, field::INSIDE_PORT),
             remote: (what >= kind::WITH_REMOTE).then(|| Remote {

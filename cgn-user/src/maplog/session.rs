@@ -30,6 +30,9 @@ pub struct Session {
     pub external: Ipv4Addr,
     pub external_port: u16,
     pub protocol: Protocol,
+    /// Number of the subscriber's realm in this log, see [`super::realms`]; 0: the first.
+    #[serde(skip)]
+    pub realm: u16,
     pub inside: Ipv4Addr,
     pub inside_port: u16,
     /// None of a mapping, whose destinations are not logged (RFC 6888 REQ-12).
@@ -44,6 +47,7 @@ impl Session {
             external,
             external_port,
             protocol: Protocol::Tcp,
+            realm: 0,
             inside: Ipv4Addr::UNSPECIFIED,
             inside_port: 0,
             remote: None,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::record::Place;
+use super::record::{LAST_SEQUENCE, Place};
 use super::*;
 
 /// A directory of its own for a test, removed with everything in it.
@@ -119,22 +119,28 @@ fn group_bytes(first_sequence: u64, entries: &[Entry]) -> Vec<u8> {
     records.flatten().collect()
 }
 
+/// Half of them the first.
+fn any_realm() -> impl Strategy<Value = u16> {
+    prop_oneof![Just(0), any::<u16>()]
+}
+
 fn any_block() -> impl Strategy<Value = Block> {
     let ports = (any::<u16>(), any::<u16>())
         .prop_filter_map("a range of ports", |(first, count)| {
             PortRange::new(first, count)
         });
-    (any::<u32>(), any::<u32>(), ports, any::<u16>()).prop_map(|(inside, external, ports, pool)| {
-        Block {
-            realm: 0,
+    let whose = (any_realm(), any::<u32>());
+    (whose, any::<u32>(), ports, any::<u16>()).prop_map(
+        |((realm, inside), external, ports, pool)| Block {
+            realm,
             inside: inside.into(),
             external: external.into(),
             ports,
             pool,
             scope: ProtocolScope::All,
             key: 0,
-        }
-    })
+        },
+    )
 }
 
 fn any_session() -> impl Strategy<Value = Session> {
@@ -151,11 +157,12 @@ fn any_session() -> impl Strategy<Value = Session> {
             }),
         );
     let ends = (any::<u32>(), any::<u16>(), any::<u32>(), any::<u16>());
-    (ends, protocol, remote).prop_map(
-        |((inside, inside_port, external, external_port), protocol, remote)| Session {
+    (ends, protocol, remote, any_realm()).prop_map(
+        |((inside, inside_port, external, external_port), protocol, remote, realm)| Session {
             external: external.into(),
             external_port,
             protocol,
+            realm,
             inside: inside.into(),
             inside_port,
             remote,
@@ -185,15 +192,16 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         any_session().prop_map(Event::Close),
     ];
     (any::<u64>(), event).prop_map(|(unix_ms, event)| Entry {
-        // Records of sessions have 48 bits of time.
-        unix_ms: match event.session() {
-            Some(_) => unix_ms >> 16,
-            None => unix_ms,
+        // Records of sessions, and of realms, have 48 bits of time.
+        unix_ms: match event.block() {
+            Some(Block { realm: 1.., .. }) => unix_ms >> 16,
+            _ if event.session().is_some() => unix_ms >> 16,
+            _ => unix_ms,
         },
         event,
     })
 }
 
 fn any_record() -> impl Strategy<Value = Record> {
-    (any::<u64>(), any_entry()).prop_map(|(sequence, entry)| Record { sequence, entry })
+    (0..=LAST_SEQUENCE, any_entry()).prop_map(|(sequence, entry)| Record { sequence, entry })
 }

@@ -37,6 +37,9 @@ impl Display for Session {
             self.external,
             self.external_port
         )?;
+        if self.realm != 0 {
+            write!(f, " (realm {})", self.realm)?;
+        }
         match self.remote {
             Some(remote) => write!(f, " to {}:{}", remote.address, remote.port),
             None => Ok(()),

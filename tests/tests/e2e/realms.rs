@@ -6,8 +6,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use cgn_tests::lab::{
     self, Daemon, Lab, Namespace, PingWatch, Plan, Settings, TcpServer, UdpEcho, address,
-    cgn_program, run_to_end,
+    cgn_program, run_to_end, wait_until,
 };
+use cgn_user::maplog::Event;
 use serde_json::Value;
 
 use crate::{PATIENCE_SECS, SERVER, in_lab};
@@ -16,6 +17,9 @@ use crate::{PATIENCE_SECS, SERVER, in_lab};
 const HOME: Ipv4Addr = address::subscriber(1, 2);
 /// The CGN for the host that is on its own link.
 const CGN_CLOUD: Ipv4Addr = address::subscriber(1, 1);
+
+/// Longer than the timer of UDP.
+const OVER_SECS: u32 = 320;
 
 /// Name of each realm, and the addresses of its pool, by the last byte.
 const REALMS: [(&str, &[u8]); 3] = [
@@ -140,6 +144,66 @@ fn converse(lab: &Lab, settings: &Settings) -> Result<()> {
         "{found:?}"
     );
     Ok(())
+}
+
+/// `log.mode`: three flows of equal endpoints to one destination are three sessions, each of its realm.
+#[test]
+fn sessions_on_record_are_those_of_their_realm() {
+    let name = "realms::sessions_on_record_are_those_of_their_realm";
+    in_lab(name, &plan(), |lab| {
+        connect(lab)?;
+        let toml = configuration(lab, &Settings::default())
+            .replace("[log]\n", "[log]\nmode = \"session_with_destination\"\n")
+            .replace(
+                "udp_mappings = 40\n",
+                "udp_mappings = 40\nlog = \"session\"\n",
+            );
+        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
+        let echo = UdpEcho::start(&lab.internet, SERVER)?;
+        for (host, (realm, _)) in lab.subscribers.iter().zip(REALMS) {
+            let socket = lab::echo_from(host, HOME)?;
+            let hello = realm.as_bytes();
+            let seen = lab::exchange(&socket, echo.address(), hello, true, PATIENCE_SECS)
+                .with_context(|| format!("the first packet of realm {realm:?}"))?;
+            let (asked, root) = (seen.to_string(), daemon.log().display().to_string());
+            let who = [
+                "log", "who", &asked, "--proto", "udp", "--skew", "5", "--dir", &root,
+            ];
+            // Of the group in "cloud" mappings are logged, without the destination.
+            let remote = match realm {
+                "cloud" => String::new(),
+                _ => echo.address().to_string(),
+            };
+            wait_until("its session on record", 10.0, || {
+                let answer = said(&who)?;
+                let Some(session) = answer[0]["sessions"].get(0) else {
+                    return Ok(None);
+                };
+                ensure!(
+                    session["realm"].as_str().unwrap_or("") == realm
+                        && session["subscriber"] == HOME.to_string()
+                        && session["remote"] == remote,
+                    "{realm:?}: {answer}"
+                );
+                Ok(Some(()))
+            })?;
+        }
+        daemon.advance_clock(OVER_SECS)?;
+        let closed =
+            wait_until("three that ended", 10.0, || {
+                let closed = daemon.log_records()?.into_iter().filter_map(|record| {
+                    match record.entry.event {
+                        Event::Close(session) => Some((session.realm, session.inside)),
+                        _ => None,
+                    }
+                });
+                let mut closed: Vec<_> = closed.collect();
+                closed.sort_unstable();
+                Ok((closed.len() >= 3).then_some(closed))
+            })?;
+        ensure!(closed == [0, 1, 2].map(|realm| (realm, HOME)), "{closed:?}");
+        Ok(())
+    });
 }
 
 /// A datagram to the external endpoint of each reaches him, from both others, by its hairpin. (What

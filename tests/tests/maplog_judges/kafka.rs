@@ -9,14 +9,45 @@ use serde_json::Value;
 use super::*;
 use cgn_tests::skip::python_with;
 
-/// Says where the broker is, makes the topic, and prints so many messages as it is asked for.
+/// Says where the broker is, makes the topic, and prints so many messages as it is asked for. With a
+/// certificate and its key it is behind TLS, and announces itself as `localhost`, in as many bytes.
 const BROKER: &str = r#"
-import sys
+import socket, ssl, struct, sys, threading
+def behind_tls(plain, certificate, key):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener = socket.create_server(('127.0.0.1', 0))
+    port = listener.getsockname()[1]
+    own = plain[0].encode() + struct.pack('>i', plain[1])
+    announced = b'localhost' + struct.pack('>i', port)
+    assert len(own) == len(announced)
+    def pump(source, target, change):
+        try:
+            while data := source.recv(65536):
+                target.sendall(change(data))
+        except OSError:
+            pass
+        target.close()
+    def serve(client):
+        try:
+            client = context.wrap_socket(client, server_side=True)
+        except OSError:
+            return
+        server = socket.create_connection(plain)
+        threading.Thread(target=pump, args=(client, server, bytes), daemon=True).start()
+        pump(server, client, lambda data: data.replace(own, announced))
+    def accept():
+        while True:
+            client, _ = listener.accept()
+            threading.Thread(target=serve, args=(client,), daemon=True).start()
+    threading.Thread(target=accept, daemon=True).start()
+    return ('127.0.0.1', port)
 from confluent_kafka import Consumer, Producer, TopicPartition
 own = Producer({'test.mock.num.brokers': 1, 'log_level': 0})
 broker = list(own.list_topics(timeout=10).brokers.values())[0]
 own.list_topics('cgn', timeout=10)
-print('%s:%d' % (broker.host, broker.port), flush=True)
+plain = (broker.host, broker.port)
+print('%s:%d' % (plain if len(sys.argv) < 2 else behind_tls(plain, sys.argv[1], sys.argv[2])), flush=True)
 reader = Consumer({'bootstrap.servers': '%s:%d' % (broker.host, broker.port), 'group.id': 'judge', 'log_level': 0})
 reader.assign([TopicPartition('cgn', 0, 0)])
 for line in sys.stdin:
@@ -44,8 +75,14 @@ impl Drop for Broker {
 
 impl Broker {
     fn start(python: &Path) -> Self {
+        Self::start_with(python, &[])
+    }
+
+    /// Behind TLS, with this certificate and key.
+    fn start_with(python: &Path, files: &[&Path]) -> Self {
         let mut process = Command::new(python)
             .args(["-c", BROKER])
+            .args(files)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -80,6 +117,95 @@ fn topic(name: &str) -> Transport {
     Transport::Kafka {
         topic: name.to_owned(),
         partition: 0,
+        trust: None,
+    }
+}
+
+/// A certificate of its own authority, which is valid for `names`, and its key.
+fn certificate(place: &Place, name: &str, names: &[&str]) -> [PathBuf; 2] {
+    let files = ["pem", "key"].map(|end| place.0.join(format!("{name}.{end}")));
+    let names: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
+    let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=broker -addext basicConstraints=critical,CA:FALSE";
+    let mut command = Command::new("openssl");
+    command
+        .args(request.split(' '))
+        .args(["-addext", &format!("subjectAltName={}", names.join(","))])
+        .arg("-out")
+        .arg(&files[0])
+        .arg("-keyout")
+        .arg(&files[1]);
+    said(&mut command);
+    files
+}
+
+/// The broker that is asked must be who the operator says, and the one that the cluster names must be
+/// that one.
+#[test]
+fn behind_tls_only_the_right_brokers_are_sent_anything() {
+    const TEST: &str = "kafka::behind_tls_only_the_right_brokers_are_sent_anything";
+    let Some(python) = python_with(TEST, "confluent_kafka") else {
+        return;
+    };
+    let both: &[&str] = &["broker.test", "localhost"];
+    // The names of the broker's certificate, the name that is wanted, and whether it is trusted.
+    let cases: [(&str, &[&str], &str, bool, bool); 4] = [
+        ("all as it should be", both, "broker.test", true, true),
+        ("another name is wanted", both, "other.test", true, false),
+        (
+            "an authority that nobody trusts",
+            both,
+            "broker.test",
+            false,
+            false,
+        ),
+        (
+            "the cluster names one that it is not",
+            &["broker.test"],
+            "broker.test",
+            true,
+            false,
+        ),
+    ];
+    for (number, (sentence, names, server_name, is_trusted, arrives)) in
+        cases.into_iter().enumerate()
+    {
+        let place = Place::new(&format!("kafka-tls-{number}"));
+        let [own, key] = certificate(&place, "own", names);
+        let [other, _] = certificate(&place, "other", names);
+        let mut broker = Broker::start_with(&python, &[&own, &key]);
+        let transport = Transport::Kafka {
+            topic: "cgn".to_owned(),
+            partition: 0,
+            trust: Some(Trust {
+                ca_file: if is_trusted { own } else { other },
+                server_name: server_name.to_owned(),
+            }),
+        };
+        let mut log = place.log();
+        let mut sink = sink(
+            &log,
+            Format::JsonLines,
+            transport,
+            broker.address,
+            Kinds::ALL,
+        );
+        log.append(&story()).expect("records");
+        let outcome = sink.turn(Instant::now(), 0);
+        let stats = sink.stats();
+        if arrives {
+            outcome.unwrap_or_else(|error| panic!("{sentence}: {error:?}"));
+            assert_eq!((stats.sent, stats.pending), (2, 0), "{sentence}");
+            let kinds = broker.messages(2);
+            assert_eq!(
+                (&kinds[0]["kind"], &kinds[1]["kind"]),
+                (&"allocate".into(), &"release".into())
+            );
+        } else {
+            let error = outcome.expect_err(sentence);
+            let text = format!("{error:?}");
+            assert!(text.contains("InvalidCertificate"), "{sentence}: {text}");
+            assert_eq!((stats.sent, stats.pending), (0, 2), "{sentence}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod kafka;
 mod notices;
 mod parsers;
+mod realms;
 mod sessions;
 mod tables;
 
@@ -15,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cgn_tests::skip;
-use cgn_user::maplog::stream::{Format, Kinds, Options, Sink, Transport};
+use cgn_user::maplog::stream::{Format, Kinds, Options, Sink, Transport, Trust};
 use cgn_user::maplog::{
     Block, Entry, Event, Log, LogOptions, PortRange, ProtocolScope, ReleaseReason,
 };
@@ -103,12 +104,53 @@ fn send(place: &Place, format: Format, transport: Transport, address: SocketAddr
     let mut log = place.log();
     let mut sink = sink(&log, format, transport, address, Kinds::ALL);
     log.append(&story()).expect("records");
+    deliver(&mut sink);
+}
+
+/// Returns when all of the log has arrived.
+fn deliver(sink: &mut Sink) {
     let until = Instant::now() + PATIENCE;
     while sink.stats().pending > 0 {
         let outcome = sink.turn(Instant::now(), (START / 1000) as u32 + 2);
         assert!(Instant::now() < until, "{outcome:?} {:?}", sink.stats());
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// What nfdump prints in `format` of what nfcapd got from `send`, which is told its address. None without
+/// these programs.
+fn nfdump(
+    test: &str,
+    place: &Place,
+    format: &str,
+    send: impl FnOnce(SocketAddr),
+) -> Option<String> {
+    if lacks(test, "nfcapd") || lacks(test, "nfdump") {
+        return None;
+    }
+    let flows = place.0.join("flows");
+    fs::create_dir(&flows).expect("a folder");
+    // A port that is free now.
+    let free = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let port = address.port().to_string();
+    let mut collector = Command::new("nfcapd")
+        .args(["-b", "127.0.0.1", "-t", "60", "-p", &port, "-w"])
+        .arg(&flows)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nfcapd runs");
+    // Refused datagrams are sent again: no need to know when it listens.
+    send(address);
+    std::thread::sleep(Duration::from_millis(500));
+    // SAFETY: a signal to our own child, which was not waited for yet.
+    unsafe { libc::kill(collector.id() as libc::pid_t, libc::SIGTERM) };
+    collector.wait().expect("nfcapd ends");
+    let mut command = Command::new("nfdump");
+    command.args(["-q", "-R"]).arg(&flows).args(["-o", format]);
+    Some(said(&mut command))
 }
 
 /// The story and a notice of each kind as datagrams, in the order in which they are sent.
@@ -227,41 +269,12 @@ fn tshark_reads_the_block_events_of_ipfix() {
 #[test]
 fn nfdump_reads_the_blocks_of_netflow_9() {
     const TEST: &str = "nfdump_reads_the_blocks_of_netflow_9";
-    if lacks(TEST, "nfcapd") || lacks(TEST, "nfdump") {
-        return;
-    }
     let place = Place::new("netflow9");
-    let flows = place.0.join("flows");
-    fs::create_dir(&flows).expect("a folder");
-    // A port that is free now.
-    let free = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let address = free.local_addr().expect("an address");
-    drop(free);
-    let mut collector = Command::new("nfcapd")
-        .args([
-            "-b",
-            "127.0.0.1",
-            "-t",
-            "60",
-            "-p",
-            &address.port().to_string(),
-            "-w",
-        ])
-        .arg(&flows)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("nfcapd runs");
-    // Refused datagrams are sent again: no need to know when it listens.
-    send(&place, Format::Netflow9, Transport::Udp, address);
-    std::thread::sleep(Duration::from_millis(500));
-    // SAFETY: a signal to our own child, which was not waited for yet.
-    unsafe { libc::kill(collector.id() as libc::pid_t, libc::SIGTERM) };
-    collector.wait().expect("nfcapd ends");
     let format = "fmt:%nevt %sa %nsa %pbstart %pbend %pbsize";
-    let mut command = Command::new("nfdump");
-    command.args(["-q", "-R"]).arg(&flows).args(["-o", format]);
-    let text = said(&mut command);
+    let send = |address| send(&place, Format::Netflow9, Transport::Udp, address);
+    let Some(text) = nfdump(TEST, &place, format, send) else {
+        return;
+    };
     let rows: Vec<Vec<&str>> = text
         .lines()
         .map(|line| line.split_ascii_whitespace().collect())

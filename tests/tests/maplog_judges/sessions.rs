@@ -16,6 +16,7 @@ fn talk() -> [Entry; 4] {
         external: [203, 0, 113, 5].into(),
         external_port: 1030,
         protocol: Protocol::Udp,
+        realm: 0,
         inside: [100, 64, 0, 9].into(),
         inside_port: 40_000,
         remote: None,

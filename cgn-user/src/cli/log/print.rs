@@ -11,6 +11,7 @@ use crate::cli::table::{Column, Table, numbers, words};
 use crate::maplog::query::{HoldingRow, Owned, Told};
 use crate::maplog::realms::Register;
 use crate::maplog::verify::Verdict;
+use crate::realms::FIRST_NAME;
 
 /// How answers are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,7 +88,7 @@ fn answers_table(told: &[Told], out: &mut dyn Write) -> io::Result<()> {
         }
         for held in answer.holdings {
             let tail = vec![
-                named(&held),
+                named(&held.realm, &held.subscriber),
                 or(held.since, "(before the log)"),
                 or(held.until, "(held)"),
             ];
@@ -107,7 +108,7 @@ fn answers_table(told: &[Told], out: &mut dyn Write) -> io::Result<()> {
                 "{}:{}: {what} of {}:{}{to} from {} to {}",
                 enquiry.external,
                 enquiry.port,
-                session.subscriber,
+                named(&session.realm, &session.subscriber),
                 session.inside_port,
                 session.since,
                 or(session.until, "(lasting)")
@@ -121,10 +122,10 @@ fn answers_table(told: &[Told], out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The subscriber with his realm, if that has a name.
-fn named(held: &HoldingRow) -> String {
-    match held.realm.as_str() {
-        "" => held.subscriber.clone(),
-        realm => format!("{realm}/{}", held.subscriber),
+fn named(realm: &str, subscriber: &str) -> String {
+    match realm {
+        FIRST_NAME => subscriber.to_owned(),
+        realm => format!("{realm}/{subscriber}"),
     }
 }
 
@@ -172,7 +173,7 @@ pub fn owned(
     }
     let subscriber = |row: &HoldingRow| match format {
         Format::Csv => row.subscriber.clone(),
-        _ => named(row),
+        _ => named(&row.realm, &row.subscriber),
     };
     let cells = rows.into_iter().map(|row| {
         vec![

@@ -7,7 +7,7 @@ use super::{BASE, Expected, base_and, base_with, errors_of, expect};
 #[test]
 fn sinks_that_cannot_be_sent_anything() {
     let sink = |more: &str| base_and(&format!("[[sink]]\naddress = \"192.0.2.9:4739\"\n{more}\n"));
-    let cases: [(&str, String, &[Expected<'_>]); 7] = [
+    let cases: [(&str, String, &[Expected<'_>]); 8] = [
         (
             "Nothing but an address.",
             sink(""),
@@ -37,6 +37,17 @@ fn sinks_that_cannot_be_sent_anything() {
             &[
                 (20, "sink[0].ca_file", &["certificates"]),
                 (20, "sink[0].server_name", &["name"]),
+            ],
+        ),
+        (
+            "Nor to nobody in particular of a cluster, or to an address that TLS does not know there.",
+            sink(
+                "name = \"a\"\nformat = \"jsonl\"\ntransport = \"kafka_tls\"\ntopic = \"cgn\"\nserver_name = \"b\"",
+            )
+            .replace("192.0.2.9:", "[2001:db8::9]:"),
+            &[
+                (20, "sink[0].ca_file", &["certificates"]),
+                (21, "sink[0].address", &["IPv4"]),
             ],
         ),
         (

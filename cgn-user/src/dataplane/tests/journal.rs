@@ -10,7 +10,7 @@ use cgn_common::nat::place::Place;
 use cgn_common::verdict::Protocol;
 
 use super::super::install::give;
-use super::super::journal::{News, is_news, of_entry, of_slab};
+use super::super::journal::{News, Slab, Whose, is_news, of_entry};
 use super::super::memory::Memory;
 use super::super::sessions::Sessions;
 use super::super::sweep::{Logged, PortSet, Swept, Timers, sweep_slab};
@@ -18,6 +18,8 @@ use super::{INSIDE, grant, small};
 use crate::maplog::{self, Event, Remote, Session};
 
 const EXTERNAL: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
+/// Not the key that the tables have: the log knows him by realm and address.
+const WHOSE: Whose = (7, Ipv4Addr::new(10, 0, 0, 9));
 const UDP_TICKS: u32 = 1000;
 const HOLD_TICKS: u32 = 400;
 
@@ -73,7 +75,14 @@ impl Mapped {
 
     fn news(&self, logged: Logged) -> Vec<News> {
         let mut news = Vec::new();
-        of_slab(&self.memory, self.line, EXTERNAL, logged, &mut news);
+        let slab = Slab {
+            memory: &self.memory,
+            line: self.line,
+            logged,
+            external: EXTERNAL,
+            whose: WHOSE,
+        };
+        slab.look(&mut news);
         news
     }
 
@@ -88,7 +97,8 @@ impl Mapped {
             external: EXTERNAL,
             external_port: head.0[header::BLOCK].load() as u16 + slot as u16,
             protocol: maplog::Protocol::Udp,
-            inside: INSIDE,
+            realm: WHOSE.0,
+            inside: WHOSE.1,
             inside_port: 40_000,
             remote,
         }
@@ -243,7 +253,10 @@ fn entries_of_the_table_of_sessions_are_news_as_long_as_the_log_does_not_know_th
         ..memory
     };
     assert!(memory.sessions.enter(&key(53), fresh.0));
-    assert_eq!(of_entry(&key(53), fresh, EXTERNAL).settle(&memory), None);
+    assert_eq!(
+        of_entry(&key(53), fresh, EXTERNAL, WHOSE).settle(&memory),
+        None
+    );
     assert_eq!(memory.sessions.all().expect("readable"), [(key(53), known)]);
     // A packet comes between: it goes on, and begins anew.
     let later = known.stamped(SlotState::Open as u64, 6000);
@@ -253,7 +266,10 @@ fn entries_of_the_table_of_sessions_are_news_as_long_as_the_log_does_not_know_th
             .with(&key(53), |word| word.store(later.0))
             .is_some()
     );
-    assert_eq!(of_entry(&key(53), known, EXTERNAL).settle(&memory), None);
+    assert_eq!(
+        of_entry(&key(53), known, EXTERNAL, WHOSE).settle(&memory),
+        None
+    );
     let anew = Word(later.0 & !SlotKey::LOGGED);
     assert_eq!(memory.sessions.all().expect("readable"), [(key(53), anew)]);
     let last = Word(anew.0 | SlotKey::LOGGED);
@@ -264,7 +280,7 @@ fn entries_of_the_table_of_sessions_are_news_as_long_as_the_log_does_not_know_th
             .is_some()
     );
     assert_eq!(
-        of_entry(&key(53), last, EXTERNAL).settle(&memory),
+        of_entry(&key(53), last, EXTERNAL, WHOSE).settle(&memory),
         Some(INSIDE.to_bits())
     );
     assert_eq!(memory.sessions.all().expect("readable"), []);

@@ -3,15 +3,19 @@
 //!
 //! All numbers are big endian.
 
-use super::{Fields, Item, notice, sets};
+use super::{Fields, Item, notice, realms, sets};
 use crate::maplog::notice::Notice;
-use sets::{BLOCK_TEMPLATE, Kind, SET_HEADER_BYTES};
+use crate::maplog::realms::Register;
+use sets::{Kind, REALM, Template};
 
 /// Bytes of a message header: version, length, export time, sequence, domain (RFC 7011 section 3.1).
 pub const HEADER_BYTES: usize = 16;
 const VERSION: u16 = 10;
 /// Set of templates (RFC 7011 section 3.3.2).
 const TEMPLATE_SET: u16 = 2;
+/// Set of templates of options (section 3.3.2), and a length that each record tells (section 7).
+const OPTIONS_SET: u16 = 3;
+const VARIABLE: u16 = 0xffff;
 
 /// Information element and its length in bytes, in the order of a record.
 const BLOCK_FIELDS: [(u16, u16); 6] = [
@@ -29,6 +33,7 @@ pub const BLOCK_BYTES: usize = 21;
 const BLOCK_ALLOCATED: u8 = 16;
 const BLOCK_RELEASED: u8 = 17;
 const KIND: Kind = Kind {
+    block_fields: &BLOCK_FIELDS,
     put_block,
     block_bytes: BLOCK_BYTES,
     mapping_events: [8, 9],
@@ -56,22 +61,62 @@ impl Exporter {
     /// again and again (RFC 7011 section 8.4). `now` in seconds of Unix time.
     #[must_use]
     pub fn templates(&self, now: u32) -> Vec<u8> {
-        let mut fields = self.header(now);
-        fields.u16(TEMPLATE_SET);
-        fields.u16((SET_HEADER_BYTES + 4 + 4 * BLOCK_FIELDS.len()) as u16);
-        fields.u16(BLOCK_TEMPLATE);
-        fields.u16(BLOCK_FIELDS.len() as u16);
-        for (element, length) in BLOCK_FIELDS {
-            fields.u16(element);
-            fields.u16(length);
-        }
-        finish(fields)
+        let all = self.explained(now, &[sets::block_template(&KIND)], usize::MAX);
+        all.concat()
     }
 
     /// The messages that explain notices, of at most `most_bytes` each.
     #[must_use]
     pub fn notice_templates(&self, now: u32, most_bytes: usize) -> Vec<Vec<u8>> {
-        let sets = notice::template_sets(TEMPLATE_SET, most_bytes.saturating_sub(HEADER_BYTES));
+        self.explained(now, &notice::templates(), most_bytes)
+    }
+
+    /// The message that explains mappings and sessions.
+    #[must_use]
+    pub fn session_templates(&self, now: u32) -> Vec<u8> {
+        let all = self.explained(now, &sets::session_templates(), usize::MAX);
+        all.concat()
+    }
+
+    /// The messages that explain records of subscribers of other realms than the first, and tell the
+    /// name of each number that these have; at most `most_bytes` each.
+    pub fn realms(&mut self, now: u32, realms: &Register, most_bytes: usize) -> Vec<Vec<u8>> {
+        let mut messages = self.explained(now, &realms::templates(&KIND), most_bytes);
+        let mut fields = self.header(now);
+        for number in [
+            OPTIONS_SET,
+            18,
+            realms::NAME_TEMPLATE,
+            2,
+            1,
+            REALM.0,
+            REALM.1,
+        ] {
+            fields.u16(number);
+        }
+        fields.u16(realms::NAME);
+        fields.u16(VARIABLE);
+        messages.push(finish(fields));
+        let room = most_bytes.saturating_sub(HEADER_BYTES);
+        let names = realms::name_sets(realms, room, 1, |fields, number, name| {
+            fields.u32(number.into());
+            // Names have at most 63 bytes.
+            fields.u8(name.len() as u8);
+            fields.0.extend_from_slice(name.as_bytes());
+        });
+        messages.extend(self.counted(now, names));
+        messages
+    }
+
+    /// All notices, in as few messages of at most `most_bytes` as they take.
+    pub fn notices(&mut self, now: u32, notices: &[Notice], most_bytes: usize) -> Vec<Vec<u8>> {
+        let sets = notice::data_sets(notices, most_bytes.saturating_sub(HEADER_BYTES), 1);
+        self.counted(now, sets)
+    }
+
+    fn explained(&self, now: u32, templates: &[Template], most_bytes: usize) -> Vec<Vec<u8>> {
+        let room = most_bytes.saturating_sub(HEADER_BYTES);
+        let sets = sets::template_sets(TEMPLATE_SET, templates, room);
         let messages = sets.into_iter().map(|(set, _)| {
             let mut fields = self.header(now);
             fields.0.extend_from_slice(&set);
@@ -80,9 +125,8 @@ impl Exporter {
         messages.collect()
     }
 
-    /// All notices, in as few messages of at most `most_bytes` as they take.
-    pub fn notices(&mut self, now: u32, notices: &[Notice], most_bytes: usize) -> Vec<Vec<u8>> {
-        let sets = notice::data_sets(notices, most_bytes.saturating_sub(HEADER_BYTES), 1);
+    /// Messages of data, which count.
+    fn counted(&mut self, now: u32, sets: Vec<(Vec<u8>, u16)>) -> Vec<Vec<u8>> {
         let messages = sets.into_iter().map(|(sets, count)| {
             let mut fields = self.header(now);
             fields.0.extend_from_slice(&sets);
@@ -90,16 +134,6 @@ impl Exporter {
             finish(fields)
         });
         messages.collect()
-    }
-
-    /// The message that explains mappings and sessions.
-    #[must_use]
-    pub fn session_templates(&self, now: u32) -> Vec<u8> {
-        let mut fields = self.header(now);
-        fields
-            .0
-            .extend_from_slice(&sets::session_templates(TEMPLATE_SET).0);
-        finish(fields)
     }
 
     /// A message of events of blocks, mappings and sessions of at most `most_bytes`, and how many of

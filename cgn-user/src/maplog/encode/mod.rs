@@ -5,6 +5,7 @@ pub mod ipfix;
 pub mod jsonl;
 pub mod netflow9;
 mod notice;
+mod realms;
 mod sets;
 pub mod syslog;
 #[cfg(test)]
@@ -55,7 +56,11 @@ impl Item {
                 ..
             }) => *realm,
             Self::Notice(_) => 0,
-            _ => self.block().map_or(0, |block| block.realm),
+            _ => match (self.block(), self.session()) {
+                (Some(block), _) => block.realm,
+                (_, Some(session)) => session.realm,
+                _ => 0,
+            },
         }
     }
 

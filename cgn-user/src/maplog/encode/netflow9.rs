@@ -1,14 +1,20 @@
 //! NetFlow version 9 (RFC 3954) with Cisco's NAT event logging (NEL), for collectors that read port
 //! ranges there and not in IPFIX (nfdump 1.7.1). All numbers are big endian.
 
-use super::{Fields, Item, notice, sets};
+use super::{Fields, Item, notice, realms, sets};
 use crate::maplog::notice::Notice;
-use sets::{BLOCK_TEMPLATE, Kind, SET_HEADER_BYTES};
+use crate::maplog::realms::Register;
+use sets::{Kind, REALM, Template};
 
 /// Bytes of a packet header: version, count, uptime, time, sequence, source (RFC 3954 section 5.1).
 pub const HEADER_BYTES: usize = 20;
 const VERSION: u16 = 9;
 const TEMPLATE_SET: u16 = 0;
+/// Set of templates of options, whose scope is the system (RFC 3954 section 6.1).
+const OPTIONS_SET: u16 = 1;
+const SYSTEM: u16 = 1;
+/// Bytes of a name, filled with zeros: as long as one gets, and one more.
+const NAME_BYTES: u16 = 64;
 
 /// Field and its length in bytes, in the order of a record.
 const BLOCK_FIELDS: [(u16, u16); 8] = [
@@ -28,6 +34,7 @@ pub const BLOCK_BYTES: usize = 25;
 const CREATED: u8 = 1;
 const DELETED: u8 = 2;
 const KIND: Kind = Kind {
+    block_fields: &BLOCK_FIELDS,
     put_block,
     block_bytes: BLOCK_BYTES,
     mapping_events: [CREATED, DELETED],
@@ -54,16 +61,8 @@ impl Exporter {
     /// The packet that explains the others; to be sent before them, again and again.
     /// `now` in seconds of Unix time, `uptime_ms` since the program's start.
     pub fn templates(&mut self, now: u32, uptime_ms: u32) -> Vec<u8> {
-        let mut fields = self.header(now, uptime_ms, 1);
-        fields.u16(TEMPLATE_SET);
-        fields.u16((SET_HEADER_BYTES + 4 + 4 * BLOCK_FIELDS.len()) as u16);
-        fields.u16(BLOCK_TEMPLATE);
-        fields.u16(BLOCK_FIELDS.len() as u16);
-        for (field, length) in BLOCK_FIELDS {
-            fields.u16(field);
-            fields.u16(length);
-        }
-        fields.0
+        let block = [sets::block_template(&KIND)];
+        self.explained(now, uptime_ms, &block, usize::MAX).concat()
     }
 
     /// The packets that explain notices, of at most `most_bytes` each.
@@ -73,8 +72,37 @@ impl Exporter {
         uptime_ms: u32,
         most_bytes: usize,
     ) -> Vec<Vec<u8>> {
-        let sets = notice::template_sets(TEMPLATE_SET, most_bytes.saturating_sub(HEADER_BYTES));
-        self.packets(now, uptime_ms, sets)
+        self.explained(now, uptime_ms, &notice::templates(), most_bytes)
+    }
+
+    /// The packets that explain records of subscribers of other realms than the first, and tell the
+    /// name of each number that these have; at most `most_bytes` each.
+    pub fn realms(
+        &mut self,
+        now: u32,
+        uptime_ms: u32,
+        realms: &Register,
+        most_bytes: usize,
+    ) -> Vec<Vec<u8>> {
+        let mut packets = self.explained(now, uptime_ms, &realms::templates(&KIND), most_bytes);
+        let mut options = Fields(Vec::new());
+        for number in [OPTIONS_SET, 24, realms::NAME_TEMPLATE, 4, 8, SYSTEM, 4] {
+            options.u16(number);
+        }
+        for number in [REALM.0, REALM.1, realms::NAME, NAME_BYTES, 0] {
+            options.u16(number);
+        }
+        let room = most_bytes.saturating_sub(HEADER_BYTES);
+        let names = realms::name_sets(realms, room, 4, |fields, number, name| {
+            fields.u32(0);
+            fields.u32(number.into());
+            let end = fields.0.len() + usize::from(NAME_BYTES);
+            fields.0.extend_from_slice(name.as_bytes());
+            fields.0.resize(end, 0);
+        });
+        packets.extend(self.packets(now, uptime_ms, vec![(options.0, 1)]));
+        packets.extend(self.packets(now, uptime_ms, names));
+        packets
     }
 
     /// All notices, in as few packets of at most `most_bytes` as they take.
@@ -100,10 +128,21 @@ impl Exporter {
 
     /// The packet that explains mappings and sessions.
     pub fn session_templates(&mut self, now: u32, uptime_ms: u32) -> Vec<u8> {
-        let (set, count) = sets::session_templates(TEMPLATE_SET);
-        let mut fields = self.header(now, uptime_ms, count);
-        fields.0.extend_from_slice(&set);
-        fields.0
+        let of_sessions = sets::session_templates();
+        self.explained(now, uptime_ms, &of_sessions, usize::MAX)
+            .concat()
+    }
+
+    fn explained(
+        &mut self,
+        now: u32,
+        uptime_ms: u32,
+        templates: &[Template],
+        most_bytes: usize,
+    ) -> Vec<Vec<u8>> {
+        let room = most_bytes.saturating_sub(HEADER_BYTES);
+        let sets = sets::template_sets(TEMPLATE_SET, templates, room);
+        self.packets(now, uptime_ms, sets)
     }
 
     /// A packet of events of blocks, mappings and sessions of at most `most_bytes`, and how many of

@@ -2,10 +2,8 @@
 //! records, the same in IPFIX and in NetFlow 9, whose field numbers are those of IPFIX.
 
 use super::Fields;
+use super::sets::{Element, IN_REALM, REALM, Template};
 use crate::maplog::notice::{Notice, What};
-
-/// An information element and its length in bytes.
-type Element = (u16, u16);
 
 const TIME: Element = (323, 8); // observationTimeMilliseconds
 const EVENT: Element = (230, 1); // natEvent
@@ -21,7 +19,7 @@ const HIGH: Element = (476, 4); // addressPoolHighThreshold
 const LOW: Element = (477, 4); // addressPoolLowThreshold
 
 /// Number and fields of each template, in the order of a record.
-pub(super) const TEMPLATES: [(u16, &[Element]); 6] = [
+const TEMPLATES: [(u16, &[Element]); 6] = [
     (257, &[TIME, EVENT, POOL]),
     (258, &[TIME, EVENT, EXTERNAL, PROTOCOL]),
     (259, &[TIME, EVENT, QUOTA, MOST_BINDINGS]),
@@ -65,13 +63,23 @@ pub(super) fn put(notice: &Notice, fields: &mut Fields) -> Option<u16> {
             fields.u32(most);
             259
         }
-        // Sinks of these formats are refused where there are several realms.
-        What::SubscriberExceeded { most, inside, .. } => {
+        What::SubscriberExceeded {
+            realm,
+            most,
+            inside,
+            ..
+        } => {
             fields.u8(QUOTA_EXCEEDED);
             fields.u32(MAX_PER_USER);
             fields.u32(most);
             fields.u32(inside.to_bits());
-            260
+            match realm {
+                0 => 260,
+                _ => {
+                    fields.u32(realm.into());
+                    260 + IN_REALM
+                }
+            }
         }
         What::PoolHigh { pool, addresses } => {
             fields.u8(THRESHOLD_REACHED);
@@ -96,36 +104,18 @@ pub(super) fn put(notice: &Notice, fields: &mut Fields) -> Option<u16> {
     })
 }
 
-/// The templates as bytes of template sets, `most_bytes` of them at most in one, each with how many
-/// templates it has.
-pub(super) fn template_sets(set: u16, most_bytes: usize) -> Vec<(Vec<u8>, u16)> {
-    let mut sets: Vec<(Vec<u8>, u16)> = Vec::new();
-    for (number, elements) in TEMPLATES {
-        let bytes = 4 + 4 * elements.len();
-        if sets
-            .last()
-            .is_none_or(|(set, _)| set.len() + bytes > most_bytes)
-        {
-            let mut head = Fields(Vec::new());
-            head.u16(set);
-            head.u16(0);
-            sets.push((head.0, 0));
-        }
-        let Some((open, count)) = sets.last_mut() else {
-            continue;
-        };
-        let mut fields = Fields(std::mem::take(open));
-        fields.u16(number);
-        fields.u16(elements.len() as u16);
-        for (element, length) in elements {
-            fields.u16(*element);
-            fields.u16(*length);
-        }
-        let length = fields.0.len() as u16;
-        fields.put_u16(2, length);
-        (*open, *count) = (fields.0, *count + 1);
-    }
-    sets
+/// The templates of all notices.
+pub(super) fn templates() -> Vec<Template> {
+    let templates = TEMPLATES.iter();
+    templates
+        .map(|(number, elements)| (*number, elements.to_vec()))
+        .collect()
+}
+
+/// The template of the only notice that tells of a subscriber, if he is in another realm than the first.
+pub(super) fn template_in_realm() -> Template {
+    let (number, elements) = TEMPLATES[3];
+    (number + IN_REALM, [elements, &[REALM]].concat())
 }
 
 /// Each notice as a data set of its own, filled with zeros up to a multiple of `align`; several in one

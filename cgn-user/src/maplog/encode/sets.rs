@@ -4,6 +4,9 @@
 use super::{Fields, Item};
 use crate::maplog::session::Session;
 
+/// An information element and its length in bytes.
+pub(super) type Element = (u16, u16);
+
 /// Bytes of a set header: its number and length (RFC 7011 section 3.3.2, RFC 3954 section 5.2).
 pub(super) const SET_HEADER_BYTES: usize = 4;
 /// Template of block events; those from 256 on are ours to number.
@@ -14,7 +17,7 @@ const SESSION_TEMPLATE: u16 = 264;
 
 /// Information elements and their lengths in bytes, in the order of a record (RFC 8158 sections
 /// 4.6.1 and 4.6.3).
-pub(super) const SESSION_FIELDS: [(u16, u16); 9] = [
+const SESSION_FIELDS: [Element; 9] = [
     (323, 8), // observationTimeMilliseconds
     (230, 1), // natEvent
     (8, 4),   // sourceIPv4Address: inside
@@ -30,8 +33,16 @@ const MAPPING_FIELDS: usize = 7;
 const MAPPING_BYTES: usize = 22;
 const SESSION_BYTES: usize = 28;
 
+/// ingressVRFID: number of the subscriber's realm in the log, at the end of records of those who are
+/// in another than the first.
+pub(super) const REALM: Element = (234, 4);
+/// What is added to the number of a template for them.
+pub(super) const IN_REALM: u16 = 16;
+
 /// What differs between the two formats.
 pub(super) struct Kind {
+    /// Fields of a block, in the order of a record.
+    pub block_fields: &'static [Element],
     /// Appends time, event, addresses and ports of a block.
     pub put_block: fn(&Item, &mut Fields),
     pub block_bytes: usize,
@@ -44,12 +55,16 @@ pub(super) struct Kind {
 
 /// Template and bytes of the item's record; None if it has none.
 fn shape(item: &Item, kind: &Kind) -> Option<(u16, usize)> {
-    match (item.block(), item.session()) {
-        (Some(_), _) => Some((BLOCK_TEMPLATE, kind.block_bytes)),
-        (_, Some(Session { remote: None, .. })) => Some((MAPPING_TEMPLATE, MAPPING_BYTES)),
-        (_, Some(_)) => Some((SESSION_TEMPLATE, SESSION_BYTES)),
-        _ => None,
-    }
+    let (template, bytes) = match (item.block(), item.session()) {
+        (Some(_), _) => (BLOCK_TEMPLATE, kind.block_bytes),
+        (_, Some(Session { remote: None, .. })) => (MAPPING_TEMPLATE, MAPPING_BYTES),
+        (_, Some(_)) => (SESSION_TEMPLATE, SESSION_BYTES),
+        _ => return None,
+    };
+    Some(match item.realm() {
+        0 => (template, bytes),
+        _ => (template + IN_REALM, bytes + usize::from(REALM.1)),
+    })
 }
 
 fn put_session(item: &Item, session: &Session, kind: &Kind, fields: &mut Fields) {
@@ -98,6 +113,9 @@ pub(super) fn data_sets(items: &[Item], most_bytes: usize, kind: &Kind) -> (Vec<
                 Some(session) => put_session(item, &session, kind, &mut fields),
                 None => (kind.put_block)(item, &mut fields),
             }
+            if item.realm() != 0 {
+                fields.u32(item.realm().into());
+            }
             records += 1;
         }
         covered += 1;
@@ -116,23 +134,54 @@ fn close(fields: &mut Fields, open: Option<(usize, u16)>, align: usize) {
     fields.put_u16(begin + 2, length);
 }
 
-/// The templates of mappings and sessions, as a set of number `set`, and how many they are.
-pub(super) fn session_templates(set: u16) -> (Vec<u8>, u16) {
-    let mut fields = Fields(Vec::new());
-    fields.u16(set);
-    fields.u16(0);
-    for (template, count) in [
-        (MAPPING_TEMPLATE, MAPPING_FIELDS),
-        (SESSION_TEMPLATE, SESSION_FIELDS.len()),
-    ] {
-        fields.u16(template);
-        fields.u16(count as u16);
-        for (element, length) in &SESSION_FIELDS[..count] {
+/// A template: its number, and its fields in the order of a record.
+pub(super) type Template = (u16, Vec<Element>);
+
+/// The template of blocks.
+pub(super) fn block_template(kind: &Kind) -> Template {
+    (BLOCK_TEMPLATE, kind.block_fields.to_vec())
+}
+
+/// The templates of mappings and sessions.
+pub(super) fn session_templates() -> [Template; 2] {
+    [
+        (MAPPING_TEMPLATE, SESSION_FIELDS[..MAPPING_FIELDS].to_vec()),
+        (SESSION_TEMPLATE, SESSION_FIELDS.to_vec()),
+    ]
+}
+
+/// The templates as bytes of template sets of number `set`, `most_bytes` of them at most in one, each
+/// with how many templates it has.
+pub(super) fn template_sets(
+    set: u16,
+    templates: &[Template],
+    most_bytes: usize,
+) -> Vec<(Vec<u8>, u16)> {
+    let mut sets: Vec<(Vec<u8>, u16)> = Vec::new();
+    for (number, elements) in templates {
+        let bytes = 4 + 4 * elements.len();
+        if sets
+            .last()
+            .is_none_or(|(set, _)| set.len() + bytes > most_bytes)
+        {
+            let mut head = Fields(Vec::new());
+            head.u16(set);
+            head.u16(0);
+            sets.push((head.0, 0));
+        }
+        let Some((open, count)) = sets.last_mut() else {
+            continue;
+        };
+        let mut fields = Fields(std::mem::take(open));
+        fields.u16(*number);
+        fields.u16(elements.len() as u16);
+        for (element, length) in elements {
             fields.u16(*element);
             fields.u16(*length);
         }
+        let length = fields.0.len() as u16;
+        fields.put_u16(2, length);
+        (*open, *count) = (fields.0, *count + 1);
     }
-    let length = fields.0.len() as u16;
-    fields.put_u16(2, length);
-    (fields.0, 2)
+    sets
 }

@@ -43,6 +43,9 @@ pub struct HoldingRow {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SessionRow {
     pub subscriber: String,
+    /// Name of the subscriber's realm; empty (and left out) for the first.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub realm: String,
     pub inside_port: u16,
     /// Empty where destinations are not logged.
     pub remote: String,
@@ -105,13 +108,15 @@ impl HoldingRow {
     }
 }
 
-impl From<&Lasted> for SessionRow {
-    fn from(lasted: &Lasted) -> Self {
+impl SessionRow {
+    /// The row of what lasted, in a log with these realms.
+    fn of(lasted: &Lasted, realms: &Register) -> Self {
         let session = &lasted.session;
         let remote = session.remote;
         let time = |ms| Utc(ms).to_string();
         Self {
             subscriber: session.inside.to_string(),
+            realm: realms.name(session.realm),
             inside_port: session.inside_port,
             remote: remote.map_or_else(String::new, |to| format!("{}:{}", to.address, to.port)),
             since: time(lasted.since_ms),
@@ -126,6 +131,8 @@ impl Told {
         let enquiry = &self.enquiry;
         let holdings = self.answer.holdings.iter();
         let holdings = holdings.map(|holding| HoldingRow::of(holding, &self.realms));
+        let sessions = self.sessions.iter();
+        let sessions = sessions.map(|lasted| SessionRow::of(lasted, &self.realms));
         AnswerRow {
             external: enquiry.external.to_string(),
             port: enquiry.port,
@@ -134,7 +141,7 @@ impl Told {
             skew_secs: enquiry.skew_ms / 1000,
             outcome: self.answer.outcome.name(),
             holdings: holdings.collect(),
-            sessions: self.sessions.iter().map(SessionRow::from).collect(),
+            sessions: sessions.collect(),
             remarks: self.answer.remarks.clone(),
         }
     }

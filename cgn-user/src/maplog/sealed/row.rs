@@ -188,7 +188,8 @@ impl Row {
     /// Number of the subscriber's realm in this log.
     #[must_use]
     pub fn realm(&self) -> u16 {
-        self.block().map_or(0, |block| block.realm)
+        let of_session = || self.session().map_or(0, |session| session.realm);
+        self.block().map_or_else(of_session, |block| block.realm)
     }
 
     /// By what rows are sorted: external address and first port.
@@ -262,7 +263,7 @@ impl Numbers {
             inside_port: i32::from(session.inside_port),
             remote: session.remote.map_or(0, |remote| address(remote.address)),
             remote_port: session.remote.map_or(0, |remote| i32::from(remote.port)),
-            realm: 0,
+            realm: i32::from(session.realm),
         }
     }
 
@@ -277,6 +278,7 @@ impl Numbers {
             external: Ipv4Addr::from_bits(self.external.cast_unsigned()),
             external_port: port(self.first_port)?,
             protocol: Protocol::named(protocol)?,
+            realm: u16::try_from(self.realm).ok()?,
             inside: Ipv4Addr::from_bits(self.inside.cast_unsigned()),
             inside_port: port(self.inside_port)?,
             remote: (self.remote != 0 || self.remote_port != 0).then_some(remote),

@@ -77,7 +77,7 @@ impl Encoder {
             },
             host: options.host.clone(),
             root: root.to_owned(),
-            realms: Register::default(),
+            realms: named(root).unwrap_or_default(),
             domain: options.domain,
             ipfix: ipfix::Exporter::new(options.domain, 0),
             netflow9: netflow9::Exporter::new(options.domain, 0),
@@ -129,6 +129,14 @@ impl Encoder {
                 messages.extend(match self.format {
                     Format::Ipfix => self.ipfix.notice_templates(unix_secs, most),
                     Format::Netflow9 => self.netflow9.notice_templates(unix_secs, uptime_ms, most),
+                    Format::Syslog | Format::JsonLines => Vec::new(),
+                });
+            }
+            if self.realms.has(1) {
+                let (most, realms) = (self.most_bytes, &self.realms);
+                messages.extend(match self.format {
+                    Format::Ipfix => self.ipfix.realms(unix_secs, realms, most),
+                    Format::Netflow9 => self.netflow9.realms(unix_secs, uptime_ms, realms, most),
                     Format::Syslog | Format::JsonLines => Vec::new(),
                 });
             }
@@ -223,18 +231,28 @@ impl Encoder {
         if items.iter().all(|item| self.realms.has(item.realm())) {
             return;
         }
-        match Register::read(&self.root) {
-            Ok(realms) => self.realms = realms,
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a sink is sent numbers in place of realms' names"
-            ),
+        if let Some(realms) = named(&self.root) {
+            self.realms = realms;
         }
     }
 
     /// Milliseconds since the start, modulo 2^32.
     fn uptime_ms(&self, now: Instant) -> u32 {
         now.saturating_duration_since(self.started).as_millis() as u32
+    }
+}
+
+/// The names that the log's directory has, if they can be read.
+fn named(root: &Path) -> Option<Register> {
+    match Register::read(root) {
+        Ok(realms) => Some(realms),
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a sink is sent numbers in place of realms' names"
+            );
+            None
+        }
     }
 }
 

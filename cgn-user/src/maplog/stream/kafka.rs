@@ -2,18 +2,22 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rskafka::BackoffConfig;
 use rskafka::client::ClientBuilder;
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
 use rskafka::record::Record;
+use rustls::ClientConfig;
 use tokio::runtime::{Builder, Runtime};
 
 use super::format::Message;
 
 /// Longest time for an answer of the cluster, its retries included.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For retries alone: shorter, so that it is told what is wrong and not that time is over.
+const RETRIES: Duration = Duration::from_secs(2);
 /// Bytes of messages that go at once; brokers refuse more than a million unless told otherwise.
 const MOST_BYTES: usize = 400_000;
 /// What a message takes besides its bytes, about.
@@ -30,18 +34,26 @@ pub(super) struct Topic {
 
 impl Topic {
     /// Asks the broker at `address` for the partition's leader, wherever that is.
-    pub(super) fn connect(address: SocketAddr, topic: &str, number: i32) -> io::Result<Self> {
+    pub(super) fn connect(
+        address: SocketAddr,
+        topic: &str,
+        number: i32,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
         // One thread, the sink's own.
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let partition = runtime.block_on(within(async {
             let client = ClientBuilder::new(vec![address.to_string()])
                 .client_id("cgn")
                 .backoff_config(BackoffConfig {
-                    deadline: Some(PATIENCE),
+                    deadline: Some(RETRIES),
                     ..BackoffConfig::default()
-                })
-                .build()
-                .await?;
+                });
+            let client = match tls {
+                Some(config) => client.tls_config(config),
+                None => client,
+            };
+            let client = client.build().await?;
             client
                 .partition_client(topic, number, UnknownTopicHandling::Error)
                 .await

@@ -5,20 +5,17 @@
 //!   came within a second of it: a collector that is down is noticed, a lost datagram is not.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls::ClientConnection;
 
 use super::format::Message;
 use super::kafka::Topic;
+use super::trust::{Client, Trust};
 
 /// For a connection, and for a write that a collector does not read.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -30,16 +27,13 @@ const REFUSAL: Duration = Duration::from_secs(1);
 pub enum Transport {
     Udp,
     Tcp,
-    Tls {
-        /// Certificates that the collector's must descend from, PEM.
-        ca_file: PathBuf,
-        /// Name that its certificate must be for.
-        server_name: String,
-    },
+    Tls(Trust),
     /// A partition of a topic; the address is that of any broker of the cluster.
     Kafka {
         topic: String,
         partition: i32,
+        /// None: without TLS.
+        trust: Option<Trust>,
     },
 }
 
@@ -47,20 +41,18 @@ pub enum Transport {
 pub(super) struct Connector {
     address: SocketAddr,
     transport: Transport,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<Client>,
 }
 
 impl Connector {
     pub(super) fn new(transport: &Transport, address: SocketAddr) -> io::Result<Self> {
         let tls = match transport {
-            Transport::Udp | Transport::Tcp | Transport::Kafka { .. } => None,
-            Transport::Tls {
-                ca_file,
-                server_name,
-            } => {
-                let name = ServerName::try_from(server_name.clone()).map_err(io::Error::other)?;
-                Some((Arc::new(client(ca_file)?), name))
+            Transport::Tls(trust) => Some(trust.client()?),
+            Transport::Kafka { trust, .. } => {
+                let trust = trust.as_ref();
+                trust.map(|trust| trust.of_cluster(address)).transpose()?
             }
+            Transport::Udp | Transport::Tcp => None,
         };
         Ok(Self {
             address,
@@ -70,8 +62,12 @@ impl Connector {
     }
 
     pub(super) fn connect(&self, now: Instant) -> io::Result<Link> {
-        if let Transport::Kafka { topic, partition } = &self.transport {
-            let topic = Topic::connect(self.address, topic, *partition)?;
+        if let Transport::Kafka {
+            topic, partition, ..
+        } = &self.transport
+        {
+            let tls = self.tls.as_ref().map(|client| Arc::clone(&client.config));
+            let topic = Topic::connect(self.address, topic, *partition, tls)?;
             return Ok(Link::Kafka(topic));
         }
         if self.transport == Transport::Udp {
@@ -93,8 +89,9 @@ impl Connector {
         socket.set_read_timeout(Some(PATIENCE))?;
         let tls = match &self.tls {
             None => None,
-            Some((config, name)) => {
-                let session = ClientConnection::new(Arc::clone(config), name.clone());
+            Some(client) => {
+                let config = Arc::clone(&client.config);
+                let session = ClientConnection::new(config, client.name.clone());
                 Some(Box::new(session.map_err(io::Error::other)?))
             }
         };
@@ -107,25 +104,6 @@ impl Connector {
         stream.flush()?;
         Ok(Link::Stream(stream))
     }
-}
-
-fn client(ca_file: &Path) -> io::Result<ClientConfig> {
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", ca_file.display()));
-    let mut roots = RootCertStore::empty();
-    let file = BufReader::new(File::open(ca_file).map_err(named)?);
-    for certificate in CertificateDer::pem_reader_iter(file) {
-        let certificate = certificate.map_err(|error| named(io::Error::other(error)))?;
-        roots.add(certificate).map_err(io::Error::other)?;
-    }
-    if roots.is_empty() {
-        return Err(named(io::Error::other("there is no certificate in it")));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// A connected collector.

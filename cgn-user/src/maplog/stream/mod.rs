@@ -7,7 +7,7 @@
 //!
 //! * `cursor`: how far a sink is, on disk. * `link`: the socket, and what has arrived. * `kafka`: a topic
 //!   in its place.
-//! * `format`: records to messages.
+//! * `trust`: TLS, and whom it believes. * `format`: records to messages.
 
 mod cursor;
 mod format;
@@ -15,6 +15,7 @@ mod kafka;
 mod link;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -26,6 +27,7 @@ use thiserror::Error;
 
 pub use format::Format;
 pub use link::Transport;
+pub use trust::Trust;
 
 use super::encode::Item;
 use super::error::ReadError;

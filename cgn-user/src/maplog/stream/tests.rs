@@ -104,6 +104,7 @@ fn a_sink_is_sent_what_it_wants_and_the_rest_counts_as_arrived() {
         external: [203, 0, 113, 5].into(),
         external_port: 1030,
         protocol: Protocol::Tcp,
+        realm: 0,
         inside: [100, 64, 0, 1].into(),
         inside_port: 40_000,
         remote: None,
@@ -537,9 +538,11 @@ fn syslog_over_tls_reaches_the_right_server_only() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let mut server = tls_server(&place.root, address.port());
-    let tls = |server_name: &str| Transport::Tls {
-        ca_file: place.root.join("tls.pem"),
-        server_name: server_name.to_owned(),
+    let tls = |server_name: &str| {
+        Transport::Tls(Trust {
+            ca_file: place.root.join("tls.pem"),
+            server_name: server_name.to_owned(),
+        })
     };
     let wrong = tls("other.example");
     let right = tls("localhost");

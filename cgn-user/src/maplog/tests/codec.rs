@@ -41,7 +41,7 @@ proptest! {
     }
 
     #[test]
-    fn headers_come_back_and_flipped_bits_are_detected(created_unix_ms in any::<u64>(), first_sequence in 1..=u64::MAX / 2) {
+    fn headers_come_back_and_flipped_bits_are_detected(created_unix_ms in any::<u64>(), first_sequence in 1..=LAST_SEQUENCE / 2 + 1) {
         let header = Header { created_unix_ms, first_sequence };
         let bytes = header.encode();
         prop_assert_eq!(Header::decode(&bytes), Ok(header));
@@ -114,6 +114,7 @@ fn the_bytes_of_sessions_are_those_of_their_table() {
         external: [203, 0, 113, 7].into(),
         external_port: 1600,
         protocol: Protocol::Udp,
+        realm: 0,
         inside: [100, 64, 0, 5].into(),
         inside_port: 40_001,
         remote: Some(Remote {

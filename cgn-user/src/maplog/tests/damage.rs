@@ -198,7 +198,7 @@ fn a_whole_record_of_a_newer_version_is_not_cut() {
     let path = directory.log();
     let mut bytes = write_log(&path, 2);
     let last = bytes.len() - RECORD_BYTES;
-    bytes[last + 3] = 55;
+    bytes[last + 3] = 60;
     let checksum = crc32fast::hash(&bytes[last..last + 36]);
     bytes[last + 36..].copy_from_slice(&checksum.to_le_bytes());
     assert_refused(&path, &bytes, "unknown kind", |error| {
@@ -206,7 +206,7 @@ fn a_whole_record_of_a_newer_version_is_not_cut() {
             error,
             ReadError::Unknown {
                 offset: 80,
-                source: DecodeError::Kind { found: 55 },
+                source: DecodeError::Kind { found: 60 },
                 ..
             }
         )

@@ -164,6 +164,7 @@ impl Traffic {
             external: Ipv4Addr::from_bits(0xb900_0000 + subscriber as u32 / 126),
             external_port: 1024 + (subscriber % 126 * 512 + self.next() % 512) as u16,
             protocol,
+            realm: 0,
             inside: Ipv4Addr::from_bits(0x6440_0000 + subscriber as u32),
             inside_port: 32_768 + (self.next() % 28_232) as u16,
             remote: Some(Remote {

@@ -9,8 +9,11 @@ const PARSER: &str =
 const GOLDEN_BLOCKS: &str =
     "cgn_user::maplog::encode::tests::ipfix_is_as_rfc_7011_and_8158_draw_it";
 const GOLDEN_NOTICES: &str = "cgn_user::maplog::encode::tests::notices_are_as_rfc_8158_draws_them";
+const GOLDEN_REALMS: &str =
+    "cgn_user::maplog::encode::tests::a_realm_is_told_as_ingress_vrf_and_its_name_once";
 const GOLDEN_SESSIONS: &str =
     "cgn_user::maplog::encode::tests::mappings_and_sessions_are_as_rfc_8158_draws_them";
+const TSHARK_REALMS: &str = "maplog_judges::realms::tshark_reads_numbers_and_names_of_realms";
 const TSHARK_SESSIONS: &str = "maplog_judges::sessions::tshark_reads_mappings_and_sessions";
 pub const VOLUME: &str =
     "cgn_tests::bench::maplog::volume::tests::the_same_load_takes_a_thousandth_in_blocks";
@@ -58,8 +61,10 @@ pub const IPFIX: &[Row] = &[
         &[
             GOLDEN_BLOCKS,
             GOLDEN_NOTICES,
+            GOLDEN_REALMS,
             TSHARK_BLOCKS,
             TSHARK_NOTICES,
+            TSHARK_REALMS,
             PARSER,
         ],
     ),

@@ -11,6 +11,7 @@ fn session(port: u16, protocol: Protocol, remote_port: u16) -> Session {
         external: EXTERNAL,
         external_port: port,
         protocol,
+        realm: 0,
         inside: [100, 64, 0, 1].into(),
         inside_port: 40_000 + port,
         remote: (remote_port != 0).then_some(Remote {
