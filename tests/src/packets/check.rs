@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice, icmpv4};
+use etherparse::{
+    Ipv4HeaderSlice, LaxNetSlice, LaxSlicedPacket, NetSlice, SlicedPacket, TransportSlice, icmpv4,
+};
 
 /// What a foreign parser says of an Ethernet frame with an IPv4 packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +80,18 @@ fn sums_to_nothing(bytes: &[u8]) -> bool {
 /// Source address of a frame, whatever is above IPv4 in it.
 #[must_use]
 pub fn source_of(frame: &[u8]) -> Option<Ipv4Addr> {
-    let packet = etherparse::LaxSlicedPacket::from_ethernet(frame).ok()?;
-    match packet.net {
-        Some(etherparse::LaxNetSlice::Ipv4(ip)) => Some(ip.header().source().into()),
+    header_of(frame, |header| header.source().into())
+}
+
+/// IPv4 protocol of a frame, likewise.
+#[must_use]
+pub fn protocol_of(frame: &[u8]) -> Option<u8> {
+    header_of(frame, |header| header.protocol().0)
+}
+
+fn header_of<T>(frame: &[u8], read: impl FnOnce(Ipv4HeaderSlice<'_>) -> T) -> Option<T> {
+    match LaxSlicedPacket::from_ethernet(frame).ok()?.net {
+        Some(LaxNetSlice::Ipv4(ip)) => Some(read(ip.header())),
         _ => None,
     }
 }
