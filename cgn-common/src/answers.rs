@@ -42,6 +42,14 @@ pub const fn kinds(reason: Reason) -> u64 {
     }
 }
 
+/// True if a packet with this end may cause an error. Where none is sent, which is known when XDP's
+/// programs are loaded, the reason is not looked at.
+#[inline(always)]
+#[must_use]
+pub const fn concern(features: Features, reason: Reason) -> bool {
+    features.has(Features::TELL_ANY) && features.has(kinds(reason))
+}
+
 /// Of these errors, the one that this packet from `side` may cause. A SYN that
 /// nobody waits for is never answered at once (RFC 5382 REQ-4), and from inside
 /// never at all; what else a filter refuses is not told.
@@ -201,7 +209,7 @@ mod tests {
             let all = Features(u64::MAX);
             [Side::Inside, Side::Outside]
                 .iter()
-                .any(|side| guards::concerns(all, *side, **r))
+                .any(|side| guards::concern(all, *side, **r))
         };
         for told in told.chain(Reason::ALL.iter().filter(is_guarded)) {
             assert_eq!(reason(*told as u8), *told);

@@ -37,7 +37,7 @@ use crate::layout::{
 };
 use crate::nat::home::Home;
 use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, route_inside, rows_of};
-use crate::nat::session::{Departure, Party};
+use crate::nat::session::{Arrival, Departure, Party};
 use crate::nat::{lookup, open, rewrite, scatter, search, tcp_state, throttle};
 use crate::rare;
 use crate::realm;
@@ -199,11 +199,11 @@ fn finish<T: Tables>(tables: &T, side: Side, way: Result<Verdict, Reason>) -> Ne
 #[inline(always)]
 pub(crate) fn end<T: Tables>(tables: &T, side: Side, reason: Reason) -> Next {
     let features = tables.features();
-    if features.has(answers::kinds(reason)) {
+    if answers::concern(features, reason) {
         tables.note(Step::Told);
         return Next::Refused(side, reason);
     }
-    if guards::concerns(features, side, reason) {
+    if guards::concern(features, side, reason) {
         return Next::Refused(side, reason);
     }
     Next::Done(stop(tables, reason))
@@ -314,13 +314,8 @@ fn inbound<F: Frame, T: Tables>(
     check_size(&packet.ip, hop)?;
     // 3 filter, by the sessions of the mapping
     let remote = peer::remote(source, transport.source_port);
-    arrive(tables, &transport, rows.pool(), remote, &slot, inside_key)?;
-    if tables.features().has(Features::THROTTLE)
-        && lookup::comes_anew(&slot, &transport, remote)
-        && !tables.newcomer(Side::Outside, source)
-    {
-        return Err(Reason::Throttled);
-    }
+    let from = (Side::Outside, remote);
+    arrive(tables, &transport, from, rows.pool(), &slot, inside_key)?;
     // 6 translate
     let port = slot.key.inside_port();
     let address = realm::address_of(tables, inside_key);
@@ -576,21 +571,22 @@ pub(crate) fn depart<T: Tables>(
     }
 }
 
-/// The packet from `remote` arrives at a mapping of pool `pool`: it is filtered,
-/// and keeps the mapping alive as it may.
+/// The packet from a side and a remote endpoint arrives at a mapping of pool `pool`: it is filtered,
+/// and keeps the mapping alive as it may. What is refused leaves no trace there.
 #[inline(always)]
 pub(crate) fn arrive<T: Tables>(
     tables: &T,
     transport: &Transport,
+    (side, remote): (Side, u64),
     pool: u8,
-    remote: u64,
     slot: &lookup::Slot<'_>,
     inside_key: u32,
 ) -> Result<(), Reason> {
     let features = tables.features_within(pool, transport.protocol);
+    let mut arrival = Arrival::WHERE_NONE_IS_NOTED;
     if features.has(Features::SESSIONS) {
         tables.note(Step::Sessions);
-        let arrival = tables.arrive(
+        arrival = tables.arrive(
             Party {
                 protocol: transport.protocol,
                 inside: (inside_key, slot.key.inside_port()),
@@ -605,22 +601,38 @@ pub(crate) fn arrive<T: Tables>(
         if !arrival.is_admitted() {
             return Err(Reason::Filtered);
         }
-        if !arrival.is_known() {
-            return Ok(());
-        }
     }
-    let is_alive = if transport.protocol == Protocol::Tcp {
+    // What a subscriber sends to another one's mapping was asked for as his.
+    if tables.features().has(Features::THROTTLE)
+        && matches!(side, Side::Outside)
+        && !arrival.is_noted()
+        && lookup::comes_anew(slot, transport, remote)
+        && !tables.newcomer(side, remote as u32)
+    {
+        return Err(Reason::Throttled);
+    }
+    if arrival.is_known() && !keep_alive(tables, transport, features, remote, slot) {
+        return Err(Reason::NoMapping);
+    }
+    tables.note(Step::Admitted);
+    Ok(())
+}
+
+/// The mapping lives on, if a packet of this kind may see to that; false if it ended meanwhile.
+#[inline(always)]
+fn keep_alive<T: Tables>(
+    tables: &T,
+    transport: &Transport,
+    features: Features,
+    remote: u64,
+    slot: &lookup::Slot<'_>,
+) -> bool {
+    if transport.protocol == Protocol::Tcp {
         lookup::refresh_inbound_tcp(slot, remote, transport.flags, tables.now())
     } else if features.has(Features::INBOUND_REFRESH) {
         lookup::refresh_inbound(slot, tables.now())
     } else {
         true
-    };
-    if is_alive {
-        tables.note(Step::Admitted);
-        Ok(())
-    } else {
-        Err(Reason::NoMapping)
     }
 }
 

@@ -7,13 +7,18 @@
 //! [`address_of`]. Where there is one realm, both are gone at load.
 
 use crate::frame::Frame;
-use crate::layout::{EXACT_LOCAL, FIRST_KEY, Features, VlanKey, half_of_address, half_of_key};
+use crate::layout::{
+    EXACT_LOCAL, FIRST_KEY, Features, MOST_REALMS, VlanKey, half_of_address, half_of_key,
+};
 use crate::tables::Tables;
 use crate::verdict::Reason;
 use crate::wire::{Be32, ethernet, ipv4};
 
 /// Number of the first realm.
 pub const FIRST: u8 = 0;
+/// What a frame is of whose VLANs are not ours, or not any more: no realm has this number.
+pub const NOBODY: u8 = u8::MAX;
+const _: () = assert!(MOST_REALMS <= NOBODY as usize);
 
 /// True for the key of a subscriber that is in another realm than the first.
 #[inline(always)]
@@ -71,7 +76,7 @@ pub fn realm_of<F: Frame, T: Tables>(frame: &F, tables: &T) -> u8 {
 pub fn of_frame<F: Frame, T: Tables + ?Sized>(frame: &F, tables: &T) -> u8 {
     match ethernet::parse(frame) {
         Ok(link) => of_vlans(tables, link.vlans()),
-        Err(_) => FIRST,
+        Err(_) => NOBODY,
     }
 }
 
@@ -84,7 +89,9 @@ pub fn of_vlans<T: Tables + ?Sized>(tables: &T, vlans: [u16; 2]) -> u8 {
     };
     match tables.vlan_role(&key) {
         Some(role) => role.realm(),
-        None => FIRST,
+        // An interface without VLANs of ours has no role, and leads to the first realm.
+        None if vlans[0] == 0 => FIRST,
+        None => NOBODY,
     }
 }
 
@@ -119,6 +126,9 @@ pub const NO_KEY: u32 = 0;
 pub fn key<T: Tables + ?Sized>(tables: &T, realm: u8, address: u32) -> u32 {
     if realm == FIRST {
         return if is_key(address) { NO_KEY } else { address };
+    }
+    if realm == NOBODY {
+        return NO_KEY;
     }
     match tables.realm_half(half_of_key(realm, address)) {
         0 => NO_KEY,

@@ -59,14 +59,14 @@ impl Features {
     pub const ACCESS: u64 = 1 << 38;
     /// There are several realms: see [`crate::realm`].
     pub const REALMS: u64 = 1 << 39;
-    /// Some pool keeps the parity of ports: see [`crate::nat::parity`].
-    pub const PARITY: u64 = 1 << 43;
     /// New sessions are limited by the prefix of their source: see [`crate::nat::throttle`].
     pub const THROTTLE: u64 = 1 << 40;
     /// Packets that nobody waits for are counted by external address: see [`crate::guards`].
     pub const ATTACKS: u64 = 1 << 41;
     /// New subscribers are put off while the slow path is overloaded: see [`crate::guards`].
     pub const OVERLOAD: u64 = 1 << 42;
+    /// Some pool keeps the parity of ports: see [`crate::nat::parity`].
+    pub const PARITY: u64 = 1 << 43;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.
@@ -79,6 +79,13 @@ impl Features {
     pub const TELL_NO_MAPPING: u64 = 1 << 52;
     /// Nobody waited for a SYN from outside; six seconds later (RFC 5382 REQ-4).
     pub const TELL_SYN: u64 = 1 << 53;
+    /// Any of these errors.
+    pub const TELL_ANY: u64 = Self::TELL_EXPIRED
+        | Self::TELL_TOO_BIG
+        | Self::TELL_UNREACHABLE
+        | Self::TELL_EXHAUSTED
+        | Self::TELL_NO_MAPPING
+        | Self::TELL_SYN;
     /// The programs punt whatever is not the kernel's: see [`crate::forced`].
     pub const FORCE_SLOW_PATH: u64 = 1 << 63;
 

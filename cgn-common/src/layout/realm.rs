@@ -8,7 +8,7 @@ pub const FIRST_KEY: u32 = 0xf000_0000;
 /// /16 networks that such keys can have; the last one holds the limited broadcast address.
 pub const KEY_NETWORKS: u32 = (u32::MAX >> 16) - (FIRST_KEY >> 16);
 /// Realms that a configuration can have, the first one included.
-pub const MOST_REALMS: usize = 256;
+pub const MOST_REALMS: usize = 255;
 
 /// Upper halves in one [`RealmLine`].
 pub const HALVES_PER_LINE: u32 = 32;

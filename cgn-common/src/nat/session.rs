@@ -243,6 +243,9 @@ pub struct Arrival(pub u64);
 impl Arrival {
     const ADMITTED: u64 = 1;
     const KNOWN: u64 = 2;
+    const NOTED: u64 = 4;
+    /// Where mappings let in everyone, and no session beside the first one is noted.
+    pub const WHERE_NONE_IS_NOTED: Self = Self(Self::ADMITTED | Self::KNOWN);
 
     /// True if the mapping's filter lets it in.
     #[inline(always)]
@@ -256,13 +259,19 @@ impl Arrival {
     pub const fn is_known(self) -> bool {
         self.0 & Self::KNOWN != 0
     }
+    /// True if it is of a session beside the mapping's first one that a packet from inside began.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_noted(self) -> bool {
+        self.0 & Self::NOTED != 0
+    }
 }
 
 /// Looks up the session of an inbound packet, and notes it there. `first` is
 /// the second word of the mapping's slot.
 #[inline(always)]
 pub fn arrive<T: Tables + ?Sized>(tables: &T, party: Party, first: u64) -> Arrival {
-    const BOTH: Arrival = Arrival(Arrival::ADMITTED | Arrival::KNOWN);
+    const BOTH: Arrival = Arrival::WHERE_NONE_IS_NOTED;
     let same_address = first as u32 == party.remote as u32;
     let is_icmp = matches!(party.protocol, Protocol::Icmp);
     if first & peer::REMOTE == party.remote || is_icmp && same_address {
@@ -285,7 +294,7 @@ pub fn arrive<T: Tables + ?Sized>(tables: &T, party: Party, first: u64) -> Arriv
         }
     }
     if party.has_full_sessions() && look(tables, party, &party.session()) {
-        found |= Arrival::KNOWN;
+        found |= Arrival::KNOWN | Arrival::NOTED;
         if !party.is_by_address() {
             found |= Arrival::ADMITTED;
         }

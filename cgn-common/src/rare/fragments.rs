@@ -122,7 +122,8 @@ pub fn from_outside<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Ve
     fits(tables, &ip, hop)?;
     // 3 filter, by the sessions of the mapping
     let remote = peer::remote(source, transport.source_port);
-    arrive(tables, &transport, rows.pool(), remote, &slot, key)?;
+    let from = (Side::Outside, remote);
+    arrive(tables, &transport, from, rows.pool(), &slot, key)?;
     if ip.is_fragment() {
         let beginning = Beginning {
             key: key_of_all(&ip, Side::Outside, source),

@@ -60,8 +60,8 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
         depart(tables, &packet, own, head.pool(), sender)?;
     }
     // 3 filter: the receiver's mapping sees the sender's external endpoint
-    let remote = peer::remote(sender.0, sender.1);
-    arrive(tables, &packet.transport, pool, remote, &slot, inside_key)?;
+    let from = (Side::Inside, peer::remote(sender.0, sender.1));
+    arrive(tables, &packet.transport, from, pool, &slot, inside_key)?;
     if !packet.ip.is_atomic() {
         let ends = (sender.0, inside_key);
         packet.ip = fragments::identify(frame, tables, &packet, ends)?;

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use cgn_common::guards::PARTS;
-use cgn_common::layout::{Constants, Features, Guards, Side};
+use cgn_common::layout::{Constants, Features, Filtering, Guards, Policy, Side};
 use cgn_common::limits::ticks;
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
@@ -31,10 +31,13 @@ const SCANNER: Ipv4Addr = Ipv4Addr::new(8, 8, 4, 10);
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(8, 8, 4, 77);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(8, 8, 5, 10);
 
-/// Everything is guarded.
+/// Everything is guarded; one pool notes the sessions of TCP.
 pub fn world() -> World {
     let mut constants = Constants::PLAIN;
-    constants.features = Features(Features::THROTTLE | Features::ATTACKS | Features::OVERLOAD);
+    let guarded = Features::THROTTLE | Features::ATTACKS | Features::OVERLOAD;
+    constants.features = Features(guarded | Features::SESSIONS);
+    let anyone = Filtering::EndpointIndependent;
+    constants.pools[1] = Policy::new(anyone, anyone, Policy::TIMED_SESSIONS);
     let guards = &mut constants.guards.0;
     guards[Guards::newcomers(Side::Inside, 0)] = OF_SUBSCRIBER.into();
     guards[Guards::newcomers(Side::Inside, 1)] = OF_INSIDE_24.into();
@@ -135,6 +138,62 @@ pub const CASES: &[Case] = &[
                 CLIENT,
                 hop::INSIDE,
             );
+        },
+    ),
+    ("a SYN that is refused does not keep a mapping alive", |t| {
+        let external = opened(t);
+        // One further session: now any segment but an answer would keep it.
+        let further = Draft::tcp(flag::SYN, CLIENT, (remote::OTHER, 80));
+        t.outbound(Inside, &further, hop::OUTSIDE);
+        t.align(2);
+        lets_in(t, SCANNER, 1000, OF_HOST, external);
+        let before = t.mapping(CLIENT, Protocol::Tcp).expect("it is there");
+        assert!(before.shared);
+        t.pass(1);
+        let more = syn(SCANNER, 2000, external).bytes();
+        t.stopped(Outside, &more, Reason::Throttled);
+        assert_eq!(t.mapping(CLIENT, Protocol::Tcp), Some(before));
+    }),
+    (
+        "where sessions are noted, a SYN of one that a subscriber began is none of a newcomer",
+        |t| {
+            let client = (subscriber::LARGE, 5000);
+            let begins = |remote| Draft::tcp(flag::SYN, client, remote);
+            let external = t.outbound(Inside, &begins(SERVER), hop::OUTSIDE);
+            t.align(2);
+            for port in 1000..1000 + OF_HOST {
+                let first = syn(SCANNER, port, external);
+                t.inbound(Outside, &first, client, hop::INSIDE);
+            }
+            let at_once = syn(SCANNER, 80, external);
+            t.stopped(Outside, &at_once.bytes(), Reason::Throttled);
+            t.outbound(Inside, &begins((SCANNER, 80)), hop::OUTSIDE);
+            t.inbound(Outside, &at_once, client, hop::INSIDE);
+        },
+    ),
+    (
+        "a SYN in a first fragment counts as one in a whole packet",
+        |t| {
+            let external = opened(t);
+            t.align(2);
+            lets_in(t, SCANNER, 1000, OF_HOST, external);
+            let fragmented = syn(SCANNER, 2000, external).with(|d| {
+                d.dont_fragment = false;
+                d.payload = vec![7; 600];
+            });
+            let first = &fragmented.fragments(256)[0];
+            t.stopped(Outside, first, Reason::Throttled);
+        },
+    ),
+    (
+        "what a subscriber sends to another one's mapping counts as his own only",
+        |t| {
+            let external = opened(t);
+            t.align(2);
+            let again = Draft::tcp(flag::SYN, (subscriber::LARGE, 7000), external);
+            for _ in 0..2 * OF_HOST {
+                t.hairpin(Inside, &again, CLIENT, hop::INSIDE);
+            }
         },
     ),
     ("a scan of what nobody waits for is limited, too", |t| {

@@ -141,24 +141,16 @@ fn everything() -> World {
         | Features::THROTTLE
         | Features::ATTACKS
         | Features::OVERLOAD
-        | TELL_ALL;
+        | Features::TELL_ANY; // where no rate is set, errors are never due
     // They are never reached.
     constants.guards = Guards([u32::MAX; 8]);
     constants.features = Features(on).with_mss(mss::OUTBOUND, mss::INBOUND);
     World::with(constants, ROOM)
 }
 
-/// All ICMP errors of our own. Where no rate is set, they are never due.
-const TELL_ALL: u64 = Features::TELL_EXPIRED
-    | Features::TELL_TOO_BIG
-    | Features::TELL_UNREACHABLE
-    | Features::TELL_EXHAUSTED
-    | Features::TELL_NO_MAPPING
-    | Features::TELL_SYN;
-
 fn telling() -> World {
     let mut constants = Constants::PLAIN;
-    constants.features = Features(TELL_ALL | Features::SESSIONS);
+    constants.features = Features(Features::TELL_ANY | Features::SESSIONS);
     let (anyone, port) = (
         Filtering::EndpointIndependent,
         Filtering::AddressAndPortDependent,

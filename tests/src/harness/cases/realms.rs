@@ -3,16 +3,19 @@
 
 use std::net::Ipv4Addr;
 
+use cgn_common::frame::Buffer;
 use cgn_common::layout::{Constants, FIRST_KEY, Features, Filtering, Policy};
+use cgn_common::path;
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_user::dataplane::load::Entry::{Inside, Outside, Vlan};
+use cgn_user::dataplane::tables::UserTables;
 use cgn_user::realms::InsideKey;
 
 use super::Case;
 use crate::harness::Ending;
 use crate::harness::trial::{Endpoint, Trial, protocol_of};
 use crate::harness::world::{
-    INSIDE_VLAN, LARGE_POOL, POOL, REALM_QINQ, REALM_VLAN, World, hop, remote, subscriber,
+    INGRESS, INSIDE_VLAN, LARGE_POOL, POOL, REALM_QINQ, REALM_VLAN, World, hop, remote, subscriber,
 };
 use crate::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, flag};
 
@@ -270,6 +273,25 @@ pub const CASES: &[Case] = &[
         let spoofed = Draft::udp((LIKE_A_KEY, 1), SERVER);
         t.stopped(Inside, &spoofed.bytes(), Reason::SpoofedSource);
     }),
+    (
+        "a frame whose VLAN is not ours any more is nobody's, not one of the first realm",
+        |t| {
+            let world = std::rc::Rc::clone(&t.world);
+            let tables = UserTables::new(t.homes[0].memory(), &world.routes, &world.vlans);
+            tables.ingress.set(INGRESS);
+            for (tags, key) in [
+                (vec![], Some(HOME.0.to_bits())),
+                (vec![(CUSTOMER_TAG, INSIDE_VLAN)], Some(HOME.0.to_bits())),
+                (vec![(CUSTOMER_TAG, 4000)], None),
+                (vec![(SERVICE_TAG, REALM_VLAN), (CUSTOMER_TAG, 4000)], None),
+            ] {
+                let mut bytes = Draft::udp(HOME, SERVER).with(|d| d.tags = tags).bytes();
+                let end = bytes.len();
+                let frame = Buffer::new(&mut bytes, 0, end).expect("in range");
+                assert_eq!(path::sender_key(&frame, &tables), key);
+            }
+        },
+    ),
     ("no packet is for a key", |t| {
         for tenant in tenants() {
             let draft = tenant.sends(Draft::udp(HOME, (LIKE_A_KEY, 53)));
