@@ -78,7 +78,6 @@ impl Ended {
     };
 
     /// So many fragments of one datagram end for a reason.
-    #[must_use]
     pub fn new(fragments: usize, key: &FragmentKey, reason: Reason) -> Self {
         Self::NONE.and(fragments, key, reason)
     }

@@ -347,6 +347,7 @@ fn a_scrape_with_a_hundred_thousand_subscribers_is_small_and_quick() {
         let settings = Settings {
             // 1,008 blocks in each.
             addresses: "\"203.0.113.128/25\"".to_owned(),
+            max_blocks: Some(128 * 1008),
             blocks_per_subscriber: 1,
             log_sync: false,
             block_idle_secs: 3600,
@@ -403,7 +404,7 @@ fn value_of(page: &str, series: &str) -> f64 {
     let values = page
         .lines()
         .filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    values.filter_map(|value| value.parse().ok()).sum()
+    values.filter_map(|value| value.parse::<f64>().ok()).sum()
 }
 
 /// How often the test's Prometheus scrapes.
