@@ -2,7 +2,64 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::frame::Frame;
 use crate::verdict::{Direction, Protocol, REASONS, Reason};
+use crate::wire::{ethernet, ipv4, transport};
+
+/// What a dropped packet carried, as far as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Tcp = 0,
+    Udp = 1,
+    /// ICMP of any type.
+    Icmp = 2,
+    /// Another protocol, or none that can be read.
+    Other = 3,
+}
+
+impl Kind {
+    /// All of them, by number.
+    pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Icmp, Self::Other];
+
+    /// By the IPv4 header of a frame, which may lie in all else: that may be why it is dropped.
+    #[inline(always)]
+    #[must_use]
+    pub fn of<F: Frame>(frame: &F) -> Self {
+        let Ok(link) = ethernet::parse(frame) else {
+            return Self::Other;
+        };
+        if link.ethertype != ethernet::IPV4 {
+            return Self::Other;
+        }
+        match frame.load::<u8>(link.length + ipv4::field::PROTOCOL) {
+            Some(number) => Self::of_protocol(number),
+            None => Self::Other,
+        }
+    }
+
+    /// By the number of the IPv4 protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_protocol(number: u8) -> Self {
+        match number {
+            transport::TCP => Self::Tcp,
+            transport::UDP => Self::Udp,
+            transport::ICMP => Self::Icmp,
+            _ => Self::Other,
+        }
+    }
+
+    /// Name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => Protocol::Tcp.name(),
+            Self::Udp => Protocol::Udp.name(),
+            Self::Icmp => Protocol::Icmp.name(),
+            Self::Other => "other",
+        }
+    }
+}
 
 /// Plain counters; whoever owns a set is the only one who writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -16,6 +73,8 @@ pub struct Counters {
     pub created: [u64; 3],
     /// Packets dropped, punted or passed, by number of the reason.
     pub reasons: [u64; REASONS],
+    /// Of those, the dropped ones, by number of the reason and by [`Kind`].
+    pub drops: [[u64; Kind::ALL.len()]; REASONS],
 }
 
 impl Counters {
@@ -25,6 +84,7 @@ impl Counters {
         bytes: [[0; 3]; 2],
         created: [0; 3],
         reasons: [0; REASONS],
+        drops: [[0; Kind::ALL.len()]; REASONS],
     };
 
     /// One translated packet of `bytes` bytes (IPv4 total length).
@@ -64,6 +124,19 @@ impl Counters {
         self.reasons[reason as usize] += 1;
     }
 
+    /// What was dropped for the reason with this number, beside [`Self::stopped`].
+    #[inline(always)]
+    pub fn dropped(&mut self, reason: u8, kind: Kind) {
+        let drops = &mut self.drops[reason as usize];
+        // Constant index each, as above.
+        match kind {
+            Kind::Tcp => drops[0] += 1,
+            Kind::Udp => drops[1] += 1,
+            Kind::Icmp => drops[2] += 1,
+            Kind::Other => drops[3] += 1,
+        }
+    }
+
     /// Adds another set, for totals over processors.
     pub fn merge(&mut self, other: &Self) {
         for direction in 0..2 {
@@ -78,6 +151,10 @@ impl Counters {
         for (mine, theirs) in self.reasons.iter_mut().zip(&other.reasons) {
             *mine += theirs;
         }
+        let drops = self.drops.as_flattened_mut().iter_mut();
+        for (mine, theirs) in drops.zip(other.drops.as_flattened()) {
+            *mine += theirs;
+        }
     }
 }
 
@@ -87,4 +164,5 @@ impl Default for Counters {
     }
 }
 
-const _: () = assert!(size_of::<Counters>() == 8 * (6 + 6 + 3 + REASONS));
+const _: () =
+    assert!(size_of::<Counters>() == 8 * (6 + 6 + 3 + REASONS + Kind::ALL.len() * REASONS));

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "diagnostics")]
 mod diagnostics;
+mod drops;
 mod floods;
 mod frame;
 #[cfg(any(feature = "diagnostics", feature = "watch"))]
@@ -287,10 +288,7 @@ fn act(tables: &XdpTables, verdict: Verdict, sockets: impl FnOnce(&XdpTables) ->
             passed(tables.ctx, reason);
             xdp_action::XDP_PASS
         }
-        Verdict::Drop(reason) => {
-            tell(tables.ctx, reason);
-            xdp_action::XDP_DROP
-        }
+        Verdict::Drop(reason) => dropped(tables, reason),
         Verdict::Punt(reason) => {
             // SAFETY: the context is valid for the whole run of the program.
             let queue = unsafe { (*tables.ctx).rx_queue_index };
@@ -311,6 +309,13 @@ fn act(tables: &XdpTables, verdict: Verdict, sockets: impl FnOnce(&XdpTables) ->
 #[inline(always)]
 fn drop(tables: &XdpTables, reason: Reason) -> u32 {
     tables.count(|c| c.stopped(reason));
+    dropped(tables, reason)
+}
+
+/// The end of a packet whose reason was counted.
+#[inline(always)]
+fn dropped(tables: &XdpTables, reason: Reason) -> u32 {
+    drops::count(tables.ctx, reason);
     tell(tables.ctx, reason);
     xdp_action::XDP_DROP
 }

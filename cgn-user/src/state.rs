@@ -147,6 +147,8 @@ pub struct Stats {
     pub hits: Hits,
     /// By number of the pool.
     pub pools: Vec<PoolStats>,
+    /// By name of the realm, in the order of the configuration; the first has none.
+    pub realms: Vec<(String, RealmStats)>,
     pub sweep: SweepStats,
     pub sessions: SessionStats,
     pub log: LogStats,
@@ -224,6 +226,15 @@ impl Default for PoolStats {
             subscriber_ports: [Histogram::new(histogram::PORTS); 3],
         }
     }
+}
+
+/// Figures of one realm, as of the last complete sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RealmStats {
+    /// Subscribers that have a block.
+    pub subscribers: u64,
+    /// Live mappings by protocol.
+    pub mappings: [u64; 3],
 }
 
 /// Figures of the sweep that ends idle mappings.

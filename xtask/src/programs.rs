@@ -55,6 +55,11 @@ const BUILD: &[Need] = &[
 /// Needed while tests run; a test whose program is missing skips itself.
 const RUN: &[Need] = &[
     need(
+        "libyang-tools",
+        Sign::Program("yanglint"),
+        "judges what is told by RFC 8512 (with the modules' texts in CGN_YANG)",
+    ),
+    need(
         "iproute2",
         Sign::Program("ip"),
         "makes namespaces, veth pairs and routes",

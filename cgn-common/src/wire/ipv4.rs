@@ -22,6 +22,7 @@ pub mod field {
     pub const ID: usize = 4;
     pub const FRAGMENT: usize = 6;
     pub const TTL_PROTOCOL_CHECKSUM: usize = 8;
+    pub const PROTOCOL: usize = 9;
     pub const SOURCE: usize = 12;
     pub const DESTINATION: usize = 16;
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use cgn_common::counters::Counters;
+use cgn_common::counters::{Counters, Kind as Carried};
 use cgn_common::frame::Buffer;
 use cgn_common::layout::{Hits, NextHop, Side};
 use cgn_common::path::{self, Entry};
@@ -170,9 +170,11 @@ impl Fixture {
     /// 2 in the slow path, 4 were the first of their subscribers.
     pub fn state(self, is_test_clock: bool) -> Arc<State> {
         let mut stats = Stats::default();
-        stats.slow_path.reasons[Reason::NoPort as usize] = 2;
         let mut fast_path = Counters::ZERO;
-        fast_path.reasons[Reason::NoPort as usize] = 7;
+        for (counters, count) in [(&mut stats.slow_path, 2), (&mut fast_path, 7)] {
+            counters.reasons[Reason::NoPort as usize] = count;
+            counters.drops[Reason::NoPort as usize][Carried::Tcp as usize] = count;
+        }
         fast_path.reasons[Reason::FirstPacket as usize] = 4;
         Arc::new(State {
             config: Config::parse(Config::SAMPLE).unwrap(),

@@ -70,6 +70,7 @@ fn reading(audience: Audience) -> Router<Arc<State>> {
         .route("/v1/drops", get(drops))
         .route("/v1/rules", get(rules))
         .route("/v1/status", get(status))
+        .route("/v1/ietf-nat", get(ietf_nat))
         .route("/v1/log/who", get(log_who))
         .route("/v1/peaks", get(peaks))
         .route("/v1/explain", get(explain))
@@ -117,6 +118,10 @@ async fn rules(Shared(state): Daemon) -> Result<Response, Refusal> {
 
 async fn status(Shared(state): Daemon) -> Result<Response, Refusal> {
     read(move || view::status(&state)).await
+}
+
+async fn ietf_nat(Shared(state): Daemon) -> Result<Response, Refusal> {
+    read(move || view::ietf_nat(&state)).await
 }
 
 /// How many subscribers had how many ports in use at most.

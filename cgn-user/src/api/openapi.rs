@@ -74,7 +74,7 @@ const fn post(
 }
 
 /// All but this document itself.
-pub const ENDPOINTS: [Endpoint; 16] = [
+pub const ENDPOINTS: [Endpoint; 17] = [
     get(
         "/v1/subscribers",
         Keys::SUBSCRIBERS,
@@ -107,6 +107,12 @@ pub const ENDPOINTS: [Endpoint; 16] = [
     ),
     get("/v1/rules", NO_KEYS, of::<Page<RuleRow>>, "Access lists"),
     get("/v1/status", NO_KEYS, of::<Status>, "The daemon"),
+    get(
+        "/v1/ietf-nat",
+        NO_KEYS,
+        of::<Map<String, Value>>,
+        "Configuration and state by RFC 8512, as RFC 7951 writes it",
+    ),
     get(
         "/v1/peaks",
         NO_KEYS,

@@ -85,6 +85,11 @@ async fn every_endpoint_answers_with_json() {
             "/subscribers/0/inside",
             "\"100.64.0.10\"",
         ),
+        (
+            "/v1/ietf-nat",
+            "/ietf-nat:nat/instances/instance/0/policy/1/port-set/port-set-size",
+            "512",
+        ),
         ("/v1/status", "/started", "\"2025-03-01T00:09:10.123Z\""),
     ];
     for (target, pointer, expected) in cases {

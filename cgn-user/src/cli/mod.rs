@@ -427,4 +427,6 @@ pub enum What {
     Rules,
     /// The daemon: interfaces, routes, sweep, log
     Status,
+    /// Configuration and state by RFC 8512, as JSON for who reads YANG
+    IetfNat,
 }

@@ -34,6 +34,8 @@ pub enum ShowError {
     Runtime(#[source] io::Error),
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
+    #[error("the tree of RFC 8512 is JSON only; leave --csv away")]
+    NoTable,
     #[error("cannot print as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -77,6 +79,9 @@ pub(super) fn print(text: impl Future<Output = Result<String, ShowError>>) -> Ex
 
 /// What is to be printed.
 pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
+    if arguments.csv && arguments.what == What::IetfNat {
+        return Err(ShowError::NoTable);
+    }
     let path = socket_path(&arguments.daemon)?;
     let mut client = Client::connect(&path).await?;
     match arguments.what {
@@ -86,6 +91,7 @@ pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
         What::Pools => rows::<PoolRow>(arguments, &mut client, "/v1/pools").await,
         What::Drops => rows::<DropRow>(arguments, &mut client, "/v1/drops").await,
         What::Rules => rows::<RuleRow>(arguments, &mut client, "/v1/rules").await,
+        What::IetfNat => json(&client.get::<serde_json::Value>("/v1/ietf-nat").await?),
         What::Status => {
             let status: Status = client.get("/v1/status").await?;
             if arguments.json {

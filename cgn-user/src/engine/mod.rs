@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
+use cgn_common::counters::Kind;
 use cgn_common::event::Event as BlockRequest;
 use cgn_common::frame::Buffer;
 use cgn_common::layout::{Features, FragmentKey, Role};
@@ -43,7 +44,7 @@ use crate::realms::InsideKey;
 use crate::routes::Fib;
 use crate::slowpath::answers::{Answer, Answers};
 use crate::slowpath::fragments::Store;
-use crate::slowpath::process::{self, Outcome};
+use crate::slowpath::process::{self, Outcome, kind_of};
 use crate::slowpath::rings::{QueueSocket, Received};
 use crate::slowpath::unsolicited::Store as SynStore;
 use crate::slowpath::waiting::{Packet as Waiter, Waiting};
@@ -134,7 +135,7 @@ fn run(
     tables.sees_first.set(is_forced(state));
     let mut outcome = process::process(frame, &tables, entry);
     if let (Outcome::NeedsBlock { .. }, Some(reason)) = (outcome, last) {
-        outcome = process::drop(&tables, reason);
+        outcome = process::drop(frame, &tables, reason);
     }
     count(state, &tables);
     let answer = match outcome {
@@ -231,7 +232,11 @@ impl Engine {
     fn count_undelivered(&mut self) {
         let sockets = self.ports.iter_mut().flat_map(|port| &mut port.sockets);
         let count: u64 = sockets.map(QueueSocket::newly_undelivered).sum();
-        self.state.stats().slow_path.reasons[Reason::PuntUndelivered as usize] += count;
+        // Nobody saw these packets.
+        let reason = Reason::PuntUndelivered as usize;
+        let slow_path = &mut self.state.stats().slow_path;
+        slow_path.reasons[reason] += count;
+        slow_path.drops[reason][Kind::Other as usize] += count;
         self.floods.overflowed(count);
     }
 
@@ -432,10 +437,10 @@ impl Engine {
                 }
                 let kept = hop.is_some_and(|hop| self.waiting.keep(&ran.bytes, port, hop, now));
                 if !kept {
-                    self.count(Reason::NeighbourUnresolved);
+                    self.count(Reason::NeighbourUnresolved, kind_of(&ran.bytes));
                 }
             }
-            Outcome::NeedsRoute => self.count(Reason::RouteUnresolved),
+            Outcome::NeedsRoute => self.count(Reason::RouteUnresolved, kind_of(&ran.bytes)),
             Outcome::NeedsFirst => self.hold(port, ran.asked, ran.bytes),
             Outcome::NeedsSplitting => return self.split(&ran, port, queue, last),
             Outcome::NeedsBlock { inside } => return Some(inside),
@@ -451,7 +456,7 @@ impl Engine {
         let received_by = (port.ifindex, punted.queue as u32);
         if let Err(error) = self.dataplane.run_again(port.entry, received_by, bytes) {
             tracing::debug!(error = &error as &dyn std::error::Error, "a first packet");
-            self.count(Reason::RouteUnresolved);
+            self.count(Reason::RouteUnresolved, kind_of(bytes));
         }
     }
 
@@ -462,12 +467,12 @@ impl Engine {
             port.sockets[queue % count].send(bytes)
         });
         if !sent {
-            self.count(Reason::PuntUndelivered);
+            self.count(Reason::PuntUndelivered, kind_of(bytes));
         }
     }
 
-    fn count(&self, reason: Reason) {
-        self.state.stats().slow_path.stopped(reason);
+    fn count(&self, reason: Reason, kind: Kind) {
+        process::end(&mut self.state.stats().slow_path, reason, kind);
     }
 
     /// Takes over new routes, and tries the packets that waited for them.
@@ -530,7 +535,7 @@ impl Engine {
 
     fn give_up_waiting(&mut self, now: u32) {
         for packet in self.waiting.take_overdue(now) {
-            self.count(Reason::NeighbourUnresolved);
+            self.count(Reason::NeighbourUnresolved, kind_of(&packet.frame));
             let (entry, ifindex) = (
                 self.ports[packet.port].entry,
                 self.ports[packet.port].ifindex,

@@ -363,7 +363,9 @@ pub(super) fn sweeper(state: &State) -> Sweeper {
     };
     let idle_ticks = ticks(u64::from(hold.block_idle_secs));
     let pools = state.geometry.pools.len();
-    Sweeper::new(shape::timers(&state.config), most_held, idle_ticks, pools)
+    let realms = state.geometry.realms.count();
+    let timers = shape::timers(&state.config);
+    Sweeper::new(timers, most_held, idle_ticks, pools, realms)
 }
 
 fn build(

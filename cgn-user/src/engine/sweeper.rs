@@ -1,6 +1,7 @@
 //! Sweeping in slices, so that no packet waits long for the engine: first the
 //! sessions, then what the log has to know of, then the slabs.
 
+use std::mem;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::dataplane::session_sweep::Pass;
 use crate::dataplane::sweep::{Logged, Swept, Timers, sweep_slab};
 use crate::histogram::{self, Histogram};
 use crate::realms::InsideKey;
-use crate::state::State;
+use crate::state::{RealmStats, State};
 
 /// Time that one slice may take.
 const SLICE: Duration = Duration::from_millis(1);
@@ -49,6 +50,8 @@ pub struct Sweeper {
     swept: Vec<Swept>,
     /// Ports of the subscribers seen so far, by pool and protocol.
     subscriber_ports: Vec<[Histogram; 3]>,
+    /// What was seen so far, by realm.
+    realms: Vec<RealmStats>,
     /// Ports of each pool in hold after the last sweep.
     held: Vec<u32>,
     /// Whether slots have to be looked at for the log: it is told of mappings, or was.
@@ -74,6 +77,7 @@ impl Sweeper {
         most_held: u32,
         idle_ticks: u32,
         pools: usize,
+        realms: usize,
     ) -> Self {
         Self {
             timers,
@@ -87,6 +91,7 @@ impl Sweeper {
             sessions: None,
             swept: vec![Swept::default(); pools],
             subscriber_ports: vec![NO_PORTS; pools],
+            realms: vec![RealmStats::default(); realms],
             held: vec![0; pools],
             // The last daemon may have left marks.
             is_journaling: true,
@@ -96,7 +101,7 @@ impl Sweeper {
     /// Sweeps for about a millisecond at most. `now` in ticks.
     pub fn slice(&mut self, state: &State, keeper: &mut Keeper, now: u32) {
         let start = Instant::now();
-        match std::mem::replace(&mut self.step, Step::Rest) {
+        match mem::replace(&mut self.step, Step::Rest) {
             Step::Rest if self.began.elapsed() < self.period => return,
             Step::Rest => {
                 self.began = start;
@@ -117,7 +122,7 @@ impl Sweeper {
         let timers = |inside| self.timers_of(state, InsideKey::from_bits(inside));
         let advanced = pass.advance(&state.memory.sessions, now, timers);
         self.tell_of_sessions(state, keeper, &mut pass);
-        for inside in std::mem::take(&mut pass.ended) {
+        for inside in mem::take(&mut pass.ended) {
             let subscriber = state.geometry.subscriber_index(Ipv4Addr::from_bits(inside));
             if let Some(quota) = subscriber.and_then(|index| state.memory.quotas.get(index)) {
                 uncount(quota);
@@ -158,7 +163,7 @@ impl Sweeper {
                 SubscriberHead(subscriber.head.load()).external(),
             ))
         };
-        let found = std::mem::take(&mut pass.news).into_iter();
+        let found = mem::take(&mut pass.news).into_iter();
         let news: Vec<News> = found
             .filter_map(|(key, word)| {
                 let whose = state.in_log(InsideKey::from_bits(key.inside));
@@ -211,12 +216,17 @@ impl Sweeper {
             };
             let swept = sweep_slab(&state.memory, line, now, &timers);
             self.swept[pool].merge(&swept);
+            let realm = &mut self.realms[usize::from(state.geometry.realms.who(inside).number)];
+            for (all, live) in realm.mappings.iter_mut().zip(swept.live) {
+                *all += u64::from(live);
+            }
             if !self.group_timers.is_empty() {
                 install::limit(&state.memory, &state.geometry, inside, subscriber);
             }
             let ports =
                 install::ports_of_first_block_owner(&state.memory, granted.subscriber, line);
             if let Some(ports) = ports {
+                realm.subscribers += 1;
                 state.peaks().observe(subscriber, ports);
             }
             for (histogram, ports) in self.subscriber_ports[pool]
@@ -291,6 +301,8 @@ impl Sweeper {
             *swept = Swept::default();
             self.subscriber_ports[number] = NO_PORTS;
         }
+        let names = state.geometry.realms.names().iter().cloned();
+        stats.realms = names.zip(self.realms.iter_mut().map(mem::take)).collect();
         self.busy = Duration::ZERO;
     }
 }

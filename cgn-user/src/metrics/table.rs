@@ -1,12 +1,13 @@
 //! THE METRICS. Rules: <https://prometheus.io/docs/practices/naming/>.
 
 use cgn_common::block::blocks_per_address;
-use cgn_common::counters::Counters;
+use cgn_common::counters::{Counters, Kind as Carried};
 use cgn_common::layout::THROTTLED_LENGTHS;
 use cgn_common::verdict::{Effect, Protocol, Reason};
 
 use super::{Kind as MetricKind, Metric, Samples, Snapshot};
 use crate::maplog::notice::What;
+use crate::realms::FIRST_NAME;
 use crate::slowpath::answers::{Kind, Withheld};
 use crate::state::Retry;
 
@@ -58,9 +59,9 @@ pub const TABLE: &[Metric] = &[
     counter("cgn_translated_bytes_total", &["direction", "protocol"],
         "Bytes of the IPv4 packets translated and sent, without link headers.",
         |s, out| by_direction(s.counters().bytes, out)),
-    counter("cgn_drops_total", REASON,
-        "Packets dropped, by fast and slow path together. `cgn show drops --all` explains the reasons.",
-        |s, out| by_reason(&s.counters(), Effect::Drop, out)),
+    counter("cgn_drops_total", &["reason", "protocol"],
+        "Packets dropped, by fast and slow path together; protocol other: none that is translated, or not known. `cgn show drops --all` explains the reasons.",
+        |s, out| drops(&s.counters(), out)),
     counter("cgn_punts_total", REASON,
         "Packets that the fast path handed to the slow path.",
         |s, out| by_reason(&s.fast_path, Effect::Punt, out)),
@@ -152,6 +153,18 @@ pub const TABLE: &[Metric] = &[
             out.put(&[&shape.name, "used"], u64::from(status.slabs_total.saturating_sub(idle)));
             out.put(&[&shape.name, "free"], u64::from(status.slabs_free));
             out.put(&[&shape.name, "quarantined"], u64::from(status.slabs_quarantined));
+        }),
+
+    // ---- realms ----
+    gauge("cgn_realm_subscribers", &["realm"],
+        "Subscribers of each realm that have a block, as of the last complete sweep; the first realm is called [inside].",
+        |s, out| for (name, realm) in &s.stats.realms { out.put(&[realm_label(name)], realm.subscribers); }),
+    gauge("cgn_realm_mappings", &["realm", "protocol"],
+        "Live mappings of each realm, as of the last complete sweep.",
+        |s, out| for (name, realm) in &s.stats.realms {
+            for protocol in Protocol::ALL {
+                out.put(&[realm_label(name), protocol.name()], realm.mappings[protocol as usize]);
+            }
         }),
 
     // ---- pools ----
@@ -427,6 +440,24 @@ fn by_reason(counters: &Counters, effect: Effect, out: &mut Samples) {
         .filter(|reason| reason.effect() == effect)
     {
         out.put(&[reason.name()], counters.reasons[*reason as usize]);
+    }
+}
+
+fn drops(counters: &Counters, out: &mut Samples) {
+    let dropped = Reason::ALL.iter();
+    for reason in dropped.filter(|reason| reason.effect() == Effect::Drop) {
+        for carried in Carried::ALL {
+            let count = counters.drops[*reason as usize][carried as usize];
+            out.put(&[reason.name(), carried.name()], count);
+        }
+    }
+}
+
+/// To Prometheus an empty label is none; no realm can have this name.
+fn realm_label(name: &str) -> &str {
+    match name {
+        FIRST_NAME => "[inside]",
+        name => name,
     }
 }
 

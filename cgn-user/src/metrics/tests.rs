@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use cgn_common::counters::Counters;
+use cgn_common::counters::{Counters, Kind as Carried};
 use cgn_common::layout::{Action, Constants, Hits, Ports};
 use cgn_common::verdict::{Direction, REASONS, Reason};
 
@@ -24,8 +24,8 @@ use crate::policy::access::{Lists, Placed, Rule};
 use crate::policy::throttle::Prefix;
 use crate::slowpath::answers::AnswerStats;
 use crate::state::{
-    FloodStats, FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, Reconciliation,
-    SessionStats, Stats, SweepStats,
+    FloodStats, FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, RealmStats,
+    Reconciliation, SessionStats, Stats, SweepStats,
 };
 
 /// Where every figure is zero, and one pool has no name yet.
@@ -119,6 +119,13 @@ fn busy() -> Snapshot {
                 overflow: [next(), next(), next()],
                 subscriber_ports: [(); 3].map(|()| seen(&mut next, histogram::PORTS)),
             }],
+            realms: vec![(
+                "mvno".to_owned(),
+                RealmStats {
+                    subscribers: next(),
+                    mappings: [next(), next(), next()],
+                },
+            )],
             sweep: SweepStats {
                 count: next(),
                 total_secs: 1.5,
@@ -257,6 +264,7 @@ fn counters(next: &mut impl FnMut() -> u64) -> Counters {
     counters.created = [next(), next(), next()];
     for number in 0..REASONS {
         counters.reasons[number] = next();
+        counters.drops[number] = [next(), next(), next(), next()];
     }
     counters
 }
@@ -293,6 +301,10 @@ fn every_series_of_every_metric_changes_with_its_source() {
 fn values_are_those_of_their_sources() {
     let busy = busy();
     let (fast, slow, pool) = (&busy.fast_path, &busy.stats.slow_path, &busy.stats.pools[0]);
+    let dropped = |reason: Reason, carried: Carried| {
+        let of = |counters: &Counters| counters.drops[reason as usize][carried as usize];
+        of(fast) + of(slow)
+    };
     let sum = |reason: Reason| fast.reasons[reason as usize] + slow.reasons[reason as usize];
     let cases: &[(&str, &[&str], u64)] = &[
         (
@@ -305,7 +317,16 @@ fn values_are_those_of_their_sources() {
             &["inbound", "icmp"],
             fast.bytes[1][2] + slow.bytes[1][2],
         ),
-        ("cgn_drops_total", &["no_port"], sum(Reason::NoPort)),
+        (
+            "cgn_drops_total",
+            &["no_port", "udp"],
+            dropped(Reason::NoPort, Carried::Udp),
+        ),
+        (
+            "cgn_drops_total",
+            &["unsupported_gre", "other"],
+            dropped(Reason::UnsupportedGre, Carried::Other),
+        ),
         ("cgn_passes_total", &["local"], sum(Reason::Local)),
         (
             "cgn_punts_total",
@@ -329,6 +350,11 @@ fn values_are_those_of_their_sources() {
         ),
         ("cgn_attacked_addresses", &["home"], 1),
         ("cgn_throttled_prefixes", &["outside", "24"], 1),
+        (
+            "cgn_realm_mappings",
+            &["mvno", "udp"],
+            busy.stats.realms[0].1.mappings[1],
+        ),
         ("cgn_mappings", &["udp"], pool.mappings[1]),
         ("cgn_blocks", &["home", "held"], pool.status.blocks_held),
         ("cgn_limit", &["sessions"], busy.limits.sessions),
@@ -431,7 +457,7 @@ fn the_number_of_series_does_not_depend_on_traffic() {
     quiet.stats.slow_path = Counters::ZERO;
     assert_eq!(count(&quiet), count(&busy()));
     // Reasons and kinds have a series each, whatever comes by.
-    assert!(count(&busy()) < 320);
+    assert!(count(&busy()) < 560);
 }
 
 #[test]
@@ -497,7 +523,10 @@ async fn a_scrape_over_http_gives_the_text_and_the_root_points_to_it() {
             "/metrics",
             "content-type: text/plain; version=0.0.4; charset=utf-8\r\n",
         ),
-        ("/metrics", "\ncgn_drops_total{reason=\"no_port\"} 9\n"),
+        (
+            "/metrics",
+            "\ncgn_drops_total{reason=\"no_port\",protocol=\"tcp\"} 9\n",
+        ),
         ("/metrics", "\ncgn_subscriber_addresses 272\n"),
         ("/else", "404 Not Found"),
     ] {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use cgn_common::counters::Kind;
 use cgn_common::layout::{FragmentKey, is_ahead};
 use cgn_common::verdict::Reason;
 
@@ -65,20 +66,33 @@ pub struct Store {
 #[must_use]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
-    pub fragments: usize,
+    /// How many, by [`Kind`].
+    by_kind: [usize; Kind::ALL.len()],
     pub reason: Option<Reason>,
 }
 
 impl Ended {
     const NONE: Self = Self {
-        fragments: 0,
+        by_kind: [0; Kind::ALL.len()],
         reason: None,
     };
-    const fn new(fragments: usize, reason: Reason) -> Self {
-        Self {
-            fragments,
-            reason: Some(reason),
-        }
+
+    /// So many fragments of one datagram end for a reason.
+    pub fn new(fragments: usize, key: &FragmentKey, reason: Reason) -> Self {
+        Self::NONE.and(fragments, key, reason)
+    }
+
+    /// And so many of another one, for the same reason.
+    fn and(mut self, fragments: usize, key: &FragmentKey, reason: Reason) -> Self {
+        self.by_kind[Kind::of_protocol(key.protocol()) as usize] += fragments;
+        self.reason = Some(reason);
+        self
+    }
+
+    /// The kind of each fragment that ended.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        let counts = Kind::ALL.into_iter().zip(self.by_kind);
+        counts.flat_map(|(kind, count)| std::iter::repeat_n(kind, count))
     }
 }
 
@@ -116,25 +130,24 @@ impl Store {
                 let ended = self
                     .take(&key)
                     .map_or(0, |datagram| datagram.fragments.len());
-                return Ended::new(ended + 1, Reason::FragmentOverlap);
+                return Ended::new(ended + 1, &key, Reason::FragmentOverlap);
             }
         }
         if self.held_by(source) >= self.limits.per_source {
-            return Ended::new(1, Reason::FragmentLimit);
+            return Ended::new(1, &key, Reason::FragmentLimit);
         }
         let mut ended = Ended::NONE;
         while self.is_full(&fragment) {
             let largest = self.per_source.iter().max_by_key(|(_, held)| **held);
             let Some((&largest, &held)) = largest else {
-                return Ended::new(ended.fragments + 1, Reason::FragmentLimit);
+                return ended.and(1, &key, Reason::FragmentLimit);
             };
             if held <= self.held_by(source) + 1 {
-                return Ended::new(ended.fragments + 1, Reason::FragmentLimit);
+                return ended.and(1, &key, Reason::FragmentLimit);
             }
-            ended = Ended::new(
-                ended.fragments + self.end_oldest_of(largest),
-                Reason::FragmentLimit,
-            );
+            if let Some((oldest, fragments)) = self.end_oldest_of(largest) {
+                ended = ended.and(fragments, &oldest, Reason::FragmentLimit);
+            }
         }
         self.insert(key, fragment, now);
         ended
@@ -170,22 +183,21 @@ impl Store {
 
     /// Ends the datagrams that waited too long.
     pub fn expire(&mut self, now: u32) -> Ended {
-        let mut ended = 0;
+        let mut ended = Ended::NONE;
         while let Some(place) = self.order.front().copied() {
             let held = self.held_at(&place).map(|held| held.until);
             if held.is_some_and(|until| is_ahead(until, now)) {
                 break;
             }
             self.order.pop_front();
-            if held.is_some() {
-                let datagram = self.take(&place.1);
-                ended += datagram.map_or(0, |datagram| datagram.fragments.len());
+            if held.is_some()
+                && let Some(datagram) = self.take(&place.1)
+            {
+                let fragments = datagram.fragments.len();
+                ended = ended.and(fragments, &place.1, Reason::FragmentExpired);
             }
         }
-        match ended {
-            0 => Ended::NONE,
-            ended => Ended::new(ended, Reason::FragmentExpired),
-        }
+        ended
     }
 
     /// Fragments that are held, and the bytes of their frames.
@@ -215,17 +227,16 @@ impl Store {
         held.filter(|held| held.serial == *serial)
     }
 
-    /// Ends the oldest datagram of a source; the number of its fragments.
-    fn end_oldest_of(&mut self, source: Source) -> usize {
+    /// Ends the oldest datagram of a source; its key, and the number of its fragments.
+    fn end_oldest_of(&mut self, source: Source) -> Option<(FragmentKey, usize)> {
         let mut theirs = self
             .order
             .iter()
             .filter(|(_, key)| source_of(key) == source);
-        let oldest = theirs.find(|place| self.held_at(place).is_some());
-        let oldest = oldest.map(|(_, key)| *key);
-        oldest
-            .and_then(|key| self.take(&key))
-            .map_or(0, |datagram| datagram.fragments.len())
+        let (_, key) = theirs.find(|place| self.held_at(place).is_some())?;
+        let key = *key;
+        let datagram = self.take(&key)?;
+        Some((key, datagram.fragments.len()))
     }
 
     fn take(&mut self, key: &FragmentKey) -> Option<Datagram> {

@@ -2,7 +2,7 @@
 //! the same tables; no socket, no clock, no allocation of blocks.
 
 use cgn_common::block::page_of;
-use cgn_common::counters::Counters;
+use cgn_common::counters::{Counters, Kind};
 use cgn_common::frame::Frame;
 use cgn_common::layout::SubscriberHead;
 use cgn_common::nat::next_hop::rows_of;
@@ -13,6 +13,7 @@ use cgn_common::wire::{ethernet, ipv4};
 
 use crate::dataplane::load::Entry;
 use crate::realms::InsideKey;
+use crate::slowpath::unsolicited::read;
 
 /// What to do with the packet now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +39,23 @@ pub enum Outcome {
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> Outcome {
     match path::whole(frame, tables, entry) {
         Verdict::Transmit { ifindex, .. } => Outcome::Send { ifindex },
+        Verdict::Drop(reason) => {
+            tables.count(|c| c.dropped(reason as u8, Kind::of(frame)));
+            Outcome::Dropped(reason)
+        }
         // What became the kernel's meanwhile: its sender tries again, and XDP passes it.
-        Verdict::Drop(reason) | Verdict::Pass(reason) => Outcome::Dropped(reason),
+        Verdict::Pass(reason) => Outcome::Dropped(reason),
         Verdict::Punt(reason) => {
             tables.count(|c| uncount(c, reason));
             match reason {
                 Reason::FirstPacket | Reason::BlockFull => match sender(frame, tables) {
                     Some(inside) => Outcome::NeedsBlock { inside },
-                    None => drop(tables, Reason::Truncated),
+                    None => drop(frame, tables, Reason::Truncated),
                 },
                 // Wherever it leads. XDP knew the route, and punted it so that its sender is told.
-                Reason::RouteUnknown if has_expired(frame) => drop(tables, Reason::TtlExpired),
+                Reason::RouteUnknown if has_expired(frame) => {
+                    drop(frame, tables, Reason::TtlExpired)
+                }
                 Reason::RouteUnknown => match without_block(frame, tables) {
                     Some(inside) => Outcome::NeedsBlock { inside },
                     None => Outcome::NeedsRoute,
@@ -62,9 +69,21 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> 
 }
 
 /// Ends a packet that waited in vain.
-pub fn drop<T: Tables>(tables: &T, reason: Reason) -> Outcome {
-    tables.count(|c| c.stopped(reason));
+pub fn drop<F: Frame, T: Tables>(frame: &F, tables: &T, reason: Reason) -> Outcome {
+    tables.count(|c| end(c, reason, Kind::of(frame)));
     Outcome::Dropped(reason)
+}
+
+/// Counts a packet that is dropped.
+pub fn end(counters: &mut Counters, reason: Reason, kind: Kind) {
+    counters.stopped(reason);
+    counters.dropped(reason as u8, kind);
+}
+
+/// What a frame carries, as far as drops are told apart.
+#[must_use]
+pub fn kind_of(frame: &[u8]) -> Kind {
+    read(frame, |frame| Kind::of(frame)).unwrap_or(Kind::Other)
 }
 
 /// XDP counted the punt; here it would be counted twice.

@@ -35,10 +35,8 @@ impl Plain {
     }
 
     fn keep(&mut self, key: FragmentKey, fragment: Fragment, now: u32) -> Ended {
-        let ended = |fragments, reason| Ended {
-            fragments,
-            reason: Some(reason),
-        };
+        // All datagrams here have the protocol of `key`.
+        let ended = |fragments, reason| Ended::new(fragments, &key, reason);
         let overlaps = |other: &Fragment| {
             let (a, b) = (&other.range, &fragment.range);
             a.start < b.end && b.start < a.end && *other != fragment
@@ -94,10 +92,7 @@ impl Plain {
         self.0.retain(|(_, until, _)| is_ahead(*until, now));
         match before - self.count(|_| true) {
             0 => Ended::default(),
-            fragments => Ended {
-                fragments,
-                reason: Some(Reason::FragmentExpired),
-            },
+            fragments => Ended::new(fragments, &key(0), Reason::FragmentExpired),
         }
     }
 }

@@ -265,6 +265,7 @@ impl Bpf {
         // No socket listens in a test run; that the packet is dropped and
         // counted for it is a home's own affair.
         *undelivered = 0;
+        counters.drops[Reason::PuntUndelivered as usize] = [0; 4];
         let reason = Reason::ALL
             .iter()
             .copied()

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use cgn_common::answers;
-use cgn_common::counters::Counters;
+use cgn_common::counters::{Counters, Kind};
 use cgn_common::frame::Buffer;
 use cgn_common::path;
 use cgn_common::tables::Tables as _;
@@ -85,7 +85,10 @@ pub fn run_over(
         },
         Verdict::Pass(reason) => Ending::Passed(reason),
         Verdict::Punt(reason) => Ending::Punted(reason),
-        Verdict::Drop(reason) => Ending::Dropped(reason),
+        Verdict::Drop(reason) => {
+            tables.count(|c| c.dropped(reason as u8, Kind::of(&buffer)));
+            Ending::Dropped(reason)
+        }
     };
     let bytes = buffer.bytes().to_vec();
     let counters = tables.counters.into_inner();

@@ -108,8 +108,13 @@ pub fn shown(run: &Run) -> String {
         .filter(|r| c.reasons[**r as usize] != 0)
         .map(|r| (r.name(), c.reasons[*r as usize]))
         .collect();
+    let drops: Vec<_> = Reason::ALL
+        .iter()
+        .filter(|r| c.drops[**r as usize] != [0; 4])
+        .map(|r| (r.name(), c.drops[*r as usize]))
+        .collect();
     format!(
-        "{:?} packets {:?} bytes {:?} created {:?} reasons {reasons:?}\n  {}",
+        "{:?} packets {:?} bytes {:?} created {:?} reasons {reasons:?} drops {drops:?}\n  {}",
         run.ending,
         c.packets,
         c.bytes,
@@ -148,6 +153,10 @@ pub fn difference(after: &Counters, before: &Counters) -> Counters {
         *d -= b;
     }
     for (d, b) in d.reasons.iter_mut().zip(&before.reasons) {
+        *d -= b;
+    }
+    let drops = d.drops.as_flattened_mut().iter_mut();
+    for (d, b) in drops.zip(before.drops.as_flattened()) {
         *d -= b;
     }
     d

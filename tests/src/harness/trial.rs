@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
+use cgn_common::counters::{Counters, Kind};
 use cgn_common::layout::{NextHop, Refused, SlotState, refusal_of};
 use cgn_common::limits::ticks;
-use cgn_common::verdict::{Protocol, Reason};
+use cgn_common::verdict::{Effect, Protocol, Reason};
 use cgn_user::dataplane::install;
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::sweep::{Timers, sweep_slab};
@@ -17,7 +18,7 @@ use super::bpf::Bpf;
 use super::host::Host;
 use super::world::{World, hop_of};
 use super::{Ending, Home, Mapping, Run, hex, mapping_of, run_everywhere, shown};
-use crate::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, Transport};
+use crate::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, Transport, check};
 
 /// An address and a port (for ICMP: the identifier).
 pub type Endpoint = (Ipv4Addr, u16);
@@ -152,8 +153,19 @@ impl Trial {
         assert_eq!(run.ending, reason.into(), "{what}");
         self.seen.insert(reason);
         assert_eq!(run.bytes, frame, "the frame is left alone: {what}");
-        let mut counters = cgn_common::counters::Counters::ZERO;
+        let mut counters = Counters::ZERO;
         counters.stopped(reason);
+        if reason.effect() == Effect::Drop {
+            // Behind three tags nobody here looks, the foreign parser does.
+            let looked = (reason != Reason::VlanDepth).then(|| check::protocol_of(frame));
+            match looked.flatten() {
+                Some(number) => counters.dropped(reason as u8, Kind::of_protocol(number)),
+                // What is no packet to the foreign parser may have a protocol to us.
+                None => counters.drops[reason as usize] = run.counters.drops[reason as usize],
+            }
+            let dropped = counters.drops[reason as usize].iter().sum::<u64>();
+            assert_eq!(dropped, 1, "of one protocol: {what}");
+        }
         assert_eq!(run.counters, counters, "one count: {what}");
     }
 

@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice, icmpv4};
+use etherparse::{
+    Ipv4HeaderSlice, LaxNetSlice, LaxSlicedPacket, NetSlice, SlicedPacket, TransportSlice, icmpv4,
+};
 
 /// What a foreign parser says of an Ethernet frame with an IPv4 packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,14 +89,22 @@ pub struct Ends {
 /// None if the frame has no IPv4 header.
 #[must_use]
 pub fn ends_of(frame: &[u8]) -> Option<Ends> {
-    let packet = etherparse::LaxSlicedPacket::from_ethernet(frame).ok()?;
-    let Some(etherparse::LaxNetSlice::Ipv4(ip)) = packet.net else {
-        return None;
-    };
-    let header = ip.header();
-    Some(Ends {
+    header_of(frame, |header| Ends {
         source: header.source().into(),
         destination: header.destination().into(),
         right: sums_to_nothing(header.slice()),
     })
+}
+
+/// IPv4 protocol of a frame, whatever is above it.
+#[must_use]
+pub fn protocol_of(frame: &[u8]) -> Option<u8> {
+    header_of(frame, |header| header.protocol().0)
+}
+
+fn header_of<T>(frame: &[u8], read: impl FnOnce(Ipv4HeaderSlice<'_>) -> T) -> Option<T> {
+    match LaxSlicedPacket::from_ethernet(frame).ok()?.net {
+        Some(LaxNetSlice::Ipv4(ip)) => Some(read(ip.header())),
+        _ => None,
+    }
 }

@@ -1,12 +1,16 @@
 //! Programs as Debian ships them, on both sides.
 
 use std::net::SocketAddrV4;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use cgn_tests::lab::{self, Daemon, Lab, Plan, Process, Settings, address, run_to_end, wait_until};
+use cgn_tests::lab::{
+    self, Daemon, Lab, Plan, Process, Settings, UdpEcho, address, cgn_program, run_to_end,
+    wait_until,
+};
 use serde_json::Value;
 
-use crate::{PATIENCE_SECS, attributed, in_lab, is_of_pool, lacks_program};
+use crate::{PATIENCE_SECS, SERVER, attributed, in_lab, is_of_pool, lacks_program};
 
 /// How long a program may take.
 const PROGRAM_SECS: f64 = 30.0;
@@ -197,6 +201,61 @@ fn promtool_checks_the_metrics() {
             "{}",
             daemon.metrics()?
         );
+        Ok(())
+    });
+}
+
+/// The folder with the modules of RFC 8512 and of those that it imports: their texts are not in this
+/// repository.
+const YANG: &str = "CGN_YANG";
+
+/// What `cgn show ietf-nat` prints is data of RFC 8512's module, by libyang.
+#[test]
+fn yanglint_takes_what_is_told_by_rfc_8512() {
+    let name = "programs::yanglint_takes_what_is_told_by_rfc_8512";
+    if lacks_program(name, "yanglint") {
+        return;
+    }
+    let Some(modules) = std::env::var_os(YANG) else {
+        let reason = format!("no folder with ietf-nat@2019-01-10.yang and its imports in {YANG}");
+        return cgn_tests::skip::skip(name, &reason);
+    };
+    let module = Path::new(&modules).join("ietf-nat@2019-01-10.yang");
+    in_lab(name, &Plan::default(), |lab| {
+        let settings = Settings::default();
+        let toml = settings.toml(lab) + "[timeouts]\nshort_udp_ports = [53, 123]\n";
+        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &[])?;
+        let echo = UdpEcho::start(&lab.internet, SERVER)?;
+        let socket = lab::echo_from(&lab.subscribers[0], address::subscriber(1, 2))?;
+        lab::exchange(&socket, echo.address(), b"one", true, PATIENCE_SECS)?;
+        let mut show = lab.cgn.command(cgn_program()?);
+        show.args(["show", "ietf-nat", "--socket"]);
+        show.arg(lab.folder().join("cgn.sock"));
+        let sent = "/ietf-nat:nat/instances/instance/0/statistics/traffic-statistics/sent-packets";
+        let text = wait_until("a packet is told of", PATIENCE_SECS, || {
+            let text = run_to_end(&mut show, PATIENCE_SECS)?;
+            let tree: Value = serde_json::from_str(&text)?;
+            let is_told = tree.pointer(sent).is_some_and(|count| count != "0");
+            Ok(is_told.then_some(text))
+        })?;
+        drop(daemon);
+        let data = lab.folder().join("nat.json");
+        for (text, is_right) in [
+            (text.clone(), true),
+            // It looks: no such word in the module.
+            (text.replace("\"paired\"", "\"paird\""), false),
+        ] {
+            std::fs::write(&data, text)?;
+            let mut lint = lab.cgn.command("yanglint");
+            lint.arg("-p")
+                .arg(&modules)
+                .args(["-f", "json", "-t", "data", "-F"]);
+            lint.arg("ietf-nat:basic-nat44,napt44")
+                .arg(&module)
+                .arg(&data);
+            let said = run_to_end(&mut lint, PROGRAM_SECS);
+            ensure!(said.is_ok() == is_right, "yanglint said {said:?}");
+        }
         Ok(())
     });
 }

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod figures;
+mod ietf_nat;
 mod mappings;
 mod subscribers;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::dataplane::memory::Memory;
 use crate::realms::InsideKey;
 
 pub use figures::{drops, pools, rules, status};
+pub use ietf_nat::ietf_nat;
 pub use top::top;
 
 /// How often a row that changes while it is read is read again.

@@ -17,6 +17,11 @@ fn key(source: u32, id: u16) -> FragmentKey {
     FragmentKey::new(Side::Inside, 17, source, 0x0808_0808, id)
 }
 
+/// So many fragments of the datagrams here end.
+fn udp(fragments: usize, reason: Reason) -> Ended {
+    Ended::new(fragments, &key(1, 1), reason)
+}
+
 fn fragment(range: std::ops::Range<u32>) -> Fragment {
     Fragment {
         frame: vec![7; 100],
@@ -50,7 +55,7 @@ fn a_flood_from_one_source_takes_nothing_from_another() {
     let mut store = Store::new(LIMITS);
     let mut refused = 0;
     for id in 0..10_000 {
-        refused += store.keep(key(1, id), fragment(8..16), 0).fragments;
+        refused += store.keep(key(1, id), fragment(8..16), 0).kinds().count();
         if id % 1000 == 0 {
             let other = key(2 + u32::from(id), 5);
             assert_eq!(store.keep(other, fragment(8..16), 0), Ended::NONE);
@@ -70,7 +75,7 @@ fn where_the_store_is_full_those_with_most_make_room_for_those_with_few() {
         }
     }
     let ended = store.keep(key(9, 1), fragment(8..16), 1);
-    assert_eq!(ended, Ended::new(1, Reason::FragmentLimit));
+    assert_eq!(ended, udp(1, Reason::FragmentLimit));
     assert_eq!(store.held().0, LIMITS.fragments);
     assert_eq!(store.release(&key(9, 1)).len(), 1);
     let oldest_gone = (1..=4).filter(|source| store.release(&key(*source, 0)).is_empty());
@@ -87,10 +92,10 @@ fn bytes_are_bounded_like_fragments() {
     assert_eq!(store.keep(key(1, 2), fragment(8..16), 0), Ended::NONE);
     assert_eq!(
         store.keep(key(1, 3), fragment(8..16), 0),
-        Ended::new(1, Reason::FragmentLimit),
+        udp(1, Reason::FragmentLimit),
         "its own source has most"
     );
-    assert_eq!(store.keep(key(2, 1), fragment(8..16), 0).fragments, 1);
+    assert_eq!(store.keep(key(2, 1), fragment(8..16), 0).kinds().count(), 1);
     assert_eq!(store.held(), (2, 200));
 }
 
@@ -103,13 +108,13 @@ fn who_waits_in_vain_ends_after_the_time_from_the_first_that_came() {
     let _ = store.keep(key(1, 2), fragment(8..16), start.wrapping_add(6));
     assert_eq!(store.expire(start.wrapping_add(7)), Ended::NONE);
     let ended = store.expire(start.wrapping_add(8));
-    assert_eq!(ended, Ended::new(2, Reason::FragmentExpired));
+    assert_eq!(ended, udp(2, Reason::FragmentExpired));
     assert_eq!(store.held().0, 1);
     // The same key once more, after it was released.
     let _ = store.release(&key(1, 2));
     let _ = store.keep(key(1, 2), fragment(8..16), start.wrapping_add(9));
     assert_eq!(store.expire(start.wrapping_add(14)), Ended::NONE);
-    assert_eq!(store.expire(start.wrapping_add(17)).fragments, 1);
+    assert_eq!(store.expire(start.wrapping_add(17)).kinds().count(), 1);
     assert!(store.is_empty());
 }
 
@@ -119,7 +124,7 @@ fn fragments_that_overlap_end_their_datagram_the_same_one_twice_does_not() {
         let mut store = Store::new(LIMITS);
         let _ = store.keep(key(1, 1), fragment(8..16), 0);
         let ended = store.keep(key(1, 1), fragment(other), 0);
-        assert_eq!(ended, Ended::new(2, Reason::FragmentOverlap));
+        assert_eq!(ended, udp(2, Reason::FragmentOverlap));
         assert!(store.is_empty());
     }
     let mut store = Store::new(LIMITS);
@@ -141,13 +146,13 @@ fn a_random_life_keeps_its_bounds_and_loses_nothing() {
         let key = key(source, random.random_range(0..12));
         match random.random_range(0..10) {
             0 => left += store.release(&key).len(),
-            1 => left += store.expire(now).fragments,
+            1 => left += store.expire(now).kinds().count(),
             _ => {
                 let start = random.random_range(1..6) * 8;
                 let mut one = fragment(start..start + random.random_range(1..12));
                 one.frame = vec![step as u8; random.random_range(40..300)];
                 came += 1;
-                left += store.keep(key, one, now).fragments;
+                left += store.keep(key, one, now).kinds().count();
             }
         }
         let (fragments, bytes) = store.held();
@@ -162,6 +167,6 @@ fn a_random_life_keeps_its_bounds_and_loses_nothing() {
         assert_eq!(store.per_source.values().sum::<usize>(), fragments);
         assert!(store.order.len() <= 64 + 2 * LIMITS.fragments + 1);
     }
-    left += store.expire(now.wrapping_add(100)).fragments;
+    left += store.expire(now.wrapping_add(100)).kinds().count();
     assert_eq!((came, store.held()), (left, (0, 0)));
 }

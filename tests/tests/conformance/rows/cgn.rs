@@ -77,7 +77,7 @@ pub const RFC6888: &[Row] = &[
     not_met(
         "R6888-10",
         "manageable",
-        "not all objects of RFC 7659 are counted: see M-1 and following",
+        "what RFC 7659 has objects for is counted, but a scrape with many subscribers is not measured: see M-11",
     ),
     met_by(
         "R6888-11a",
