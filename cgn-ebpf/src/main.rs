@@ -315,7 +315,7 @@ fn drop(tables: &XdpTables, reason: Reason) -> u32 {
 /// The end of a packet whose reason was counted.
 #[inline(always)]
 fn dropped(tables: &XdpTables, reason: Reason) -> u32 {
-    drops::count(tables.ctx, reason);
+    drops::count(tables, reason);
     tell(tables.ctx, reason);
     xdp_action::XDP_DROP
 }
