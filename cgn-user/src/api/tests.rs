@@ -87,7 +87,7 @@ async fn every_endpoint_answers_with_json() {
         ),
         (
             "/v1/ietf-nat",
-            "/ietf-nat:nat/instances/instance/0/policy/1/port-set/port-set-size",
+            "/ietf-nat:nat/instances/instance/0/policy/0/port-set/port-set-size",
             "512",
         ),
         ("/v1/status", "/started", "\"2025-03-01T00:09:10.123Z\""),
@@ -97,8 +97,8 @@ async fn every_endpoint_answers_with_json() {
         assert_eq!(status, 200, "{target}: {body}");
         let json: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
-            json.pointer(pointer).unwrap().to_string(),
-            expected,
+            json.pointer(pointer).map(ToString::to_string).as_deref(),
+            Some(expected),
             "{target} {body}"
         );
     }
