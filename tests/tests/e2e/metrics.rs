@@ -1,9 +1,9 @@
 //! Every metric is moved by what it counts, in a running daemon; and the dashboard's queries.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use cgn_common::wire::transport::flag;
@@ -333,6 +333,78 @@ fn newcomers(lab: &Lab, daemon: &Daemon, name: &str, moved: &mut Moved) -> Resul
         moved.scrape(daemon)?;
         Ok(moved.0.contains(name).then_some(()))
     })
+}
+
+/// Subscribers of the test of a large scrape: a block each, all at once.
+const CROWD: u32 = 100_000;
+
+/// Requirement M-11: with 100,000 subscribers a scrape takes less than a second and has less than 5 MB; each
+/// of them is told of by `cgn show subscribers`.
+#[test]
+fn a_scrape_with_a_hundred_thousand_subscribers_is_small_and_quick() {
+    let name = "metrics::a_scrape_with_a_hundred_thousand_subscribers_is_small_and_quick";
+    in_lab(name, &Plan::default(), |lab| {
+        let settings = Settings {
+            // 1,008 blocks in each.
+            addresses: "\"203.0.113.128/25\"".to_owned(),
+            max_blocks: Some(128 * 1008),
+            blocks_per_subscriber: 1,
+            log_sync: false,
+            block_idle_secs: 3600,
+            ..Settings::default()
+        };
+        let toml = settings.toml(lab).replace("100.64.0.0/16", "100.64.0.0/15");
+        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &[])?;
+        let raw = RawSocket::open(&lab.subscribers[0])?;
+        let first = u32::from_be_bytes([100, 64, 0, 0]);
+        let seen = |page: &str| {
+            value_of(
+                page,
+                "cgn_subscriber_ports_now_count{pool=\"lab\",protocol=\"udp\"}",
+            )
+        };
+        wait_until("each subscriber has a block", 60.0, || {
+            for number in 0..CROWD {
+                let source = Ipv4Addr::from_bits(first + number);
+                let to = (*SERVER.ip(), SERVER.port());
+                raw.send(&Draft::udp((source, 6000), to).packet())?;
+                // As many as the queue of punted packets takes.
+                if number % 250 == 249 {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+            let page = daemon.metrics()?;
+            Ok((value_of(&page, "cgn_subscribers") >= f64::from(CROWD)).then_some(()))
+        })?;
+        wait_until("a sweep saw all of them", 30.0, || {
+            Ok((seen(&daemon.metrics()?) >= f64::from(CROWD)).then_some(()))
+        })?;
+        let began = Instant::now();
+        let page = daemon.metrics()?;
+        let took = began.elapsed();
+        ensure!(took < Duration::from_secs(1), "it took {took:?}");
+        ensure!(page.len() < 5_000_000, "{} bytes", page.len());
+        ensure!(
+            page.len() < 100_000,
+            "{} bytes: does a label name them?",
+            page.len()
+        );
+        let last = Ipv4Addr::from_bits(first + CROWD - 1).to_string();
+        let mut command = lab.cgn.command(cgn_program()?);
+        command.args(["show", "subscribers", "--json", "--subscriber", &last]);
+        command.arg("--socket").arg(lab.folder().join("cgn.sock"));
+        let row = run_to_end(&mut command, PATIENCE_SECS)?;
+        ensure!(row.contains(&last), "{row}");
+        Ok(())
+    });
+}
+
+/// Value of a series on a page of metrics; 0 if it is not there.
+fn value_of(page: &str, series: &str) -> f64 {
+    let values = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    values.filter_map(|value| value.parse::<f64>().ok()).sum()
 }
 
 /// How often the test's Prometheus scrapes.

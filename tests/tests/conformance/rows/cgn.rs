@@ -74,10 +74,13 @@ pub const RFC6888: &[Row] = &[
         &["e2e::life::killed_while_it_allocates"],
     ),
     not_met("R6888-9", "subscribers control mappings", "no PCP"),
-    not_met(
+    met_by(
         "R6888-10",
-        "manageable",
-        "what RFC 7659 has objects for is counted, but a scrape with many subscribers is not measured: see M-11",
+        "manageable: what RFC 7659 has objects for is counted (M-1 to M-14)",
+        &[
+            "e2e::metrics::every_metric_is_moved_by_what_it_counts",
+            "cgn_user::metrics::tests::values_are_those_of_their_sources",
+        ],
     ),
     met_by(
         "R6888-11a",
