@@ -202,7 +202,22 @@ fn filtering_by_address_or_endpoint(t: &mut Trial) {
         "by address and port: only an endpoint that was sent to may answer",
         "a hairpinned packet is filtered by its sender's external endpoint",
     ];
-    in_group(t, EVERYTHING, &filters, |_| ());
+    in_group(t, EVERYTHING, &filters, |t| {
+        // Whom an earlier mapping of the same inside port let in is a stranger to the next one.
+        let (timers, inside) = (default_timers(), (subscriber::LARGE, 5000));
+        let sends = |t: &mut Trial, to| t.outbound(Inside, &Draft::udp(inside, to), hop::OUTSIDE);
+        let earlier = sends(t, SERVER);
+        sends(t, OTHER);
+        t.inbound(Outside, &Draft::udp(OTHER, earlier), inside, hop::INSIDE);
+        t.pass(400);
+        t.sweep(&timers);
+        let next = sends(t, SERVER);
+        assert_ne!(next, earlier, "the earlier port is held");
+        let late = Draft::udp(OTHER, next).bytes();
+        t.stopped(Outside, &late, Reason::Filtered);
+        sends(t, OTHER);
+        t.inbound(Outside, &Draft::udp(OTHER, next), inside, hop::INSIDE);
+    });
 }
 
 fn subscribers_reach_one_another(t: &mut Trial) {

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use cgn_common::layout::{Constants, Guards, Limited, Side};
 use cgn_common::limits::ticks;
 use cgn_common::nat::throttle::{self, CELLS};
+use cgn_common::tables::Tables as _;
 
 use super::super::memory::Memory;
 use super::super::tables::{Resolved, Routing, UserTables};
@@ -82,6 +83,32 @@ fn among_a_million_sources_the_busy_prefix_alone_is_limited() {
     };
     assert_eq!(limited(&memory, 4000), BTreeSet::from([only]));
     assert!(limited(&memory, 4000 + ticks(SECS)).is_empty(), "it ends");
+}
+
+/// Two hosts that share a cell are both limited: a limit does not push out another's.
+#[test]
+fn who_comes_second_takes_the_other_cell() {
+    let memory = memory();
+    let vlans = HashMap::new();
+    let tables = UserTables::new(&memory, &Nowhere, &vlans);
+    tables.now.set(4000);
+    let first_cell = |host| throttle::cells_of(tables.id_secret(), Side::Outside, 0, host)[0];
+    let first = 0x0500_0001_u32;
+    // Each in a /20 of its own.
+    let mut others = (1..200_000_u32).map(|number| 0x0600_0001 + (number << 12));
+    let second = others.find(|host| first_cell(*host) == first_cell(first));
+    let hosts = [first, second.expect("one in 32,768 has the same cell")];
+    for host in hosts {
+        for _ in 0..=LIMITS[0] {
+            let _ = throttle::count(&tables, Side::Outside, host);
+        }
+    }
+    let both = hosts.map(|host| Prefix {
+        is_inside: false,
+        first: Ipv4Addr::from_bits(host),
+        length: 32,
+    });
+    assert_eq!(limited(&memory, 4000), BTreeSet::from(both));
 }
 
 /// The bound of the sketch: what all others add to a cell is their number by the number of cells.
