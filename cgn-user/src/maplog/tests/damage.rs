@@ -40,7 +40,15 @@ fn assert_recovers(path: &Path, bytes: &[u8], kept: usize, sentence: &str) {
 /// Both ways of opening say what is wrong, and the file stays as it is.
 fn assert_refused(path: &Path, bytes: &[u8], sentence: &str, is_expected: fn(&ReadError) -> bool) {
     fs::write(path, bytes).unwrap();
-    match LogFile::open(path, OPTIONS) {
+    // A child that another test starts has the lock of the file before, until it runs its program.
+    let opened = (0..500).find_map(|_| match LogFile::open(path, OPTIONS) {
+        Err(OpenError::Locked { .. }) => {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            None
+        }
+        other => Some(other),
+    });
+    match opened.expect("nobody keeps the lock") {
         Err(OpenError::Read(error)) => assert!(is_expected(&error), "{sentence}: {error:?}"),
         other => panic!("{sentence}: {other:?}"),
     }
