@@ -8,7 +8,7 @@ use crate::wire::{ethernet, ipv4, transport};
 
 /// What a dropped packet carried, as far as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Carried {
     Tcp = 0,
     Udp = 1,
     /// ICMP of any type.
@@ -17,7 +17,7 @@ pub enum Kind {
     Other = 3,
 }
 
-impl Kind {
+impl Carried {
     /// All of them, by number.
     pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Icmp, Self::Other];
 
@@ -73,8 +73,8 @@ pub struct Counters {
     pub created: [u64; 3],
     /// Packets dropped, punted or passed, by number of the reason.
     pub reasons: [u64; REASONS],
-    /// Of those, the dropped ones, by number of the reason and by [`Kind`].
-    pub drops: [[u64; Kind::ALL.len()]; REASONS],
+    /// Of those, the dropped ones, by number of the reason and by [`Carried`].
+    pub drops: [[u64; Carried::ALL.len()]; REASONS],
 }
 
 impl Counters {
@@ -84,7 +84,7 @@ impl Counters {
         bytes: [[0; 3]; 2],
         created: [0; 3],
         reasons: [0; REASONS],
-        drops: [[0; Kind::ALL.len()]; REASONS],
+        drops: [[0; Carried::ALL.len()]; REASONS],
     };
 
     /// One translated packet of `bytes` bytes (IPv4 total length).
@@ -124,16 +124,16 @@ impl Counters {
         self.reasons[reason as usize] += 1;
     }
 
-    /// What was dropped for the reason with this number, beside [`Self::stopped`].
+    /// What was dropped for this reason, beside [`Self::stopped`].
     #[inline(always)]
-    pub fn dropped(&mut self, reason: u8, kind: Kind) {
+    pub fn dropped(&mut self, reason: Reason, carried: Carried) {
         let drops = &mut self.drops[reason as usize];
         // Constant index each, as above.
-        match kind {
-            Kind::Tcp => drops[0] += 1,
-            Kind::Udp => drops[1] += 1,
-            Kind::Icmp => drops[2] += 1,
-            Kind::Other => drops[3] += 1,
+        match carried {
+            Carried::Tcp => drops[0] += 1,
+            Carried::Udp => drops[1] += 1,
+            Carried::Icmp => drops[2] += 1,
+            Carried::Other => drops[3] += 1,
         }
     }
 
@@ -165,4 +165,4 @@ impl Default for Counters {
 }
 
 const _: () =
-    assert!(size_of::<Counters>() == 8 * (6 + 6 + 3 + REASONS + Kind::ALL.len() * REASONS));
+    assert!(size_of::<Counters>() == 8 * (6 + 6 + 3 + REASONS + Carried::ALL.len() * REASONS));

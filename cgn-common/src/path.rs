@@ -517,8 +517,8 @@ fn find_or_open<T: Tables>(
                 if opened.is_unclear() && tables.is_clear(flow) {
                     opened = tables.open_at_home(flow, true);
                 }
-                if let Some(reason) = opened.refusal() {
-                    return Err(reason);
+                if opened.is_limited() {
+                    return Err(Reason::MappingRate);
                 }
                 let live = opened.live();
                 if live.is_some() {

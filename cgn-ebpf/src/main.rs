@@ -6,7 +6,6 @@
 
 #[cfg(feature = "diagnostics")]
 mod diagnostics;
-mod drops;
 mod floods;
 mod frame;
 #[cfg(any(feature = "diagnostics", feature = "watch"))]
@@ -23,6 +22,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use cgn_common::access::{self, Gate};
 use cgn_common::answers;
+use cgn_common::counters::Carried;
 use cgn_common::forced;
 use cgn_common::layout::{Handed, QUEUES_PER_DEVICE, RareProgram, Side, VlanKey};
 use cgn_common::path::{self, Entry, Next};
@@ -315,7 +315,8 @@ fn drop(tables: &XdpTables, reason: Reason) -> u32 {
 /// The end of a packet whose reason was counted.
 #[inline(always)]
 fn dropped(tables: &XdpTables, reason: Reason) -> u32 {
-    drops::count(tables, reason);
+    let carried = Carried::of(&XdpFrame::new(tables.ctx));
+    tables.count(|c| c.dropped(reason, carried));
     tell(tables.ctx, reason);
     xdp_action::XDP_DROP
 }

@@ -30,7 +30,7 @@ pub fn fault(number: usize) -> bool {
 "#;
 
 /// Packages and tests that may notice, the quick ones first; they need no rights.
-const TESTS: [(&str, &[&str], &[&str]); 5] = [
+const TESTS: [(&str, &[&str], &[&str]); 6] = [
     (
         "the cases",
         &["cgn-tests", "--test=translator"],
@@ -38,6 +38,11 @@ const TESTS: [(&str, &[&str], &[&str]); 5] = [
     ),
     ("the fuzz targets", &["cgn-tests", "--test=fuzz"], &[]),
     ("unit tests", &["cgn-common", "--lib"], &[]),
+    (
+        "tests of the tables",
+        &["cgn-user", "--lib"],
+        &["dataplane::tests"],
+    ),
     (
         "the table of RFCs",
         &["cgn-tests", "--test=conformance"],
@@ -187,4 +192,22 @@ fn passes(copy: &Path, test: &Path, filter: &[&str], number: usize) -> bool {
         .env(SWITCH, number.to_string());
     let status = test.stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_has_its_place_in_the_source() {
+        for (number, fault) in FAULTS.iter().enumerate() {
+            let source = fs::read_to_string(workspace::root().join(fault.file)).expect("a file");
+            let faulty = planted(&source, fault, number).expect(fault.what);
+            assert!(
+                faulty.contains(&format!("fault({number})")),
+                "{}",
+                fault.what
+            );
+        }
+    }
 }

@@ -176,15 +176,16 @@ impl<'t> Home<'t> {
         let Some(head) = tables.line(self.block.slab_line()) else {
             return Claim::Lost;
         };
+        // Of a block that is full, `refusal` has told before.
         if !head.has_room(flow.protocol) {
-            return Claim::Full(search::full(self.head, head.limits(), flow.protocol));
+            return Claim::Lost;
         }
         let Some((bucket, line, slot)) = self.nearest_free(tables) else {
             return Claim::Lost;
         };
         // Not `tables.may_open`: as below.
         if !quota::may_open(tables, flow.subscriber, flow.tick) {
-            return Claim::Full(Reason::MappingRate);
+            return Claim::Limited;
         }
         if !head.take_port(flow.protocol) {
             return Claim::Lost;
@@ -264,21 +265,21 @@ impl<'t> Home<'t> {
 pub enum Claim<'t> {
     /// A slot is claimed.
     Slot(Standing<'t>),
-    /// The only block is full, or a limit reached.
-    Full(Reason),
+    /// The subscriber may open none now.
+    Limited,
     /// Another was quicker; nothing is claimed.
     Lost,
 }
 
-/// What [`open`] did, as one scalar: a [`Candidate`], or the number of a reason, and
-/// in bits 60 to 63 what became of it.
+/// What [`open`] did, as one scalar: a [`Candidate`], if there is one, and in bits 60 to 63 what became
+/// of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened(pub u64);
 
 impl Opened {
     const CLAIM: u64 = 1 << 63;
-    const REFUSED: u64 = 1 << 62;
     const LIVE: u64 = 1 << 61;
+    const LIMITED: Self = Self(1 << 62);
     const UNCLEAR: Self = Self(1 << 60);
     const LOST: Self = Self(0);
 
@@ -287,27 +288,15 @@ impl Opened {
         Self(candidate.0 | Self::CLAIM)
     }
     #[inline(always)]
-    const fn refused(reason: Reason) -> Self {
-        Self(reason as u64 | Self::REFUSED)
-    }
-    #[inline(always)]
     const fn made_live(candidate: Candidate) -> Self {
         Self(candidate.0 | Self::LIVE)
     }
 
-    /// Why no mapping can be opened, if that is so.
+    /// True if the subscriber may open no mapping now: [`Reason::MappingRate`].
     #[inline(always)]
     #[must_use]
-    pub const fn refusal(self) -> Option<Reason> {
-        if self.0 & Self::REFUSED == 0 {
-            return None;
-        }
-        Some(match self.0 as u8 {
-            n if n == Reason::BlockFull as u8 => Reason::BlockFull,
-            n if n == Reason::NoPort as u8 => Reason::NoPort,
-            n if n == Reason::MappingLimit as u8 => Reason::MappingLimit,
-            _ => Reason::MappingRate,
-        })
+    pub const fn is_limited(self) -> bool {
+        self.0 == Self::LIMITED.0
     }
     /// True if the home bucket does not tell whether the mapping stands elsewhere.
     #[inline(always)]
@@ -388,10 +377,9 @@ pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow, clear: bool) -> Opened {
             true if claim.go_live(tables) => Opened::made_live(claim.candidate),
             _ => Opened::claimed(claim.candidate),
         },
-        // A rival may have taken the last port for this very mapping.
-        Claim::Full(reason) if home.is_free_of(flow.inside_port) => Opened::refused(reason),
-        Claim::Full(_) => Opened::LOST,
-        Claim::Lost => Opened::LOST,
+        // A rival may have taken the last of the limit for this very mapping.
+        Claim::Limited if home.is_free_of(flow.inside_port) => Opened::LIMITED,
+        Claim::Limited | Claim::Lost => Opened::LOST,
     }
 }
 
@@ -476,31 +464,19 @@ mod tests {
             let opened = Opened::claimed(candidate);
             assert_eq!(opened.claim(), candidate);
             assert_eq!(opened.live(), Candidate::NONE);
-            assert_eq!(opened.refusal(), None);
+            assert!(!opened.is_limited());
             let opened = Opened::made_live(candidate);
             assert_eq!(opened.live(), candidate);
             assert_eq!(opened.claim(), Candidate::NONE);
-            assert_eq!(opened.refusal(), None);
+            assert!(!opened.is_limited());
         }
-        let full = Opened::refused(Reason::BlockFull);
-        for nothing in [full, Opened::UNCLEAR, Opened::LOST] {
+        for nothing in [Opened::LIMITED, Opened::UNCLEAR, Opened::LOST] {
             assert_eq!(
                 (nothing.live(), nothing.claim()),
                 (Candidate::NONE, Candidate::NONE)
             );
         }
-        for reason in [
-            Reason::BlockFull,
-            Reason::NoPort,
-            Reason::MappingLimit,
-            Reason::MappingRate,
-        ] {
-            assert_eq!(Opened::refused(reason).refusal(), Some(reason));
-        }
-        assert_eq!(
-            (Opened::UNCLEAR.refusal(), Opened::LOST.refusal()),
-            (None, None)
-        );
+        assert!(Opened::LIMITED.is_limited() && !Opened::LOST.is_limited());
         assert!(Opened::UNCLEAR.is_unclear() && !Opened::LOST.is_unclear());
     }
 }

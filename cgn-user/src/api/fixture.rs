@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use cgn_common::counters::{Counters, Kind as Carried};
+use cgn_common::counters::{Carried, Counters};
 use cgn_common::frame::Buffer;
 use cgn_common::layout::{Hits, NextHop, Side};
 use cgn_common::path::{self, Entry};

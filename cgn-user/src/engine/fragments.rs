@@ -2,7 +2,7 @@
 //! datagram wait here, and packets that are too large for their way out and may
 //! be fragmented are.
 
-use cgn_common::counters::Kind;
+use cgn_common::counters::Carried;
 use cgn_common::frame::{Buffer, Frame};
 use cgn_common::layout::FragmentKey;
 use cgn_common::verdict::Reason;
@@ -11,7 +11,7 @@ use cgn_common::wire::{ethernet, ipv4};
 use super::{Engine, Ran};
 use crate::realms::InsideKey;
 use crate::slowpath::fragments::{Ended, Fragment};
-use crate::slowpath::process::kind_of;
+use crate::slowpath::process::carried_by;
 use crate::slowpath::split;
 
 impl Engine {
@@ -20,7 +20,7 @@ impl Engine {
         let now = self.state.now_tick();
         let fragment = range_of(&mut frame).map(|range| Fragment { frame, port, range });
         let (Some(key), Some(fragment)) = (key, fragment) else {
-            return self.count(Reason::Internal, Kind::Other);
+            return self.count(Reason::Internal, Carried::Other);
         };
         self.state.stats().fragments.came_early += 1;
         let ended = self.fragments.keep(key, fragment, now);
@@ -51,7 +51,9 @@ impl Engine {
 
     fn count_ended(&self, ended: Ended) {
         if let Some(reason) = ended.reason {
-            ended.kinds().for_each(|kind| self.count(reason, kind));
+            ended
+                .carried()
+                .for_each(|carried| self.count(reason, carried));
         }
     }
 
@@ -66,7 +68,7 @@ impl Engine {
         last: Option<Reason>,
     ) -> Option<InsideKey> {
         let Some(fragments) = split::split(&ran.bytes, ran.mtu) else {
-            self.count(Reason::TooBig, kind_of(&ran.bytes));
+            self.count(Reason::TooBig, carried_by(&ran.bytes));
             return None;
         };
         for (number, fragment) in fragments.iter().enumerate() {

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
-use cgn_common::counters::Kind;
+use cgn_common::counters::Carried;
 use cgn_common::event::Event as BlockRequest;
 use cgn_common::frame::Buffer;
 use cgn_common::layout::{Features, FragmentKey, Role};
@@ -44,7 +44,7 @@ use crate::realms::InsideKey;
 use crate::routes::Fib;
 use crate::slowpath::answers::{Answer, Answers};
 use crate::slowpath::fragments::Store;
-use crate::slowpath::process::{self, Outcome, kind_of};
+use crate::slowpath::process::{self, Outcome, carried_by};
 use crate::slowpath::rings::{QueueSocket, Received};
 use crate::slowpath::unsolicited::Store as SynStore;
 use crate::slowpath::waiting::{Packet as Waiter, Waiting};
@@ -236,7 +236,7 @@ impl Engine {
         let reason = Reason::PuntUndelivered as usize;
         let slow_path = &mut self.state.stats().slow_path;
         slow_path.reasons[reason] += count;
-        slow_path.drops[reason][Kind::Other as usize] += count;
+        slow_path.drops[reason][Carried::Other as usize] += count;
         self.floods.overflowed(count);
     }
 
@@ -437,10 +437,10 @@ impl Engine {
                 }
                 let kept = hop.is_some_and(|hop| self.waiting.keep(&ran.bytes, port, hop, now));
                 if !kept {
-                    self.count(Reason::NeighbourUnresolved, kind_of(&ran.bytes));
+                    self.count(Reason::NeighbourUnresolved, carried_by(&ran.bytes));
                 }
             }
-            Outcome::NeedsRoute => self.count(Reason::RouteUnresolved, kind_of(&ran.bytes)),
+            Outcome::NeedsRoute => self.count(Reason::RouteUnresolved, carried_by(&ran.bytes)),
             Outcome::NeedsFirst => self.hold(port, ran.asked, ran.bytes),
             Outcome::NeedsSplitting => return self.split(&ran, port, queue, last),
             Outcome::NeedsBlock { inside } => return Some(inside),
@@ -456,7 +456,7 @@ impl Engine {
         let received_by = (port.ifindex, punted.queue as u32);
         if let Err(error) = self.dataplane.run_again(port.entry, received_by, bytes) {
             tracing::debug!(error = &error as &dyn std::error::Error, "a first packet");
-            self.count(Reason::RouteUnresolved, kind_of(bytes));
+            self.count(Reason::RouteUnresolved, carried_by(bytes));
         }
     }
 
@@ -467,12 +467,12 @@ impl Engine {
             port.sockets[queue % count].send(bytes)
         });
         if !sent {
-            self.count(Reason::PuntUndelivered, kind_of(bytes));
+            self.count(Reason::PuntUndelivered, carried_by(bytes));
         }
     }
 
-    fn count(&self, reason: Reason, kind: Kind) {
-        process::end(&mut self.state.stats().slow_path, reason, kind);
+    fn count(&self, reason: Reason, carried: Carried) {
+        process::end(&mut self.state.stats().slow_path, reason, carried);
     }
 
     /// Takes over new routes, and tries the packets that waited for them.
@@ -535,7 +535,7 @@ impl Engine {
 
     fn give_up_waiting(&mut self, now: u32) {
         for packet in self.waiting.take_overdue(now) {
-            self.count(Reason::NeighbourUnresolved, kind_of(&packet.frame));
+            self.count(Reason::NeighbourUnresolved, carried_by(&packet.frame));
             let (entry, ifindex) = (
                 self.ports[packet.port].entry,
                 self.ports[packet.port].ifindex,

@@ -1,7 +1,7 @@
 //! THE METRICS. Rules: <https://prometheus.io/docs/practices/naming/>.
 
 use cgn_common::block::blocks_per_address;
-use cgn_common::counters::{Counters, Kind as Carried};
+use cgn_common::counters::{Carried, Counters};
 use cgn_common::layout::THROTTLED_LENGTHS;
 use cgn_common::verdict::{Effect, Protocol, Reason};
 

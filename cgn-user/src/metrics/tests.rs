@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use cgn_common::counters::{Counters, Kind as Carried};
+use cgn_common::counters::{Carried, Counters};
 use cgn_common::layout::{Action, Constants, Hits, Ports};
 use cgn_common::verdict::{Direction, REASONS, Reason};
 

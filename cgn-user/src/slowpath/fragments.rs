@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use cgn_common::counters::Kind;
+use cgn_common::counters::Carried;
 use cgn_common::layout::{FragmentKey, is_ahead};
 use cgn_common::verdict::Reason;
 
@@ -66,14 +66,14 @@ pub struct Store {
 #[must_use]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
-    /// How many, by [`Kind`].
-    by_kind: [usize; Kind::ALL.len()],
+    /// How many, by [`Carried`].
+    by_carried: [usize; Carried::ALL.len()],
     pub reason: Option<Reason>,
 }
 
 impl Ended {
     const NONE: Self = Self {
-        by_kind: [0; Kind::ALL.len()],
+        by_carried: [0; Carried::ALL.len()],
         reason: None,
     };
 
@@ -84,15 +84,15 @@ impl Ended {
 
     /// And so many of another one, for the same reason.
     fn and(mut self, fragments: usize, key: &FragmentKey, reason: Reason) -> Self {
-        self.by_kind[Kind::of_protocol(key.protocol()) as usize] += fragments;
+        self.by_carried[Carried::of_protocol(key.protocol()) as usize] += fragments;
         self.reason = Some(reason);
         self
     }
 
-    /// The kind of each fragment that ended.
-    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
-        let counts = Kind::ALL.into_iter().zip(self.by_kind);
-        counts.flat_map(|(kind, count)| std::iter::repeat_n(kind, count))
+    /// What each fragment that ended carried.
+    pub fn carried(&self) -> impl Iterator<Item = Carried> {
+        let counts = Carried::ALL.into_iter().zip(self.by_carried);
+        counts.flat_map(|(carried, count)| std::iter::repeat_n(carried, count))
     }
 }
 

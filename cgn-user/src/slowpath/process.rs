@@ -2,7 +2,7 @@
 //! the same tables; no socket, no clock, no allocation of blocks.
 
 use cgn_common::block::page_of;
-use cgn_common::counters::{Counters, Kind};
+use cgn_common::counters::{Carried, Counters};
 use cgn_common::frame::Frame;
 use cgn_common::layout::SubscriberHead;
 use cgn_common::nat::next_hop::rows_of;
@@ -40,7 +40,7 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> 
     match path::whole(frame, tables, entry) {
         Verdict::Transmit { ifindex, .. } => Outcome::Send { ifindex },
         Verdict::Drop(reason) => {
-            tables.count(|c| c.dropped(reason as u8, Kind::of(frame)));
+            tables.count(|c| c.dropped(reason, Carried::of(frame)));
             Outcome::Dropped(reason)
         }
         // What became the kernel's meanwhile: its sender tries again, and XDP passes it.
@@ -70,20 +70,20 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> 
 
 /// Ends a packet that waited in vain.
 pub fn drop<F: Frame, T: Tables>(frame: &F, tables: &T, reason: Reason) -> Outcome {
-    tables.count(|c| end(c, reason, Kind::of(frame)));
+    tables.count(|c| end(c, reason, Carried::of(frame)));
     Outcome::Dropped(reason)
 }
 
 /// Counts a packet that is dropped.
-pub fn end(counters: &mut Counters, reason: Reason, kind: Kind) {
+pub fn end(counters: &mut Counters, reason: Reason, carried: Carried) {
     counters.stopped(reason);
-    counters.dropped(reason as u8, kind);
+    counters.dropped(reason, carried);
 }
 
 /// What a frame carries, as far as drops are told apart.
 #[must_use]
-pub fn kind_of(frame: &[u8]) -> Kind {
-    read(frame, |frame| Kind::of(frame)).unwrap_or(Kind::Other)
+pub fn carried_by(frame: &[u8]) -> Carried {
+    read(frame, |frame| Carried::of(frame)).unwrap_or(Carried::Other)
 }
 
 /// XDP counted the punt; here it would be counted twice.

@@ -27,8 +27,10 @@ pub const MOST: usize = 8192;
 pub const MOST_PER_SOURCE: usize = 64;
 /// Bytes of their frames in all.
 pub const MOST_BYTES: usize = 4 << 20;
-/// Ticks that a SYN waits: six seconds, and the tick in which it came.
-pub const PATIENCE: u32 = ticks(6) + 1;
+/// Seconds that the sender of a SYN which nobody waits for is not told (RFC 5382 REQ-4).
+pub const PATIENCE_SECS: u64 = 6;
+/// Ticks that a SYN waits, with the one in which it came.
+pub const PATIENCE: u32 = ticks(PATIENCE_SECS) + 1;
 
 /// Source and destination of a SYN, each address and port.
 pub type Connection = ((u32, u16), (u32, u16));

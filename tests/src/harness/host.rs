@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use cgn_common::answers;
-use cgn_common::counters::{Counters, Kind};
+use cgn_common::counters::{Carried, Counters};
 use cgn_common::frame::Buffer;
 use cgn_common::path;
 use cgn_common::tables::Tables as _;
@@ -86,7 +86,7 @@ pub fn run_over(
         Verdict::Pass(reason) => Ending::Passed(reason),
         Verdict::Punt(reason) => Ending::Punted(reason),
         Verdict::Drop(reason) => {
-            tables.count(|c| c.dropped(reason as u8, Kind::of(&buffer)));
+            tables.count(|c| c.dropped(reason, Carried::of(&buffer)));
             Ending::Dropped(reason)
         }
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use cgn_common::counters::{Counters, Kind};
+use cgn_common::counters::{Carried, Counters};
 use cgn_common::layout::{NextHop, Refused, SlotState, refusal_of};
 use cgn_common::limits::ticks;
 use cgn_common::verdict::{Effect, Protocol, Reason};
@@ -159,7 +159,7 @@ impl Trial {
             // Behind three tags nobody here looks, the foreign parser does.
             let looked = (reason != Reason::VlanDepth).then(|| check::protocol_of(frame));
             match looked.flatten() {
-                Some(number) => counters.dropped(reason as u8, Kind::of_protocol(number)),
+                Some(number) => counters.dropped(reason, Carried::of_protocol(number)),
                 // What is no packet to the foreign parser may have a protocol to us.
                 None => counters.drops[reason as usize] = run.counters.drops[reason as usize],
             }

@@ -71,7 +71,7 @@ impl<'a> Processor<'a> {
             At::ClaimAtHome(home) => match home.claim(tables, self.flow) {
                 Claim::Slot(claim) if claim.candidate().is_at_home() => At::LookAtHome(home, claim),
                 Claim::Slot(claim) => At::PointAtHome(home, claim),
-                Claim::Full(_) | Claim::Lost => At::Search,
+                Claim::Limited | Claim::Lost => At::Search,
             },
             At::PointAtHome(home, claim) => match claim.leave_detour(tables) {
                 true => At::LookAtHome(home, claim),

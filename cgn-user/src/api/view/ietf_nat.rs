@@ -7,15 +7,14 @@ use cgn_common::block::blocks_per_address;
 use cgn_common::counters::Counters;
 use cgn_common::limits::FIRST_PORT;
 use cgn_common::verdict::{Protocol, Reason};
+use cgn_common::wire::transport;
 use serde_json::{Value, json};
 
 use crate::config::{Config, Filtering, Pool};
 use crate::dataplane::geometry::{Geometry, PoolShape};
+use crate::slowpath::unsolicited::PATIENCE_SECS;
 use crate::state::{State, Stats};
 use crate::utc::Utc;
-
-/// Seconds that the sender of a SYN which nobody waits for is not told (RFC 5382 REQ-4).
-const SYN_HELD_SECS: u32 = 6;
 
 /// The one instance, which all realms share.
 #[must_use]
@@ -54,9 +53,9 @@ pub fn ietf_nat(state: &State) -> Value {
 /// Number of the IPv4 protocol.
 const fn number_of(protocol: Protocol) -> u8 {
     match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Icmp => 1,
+        Protocol::Tcp => transport::TCP,
+        Protocol::Udp => transport::UDP,
+        Protocol::Icmp => transport::ICMP,
     }
 }
 
@@ -162,7 +161,7 @@ fn timers(config: &Config) -> Value {
         "tcp-idle-timeout": timeouts.tcp_established_secs,
         "tcp-trans-open-timeout": timeouts.tcp_opening_secs,
         "tcp-trans-close-timeout": timeouts.tcp_closing_secs,
-        "tcp-in-syn-timeout": SYN_HELD_SECS,
+        "tcp-in-syn-timeout": PATIENCE_SECS,
         "fragment-min-timeout": config.fragments.timeout_secs,
         "icmp-timeout": timeouts.icmp_secs,
         "per-port-timeout": short,

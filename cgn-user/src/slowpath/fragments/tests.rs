@@ -55,7 +55,7 @@ fn a_flood_from_one_source_takes_nothing_from_another() {
     let mut store = Store::new(LIMITS);
     let mut refused = 0;
     for id in 0..10_000 {
-        refused += store.keep(key(1, id), fragment(8..16), 0).kinds().count();
+        refused += store.keep(key(1, id), fragment(8..16), 0).carried().count();
         if id % 1000 == 0 {
             let other = key(2 + u32::from(id), 5);
             assert_eq!(store.keep(other, fragment(8..16), 0), Ended::NONE);
@@ -95,7 +95,10 @@ fn bytes_are_bounded_like_fragments() {
         udp(1, Reason::FragmentLimit),
         "its own source has most"
     );
-    assert_eq!(store.keep(key(2, 1), fragment(8..16), 0).kinds().count(), 1);
+    assert_eq!(
+        store.keep(key(2, 1), fragment(8..16), 0).carried().count(),
+        1
+    );
     assert_eq!(store.held(), (2, 200));
 }
 
@@ -114,7 +117,7 @@ fn who_waits_in_vain_ends_after_the_time_from_the_first_that_came() {
     let _ = store.release(&key(1, 2));
     let _ = store.keep(key(1, 2), fragment(8..16), start.wrapping_add(9));
     assert_eq!(store.expire(start.wrapping_add(14)), Ended::NONE);
-    assert_eq!(store.expire(start.wrapping_add(17)).kinds().count(), 1);
+    assert_eq!(store.expire(start.wrapping_add(17)).carried().count(), 1);
     assert!(store.is_empty());
 }
 
@@ -146,13 +149,13 @@ fn a_random_life_keeps_its_bounds_and_loses_nothing() {
         let key = key(source, random.random_range(0..12));
         match random.random_range(0..10) {
             0 => left += store.release(&key).len(),
-            1 => left += store.expire(now).kinds().count(),
+            1 => left += store.expire(now).carried().count(),
             _ => {
                 let start = random.random_range(1..6) * 8;
                 let mut one = fragment(start..start + random.random_range(1..12));
                 one.frame = vec![step as u8; random.random_range(40..300)];
                 came += 1;
-                left += store.keep(key, one, now).kinds().count();
+                left += store.keep(key, one, now).carried().count();
             }
         }
         let (fragments, bytes) = store.held();
@@ -167,6 +170,6 @@ fn a_random_life_keeps_its_bounds_and_loses_nothing() {
         assert_eq!(store.per_source.values().sum::<usize>(), fragments);
         assert!(store.order.len() <= 64 + 2 * LIMITS.fragments + 1);
     }
-    left += store.expire(now.wrapping_add(100)).kinds().count();
+    left += store.expire(now.wrapping_add(100)).carried().count();
     assert_eq!((came, store.held()), (left, (0, 0)));
 }
