@@ -43,12 +43,12 @@ const TESTS: [(&str, &[&str], &[&str]); 6] = [
         &["cgn-user", "--lib"],
         &["dataplane::tests"],
     ),
+    ("the model", &["cgn-tests", "--test=model"], &[]),
     (
         "the table of RFCs",
         &["cgn-tests", "--test=conformance"],
         &[],
     ),
-    ("the model", &["cgn-tests", "--test=model"], &[]),
 ];
 
 #[derive(clap::Args)]
