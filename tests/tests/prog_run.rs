@@ -17,7 +17,7 @@ use cgn_tests::harness::cases;
 use cgn_tests::harness::namespace::{self, in_namespace};
 use cgn_tests::harness::trial::Trial;
 use cgn_tests::harness::world::{FRAGMENT_TICKS, POOL, World, remote, subscriber};
-use cgn_tests::harness::{Ending, Home as _, VERIFIER_BUDGET};
+use cgn_tests::harness::{Ending, Home as _};
 use cgn_tests::packets::{Draft, corpus};
 use cgn_tests::skip;
 use cgn_user::dataplane::load::Entry;
@@ -38,34 +38,6 @@ fn every_case_of_what_is_off_by_default_is_the_same_everywhere() {
             }
         });
     }
-}
-
-/// With everything off and with everything on, the verifier has room to spare.
-#[test]
-fn the_verifier_s_work_is_within_its_budget() {
-    if !skip::is_root("the_verifier_s_work_is_within_its_budget") {
-        return;
-    }
-    in_namespace(|| {
-        let worlds = cases::groups()
-            .into_iter()
-            .map(|group| (group.name, (group.world)()));
-        for (name, world) in [("everything is off", World::new())]
-            .into_iter()
-            .chain(worlds)
-        {
-            let mut bpf = Bpf::new(&Rc::new(world));
-            for entry in [Entry::Inside, Entry::Outside, Entry::Vlan] {
-                let program = bpf.dataplane().program(entry).expect("loaded");
-                let info = program.info().expect("the kernel tells");
-                let count = info
-                    .verified_instruction_count()
-                    .expect("Linux 5.16 or later");
-                println!("{name}: {entry:?} {count} instructions verified");
-                assert!(count < VERIFIER_BUDGET, "{name}: {entry:?} {count}");
-            }
-        }
-    });
 }
 
 #[test]

@@ -126,10 +126,9 @@ fn first_difference(a: &str, b: &str) -> Option<usize> {
 }
 
 fn conformance(arguments: &[&str]) -> Command {
-    let mut command = workspace::cargo();
+    let mut command = workspace::cargo_test();
     command
-        .args(["test", "--quiet", "--package", "cgn-tests"])
-        .args(["--test", "conformance", "--"])
+        .args(["--quiet", "--test", "conformance", "--"])
         .args(arguments);
     command
 }
@@ -157,8 +156,8 @@ fn every_test_exists(table: &str) -> Result<()> {
 
 /// Names of all tests of the workspace, as `target::path::test`.
 fn all_tests() -> Result<BTreeSet<String>> {
-    let mut command = workspace::cargo();
-    command.args(["test", "--workspace", "--no-run", "--message-format=json"]);
+    let mut command = workspace::cargo_test();
+    command.args(["--no-run", "--message-format=json"]);
     let messages = step::capture(&mut command)?;
     let mut names = BTreeSet::new();
     for (target, program) in messages.lines().filter_map(test_program) {

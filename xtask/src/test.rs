@@ -70,9 +70,8 @@ pub fn run(args: &Args) -> Result<()> {
 fn real_time(report: &mut Report) -> Result<()> {
     programs::ensure_build()?;
     programs::ensure_run()?;
-    let mut command = workspace::cargo();
-    command.args(["test", "--package", "cgn-tests", "--test", "real_time"]);
-    command.args(["--", "--nocapture"]);
+    let mut command = workspace::cargo_test();
+    command.args(["--test", "real_time", "--", "--nocapture"]);
     let name = step::shown(&command);
     step(&name, || {
         if !stream(&mut command, report)? {
@@ -92,9 +91,9 @@ fn on_host(filter: Option<&str>, report: &mut Report) -> Result<()> {
     }
     let before = Before::look()?;
     let skips = SkipFile::new()?;
-    let mut command = workspace::cargo();
+    let mut command = workspace::cargo_test();
     command
-        .args(["test", "--workspace", "--no-fail-fast"])
+        .arg("--no-fail-fast")
         .args(build.excluded())
         .args(filter)
         .env("CGN_SKIPS", &skips.path)

@@ -21,16 +21,7 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(series) = &args.kernel {
         return in_guest(series);
     }
-    step::run(workspace::cargo().args([
-        "test",
-        "--quiet",
-        "--package",
-        "cgn-tests",
-        "--test",
-        TARGET,
-        "--",
-        "--table",
-    ]))
+    step::run(workspace::cargo_test().args(["--quiet", "--test", TARGET, "--", "--table"]))
 }
 
 fn in_guest(series: &str) -> Result<()> {

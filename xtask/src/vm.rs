@@ -71,10 +71,9 @@ fn build(wanted: &[&'static str]) -> Result<Vec<TestProgram>> {
             wanted.join(", ")
         );
     }
-    let mut command = workspace::cargo();
+    let mut command = workspace::cargo_test();
     command
-        .args(["test", "--no-run", "--package", "cgn-tests"])
-        .args(["--message-format", "json-render-diagnostics"])
+        .args(["--no-run", "--message-format", "json-render-diagnostics"])
         .stderr(std::process::Stdio::inherit());
     for target in &targets {
         command.args(["--test", target]);

@@ -50,6 +50,14 @@ pub fn cargo() -> Command {
     command
 }
 
+/// `cargo test` for the whole workspace, of which the arguments choose targets. Not for a package of
+/// it: cargo would choose the features of dependencies anew, and compile half of all a second time.
+pub fn cargo_test() -> Command {
+    let mut command = cargo();
+    command.args(["test", "--workspace"]);
+    command
+}
+
 /// The version line of the rustc in use, such as `rustc 1.95.0 (59807616e 2026-04-14)`.
 pub fn rustc_version() -> Result<String> {
     let line = step::capture(Command::new("rustc").arg("--version").current_dir(root()))?;

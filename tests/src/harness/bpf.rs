@@ -17,7 +17,7 @@ use cgn_user::watch::seen::Seen;
 
 use super::host::run_slowly;
 use super::world::{INGRESS, INSIDE_IF, OUTSIDE_IF, World, exact_routes, kernel_link};
-use super::{Ending, Home, Run, difference, shown};
+use super::{Ending, Home, Run, VERIFIER_BUDGET, difference, shown};
 
 /// What the kernel's test run takes: its own headers need the rest of a page.
 pub const FRAME_BYTES: std::ops::RangeInclusive<usize> = 14..=3300;
@@ -149,7 +149,8 @@ impl Bpf {
                 .expect("the interface exists");
         }
         for entry in [Entry::Inside, Entry::Outside, Entry::Vlan] {
-            dataplane.program(entry).expect("the verifier accepts it");
+            let program = dataplane.program(entry).expect("the verifier accepts it");
+            assert_within_budget(name, entry, program);
         }
         Self {
             name,
@@ -173,6 +174,18 @@ impl Bpf {
     pub fn diagnostics(&mut self) -> &mut Diagnostics<Tell> {
         self.diagnostics.as_mut().expect("the diagnostics object")
     }
+}
+
+/// Whatever a world has on and off, the verifier has room to spare.
+fn assert_within_budget(name: &str, entry: Entry, program: &Xdp) {
+    let info = program.info().expect("the kernel tells");
+    let followed = info
+        .verified_instruction_count()
+        .expect("Linux 5.16 or later");
+    assert!(
+        followed < VERIFIER_BUDGET,
+        "{name}, {entry:?}: the verifier followed {followed} instructions, more than {VERIFIER_BUDGET}"
+    );
 }
 
 /// Runs a program once: its return value and the frame afterwards.

@@ -19,6 +19,9 @@ use crate::workspace;
 /// Begins each line on the second serial line that is from our script and not from a test.
 const MARK: &str = "@cgn-guest ";
 
+/// Processors of the guest, each a thread of the emulator, and tests at a time.
+const THREADS: usize = 2;
+
 /// Boots, waits, and adds the results to the report.
 pub fn run(
     kernel: &Kernel,
@@ -62,7 +65,14 @@ fn boot(kernel: &Kernel, initrd: &Path, results: &Path, timeout_secs: u64) -> Re
             "max",
         ])
         .args([
-            "-m", "2048", "-smp", "2", "-display", "none", "-monitor", "none",
+            "-m",
+            "2048",
+            "-smp",
+            &THREADS.to_string(),
+            "-display",
+            "none",
+            "-monitor",
+            "none",
         ])
         .args(["-no-reboot", "-nic", "none", "-serial", "stdio"])
         .args(["-serial", &format!("file:{}", escaped(results)?)])
@@ -141,7 +151,7 @@ fn job(programs: &[TestProgram], filter: Option<&str>) -> Result<String> {
         let file = quoted(as_text(file)?);
         job.push_str(&format!(
             "echo \"guest runs {target}\"\n\
-             {{ {file} --test-threads=1 {filter} 2>&1; echo \"{MARK}exit {target} $?\"; }} | tee /dev/ttyS1\n"
+             {{ {file} --test-threads={THREADS} {filter} 2>&1; echo \"{MARK}exit {target} $?\"; }} | tee /dev/ttyS1\n"
         ));
     }
     job.push_str(&format!(
@@ -278,7 +288,7 @@ mod tests {
         assert_eq!(quoted("it's"), r"'it'\''s'");
         let job = job(&programs(), Some("a b")).expect("paths are text");
         assert!(
-            job.contains("{ '/t/a b' --test-threads=1 'a b' 2>&1;"),
+            job.contains("{ '/t/a b' --test-threads=2 'a b' 2>&1;"),
             "{job}"
         );
     }
