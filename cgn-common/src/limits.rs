@@ -1,7 +1,7 @@
 //! Every constant that an RFC or the design fixes, with its source.
 
-/// First port that a block may hold. Ports 0 to 1023 are never given out: the
-/// deliberate deviation from RFC 4787 REQ-3a that CGNs make.
+/// First port that a block may hold. Ports 0 to 1023 are not given out, a deviation from RFC 4787
+/// REQ-3a that CGNs make, but where a pool asks for them: see [`crate::nat::class`].
 pub const FIRST_PORT: u16 = 1024;
 /// Ports of one external address that blocks may use: 1024 to 65535.
 pub const USABLE_PORTS: u32 = 65_536 - FIRST_PORT as u32;

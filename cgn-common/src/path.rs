@@ -38,7 +38,7 @@ use crate::layout::{
 use crate::nat::home::Home;
 use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, route_inside, rows_of};
 use crate::nat::session::{Arrival, Departure, Party};
-use crate::nat::{lookup, open, rewrite, scatter, search, tcp_state, throttle};
+use crate::nat::{lookup, open, ports, rewrite, search, tcp_state, throttle};
 use crate::rare;
 use crate::realm;
 use crate::steps::Step;
@@ -448,12 +448,7 @@ pub(crate) fn external_port_if<T: Tables>(
         Ok(place) => {
             // A block may have been given since, and the first one tells the address.
             let head = SubscriberHead(subscriber.head.load());
-            Ok(scatter::outward(
-                tables,
-                head.pool(),
-                head.external(),
-                place,
-            ))
+            Ok(ports::outward(tables, head.pool(), head.external(), place))
         }
         Err(reason) => {
             let reason = match may_open && tables.features().has(Features::THROTTLE) {

@@ -10,7 +10,9 @@ use crate::layout::{
     Line, NEAR_BLOCKS, Newcomers, NextHopEntry, OwnedBlock, Page, Policy, Quota, Role, Scattering,
     SessionKey, Side, Subscriber, Unsolicited, VlanKey,
 };
-use crate::nat::{fragment, home, open, parity, quota, scatter, search, session, throttle, walk};
+use crate::nat::{
+    fragment, home, open, preference, quota, scatter, search, session, throttle, walk,
+};
 use crate::realm;
 use crate::steps::Step;
 use crate::verdict::{Direction, Protocol, Reason};
@@ -247,10 +249,10 @@ pub trait Tables {
     fn walk(&self, request: walk::Request) -> walk::Found {
         walk::walk(self, request)
     }
-    /// See [`parity::nearest`].
+    /// See [`preference::nearest`].
     #[inline(always)]
-    fn nearest_of_parity(&self, wanted: parity::Wanted) -> u32 {
-        parity::nearest(self, wanted)
+    fn nearest_preferred(&self, wanted: preference::Wanted) -> u32 {
+        preference::nearest(self, wanted)
     }
     /// See [`walk::spill`].
     #[inline(always)]

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::block::block_of;
 use crate::layout::{MMAPABLE, MapKind, MapSpec};
 use crate::nat::next_hop::rows_of;
-use crate::nat::scatter;
+use crate::nat::ports;
 use crate::realm;
 use crate::tables::Tables;
 
@@ -92,7 +92,7 @@ pub fn owner_of<T: Tables>(tables: &T, address: u32, port: u16) -> u32 {
     if !rows.is_pool_address() {
         return 0;
     }
-    let place = scatter::inward(tables, rows.pool(), address, port);
+    let place = ports::inward(tables, rows.pool(), address, port);
     let entry = match block_of(place, rows.block_shift()) {
         Some(number) => tables.block(rows.first_row() + number),
         None => None,

@@ -18,7 +18,7 @@ use cgn_common::layout::{
     is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
-use cgn_common::nat::{fragment, home, open, parity, quota, scatter, search, session, walk};
+use cgn_common::nat::{fragment, home, open, preference, quota, scatter, search, session, walk};
 use cgn_common::punts;
 use cgn_common::realm::{self, is_key_here};
 use cgn_common::steps::Step;
@@ -532,9 +532,9 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
-    fn nearest_of_parity(&self, wanted: parity::Wanted) -> u32 {
+    fn nearest_preferred(&self, wanted: preference::Wanted) -> u32 {
         let (a, place) = wanted.pack();
-        cgn_of_parity(a, place) as u32
+        cgn_preferred(a, place) as u32
     }
 
     #[inline(always)]
@@ -678,8 +678,9 @@ extern "C" fn cgn_visit(a: u64, b: u64, place: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn cgn_of_parity(a: u64, place: u64) -> u64 {
-    u64::from(parity::nearest(&DETACHED, parity::Wanted::unpack(a, place)))
+extern "C" fn cgn_preferred(a: u64, place: u64) -> u64 {
+    let wanted = preference::Wanted::unpack(a, place);
+    u64::from(preference::nearest(&DETACHED, wanted))
 }
 
 #[unsafe(no_mangle)]

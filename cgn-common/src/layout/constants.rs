@@ -65,8 +65,10 @@ impl Features {
     pub const ATTACKS: u64 = 1 << 41;
     /// New subscribers are put off while the slow path is overloaded: see [`crate::guards`].
     pub const OVERLOAD: u64 = 1 << 42;
-    /// Some pool keeps the parity of ports: see [`crate::nat::parity`].
+    /// Some pool keeps the parity of ports: see [`crate::nat::preference`].
     pub const PARITY: u64 = 1 << 43;
+    /// Some pool keeps the class of ports: see [`crate::nat::class`].
+    pub const CLASSES: u64 = 1 << 44;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.
@@ -134,25 +136,28 @@ pub enum Filtering {
 
 /// What is special in one pool. Bits 0-1 [`Filtering`] of UDP and ICMP, 2-3 of
 /// TCP, 4 TCP sessions are timed one by one, 5 blocks are scattered, 6 every session is logged,
-/// 7 parity of ports is kept.
+/// 7 parity of ports is kept, 8 their class is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
-pub struct Policy(pub u8);
+pub struct Policy(pub u16);
 
 impl Policy {
     pub const PLAIN: Self = Self(0);
-    pub const TIMED_SESSIONS: u8 = 1 << 4;
-    pub const SCATTERED: u8 = 1 << 5;
+    pub const TIMED_SESSIONS: u16 = 1 << 4;
+    pub const SCATTERED: u16 = 1 << 5;
     /// Remote endpoints are logged: every one of them is noted, and a packet to one that cannot be
     /// is dropped.
-    pub const LOGGED_SESSIONS: u8 = 1 << 6;
+    pub const LOGGED_SESSIONS: u16 = 1 << 6;
     /// A UDP mapping gets an even port for an even one, an odd one for an odd one, if it can
     /// (RFC 4787 REQ-4).
-    pub const PARITY: u8 = 1 << 7;
+    pub const PARITY: u16 = 1 << 7;
+    /// Blocks have ports below 1024, too, and a TCP or UDP mapping gets one of them for an inside
+    /// port below 1024, another for another, if it can (RFC 4787 REQ-3a).
+    pub const CLASSES: u16 = 1 << 8;
 
     #[must_use]
-    pub const fn new(others: Filtering, tcp: Filtering, flags: u8) -> Self {
-        Self(others as u8 | (tcp as u8) << 2 | flags)
+    pub const fn new(others: Filtering, tcp: Filtering, flags: u16) -> Self {
+        Self(others as u16 | (tcp as u16) << 2 | flags)
     }
     #[inline(always)]
     #[must_use]
@@ -169,7 +174,7 @@ impl Policy {
     }
     #[inline(always)]
     #[must_use]
-    pub const fn has(self, flag: u8) -> bool {
+    pub const fn has(self, flag: u16) -> bool {
         self.0 & flag != 0
     }
     /// True if sessions beside a mapping's first one are noted: it filters, times

@@ -110,7 +110,7 @@ shape! {
     SessionKey: 16, 4;
     FragmentKey: 12, 4;
     Datagram: 16, 4;
-    Constants: 296, 8;
+    Constants: 552, 8;
     Guards: 32, 4;
     Unsolicited: 16, 16;
     Newcomers: 16, 16;

@@ -10,8 +10,8 @@
 
 use super::lookup::Slot;
 use super::open::{Flow, Standing};
-use super::parity;
 use super::place::Place;
+use super::preference;
 use super::quota;
 use super::search::{self, Candidate};
 use super::walk::{NO_SLOT, Request};
@@ -332,7 +332,7 @@ fn only_home<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Option<Home<'_>> {
     let subscriber = tables.subscriber(flow.subscriber)?;
     let head = SubscriberHead(subscriber.head.load());
     // Nor where not every free slot will do.
-    if head.block_count() != 1 || parity::keeps(tables, head.pool(), flow.protocol) {
+    if head.block_count() != 1 || preference::has_any(tables, head.pool(), flow.protocol) {
         return None;
     }
     let (protocol, inside_port) = (flow.protocol, flow.inside_port);

@@ -1,7 +1,7 @@
 //! Finding the mapping of an established flow, and keeping it alive.
 
 use super::next_hop::rows_of;
-use super::scatter;
+use super::ports;
 use super::tcp_state;
 use crate::block::{block_of, first_port};
 use crate::layout::{Features, Line, Rows, SlotKey, SlotState, bucket_line, peer};
@@ -58,7 +58,7 @@ pub fn mapping_at<T: Tables + ?Sized>(
     port: u16,
 ) -> Result<(Slot<'_>, u32), Reason> {
     let shift = rows.block_shift();
-    let place = scatter::inward(tables, rows.pool(), external, port);
+    let place = ports::inward(tables, rows.pool(), external, port);
     let number = block_of(place, shift).ok_or(Reason::NoMapping)?;
     let entry = tables
         .block(rows.first_row() + number)

@@ -14,7 +14,7 @@
 //! (Luby and Rackoff), which a square of 64 bits is not quite; see ADR 28.
 
 use crate::block::page_of;
-use crate::layout::{Features, Policy, Scattering};
+use crate::layout::Scattering;
 use crate::limits::FIRST_PORT;
 use crate::tables::Tables;
 
@@ -74,33 +74,6 @@ pub const fn place_of(keys: [u64; 4], port: u16) -> u16 {
     let low = low.wrapping_sub(mix(keys[1], high) >> 24) & 0xff;
     let high = turned(high, HIGHS - below_highs(mix(keys[0], low)));
     FIRST_PORT + (high << 8 | low) as u16
-}
-
-/// Port of a place of `external`, an address of pool `pool`: the place itself where the
-/// pool has contiguous blocks.
-#[inline(always)]
-pub fn outward<T: Tables + ?Sized>(tables: &T, pool: u8, external: u32, place: u16) -> u16 {
-    if is_scattered(tables, pool) {
-        tables.port_of(external, place)
-    } else {
-        place
-    }
-}
-
-/// Place of a port of `external`: the inverse of [`outward`].
-#[inline(always)]
-pub fn inward<T: Tables + ?Sized>(tables: &T, pool: u8, external: u32, port: u16) -> u16 {
-    if is_scattered(tables, pool) {
-        tables.place_of(external, port)
-    } else {
-        port
-    }
-}
-
-#[inline(always)]
-fn is_scattered<T: Tables + ?Sized>(tables: &T, pool: u8) -> bool {
-    // The policy is not even read where no pool is.
-    tables.features().has(Features::SCATTERED) && tables.policy(pool).has(Policy::SCATTERED)
 }
 
 /// Keys of an address; all zero for one that is in no pool, which has no block either.

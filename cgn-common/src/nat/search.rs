@@ -2,8 +2,8 @@
 //! is opened ([`search`]), and once more after its slot was claimed ([`is_alone`]).
 
 use super::open::Flow;
-use super::parity::{self, Wanted};
 use super::place::Place;
+use super::preference::{Preference, Wanted};
 use super::walk::{Found, NO_SLOT, Request};
 use crate::layout::{
     Limits, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, bucket_line,
@@ -166,7 +166,7 @@ pub fn search<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Searched {
     }
     match candidate {
         0 => Searched::refused(scope.full()),
-        _ => Searched::free(scope.of_parity(Candidate(candidate))),
+        _ => Searched::free(scope.preferred(Candidate(candidate))),
     }
 }
 
@@ -277,19 +277,24 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
         Candidate::new(block.slab_line(), slot, home, newest)
     }
 
-    /// The candidate, or a slot of the same block with the parity of the inside port, if its
-    /// pool keeps that and there is one near.
+    /// The candidate, or a slot of the same block that its pool prefers, if there is one near.
     #[inline(always)]
-    fn of_parity(&self, candidate: Candidate) -> Candidate {
-        if !parity::keeps(self.tables, self.head.pool(), self.flow.protocol) {
+    fn preferred(&self, candidate: Candidate) -> Candidate {
+        let Flow {
+            protocol,
+            inside_port,
+            ..
+        } = self.flow;
+        let preference = Preference::of(self.tables, self.head.pool(), protocol, inside_port);
+        if preference == Preference::ANY {
             return candidate;
         }
         let shift = self.head.block_shift();
-        let found = self.tables.nearest_of_parity(Wanted {
+        let found = self.tables.nearest_preferred(Wanted {
             first_line: bucket_line(candidate.slab_line(), self.flow.protocol, shift),
             shift,
             place: self.place,
-            inside_port: self.flow.inside_port,
+            preference,
         });
         if found == 0 {
             return candidate;

@@ -58,7 +58,7 @@ impl Party {
             external_port: (b >> 48) as u16,
             remote: a & peer::REMOTE,
             flags: (a >> 56) as u8,
-            policy: Policy((c >> 32) as u8),
+            policy: Policy((c >> 32) as u16),
             tick: c as u32,
         }
     }
@@ -315,7 +315,9 @@ pub fn admits<T: Tables + ?Sized>(tables: &T, party: Party, first: u64) -> bool 
             first as u32 == party.remote as u32 || is_noted(&party.address())
         }
         Filtering::AddressAndPortDependent => {
-            first & peer::REMOTE == party.remote || is_noted(&party.session())
+            // Of a newcomer no port is known yet, and 0 is also the key of a noted address.
+            let has_port = party.remote >> 32 != 0;
+            first & peer::REMOTE == party.remote || has_port && is_noted(&party.session())
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::layout::{Side, SlotState, SubscriberHead};
 use crate::nat::next_hop::{is_host, leave, route, route_inside, rows_of};
 use crate::nat::open::Flow;
 use crate::nat::rewrite::{self, ErrorEnds};
-use crate::nat::{lookup, scatter, search};
+use crate::nat::{lookup, ports, search};
 use crate::path::{check_hop, check_whole, subscriber_in, transmit};
 use crate::realm::{address_of, realm_of};
 use crate::steps::Step;
@@ -154,7 +154,7 @@ fn sender_of<F: Frame, T: Tables>(
     match tables.search(flow).outcome() {
         search::Outcome::Found { port, .. } => {
             let head = SubscriberHead(subscriber.head.load());
-            let port = scatter::outward(tables, head.pool(), head.external(), port);
+            let port = ports::outward(tables, head.pool(), head.external(), port);
             Ok((head.external(), port))
         }
         _ => Err(Reason::NoQuotedMapping),

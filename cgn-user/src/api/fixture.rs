@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::view::View;
 use crate::config::Config;
-use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
+use crate::dataplane::geometry::{Arrangement, Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::install::{Grant, give};
 use crate::dataplane::memory::Memory;
 use crate::dataplane::tables::{Resolved, Routing, UserTables};
@@ -59,7 +59,7 @@ pub struct Fixture {
 impl Fixture {
     pub fn new() -> Self {
         let pool = |name: &str, first: [u8; 4], last: [u8; 4], block_shift| PoolShape {
-            scattered: false,
+            arrangement: Arrangement::Contiguous,
             name: name.to_owned(),
             addresses: vec![(first.into(), last.into())],
             block_shift,

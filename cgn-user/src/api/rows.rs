@@ -77,6 +77,11 @@ pub struct BlockRow {
     pub first_port: u16,
     /// Belongs to the block, too.
     pub last_port: u16,
+    /// Its ports below 1024, in a pool with `keep_class`; left out (0) else.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub first_system_port: u16,
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub last_system_port: u16,
     /// Number of the key of a scattered block, whose ports are places: `external_port` tells which
     /// block has a port. Left out (0) if it is contiguous.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -135,7 +140,7 @@ pub struct PoolRow {
     pub subscribers: u64,
     /// Ports of a block, for each protocol.
     pub block_ports: u64,
-    /// `contiguous` or `scattered`.
+    /// `contiguous`, `scattered`, or `classes`: contiguous, and another range below 1024.
     pub port_mode: String,
     /// What one faces outside who knows a subscriber's earlier ports and guesses the next: log2 of
     /// the ports that it can have.
@@ -177,6 +182,11 @@ pub struct AddressAnswer {
     pub pool: String,
     /// Subscribers that have blocks of it.
     pub subscribers: u64,
+}
+
+/// For serde.
+fn is_none(port: &u16) -> bool {
+    *port == 0
 }
 
 /// For serde.

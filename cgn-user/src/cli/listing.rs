@@ -94,13 +94,7 @@ impl Listed for BlockRow {
     fn cells(&self) -> Vec<String> {
         vec![
             self.external.to_string(),
-            match self.key {
-                0 => format!("{}-{}", self.first_port, self.last_port),
-                key => format!(
-                    "{}-{} scattered, key {key}",
-                    self.first_port, self.last_port
-                ),
-            },
+            self.ports(),
             named(&self.realm, self.inside),
             self.ports_used.tcp.to_string(),
             self.ports_used.udp.to_string(),
@@ -113,6 +107,17 @@ impl Listed for BlockRow {
 
     fn notes(_rows: &[Self]) -> Vec<String> {
         vec![USED_PORTS.to_owned()]
+    }
+}
+
+impl BlockRow {
+    fn ports(&self) -> String {
+        let (first, last) = (self.first_port, self.last_port);
+        match (self.key, self.first_system_port) {
+            (0, 0) => format!("{first}-{last}"),
+            (0, system) => format!("{system}-{}, {first}-{last}", self.last_system_port),
+            (key, _) => format!("{first}-{last} scattered, key {key}"),
+        }
     }
 }
 

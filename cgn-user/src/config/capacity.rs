@@ -5,10 +5,12 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use cgn_common::block::block_of;
+use cgn_common::nat::class;
 
 use super::SubscriberRange;
 use super::address::Ipv4Set;
 use super::schema::{Config, Pool, PortMode};
+use crate::dataplane::geometry::Arrangement;
 use crate::policy::deterministic::{Map, MapError};
 
 /// How many ports of an external address are given out, for each protocol: 1024 to 65535.
@@ -45,11 +47,24 @@ impl Pool {
         self.address_count() * u64::from(self.blocks_per_address())
     }
 
+    /// Which ports its blocks have.
+    pub fn arrangement(&self) -> Arrangement {
+        match (self.port_mode, self.keep_class) {
+            (PortMode::Scattered, _) => Arrangement::Scattered,
+            (PortMode::Contiguous, true) => Arrangement::Classes,
+            (PortMode::Contiguous, false) => Arrangement::Contiguous,
+        }
+    }
+
     /// Numbers of the blocks of each address that hold a reserved port, in order.
     pub fn reserved_blocks(&self) -> BTreeSet<u16> {
         let shift = self.block_ports.trailing_zeros();
         let ports = self.reserved_ports.iter();
-        let blocks = ports.filter_map(|port| block_of(*port, shift));
+        let places = ports.map(|port| match self.keep_class {
+            true => class::place_of(*port),
+            false => *port,
+        });
+        let blocks = places.filter_map(|place| block_of(place, shift));
         blocks.map(|block| block as u16).collect()
     }
 

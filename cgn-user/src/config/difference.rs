@@ -118,6 +118,7 @@ fn effect(key: &str) -> Effect {
                 "max_blocks",
                 "name",
                 "port_mode",
+                "keep_class",
                 "mode",
                 "dynamic_factor",
             ]

@@ -164,6 +164,7 @@ fn read_pool(pool: &mut TableReader<'_>) -> Pool {
         ),
         port_mode: pool.optional("port_mode", PortMode::default(), port_mode),
         keep_parity: pool.optional("keep_parity", false, boolean),
+        keep_class: pool.optional("keep_class", false, boolean),
         blocks_per_subscriber: pool.optional(
             "blocks_per_subscriber",
             Pool::default_blocks_per_subscriber(),

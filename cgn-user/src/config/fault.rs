@@ -116,6 +116,10 @@ pub enum Fault {
     )]
     SessionsScattered { pool: String },
     #[error(
+        "sessions are logged of blocks of one range only, and those of pool {pool:?} have ports of both classes; write \"block\", or keep_class = false"
+    )]
+    SessionsOfClasses { pool: String },
+    #[error(
         "held blocks are told again by sinks, of all subscribers alike; write \"block\" here, and log.mode = \"interim\" or sink.interim_secs"
     )]
     InterimOfGroup,
@@ -234,6 +238,18 @@ pub enum Fault {
         "a port is reserved with its whole block, which is possible in dynamic pools with contiguous blocks only; leave it out, or set mode = \"dynamic\" and port_mode = \"contiguous\""
     )]
     ReservedOfNoRange,
+    #[error(
+        "ports of scattered blocks have no class to keep; leave it out, or set port_mode = \"contiguous\""
+    )]
+    ClassScattered,
+    #[error(
+        "blocks of fewer than {least} ports cannot have ports of both classes; leave it out, or set block_ports = {least}"
+    )]
+    ClassSmall { least: u32 },
+    #[error(
+        "static ports are one range, which has no ports of both classes; leave it out, or set mode = \"dynamic\""
+    )]
+    ClassDeterministic,
     #[error(
         "ports of scattered blocks have no parity to keep; leave it out, or set port_mode = \"contiguous\""
     )]

@@ -96,7 +96,7 @@ pub const FRAGMENT_SECS: Limit = Limit::new(2, 120, "seconds, RFC 6146 section 4
 /// `timeouts.short_udp_ports`
 pub const WELL_KNOWN_PORT: Limit = Limit::new(1, 1023, "well-known ports, RFC 4787 REQ-5");
 /// `pool.reserved_ports`
-pub const USABLE_PORT: Limit = Limit::new(1024, 65_535, "ports below 1024 are never given out");
+pub const USABLE_PORT: Limit = Limit::new(1024, 65_535, "ports below 1024 are not given out");
 /// `timeouts.short_udp_secs`
 pub const SHORT_UDP_SECS: Limit = Limit::new(1, WEEK_SECS, "seconds");
 /// `hold.max_ports`

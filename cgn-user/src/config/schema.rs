@@ -173,6 +173,13 @@ pub struct Pool {
     /// blocks have no parity to keep. Default: false.
     #[serde(default)]
     pub keep_parity: bool,
+    /// Blocks have ports below 1024, too, and a TCP or UDP mapping gets one of them for an inside port
+    /// below 1024, and one from 1024 on for another (RFC 4787 REQ-3a), as long as its block has one
+    /// near. One port of 64 is below 1024; 16 to 1023 and 1024 to 64527 are used, the others not.
+    /// New mappings cost more. For dynamic pools with contiguous blocks of 128 ports and more, of
+    /// which mappings and sessions are not logged. Default: false.
+    #[serde(default)]
+    pub keep_class: bool,
     /// How many blocks one subscriber can have at once, 1 to 6; all on one external address
     /// (paired pooling). Beyond them new flows are refused, existing ones stay. Default: 4.
     #[serde(default = "Pool::default_blocks_per_subscriber")]

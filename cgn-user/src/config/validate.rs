@@ -5,6 +5,8 @@ use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 
+use cgn_common::nat::class;
+
 use super::address::Ipv4Range;
 use super::deterministic;
 use super::fault::{Fault, Findings};
@@ -17,6 +19,7 @@ use super::realms;
 use super::rules;
 use super::schema::{Config, Control, LogMode, Pool, PoolMode, PortMode, Side, Subscribers};
 use super::sinks;
+use crate::dataplane::geometry::Arrangement;
 
 /// IFNAMSIZ without the closing zero byte.
 const LONGEST_INTERFACE_BYTES: usize = 15;
@@ -152,6 +155,23 @@ fn check_pool(section: &str, pool: &Pool, findings: &mut Findings) {
     }
     if pool.keep_parity && pool.port_mode == PortMode::Scattered {
         findings.add(key("keep_parity"), Fault::ParityScattered);
+    }
+    if pool.keep_class {
+        check_class(section, pool, findings);
+    }
+}
+
+fn check_class(section: &str, pool: &Pool, findings: &mut Findings) {
+    let key = |key: &str| KeyPath::from(section).key(key);
+    let least = class::MIN_BLOCK_PORTS;
+    if pool.port_mode == PortMode::Scattered {
+        findings.add(key("keep_class"), Fault::ClassScattered);
+    }
+    if pool.mode == PoolMode::Deterministic {
+        findings.add(key("keep_class"), Fault::ClassDeterministic);
+    }
+    if findings.sound(&key("block_ports")) && u32::from(pool.block_ports) < least {
+        findings.add(key("keep_class"), Fault::ClassSmall { least });
     }
 }
 
@@ -458,15 +478,19 @@ fn check_daemon(config: &Config, findings: &mut Findings) {
     if log.mode == LogMode::None {
         findings.add("log.mode".into(), Fault::NothingLogged);
     }
-    let scattered = |pool: &&Pool| pool.port_mode == PortMode::Scattered;
-    if let Some(pool) = config.pool.iter().find(scattered) {
+    let no_range = |pool: &&Pool| pool.arrangement() != Arrangement::Contiguous;
+    if let Some(pool) = config.pool.iter().find(no_range) {
         let groups = config.group.iter().enumerate();
         let of_groups =
             groups.filter_map(|(at, group)| Some((format!("group[{at}].log"), group.log?)));
         for (key, mode) in of_groups.chain([("log.mode".to_owned(), log.mode)]) {
             if matches!(mode, LogMode::Session | LogMode::SessionWithDestination) {
-                let pool = pool.name.clone();
-                findings.add(key.into(), Fault::SessionsScattered { pool });
+                let (arrangement, pool) = (pool.arrangement(), pool.name.clone());
+                let fault = match arrangement {
+                    Arrangement::Classes => Fault::SessionsOfClasses { pool },
+                    _ => Fault::SessionsScattered { pool },
+                };
+                findings.add(key.into(), fault);
             }
         }
     }

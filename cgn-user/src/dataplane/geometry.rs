@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, page_of};
 use cgn_common::layout::{
-    FRAGMENTS, LAYOUT_VERSION, PAGE_SHIFT, Page, Rows, SESSIONS, SubscriberHead, slab_lines,
+    FRAGMENTS, LAYOUT_VERSION, PAGE_SHIFT, Page, Policy, Rows, SESSIONS, SubscriberHead, slab_lines,
 };
+use cgn_common::nat::class;
 
 use super::memory::{Memory, Sizes};
 use crate::policy::deterministic::Map;
@@ -28,8 +29,51 @@ pub struct PoolShape {
     pub watermark_ports: u32,
     /// Blocks that can be allocated at once.
     pub max_blocks: u32,
-    /// Ports of its blocks lie anywhere, see [`cgn_common::nat::scatter`].
-    pub scattered: bool,
+    pub arrangement: Arrangement,
+}
+
+/// Which ports the blocks of a pool have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arrangement {
+    /// A range.
+    #[default]
+    Contiguous,
+    /// Any, see [`cgn_common::nat::scatter`].
+    Scattered,
+    /// A range below 1024 and another one, see [`cgn_common::nat::class`].
+    Classes,
+}
+
+impl Arrangement {
+    /// That of a block with this key on record.
+    #[must_use]
+    pub const fn of_key(key: u8) -> Self {
+        match key {
+            0 => Self::Contiguous,
+            class::KEY => Self::Classes,
+            _ => Self::Scattered,
+        }
+    }
+
+    /// The flag of the pool's policy that says so.
+    #[must_use]
+    pub const fn flag(self) -> u16 {
+        match self {
+            Self::Contiguous => 0,
+            Self::Scattered => Policy::SCATTERED,
+            Self::Classes => Policy::CLASSES,
+        }
+    }
+
+    /// That of a pool with this policy.
+    #[must_use]
+    pub const fn of_policy(policy: Policy) -> Self {
+        match (policy.has(Policy::SCATTERED), policy.has(Policy::CLASSES)) {
+            (true, _) => Self::Scattered,
+            (_, true) => Self::Classes,
+            _ => Self::Contiguous,
+        }
+    }
 }
 
 /// Subscribers with neighbouring keys that use one pool.
@@ -92,7 +136,7 @@ impl Geometry {
             sizes: Sizes {
                 subscribers: subscriber_count.max(1),
                 externals: external_count.max(1),
-                scatterings: match pools.iter().any(|pool| pool.scattered) {
+                scatterings: match pools.iter().any(PoolShape::is_scattered) {
                     true => external_count.max(1),
                     false => 1,
                 },
@@ -136,10 +180,14 @@ impl Geometry {
 
     fn fixed_parts(&self) -> impl Iterator<Item = u32> + '_ {
         let pools = self.pools.iter();
-        let scattered = |pool: &PoolShape| pool.scattered.then_some(u32::MAX);
+        let arranged = |pool: &PoolShape| match pool.arrangement {
+            Arrangement::Contiguous => None,
+            Arrangement::Scattered => Some(u32::MAX),
+            Arrangement::Classes => Some(u32::MAX - 1),
+        };
         let pools = pools.flat_map(move |pool| {
             let sizes = [pool.block_shift, pool.max_blocks];
-            sizes.into_iter().chain(scattered(pool))
+            sizes.into_iter().chain(arranged(pool))
         });
         let ranges = self.subscribers.iter();
         let ranges = ranges.flat_map(|range| {
@@ -305,6 +353,11 @@ impl Geometry {
 }
 
 impl PoolShape {
+    #[must_use]
+    pub fn is_scattered(&self) -> bool {
+        self.arrangement == Arrangement::Scattered
+    }
+
     /// True for an external address of the pool.
     #[must_use]
     pub fn has(&self, external: Ipv4Addr) -> bool {

@@ -13,13 +13,14 @@ use bytemuck::Pod;
 use cgn_common::block::page_of;
 use cgn_common::layout::{
     Access, BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, Newcomers,
-    NextHopEntry, PAGES, Page, Policy, Punts, Quota, RealmLine, RouteLine, Scattering, Settings,
+    NextHopEntry, PAGES, Page, Punts, Quota, RealmLine, RouteLine, Scattering, Settings,
     Subscriber, Unsolicited,
 };
-use cgn_common::nat::scatter;
+use cgn_common::nat::{class, scatter};
 use cgn_common::word::Word;
 
 use super::datagrams::Datagrams;
+use super::geometry::Arrangement;
 use super::sessions::Sessions;
 
 /// A table of `T` that others read and write at the same time.
@@ -305,28 +306,44 @@ impl Memory {
     /// Port of a place of an address of this pool: the same where blocks are contiguous.
     #[must_use]
     pub fn port_of(&self, pool: u8, external: Ipv4Addr, place: u16) -> u16 {
-        self.scattering(pool, external)
-            .map_or(place, |keys| scatter::port_of(keys, place))
+        match self.arrangement(pool) {
+            Arrangement::Contiguous => place,
+            Arrangement::Scattered => self
+                .keys(external)
+                .map_or(place, |keys| scatter::port_of(keys, place)),
+            Arrangement::Classes => class::port_of(place),
+        }
     }
 
     /// Place of a port: the inverse of [`Self::port_of`].
     #[must_use]
     pub fn place_of(&self, pool: u8, external: Ipv4Addr, port: u16) -> u16 {
-        self.scattering(pool, external)
-            .map_or(port, |keys| scatter::place_of(keys, port))
-    }
-
-    /// Number of the key that scatters the address; 0: its blocks are contiguous.
-    #[must_use]
-    pub fn scatter_key(&self, pool: u8, external: Ipv4Addr) -> u8 {
-        self.scattering(pool, external)
-            .map_or(0, |keys| keys[3] as u8)
-    }
-
-    fn scattering(&self, pool: u8, external: Ipv4Addr) -> Option<[u64; 4]> {
-        if !self.constants.pools[usize::from(pool)].has(Policy::SCATTERED) {
-            return None;
+        match self.arrangement(pool) {
+            Arrangement::Contiguous => port,
+            Arrangement::Scattered => self
+                .keys(external)
+                .map_or(port, |keys| scatter::place_of(keys, port)),
+            Arrangement::Classes => class::place_of(port),
         }
+    }
+
+    /// What stands in records of blocks of the address as their key: the number of the one that
+    /// scatters them, [`class::KEY`], or 0 if they are contiguous.
+    #[must_use]
+    pub fn block_key(&self, pool: u8, external: Ipv4Addr) -> u8 {
+        match self.arrangement(pool) {
+            Arrangement::Contiguous => 0,
+            Arrangement::Scattered => self.keys(external).map_or(0, |keys| keys[3] as u8),
+            Arrangement::Classes => class::KEY,
+        }
+    }
+
+    fn arrangement(&self, pool: u8) -> Arrangement {
+        Arrangement::of_policy(self.constants.pools[usize::from(pool)])
+    }
+
+    /// Keys of an address of a scattered pool.
+    fn keys(&self, external: Ipv4Addr) -> Option<[u64; 4]> {
         let address = external.to_bits();
         let index = self.outside_pages.read(page_of(address))?.index_of(address);
         Some(self.scatterings.get(index?)?.keys())

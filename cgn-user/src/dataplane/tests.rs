@@ -11,7 +11,7 @@ mod sweep;
 
 use std::net::Ipv4Addr;
 
-use super::geometry::{Geometry, PoolShape, SubscriberShape};
+use super::geometry::{Arrangement, Geometry, PoolShape, SubscriberShape};
 use super::install::Grant;
 use super::memory::Memory;
 
@@ -24,7 +24,7 @@ fn addr(text: &str) -> Ipv4Addr {
 
 fn pool(ranges: &[(&str, &str)], block_shift: u32) -> PoolShape {
     PoolShape {
-        scattered: false,
+        arrangement: Arrangement::Contiguous,
         name: "main".to_owned(),
         addresses: ranges.iter().map(|(a, b)| (addr(a), addr(b))).collect(),
         block_shift,

@@ -16,6 +16,7 @@ use super::clock;
 use super::keeper::{Granted, Keeper, block};
 use super::scatter::Scatter;
 use crate::alloc::Allocator;
+use crate::dataplane::geometry::Arrangement;
 use crate::dataplane::install::{self, Grant};
 use crate::maplog::maps::Maps;
 use crate::maplog::{Entry as LogEntry, Event, Log, LoggedBlock, Recovery, ReleaseReason};
@@ -244,7 +245,7 @@ fn reconcile(
 }
 
 fn is_scattered(state: &State, pool: u16) -> bool {
-    state.geometry.pools[usize::from(pool)].scattered
+    state.geometry.pools[usize::from(pool)].is_scattered()
 }
 
 fn is_same_owner(state: &State, logged: &LoggedBlock, one: &Granted) -> bool {
@@ -275,8 +276,8 @@ fn hold(
         let Some((pool, blocks)) = allocator.blocks_covering(external, ports) else {
             continue; // the configuration has it no more
         };
-        let is_scattered = is_scattered(state, pool);
-        let blocks = match is_scattered == (block.key != 0) {
+        let arrangement = state.geometry.pools[usize::from(pool)].arrangement;
+        let blocks = match arrangement == Arrangement::of_key(block.key) {
             true => Some(blocks),
             // Its ports may be in any block now.
             false => allocator
@@ -286,7 +287,7 @@ fn hold(
         for number in blocks.into_iter().flatten() {
             // Fails for a block that has an owner again, which needs no hold.
             let held = allocator.hold_until(pool, external, number, until_ms);
-            if held.is_ok() && is_scattered && block.key != 0 {
+            if held.is_ok() && is_scattered(state, pool) && block.is_scattered() {
                 allocator.keep_key(pool, external, block.key);
             }
         }

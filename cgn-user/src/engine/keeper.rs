@@ -686,6 +686,6 @@ pub fn block(state: &State, grant: &Grant) -> Block {
         ports: PortRange::new(first, 1 << shift).expect("blocks end at port 65535 at the latest"),
         pool: grant.pool,
         scope: ProtocolScope::All,
-        key: state.memory.scatter_key(grant.pool as u8, grant.external),
+        key: state.memory.block_key(grant.pool as u8, grant.external),
     }
 }

@@ -8,8 +8,8 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use super::clock;
-use crate::maplog::Recovery;
-use crate::maplog::scatter::{Keyring, KeyringError};
+use crate::maplog::scatter::{Keyring, KeyringError, LAST_KEY};
+use crate::maplog::{Block, Recovery};
 use crate::state::State;
 
 const DAY_MS: u64 = 86_400_000;
@@ -36,7 +36,10 @@ impl Scatter {
         }
         let keys = Keyring::read(&config.log.directory)?;
         let logged = recovery.live.values().chain(recovery.released.values());
-        let named = logged.map(|logged| logged.block.key).max().unwrap_or(0);
+        let scattered = logged
+            .map(|logged| logged.block)
+            .filter(Block::is_scattered);
+        let named = scattered.map(|block| block.key).max().unwrap_or(0);
         ensure!(
             named <= keys.newest(),
             "the mapping log names the key {named} of scattered blocks, and its directory has only \
@@ -70,7 +73,7 @@ impl Scatter {
             let made_ms = self.keys.newest_made_ms().unwrap_or(0);
             unix_ms >= made_ms.saturating_add(period_ms)
         });
-        if is_due && self.newest() < u8::MAX {
+        if is_due && self.newest() < LAST_KEY {
             self.add(unix_ms)?;
             return Ok(true);
         }

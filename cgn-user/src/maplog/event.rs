@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use cgn_common::nat::class;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -53,8 +54,50 @@ pub struct Block {
     pub pool: u16,
     pub scope: ProtocolScope,
     /// Number of the key with which the block is scattered (see [`super::scatter`]): `ports` are
-    /// then places, not ports. 0: the block is contiguous.
+    /// then places, not ports. [`class::KEY`]: it has ports of both classes, and `ports` are
+    /// places, too. 0: the block is contiguous.
     pub key: u8,
+}
+
+impl Block {
+    /// True if only a key tells its ports.
+    #[must_use]
+    pub const fn is_scattered(&self) -> bool {
+        !matches!(self.key, 0 | class::KEY)
+    }
+
+    /// Its ranges, as they are told.
+    #[must_use]
+    pub fn ranges(&self) -> Ranges {
+        Ranges::of(self.ports, self.key)
+    }
+}
+
+/// The ranges of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ranges {
+    /// Its ports, those from 1024 on if it has others below; of a scattered one, its places.
+    pub ports: PortRange,
+    /// Its ports below 1024.
+    pub system: Option<PortRange>,
+}
+
+impl Ranges {
+    /// Those of a block with these places (or ports, if they are the same) and this key on record.
+    #[must_use]
+    pub const fn of(places: PortRange, key: u8) -> Self {
+        if key != class::KEY {
+            return Self {
+                ports: places,
+                system: None,
+            };
+        }
+        let [(system, few), (first, count)] = class::ranges(places.first, places.count);
+        Self {
+            ports: PortRange { first, count },
+            system: PortRange::new(system, few),
+        }
+    }
 }
 
 /// What happened.
@@ -88,18 +131,24 @@ pub enum Event {
 
 impl Serialize for Block {
     /// A scattered block has `first_place` and `place_count` with a `key`, so that nobody takes
-    /// places for ports.
+    /// places for ports. One with ports below 1024 has `first_system_port` and `system_port_count`,
+    /// too.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("inside", &self.inside)?;
         map.serialize_entry("external", &self.external)?;
-        let (first, count) = match self.key {
-            0 => ("first_port", "port_count"),
-            _ => ("first_place", "place_count"),
+        let (first, count) = match self.is_scattered() {
+            false => ("first_port", "port_count"),
+            true => ("first_place", "place_count"),
         };
-        map.serialize_entry(first, &self.ports.first())?;
-        map.serialize_entry(count, &self.ports.count())?;
-        if self.key != 0 {
+        let ranges = self.ranges();
+        map.serialize_entry(first, &ranges.ports.first())?;
+        map.serialize_entry(count, &ranges.ports.count())?;
+        if let Some(system) = ranges.system {
+            map.serialize_entry("first_system_port", &system.first())?;
+            map.serialize_entry("system_port_count", &system.count())?;
+        }
+        if self.is_scattered() {
             map.serialize_entry("key", &self.key)?;
         }
         map.serialize_entry("pool", &self.pool)?;

@@ -47,7 +47,7 @@ mod text;
 pub mod verify;
 
 pub use error::{AppendError, OpenError, ReadError};
-pub use event::{Block, Entry, Event, PortRange, ProtocolScope, Record, ReleaseReason};
+pub use event::{Block, Entry, Event, PortRange, ProtocolScope, Ranges, Record, ReleaseReason};
 pub use file::{LogFile, LogOptions};
 pub use log::{Committed, Log, SEGMENT_RECORDS};
 pub use reader::{Reader, read, read_from};

@@ -15,13 +15,16 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use cgn_common::nat::scatter;
+use cgn_common::nat::{class, scatter};
 use ring::hmac;
 use thiserror::Error;
 
 use super::event::Block;
 use super::sealed::{hex, unhex};
 use crate::utc::Utc;
+
+/// The highest number of a key: [`class::KEY`] stands for something else.
+pub const LAST_KEY: u8 = class::KEY - 1;
 
 const NAME: &str = "scatter.keys";
 /// Name while it is written.
@@ -37,7 +40,7 @@ pub enum KeyringError {
     Line { path: PathBuf, line: usize },
     #[error("{path} has no key number {number}, which the log names: get the file from a copy", path = path.display())]
     Missing { path: PathBuf, number: u8 },
-    #[error("all 255 keys of {path} are used: the last one stays in use", path = path.display())]
+    #[error("all 254 keys of {path} are used: the last one stays in use", path = path.display())]
     Full { path: PathBuf },
 }
 
@@ -95,9 +98,9 @@ impl Keyring {
     /// Adds a key and brings it to the disk: no record may name one that could be lost.
     ///
     /// # Errors
-    /// It cannot be written, or there are 255 already; nothing was changed.
+    /// It cannot be written, or there are 254 already; nothing was changed.
     pub fn add(&mut self, secret: [u8; 32], made_ms: u64) -> Result<(), KeyringError> {
-        if self.keys.len() >= usize::from(u8::MAX) {
+        if self.keys.len() >= usize::from(LAST_KEY) {
             let path = self.path.clone();
             return Err(KeyringError::Full { path });
         }
@@ -155,18 +158,19 @@ impl Keyring {
     /// # Errors
     /// The block is scattered with a key that is not here.
     pub fn has(&self, block: &Block, port: u16) -> Result<bool, KeyringError> {
-        if block.key == 0 {
-            return Ok(block.ports.contains(port));
-        }
-        let keys = self.of(block.key, block.external)?;
-        Ok(block.ports.contains(scatter::place_of(keys, port)))
+        let place = match block.key {
+            0 => port,
+            class::KEY => class::place_of(port),
+            key => scatter::place_of(self.of(key, block.external)?, port),
+        };
+        Ok(block.ports.contains(place))
     }
 }
 
 fn key_of(line: &str, number: usize) -> Option<Key> {
     let mut words = line.split(' ');
     let (at, made, secret) = (words.next()?, words.next()?, words.next()?);
-    let is_next = at.parse() == Ok(number) && number <= usize::from(u8::MAX);
+    let is_next = at.parse() == Ok(number) && number <= usize::from(LAST_KEY);
     let Utc(made_ms) = Utc::parse(made)?;
     let secret = unhex(secret)?;
     (is_next && words.next().is_none()).then_some(Key { made_ms, secret })
@@ -281,26 +285,56 @@ mod tests {
         let root = Root::new("each");
         let mut keys = Keyring::read(&root.0).unwrap();
         keys.add([3; 32], 0).unwrap();
-        let blocks: Vec<Block> = (0..126)
-            .map(|number| Block {
-                realm: 0,
-                inside: Ipv4Addr::new(100, 64, 0, number),
-                external: EXTERNAL,
-                ports: PortRange::new(1024 + 512 * u16::from(number), 512).unwrap(),
-                pool: 0,
-                scope: ProtocolScope::All,
-                key: 1,
+        let block = |number: u8, key| Block {
+            realm: 0,
+            inside: Ipv4Addr::new(100, 64, 0, number),
+            external: EXTERNAL,
+            ports: PortRange::new(1024 + 512 * u16::from(number), 512).unwrap(),
+            pool: 0,
+            scope: ProtocolScope::All,
+            key,
+        };
+        for (key, all) in [
+            (0, 1024..=65_535),
+            (1, 1024..=65_535),
+            (class::KEY, 16..=64_527),
+        ] {
+            let blocks: Vec<Block> = (0..126).map(|number| block(number, key)).collect();
+            let mut counts = [0; 126];
+            for port in 0..=u16::MAX {
+                let mut owners = (0..126).filter(|at| keys.has(&blocks[*at], port).unwrap());
+                let owner = owners.next();
+                assert_eq!(owner.is_some(), all.contains(&port), "{port} of key {key}");
+                if let Some(owner) = owner {
+                    counts[owner] += 1;
+                    assert!(key == 1 || is_told(&blocks[owner], port), "{port}");
+                }
+                assert_eq!(owners.next(), None, "{port}");
+            }
+            assert_eq!(counts, [512; 126]);
+        }
+    }
+
+    fn is_told(block: &Block, port: u16) -> bool {
+        let ranges = block.ranges();
+        let is_system = ranges.system.is_some_and(|range| range.contains(port));
+        is_system || ranges.ports.contains(port)
+    }
+
+    #[test]
+    fn the_number_that_stands_for_classes_is_no_key_s() {
+        let root = Root::new("many");
+        let mut keys = Keyring::read(&root.0).unwrap();
+        keys.keys = (0..254)
+            .map(|made_ms| Key {
+                made_ms,
+                secret: [0; 32],
             })
             .collect();
-        let mut counts = [0; 126];
-        for port in 0..=u16::MAX {
-            let mut owners = (0..126).filter(|at| keys.has(&blocks[*at], port).unwrap());
-            match owners.next() {
-                Some(owner) => counts[owner] += 1,
-                None => assert!(port < 1024, "{port} is nobody's"),
-            }
-            assert_eq!(owners.next(), None, "{port}");
-        }
-        assert_eq!(counts, [512; 126]);
+        assert_eq!(keys.newest(), class::KEY - 1);
+        assert!(matches!(
+            keys.add([0; 32], 0),
+            Err(KeyringError::Full { .. })
+        ));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::event::{Block, Event, Record, ReleaseReason};
+use super::event::{Block, Event, Ranges, Record, ReleaseReason};
 use super::session::Session;
 use crate::utc::Utc;
 
@@ -14,12 +14,16 @@ impl Display for ReleaseReason {
 
 impl Display for Block {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let (first, last) = (self.ports.first(), self.ports.last());
+        let Ranges { ports, system } = self.ranges();
+        let (first, last) = (ports.first(), ports.last());
         write!(f, "{} -> {}:{first}-{last}", self.inside, self.external)?;
+        if let Some(system) = system {
+            write!(f, " and {}-{}", system.first(), system.last())?;
+        }
         if self.realm != 0 {
             write!(f, " (realm {})", self.realm)?;
         }
-        if self.key != 0 {
+        if self.is_scattered() {
             write!(f, " (places of key {})", self.key)?;
         }
         write!(f, " pool {}", self.pool)

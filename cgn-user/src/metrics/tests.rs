@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{Behaviours, Kind, Limits, Listener, Metric, Samples, Snapshot, TABLE, Value, encode};
 use crate::alloc::{PoolCounters, PoolStatus};
 use crate::api::fixture::Fixture;
-use crate::dataplane::geometry::PoolShape;
+use crate::dataplane::geometry::{Arrangement, PoolShape};
 use crate::engine::clock::Discipline;
 use crate::histogram::{self, Histogram};
 use crate::maplog::notice::What;
@@ -41,7 +41,7 @@ fn idle() -> Snapshot {
         fast_path: Counters::ZERO,
         stats: Stats::default(),
         pools: vec![PoolShape {
-            scattered: false,
+            arrangement: Arrangement::Contiguous,
             name: "home".into(),
             addresses: Vec::new(),
             block_shift: 0,
@@ -219,7 +219,7 @@ fn busy() -> Snapshot {
             routes_generation: next(),
         },
         pools: vec![PoolShape {
-            scattered: false,
+            arrangement: Arrangement::Contiguous,
             name: "home".into(),
             addresses: vec![([203, 0, 113, 0].into(), [203, 0, 113, 7].into())],
             block_shift: 9,

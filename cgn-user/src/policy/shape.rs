@@ -18,7 +18,7 @@ use crate::config::prefix_list::{self, RuleLists};
 use crate::config::rules::{BOGONS, PortRange};
 use crate::config::{
     self, Checked, Config, Exhausted, Filtering, Icmp, Ipv4Prefix, LogMode, Midstream, Pool,
-    PoolMode, PortMode,
+    PoolMode,
 };
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::sweep::{Logged, PortSet, Timers};
@@ -219,6 +219,10 @@ pub fn constants(config: &Config) -> Constants {
             Features::PARITY,
         ),
         (
+            config.pool.iter().any(|pool| pool.keep_class),
+            Features::CLASSES,
+        ),
+        (
             config.access.bogons || !config.rule.is_empty(),
             Features::ACCESS,
         ),
@@ -261,7 +265,7 @@ pub const fn exhausted_code(icmp: &Icmp) -> u8 {
 fn policy(pool: &Pool, config: &Config) -> Policy {
     let flag = |is_on, flag| if is_on { flag } else { 0 };
     let flags = flag(config.sessions.time_tcp, Policy::TIMED_SESSIONS)
-        | flag(pool.port_mode == PortMode::Scattered, Policy::SCATTERED)
+        | pool.arrangement().flag()
         | flag(logs_destinations(config), Policy::LOGGED_SESSIONS)
         | flag(pool.keep_parity, Policy::PARITY);
     Policy::new(
@@ -298,7 +302,7 @@ fn pool_shape(pool: &Pool) -> PoolShape {
             PoolMode::Deterministic => ports + 1,
         },
         max_blocks: pool.blocks_at_once(),
-        scattered: pool.port_mode == PortMode::Scattered,
+        arrangement: pool.arrangement(),
     }
 }
 
@@ -320,7 +324,7 @@ pub fn pool_specs(geometry: &Geometry, config: &Config) -> Vec<PoolSpec> {
         blocks_per_subscriber: pool.blocks_per_subscriber.max(of_groups.unwrap_or(0)),
         reserved_blocks: config.reserved_blocks(),
         max_blocks: pool.max_blocks,
-        scattered: pool.scattered,
+        scattered: pool.is_scattered(),
     };
     let pools = geometry.pools.iter().zip(&config.pool);
     pools.enumerate().map(spec).collect()

@@ -11,7 +11,7 @@ use cgn_common::limits::MAX_BLOCK_PORTS;
 use cgn_common::nat::open::{self, Flow};
 use cgn_common::nat::search::Candidate;
 use cgn_common::verdict::Protocol;
-use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
+use cgn_user::dataplane::geometry::{Arrangement, Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::tables::{Resolved, Routing, UserTables};
@@ -75,7 +75,7 @@ impl World {
         let rows = flows.div_ceil(u64::from(density.ports_per_host)) as u32;
         let addresses = rows.div_ceil(blocks_per_address(density.block_shift));
         let pool = PoolShape {
-            scattered: false,
+            arrangement: Arrangement::Contiguous,
             name: "bench".to_owned(),
             addresses: vec![(
                 Ipv4Addr::from_bits(EXTERNAL),

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use cgn_common::layout::{Constants, Features, Filtering, Guards, Policy, Side};
+use cgn_common::layout::{Constants, Features, Guards, Policy, Side};
 use cgn_user::dataplane::memory::Memory;
 
 use crate::harness::host::run_slowly;
@@ -22,6 +22,18 @@ mod shape {
     /// It gets addresses that the world knows; those of a packet from inside with [`OUTWARD`].
     pub const AT_HOME: u8 = 8;
     pub const OUTWARD: u8 = 16;
+    /// Blocks have ports below 1024, if they are not scattered.
+    pub const CLASSES: u8 = 32;
+
+    /// Number of the world: its bits, side by side.
+    pub const fn world(shape: u8) -> usize {
+        let of_blocks = match (shape & SCATTERED != 0, shape & CLASSES != 0) {
+            (true, _) => SCATTERED,
+            (_, true) => 4,
+            _ => 0,
+        };
+        (shape & REALMS | of_blocks) as usize
+    }
 }
 
 /// What can be on, one bit of two bytes each; the last is the clamping of the MSS.
@@ -45,7 +57,7 @@ const SWITCHES: [u64; 15] = [
 /// XDP counts what they limit; the slow path, which sees a packet again, does not.
 const FLOODS: u64 = Features::THROTTLE | Features::ATTACKS | Features::OVERLOAD;
 /// What only a world that was made for it has.
-const OF_THE_WORLD: u64 = Features::REALMS | Features::SCATTERED;
+const OF_THE_WORLD: u64 = Features::REALMS | Features::SCATTERED | Features::CLASSES;
 /// Most bytes of the MSS option, outbound and inbound.
 const MSS: (u16, u16) = (1300, 1400);
 /// Room for sessions.
@@ -90,10 +102,10 @@ impl Head {
         if self.on >> SWITCHES.len() != 0 {
             constants.features = constants.features.with_mss(MSS.0, MSS.1);
         }
-        let scattered = constants.pools[0].0 & Policy::SCATTERED;
-        constants
-            .pools
-            .fill(Policy(self.policy & !Policy::SCATTERED | scattered));
+        let arranged = Policy::SCATTERED | Policy::CLASSES;
+        let of_the_world = constants.pools[0].0 & arranged;
+        let policy = u16::from(self.policy) & !arranged | of_the_world;
+        constants.pools.fill(Policy(policy));
         constants
     }
 }
@@ -120,9 +132,11 @@ impl Stage {
         guards[Guards::LIMIT_TICKS] = 20;
         guards[Guards::UNSOLICITED] = 6;
         if shape & shape::SCATTERED != 0 {
-            let anyone = Filtering::EndpointIndependent;
-            constants.pools = [Policy::new(anyone, anyone, Policy::SCATTERED); 256];
+            constants.pools = [Policy(Policy::SCATTERED); 256];
             constants.features.0 |= Features::SCATTERED;
+        } else if shape & shape::CLASSES != 0 {
+            constants.pools = [Policy(Policy::CLASSES); 256];
+            constants.features.0 |= Features::CLASSES;
         }
         let mut world = World::with(constants, SESSIONS);
         if shape & shape::REALMS != 0 {
@@ -180,7 +194,7 @@ impl Stage {
 /// on), then the frame. Whether it was translated.
 pub fn run(input: &[u8]) -> bool {
     thread_local! {
-        static STAGES: [RefCell<Option<Stage>>; 4] = const { [const { RefCell::new(None) }; 4] };
+        static STAGES: [RefCell<Option<Stage>>; 6] = const { [const { RefCell::new(None) }; 6] };
     }
     let Some((head, frame)) = Head::parse(input) else {
         return false;
@@ -196,10 +210,9 @@ pub fn run(input: &[u8]) -> bool {
     {
         let _ = sound::sum_again(&mut frame, ip);
     }
-    let kind = head.shape & (shape::REALMS | shape::SCATTERED);
     STAGES.with(|stages| {
-        let mut stage = stages[usize::from(kind)].borrow_mut();
-        let stage = stage.get_or_insert_with(|| Stage::new(kind));
+        let mut stage = stages[shape::world(head.shape)].borrow_mut();
+        let stage = stage.get_or_insert_with(|| Stage::new(head.shape));
         stage.run(&head, &frame)
     })
 }

@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 
 use cgn_common::answers::{self, Rates};
 use cgn_common::layout::{
-    Constants, EXACT_LOCAL, Features, Link, NextHop, Policy, ROUTE_ELSEWHERE, ROUTE_LOCAL,
-    ROUTE_NONE, Role, SESSIONS, Side,
+    Constants, EXACT_LOCAL, Features, Link, NextHop, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE,
+    Role, SESSIONS, Side,
 };
 use cgn_common::limits::ticks;
 use cgn_common::nat::throttle;
 use cgn_common::wire::icmp::code;
-use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
+use cgn_user::dataplane::geometry::{Arrangement, Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::tables::{Resolved, Router, Routing};
@@ -248,7 +248,11 @@ impl World {
 
     /// Gives each address of a scattered pool keys of its own, the same every time.
     fn scatter(&self, memory: &Memory) {
-        let pools = self.geometry.pools.iter().filter(|pool| pool.scattered);
+        let pools = self
+            .geometry
+            .pools
+            .iter()
+            .filter(|pool| pool.is_scattered());
         for address in pools.flat_map(PoolShape::each_address) {
             let index = self.geometry.external_index(address).expect("in a pool");
             let element = memory.scatterings.get(index).expect("of every address");
@@ -334,7 +338,7 @@ fn forget_floods(memory: &Memory) {
 fn pools(constants: &Constants) -> Vec<PoolShape> {
     let pool =
         |number: usize, name: &str, addresses, block_shift, blocks_per_subscriber| PoolShape {
-            scattered: constants.pools[number].has(Policy::SCATTERED),
+            arrangement: Arrangement::of_policy(constants.pools[number]),
             name: name.to_owned(),
             addresses,
             block_shift,

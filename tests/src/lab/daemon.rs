@@ -36,6 +36,7 @@ pub struct Settings {
     pub block_ports: u16,
     /// `contiguous` or `scattered`.
     pub port_mode: &'static str,
+    pub keep_class: bool,
     pub blocks_per_subscriber: u8,
     pub watermark_percent: u8,
     pub xdp_mode: &'static str,
@@ -56,6 +57,7 @@ impl Default for Settings {
             addresses: r#""203.0.113.0/29", "203.0.113.77""#.to_owned(),
             block_ports: 64,
             port_mode: "contiguous",
+            keep_class: false,
             blocks_per_subscriber: 4,
             watermark_percent: 75,
             xdp_mode: "auto",
@@ -85,7 +87,7 @@ impl Settings {
         let _ = writeln!(
             text,
             "[xdp]\nmode = \"{}\"\n\
-             [[pool]]\nname = \"lab\"\naddresses = [{}]\nblock_ports = {}\nport_mode = \"{}\"\n\
+             [[pool]]\nname = \"lab\"\naddresses = [{}]\nblock_ports = {}\nport_mode = \"{}\"\nkeep_class = {}\n\
              blocks_per_subscriber = {}\nwatermark_percent = {}\n{}\n\
              [[subscribers]]\nprefixes = [\"100.64.0.0/16\"]\npool = \"lab\"\n\
              [hold]\nblock_idle_secs = {}\n\
@@ -96,6 +98,7 @@ impl Settings {
             self.addresses,
             self.block_ports,
             self.port_mode,
+            self.keep_class,
             self.blocks_per_subscriber,
             self.watermark_percent,
             self.max_blocks

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cgn_common::layout::{Constants, Features, POOLS, Policy};
 use cgn_common::verdict::{Protocol, Reason, Verdict};
 use cgn_common::{frame::Buffer, path, path::Entry};
 use cgn_tests::harness::audit;
@@ -87,8 +88,13 @@ pub const SHORT: Timers = Timers {
 /// Every thread must be told the same external port for an inside port, and
 /// no external port for two.
 fn race_without_sweep(inside: Ipv4Addr, ports: u16, blocks: u16) {
-    let world = World::new();
-    let memory = Memory::private(world.geometry.sizes).expect("memory");
+    race_in(World::new(), inside, ports, 64 * blocks);
+}
+
+/// The same in a world where the subscriber's blocks have so many ports together.
+fn race_in(world: World, inside: Ipv4Addr, ports: u16, room: u16) {
+    let mut memory = Memory::private(world.geometry.sizes).expect("memory");
+    memory.constants = world.constants;
     world.install(&memory);
     let external_of: Vec<AtomicU32> = (0..ports).map(|_| AtomicU32::new(0)).collect();
     let inside_of: Vec<AtomicU32> = (0..65_536).map(|_| AtomicU32::new(0)).collect();
@@ -119,7 +125,7 @@ fn race_without_sweep(inside: Ipv4Addr, ports: u16, blocks: u16) {
                             // asks for the same mapping in between sees a full block, and no
                             // mapping yet. Its retry must find it.
                             let found = || send(&tables, &template, port).is_ok();
-                            assert!(ports > 64 * blocks || (0..1_000).any(|_| found()));
+                            assert!(ports > room || (0..1_000).any(|_| found()));
                         }
                         Err(Reason::Contended) => {}
                         Err(other) => panic!("{other:?}"),
@@ -130,11 +136,7 @@ fn race_without_sweep(inside: Ipv4Addr, ports: u16, blocks: u16) {
     });
     assert_sound(&memory, &world, inside);
     let used = audit::in_use(&memory, index_of(&world, inside));
-    assert_eq!(
-        used,
-        usize::from(ports.min(64 * blocks)),
-        "every port is usable"
-    );
+    assert_eq!(used, usize::from(ports.min(room)), "every port is usable");
     expire_all(&memory, &world, 0, &SHORT);
 }
 
@@ -143,6 +145,15 @@ fn racing_threads_open_one_mapping_for_each_inside_port() {
     for _ in 0..3 {
         race_without_sweep(subscriber::SIX_BLOCKS, 300, 6);
     }
+}
+
+/// Of 512 inside ports below 1024, eight get an external one below 1024: they race for those first.
+#[test]
+fn racing_threads_fill_a_block_with_ports_of_both_classes() {
+    let mut constants = Constants::PLAIN;
+    constants.features = Features(Features::CLASSES);
+    constants.pools = [Policy(Policy::CLASSES); POOLS];
+    race_in(World::with(constants, 1), subscriber::LARGE, 520, 512);
 }
 
 #[test]

@@ -79,6 +79,8 @@ thread_local! {
 
 /// Name of the group of cases with filters, inbound refresh and short timers.
 pub const EVERYTHING: &str = "everything is on";
+/// Name of the group in which a port below 1024 stays below 1024.
+pub const CLASSES: &str = "classes of ports are kept";
 /// Name of the group in which senders are told of the end of their packets.
 pub const TOLD: &str = "senders are told";
 /// Name of the group in which subscribers have limits of their own.

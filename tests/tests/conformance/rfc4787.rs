@@ -9,7 +9,7 @@ use cgn_tests::harness::world::{POOL, hop, remote, subscriber};
 use cgn_tests::packets::{Draft, Transport, flag};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
 
-use crate::registry::{EVERYTHING, in_group, run_cases, tests};
+use crate::registry::{CLASSES, EVERYTHING, in_group, run_cases, tests};
 use crate::settings::{configured, default_timers, timers_with};
 
 tests! {
@@ -19,8 +19,10 @@ tests! {
         "REQ-2: all mappings of an inside host have the same external address";
     no_port_is_given_twice ["R4787-3"]
         "REQ-3: two live mappings never share an external address and port; what does not fit is refused";
+    classes_are_kept_where_it_is_said ["R4787-3a"]
+        "REQ-3a: where a pool says so, a source port below 1024 becomes one below 1024, another does not";
     system_ports_are_not_used ["R4787-3a"]
-        "REQ-3a: a source port below 1024 should become one below 1024; here it never does, as documented";
+        "REQ-3a: by default no external port is below 1024";
     a_mapping_lives_two_minutes_at_the_least ["R4787-5"]
         "REQ-5: a UDP mapping does not expire in less than two minutes";
     a_mapping_lives_five_minutes_by_default ["R4787-5c"]
@@ -102,6 +104,19 @@ fn no_port_is_given_twice(t: &mut Trial) {
             "none of them moved"
         );
     }
+}
+
+fn classes_are_kept_where_it_is_said(t: &mut Trial) {
+    in_group(
+        t,
+        CLASSES,
+        &[
+            "a port below 1024 becomes one below 1024",
+            "eight ports below 1024 are used first",
+            "ports from 1024 on are used first",
+        ],
+        |_| {},
+    );
 }
 
 fn system_ports_are_not_used(t: &mut Trial) {

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use cgn_common::layout::{Constants, Features, POOLS, Policy};
 use cgn_common::limits::{FIRST_PORT, USABLE_PORTS};
+use cgn_common::nat::class;
 use cgn_tests::harness::host::run_over;
 use cgn_tests::harness::trial::Trial;
 use cgn_tests::harness::world::{
@@ -15,7 +17,7 @@ use cgn_tests::packets::check::judge;
 use cgn_tests::packets::mutate::Dice;
 use cgn_tests::packets::{Draft, Transport};
 use cgn_user::api::view::{self, Selection};
-use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
+use cgn_user::dataplane::geometry::{Arrangement, Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
@@ -38,6 +40,8 @@ tests! {
         "Section 3.3: who knows a subscriber's earlier ports learns nothing of the next one";
     the_entropy_that_is_shown_is_what_one_faces ["R6056-5", "R6056-6"]
         "A block of 512 leaves 9 bits to guess, scattered ones nearly 16, and `cgn show pools` says so";
+    blocks_with_both_classes_use_all_their_ports_and_each_comes_back ["R6056-1", "R4787-3a"]
+        "Section 3.2: with `keep_class`, ports 16 to 64527 are used, and each serves one subscriber's flow";
     scattered_blocks_use_all_ports_and_each_comes_back ["R6431-1", "R6056-1"]
         "RFC 6431 section 2.2: a keyed permutation; all 64512 ports, none with two owners, each back to its sender";
     random_ports_of_a_resolver_stay_random ["R6056-7", "SEED-20"]
@@ -94,24 +98,32 @@ impl Template {
 }
 
 fn all_ports_from_1024_up_are_used(_: &mut Trial) {
-    each_port_is_used_and_comes_back(false);
+    each_port_is_used_and_comes_back(Arrangement::Contiguous, SMALL_SHIFT, FIRST_PORT..=65_535);
 }
 
 fn scattered_blocks_use_all_ports_and_each_comes_back(_: &mut Trial) {
-    each_port_is_used_and_comes_back(true);
+    each_port_is_used_and_comes_back(Arrangement::Scattered, SMALL_SHIFT, FIRST_PORT..=65_535);
 }
 
-/// One address, with as many subscribers as it has blocks, all full.
-fn each_port_is_used_and_comes_back(scattered: bool) {
-    let blocks = USABLE_PORTS >> SMALL_SHIFT;
+fn blocks_with_both_classes_use_all_their_ports_and_each_comes_back(_: &mut Trial) {
+    each_port_is_used_and_comes_back(Arrangement::Classes, LARGE_SHIFT, 16..=64_527);
+}
+
+/// One address, with as many subscribers as it has blocks, all full: these are their ports.
+fn each_port_is_used_and_comes_back(
+    arrangement: Arrangement,
+    block_shift: u32,
+    expected: RangeInclusive<u16>,
+) {
+    let blocks = USABLE_PORTS >> block_shift;
     let first = Ipv4Addr::new(100, 64, 0, 0);
     let mut world = World::new();
     world.geometry = Geometry::new(
         vec![PoolShape {
-            scattered,
+            arrangement,
             name: "one address".to_owned(),
             addresses: vec![(POOL[0], POOL[0])],
-            block_shift: SMALL_SHIFT,
+            block_shift,
             blocks_per_subscriber: 1,
             watermark_ports: 48,
             max_blocks: blocks,
@@ -131,7 +143,7 @@ fn each_port_is_used_and_comes_back(scattered: bool) {
     };
     world.grants = (0..blocks).map(grant).collect();
     let mut memory = Memory::private(world.geometry.sizes).expect("memory");
-    memory.constants = constants(scattered);
+    memory.constants = constants(arrangement);
     world.geometry.install(&memory, secrets(7));
     scatter(&memory, &mut secrets(17));
     let network = |address: Ipv4Addr| (address.to_bits() >> 16) as u16;
@@ -150,7 +162,7 @@ fn each_port_is_used_and_comes_back(scattered: bool) {
     let mut template = Template::new();
     let mut answer = Draft::udp((remote::PLAIN, 53), (POOL[0], 0)).bytes();
     let mut owners = BTreeSet::new();
-    for port in 0..64 {
+    for port in 0..1 << block_shift {
         for grant in &world.grants {
             let run = run_over(
                 &memory,
@@ -174,11 +186,7 @@ fn each_port_is_used_and_comes_back(scattered: bool) {
             assert_eq!((back.destination, back.ports.1), (address_of(grant), port));
         }
     }
-    assert_eq!(owners.len(), USABLE_PORTS as usize);
-    assert_eq!(
-        (owners.first(), owners.last()),
-        (Some(&FIRST_PORT), Some(&65_535))
-    );
+    assert_eq!(owners, expected.collect());
 }
 
 /// Inside address of a grant in the first realm.
@@ -186,13 +194,14 @@ fn address_of(grant: &Grant) -> Ipv4Addr {
     Ipv4Addr::from_bits(grant.inside.to_bits())
 }
 
-/// With scattered blocks, or without.
-fn constants(scattered: bool) -> Constants {
+fn constants(arrangement: Arrangement) -> Constants {
     let mut constants = Constants::PLAIN;
-    if scattered {
-        constants.features = Features(Features::SCATTERED);
-        constants.pools = [Policy(Policy::SCATTERED); POOLS];
-    }
+    constants.features = match arrangement {
+        Arrangement::Contiguous => Features::NONE,
+        Arrangement::Scattered => Features(Features::SCATTERED),
+        Arrangement::Classes => Features(Features::CLASSES),
+    };
+    constants.pools = [Policy(arrangement.flag()); POOLS];
     constants
 }
 
@@ -235,7 +244,7 @@ fn outside_ports(
 /// Offsets of ports in contiguous blocks, see [`filled_with`].
 fn filled(blocks: u64, ports: impl FnMut(&mut Dice) -> Vec<u16>) -> Vec<Vec<u16>> {
     let first = 1024 + (125 << LARGE_SHIFT);
-    let blocks = filled_with(false, blocks, ports).into_iter();
+    let blocks = filled_with(Arrangement::Contiguous, blocks, ports).into_iter();
     blocks
         .map(|block| block.into_iter().map(|port| port - first).collect())
         .collect()
@@ -244,13 +253,13 @@ fn filled(blocks: u64, ports: impl FnMut(&mut Dice) -> Vec<u16>) -> Vec<Vec<u16>
 /// Outside ports of blocks with a secret each, all filled in the order of `ports`; if scattered,
 /// with other keys each.
 fn filled_with(
-    scattered: bool,
+    arrangement: Arrangement,
     blocks: u64,
     mut ports: impl FnMut(&mut Dice) -> Vec<u16>,
 ) -> Vec<Vec<u16>> {
-    let world = World::with(constants(scattered), 1);
+    let world = World::with(constants(arrangement), 1);
     let mut memory = Memory::private(world.geometry.sizes).expect("memory");
-    memory.constants = constants(scattered);
+    memory.constants = constants(arrangement);
     world.install(&memory);
     let index = world
         .geometry
@@ -304,16 +313,20 @@ fn random_ports_of_a_resolver_stay_random(_: &mut Trial) {
 /// What `cgn show pools` prints against what one finds who sees a subscriber's port and guesses the
 /// next: the entropy of how many blocks further it lies, and of where it lies in its block.
 fn the_entropy_that_is_shown_is_what_one_faces(_: &mut Trial) {
-    for scattered in [false, true] {
-        let blocks = filled_with(scattered, 400, |_| (40_000..40_256).collect());
+    for (arrangement, place_of) in [
+        (Arrangement::Contiguous, (|port| port) as fn(u16) -> u16),
+        (Arrangement::Scattered, |port| port),
+        (Arrangement::Classes, class::place_of),
+    ] {
+        let blocks = filled_with(arrangement, 400, |_| (40_000..40_256).collect());
         let (mut distances, mut offsets) = (vec![0_u32; 126], vec![0_u32; 512]);
         for pair in blocks.iter().flat_map(|block| block.windows(2)) {
-            let [one, next] = [pair[0], pair[1]].map(|port| port - FIRST_PORT);
+            let [one, next] = [pair[0], pair[1]].map(|port| place_of(port) - FIRST_PORT);
             distances[usize::from((next / 512 + 126 - one / 512) % 126)] += 1;
             offsets[usize::from(next % 512)] += 1;
         }
         let measured = entropy(&distances) + entropy(&offsets);
-        let world = World::with(constants(scattered), 1);
+        let world = World::with(constants(arrangement), 1);
         let rows = view::pools(&world.geometry, &Stats::default(), Selection::default());
         let shown = rows[1].entropy_bits;
         assert_eq!(rows[1].block_ports, 512);

@@ -20,6 +20,7 @@
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
 //! | `reload` | `cgn reload`, SIGHUP |
 //! | `restart` | what goes on without a daemon, and what the next one finds; `cgn detach` |
+//! | `classes` | ports below 1024 stay below, who had which port |
 //! | `scattered` | scattered blocks, their keys, who had which port |
 //! | `top` | `cgn top` |
 //! | `trace` | `cgn trace` |
@@ -38,6 +39,7 @@ mod blocks;
 mod both_ways;
 mod capture;
 mod check;
+mod classes;
 mod deterministic;
 mod diagnostics;
 mod discovery;

@@ -133,10 +133,7 @@ impl Pair {
     }
 
     fn assert_theirs(&self, subscriber: usize, external: Endpoint) {
-        let within = |grant: &Grant| {
-            let first = 1024 + (grant.block << SMALL_SHIFT);
-            external.0 == grant.external && external.1 >> SMALL_SHIFT == first >> SMALL_SHIFT
-        };
+        let within = |grant: &Grant| external.0 == grant.external && self.is_of(grant, external.1);
         let is_theirs = self.grants[subscriber].iter().any(within);
         assert!(is_theirs, "{external:?} is not theirs");
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::ops::Range;
 
 use cgn_common::layout::{Filtering, SlotState as S};
 use cgn_common::limits::STAMP_TICKS;
@@ -131,11 +130,10 @@ impl Reference {
         self.slots(inside, protocol).len()
     }
 
-    /// Whether any protocol uses a port of a block.
-    pub fn uses(&self, external: Ipv4Addr, ports: Range<u16>) -> bool {
-        self.entries
-            .keys()
-            .any(|(_, (address, port))| *address == external && ports.contains(port))
+    /// Whether any protocol uses one of these ports.
+    pub fn uses(&self, external: Ipv4Addr, is_one: impl Fn(u16) -> bool) -> bool {
+        let mut used = self.entries.keys();
+        used.any(|(_, (address, port))| *address == external && is_one(*port))
     }
 
     /// As `(external port, inside port, state, shared, last seen)`, sorted.

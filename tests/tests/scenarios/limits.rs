@@ -20,7 +20,7 @@ use cgn_tests::harness::trial::Endpoint;
 use cgn_tests::harness::world::{LARGE_POOL, World, remote, subscriber};
 use cgn_tests::harness::{Ending, Run};
 use cgn_tests::packets::{Draft, flag};
-use cgn_user::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
+use cgn_user::dataplane::geometry::{Arrangement, Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::Grant;
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
@@ -248,7 +248,7 @@ fn source(frame: &[u8]) -> Endpoint {
 /// One household, with more ports than the limit.
 fn world(limit: u16) -> World {
     let pool = PoolShape {
-        scattered: false,
+        arrangement: Arrangement::Contiguous,
         name: "large".to_owned(),
         addresses: vec![(LARGE_POOL, LARGE_POOL)],
         block_shift: BLOCK_SHIFT,

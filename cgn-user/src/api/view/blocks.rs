@@ -5,6 +5,8 @@ use cgn_common::verdict::Protocol;
 
 use super::{Owned, Part, Selection, View};
 use crate::api::rows::{BlockRow, Page};
+use crate::dataplane::geometry::Arrangement;
+use crate::maplog::{PortRange, Ranges};
 use crate::utc::Utc;
 
 impl View<'_> {
@@ -33,11 +35,17 @@ impl View<'_> {
         let head = self.memory.slabs.get(block.slab_line)?;
         let used = Used(head.0[header::USED].load());
         let who = self.geometry.realms.who(block.inside);
+        let Ranges { ports, system } = block.ranges()?;
         let row = BlockRow {
             external: block.external,
-            first_port: block.first_port,
-            last_port: block.first_port + (block.ports() - 1) as u16,
-            key: block.key,
+            first_port: ports.first(),
+            last_port: ports.last(),
+            first_system_port: system.map_or(0, PortRange::first),
+            last_system_port: system.map_or(0, PortRange::last),
+            key: match Arrangement::of_key(block.key) {
+                Arrangement::Scattered => block.key,
+                Arrangement::Contiguous | Arrangement::Classes => 0,
+            },
             pool: self.pool_name(block.pool),
             inside: who.address,
             realm: who.realm.to_owned(),

@@ -8,7 +8,7 @@ use super::Selection;
 use crate::api::rows::{
     DropRow, InterfaceRow, PoolRow, ReconciliationRow, Refusals, RuleRow, Status,
 };
-use crate::dataplane::geometry::{Geometry, PoolShape};
+use crate::dataplane::geometry::{Arrangement, Geometry, PoolShape};
 use crate::policy::access::Placed;
 use crate::policy::throttle::Prefix;
 use crate::state::{PoolStats, Reconciliation, State, Stats};
@@ -64,9 +64,10 @@ fn pool_row(shape: &PoolShape, pool: PoolStats, subscriber_addresses: u64) -> Po
         subscriber_addresses,
         subscribers: status.subscribers.into(),
         block_ports: 1 << shape.block_shift,
-        port_mode: match shape.scattered {
-            true => "scattered".to_owned(),
-            false => "contiguous".to_owned(),
+        port_mode: match shape.arrangement {
+            Arrangement::Contiguous => "contiguous".to_owned(),
+            Arrangement::Scattered => "scattered".to_owned(),
+            Arrangement::Classes => "classes".to_owned(),
         },
         entropy_bits: entropy_bits(shape),
         blocks_per_subscriber: shape.blocks_per_subscriber.into(),
@@ -90,12 +91,13 @@ fn pool_row(shape: &PoolShape, pool: PoolStats, subscriber_addresses: u64) -> Po
 }
 
 /// log2 of the ports that a subscriber's next mapping can have for one who knows earlier ones: those
-/// of its block, or, scattered, all of the address's whole blocks; to hundredths.
+/// of its block (from 1024 on), or, scattered, all of the address's whole blocks; to hundredths.
 fn entropy_bits(shape: &PoolShape) -> f64 {
     let block_ports = 1_u32 << shape.block_shift;
-    let ports = match shape.scattered {
-        true => USABLE_PORTS,
-        false => block_ports,
+    let ports = match shape.arrangement {
+        Arrangement::Contiguous => block_ports,
+        Arrangement::Scattered => USABLE_PORTS,
+        Arrangement::Classes => block_ports / 64 * 63,
     };
     (f64::from(ports).log2() * 100.0).round() / 100.0
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use cgn_common::block::blocks_per_address;
 use cgn_common::counters::Counters;
 use cgn_common::limits::FIRST_PORT;
+use cgn_common::nat::class;
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_common::wire::transport;
 use serde_json::{Value, json};
@@ -114,10 +115,14 @@ fn policy(
         .iter()
         .map(|one| json!({"quota-type": number_of(*one), "port-limit": quota}))
         .collect();
+    let (lowest, highest) = match pool.keep_class {
+        true => (class::LOWEST_PORT, class::HIGHEST_PORT),
+        false => (FIRST_PORT, u16::MAX),
+    };
     let mut policy = json!({
         "id": id,
         "external-ip-address-pool": external,
-        "port-set-restrict": {"start-port-number": FIRST_PORT, "end-port-number": u16::MAX},
+        "port-set-restrict": {"start-port-number": lowest, "end-port-number": highest},
         "transport-protocols": protocols(),
         "subscriber-match": subscribers,
         "address-allocation-type": "paired",

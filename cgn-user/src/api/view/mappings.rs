@@ -67,7 +67,7 @@ impl View<'_> {
         let offsets = match wanted {
             Some(port) => {
                 let place = self.memory.place_of(block.pool, block.external, port);
-                let offset = u32::from(place.checked_sub(block.first_port)?);
+                let offset = u32::from(place.checked_sub(block.first_place)?);
                 offset..(offset + 1).min(block.ports())
             }
             None => 0..block.ports(),
@@ -134,7 +134,7 @@ impl View<'_> {
             external_port: self.memory.port_of(
                 block.pool,
                 block.external,
-                block.first_port + offset as u16,
+                block.first_place + offset as u16,
             ),
             remote: Ipv4Addr::from_bits(remote as u32),
             remote_port: (protocol != Protocol::Icmp).then_some(remote_port),

@@ -21,6 +21,7 @@ use cgn_common::verdict::Protocol;
 
 use crate::dataplane::geometry::{Geometry, PoolShape};
 use crate::dataplane::memory::Memory;
+use crate::maplog::{PortRange, Ranges};
 use crate::realms::InsideKey;
 
 pub use figures::{drops, pools, rules, status};
@@ -67,9 +68,9 @@ struct Owned {
     slab_line: u32,
     inside: InsideKey,
     external: Ipv4Addr,
-    /// Or first place, if the block is scattered.
-    first_port: u16,
-    /// Number of the key that scatters it; 0: none.
+    /// Its first place, which is its first port if it is contiguous.
+    first_place: u16,
+    /// As on record, see [`Memory::block_key`].
     key: u8,
     /// log2 of its ports.
     shift: u32,
@@ -81,6 +82,12 @@ struct Owned {
 impl Owned {
     fn ports(&self) -> u32 {
         1 << self.shift
+    }
+
+    /// As they are told; None: of no block that there can be.
+    fn ranges(&self) -> Option<Ranges> {
+        let places = PortRange::new(self.first_place, 1 << self.shift)?;
+        Some(Ranges::of(places, self.key))
     }
 }
 
@@ -106,7 +113,7 @@ impl<'a> View<'a> {
                     .is_none_or(|address| address == block.external)
                 && selection.external_port.is_none_or(|port| {
                     let place = self.memory.place_of(block.pool, block.external, port);
-                    block_of(place, block.shift) == block_of(block.first_port, block.shift)
+                    block_of(place, block.shift) == block_of(block.first_place, block.shift)
                 })
         };
         match selection.subscriber {
@@ -178,10 +185,10 @@ impl<'a> View<'a> {
             slab_line,
             inside: InsideKey::from_bits(inside),
             external,
-            first_port: first_port(number, rows.block_shift()),
+            first_place: first_port(number, rows.block_shift()),
             shift: rows.block_shift(),
             pool: rows.pool(),
-            key: self.memory.scatter_key(rows.pool(), external),
+            key: self.memory.block_key(rows.pool(), external),
             log_sequence: self.log_sequence(slab_line)?,
         })
     }

@@ -31,7 +31,7 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
         Format::Csv => {
             writeln!(
                 out,
-                "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm"
+                "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm,first_system_port,last_system_port"
             )?;
             for told in told {
                 let answer = told.row();
@@ -41,12 +41,12 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
                 );
                 let remarks = quoted(&answer.remarks.join("; "));
                 if answer.holdings.is_empty() {
-                    writeln!(out, "{head},,,,,,,,,{remarks},")?;
+                    writeln!(out, "{head},,,,,,,,,{remarks},,,")?;
                 }
                 for held in &answer.holdings {
                     writeln!(
                         out,
-                        "{head},{},{},{},{},{},{},{},{},{remarks},{}",
+                        "{head},{},{},{},{},{},{},{},{},{remarks},{},{},{}",
                         held.subscriber,
                         held.first_port,
                         held.last_port,
@@ -55,7 +55,9 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
                         held.since,
                         held.until,
                         held.release_reason,
-                        held.realm
+                        held.realm,
+                        held.first_system_port,
+                        held.last_system_port
                     )?;
                 }
             }

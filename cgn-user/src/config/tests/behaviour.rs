@@ -109,6 +109,30 @@ fn values_that_are_refused() {
             &[(11, "pool[0].reserved_ports", &["every block"])],
         ),
         (
+            "Classes of ports that are drawn from all of the address.",
+            base_with("512", "512\nport_mode = \"scattered\"\nkeep_class = true"),
+            &[(12, "pool[0].keep_class", &["scattered", "contiguous"])],
+        ),
+        (
+            "Classes in blocks that have one port below 1024 at most.",
+            base_with("512", "64\nkeep_class = true"),
+            &[(11, "pool[0].keep_class", &["128", "both classes"])],
+        ),
+        (
+            "Classes of static ports.",
+            base_with("512", "512\nmode = \"deterministic\"\nkeep_class = true"),
+            &[(12, "pool[0].keep_class", &["static", "\"dynamic\""])],
+        ),
+        (
+            "Sessions of blocks with both classes on record.",
+            base_and("[log]\ndirectory = \"/var/lib/cgn/log\"\nmode = \"session\"\n").replacen(
+                "512",
+                "512\nkeep_class = true",
+                1,
+            ),
+            &[(24, "log.mode", &["both classes", "\"block\""])],
+        ),
+        (
             "Parity of ports that are drawn from all of the address.",
             base_with("512", "512\nport_mode = \"scattered\"\nkeep_parity = true"),
             &[(12, "pool[0].keep_parity", &["scattered", "contiguous"])],
@@ -195,6 +219,9 @@ fn each_key_switches_on_what_it_says() {
     let (even, plain) = (constants(&even), constants(BASE));
     assert_eq!(even.features.0, plain.features.0 | Features::PARITY);
     assert_eq!(even.pools[0], Policy(Policy::PARITY));
+    let classes = constants(&base_with("512", "512\nkeep_class = true"));
+    assert_eq!(classes.features.0, plain.features.0 | Features::CLASSES);
+    assert_eq!(classes.pools[0], Policy(Policy::CLASSES));
     let clamped = constants(&silent_and(
         "[tcp]\nmss_outbound = 1360\nmss_inbound = 1400\n",
     ));

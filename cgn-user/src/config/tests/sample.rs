@@ -105,6 +105,7 @@ fn the_sample_shows_the_defaults() {
         max_blocks: None,
         reserved_ports: Vec::new(),
         keep_parity: false,
+        keep_class: false,
         ..shown.clone()
     };
     assert_eq!(shown.max_blocks, Some(without.blocks_at_once()));

@@ -4,6 +4,7 @@
 //! All numbers are big endian.
 
 use super::{Fields, Item, notice, realms, sets};
+use crate::maplog::event::PortRange;
 use crate::maplog::notice::Notice;
 use crate::maplog::realms::Register;
 use sets::{Kind, REALM, Template};
@@ -167,7 +168,7 @@ impl Exporter {
     }
 }
 
-fn put_block(item: &Item, fields: &mut Fields) {
+fn put_block(item: &Item, ports: PortRange, fields: &mut Fields) {
     let Some(block) = item.block() else { return };
     fields.u64(item.unix_ms());
     fields.u8(match item.is_given() {
@@ -176,8 +177,8 @@ fn put_block(item: &Item, fields: &mut Fields) {
     });
     fields.u32(block.inside.to_bits());
     fields.u32(block.external.to_bits());
-    fields.u16(block.ports.first());
-    fields.u16(block.ports.last());
+    fields.u16(ports.first());
+    fields.u16(ports.last());
 }
 
 fn finish(mut fields: Fields) -> Vec<u8> {

@@ -2,6 +2,7 @@
 //! ranges there and not in IPFIX (nfdump 1.7.1). All numbers are big endian.
 
 use super::{Fields, Item, notice, realms, sets};
+use crate::maplog::event::PortRange;
 use crate::maplog::notice::Notice;
 use crate::maplog::realms::Register;
 use sets::{Kind, REALM, Template};
@@ -178,7 +179,7 @@ impl Exporter {
     }
 }
 
-fn put_block(item: &Item, fields: &mut Fields) {
+fn put_block(item: &Item, ports: PortRange, fields: &mut Fields) {
     let Some(block) = item.block() else { return };
     fields.u64(item.unix_ms());
     fields.u8(match item.is_given() {
@@ -187,8 +188,8 @@ fn put_block(item: &Item, fields: &mut Fields) {
     });
     fields.u32(block.inside.to_bits());
     fields.u32(block.external.to_bits());
-    fields.u16(block.ports.first());
-    fields.u16(block.ports.last());
+    fields.u16(ports.first());
+    fields.u16(ports.last());
     fields.u16(1);
-    fields.u16(block.ports.count());
+    fields.u16(ports.count());
 }

@@ -2,6 +2,7 @@
 //! same fields by the same numbers, but for what NEL adds to a block and how it counts events.
 
 use super::{Fields, Item};
+use crate::maplog::event::PortRange;
 use crate::maplog::session::Session;
 
 /// An information element and its length in bytes.
@@ -43,8 +44,8 @@ pub(super) const IN_REALM: u16 = 16;
 pub(super) struct Kind {
     /// Fields of a block, in the order of a record.
     pub block_fields: &'static [Element],
-    /// Appends time, event, addresses and ports of a block.
-    pub put_block: fn(&Item, &mut Fields),
+    /// Appends time, event, addresses and ports of a block; of one with two ranges, one of them.
+    pub put_block: fn(&Item, PortRange, &mut Fields),
     pub block_bytes: usize,
     /// Values of natEvent for begin and end: of a mapping, and of a session.
     pub mapping_events: [u8; 2],
@@ -53,7 +54,7 @@ pub(super) struct Kind {
     pub align: usize,
 }
 
-/// Template and bytes of the item's record; None if it has none.
+/// Template and bytes of each of the item's records; None if it has none.
 fn shape(item: &Item, kind: &Kind) -> Option<(u16, usize)> {
     let (template, bytes) = match (item.block(), item.session()) {
         (Some(_), _) => (BLOCK_TEMPLATE, kind.block_bytes),
@@ -65,6 +66,14 @@ fn shape(item: &Item, kind: &Kind) -> Option<(u16, usize)> {
         0 => (template, bytes),
         _ => (template + IN_REALM, bytes + usize::from(REALM.1)),
     })
+}
+
+/// A block has a record for each range of its ports, all else has one.
+fn ranges(item: &Item) -> impl Iterator<Item = Option<PortRange>> + use<> {
+    let ranges = item.block().map(|block| block.ranges());
+    let first = ranges.map(|ranges| ranges.ports);
+    let system = ranges.and_then(|ranges| ranges.system);
+    [Some(first), system.map(Some)].into_iter().flatten()
 }
 
 fn put_session(item: &Item, session: &Session, kind: &Kind, fields: &mut Fields) {
@@ -85,7 +94,7 @@ fn put_session(item: &Item, session: &Session, kind: &Kind, fields: &mut Fields)
     }
 }
 
-/// Data sets that take `most_bytes` at most (but one record in any case), how many records they
+/// Data sets that take `most_bytes` at most (but one item in any case), how many records they
 /// hold, and how many of `items` they cover: those without a record are passed over.
 pub(super) fn data_sets(items: &[Item], most_bytes: usize, kind: &Kind) -> (Vec<u8>, u16, usize) {
     let mut fields = Fields(Vec::new());
@@ -100,6 +109,7 @@ pub(super) fn data_sets(items: &[Item], most_bytes: usize, kind: &Kind) -> (Vec<
             } else {
                 SET_HEADER_BYTES + kind.align - 1
             };
+            let bytes = bytes * ranges(item).count();
             if records > 0 && fields.0.len() + head + bytes + kind.align - 1 > most_bytes {
                 break;
             }
@@ -109,14 +119,17 @@ pub(super) fn data_sets(items: &[Item], most_bytes: usize, kind: &Kind) -> (Vec<
                 fields.u16(template);
                 fields.u16(0);
             }
-            match item.session() {
-                Some(session) => put_session(item, &session, kind, &mut fields),
-                None => (kind.put_block)(item, &mut fields),
+            for ports in ranges(item) {
+                match (item.session(), ports) {
+                    (Some(session), _) => put_session(item, &session, kind, &mut fields),
+                    (None, Some(ports)) => (kind.put_block)(item, ports, &mut fields),
+                    (None, None) => continue,
+                }
+                if item.realm() != 0 {
+                    fields.u32(item.realm().into());
+                }
+                records += 1;
             }
-            if item.realm() != 0 {
-                fields.u32(item.realm().into());
-            }
-            records += 1;
         }
         covered += 1;
     }

@@ -5,7 +5,8 @@
 //!     external="203.0.113.5" first_port="1024" last_port="1535" pool="0"]
 //! ```
 //!
-//! What is about a subscriber of another realm than the first has `realm`, its name. A scattered block has `first_place`, `last_place` and `key` in place of the ports (see `maplog::scatter`).
+//! What is about a subscriber of another realm than the first has `realm`, its name. A scattered block has `first_place`, `last_place` and `key` in place of the ports (see `maplog::scatter`);
+//! one with ports below 1024 has `first_system_port` and `last_system_port`, too.
 //! MSGID is `allocate`, `release` (with `reason`), `open` or `close` (of a mapping or session: `inside`, `inside_port`,
 //! `external`, `external_port`, `protocol`, and `remote`, `remote_port` where destinations are logged), `start`, `stop`,
 //! `gap`, `resume` or `interim` (without `sequence`; the
@@ -15,7 +16,7 @@
 use std::fmt::Write;
 
 use super::Item;
-use crate::maplog::event::Event;
+use crate::maplog::event::{Block, Event};
 use crate::maplog::notice::What;
 use crate::maplog::realms::Register;
 use crate::maplog::session::Session;
@@ -65,15 +66,13 @@ pub fn message(item: &Item, host: &str, realms: &Register) -> String {
         let _ = write!(text, " realm=\"{}\"", realms.name(item.realm()));
     }
     if let Some(block) = item.block() {
-        let (first, last) = (block.ports.first(), block.ports.last());
-        let range = match block.key {
-            0 => format!("first_port=\"{first}\" last_port=\"{last}\""),
-            key => format!("first_place=\"{first}\" last_place=\"{last}\" key=\"{key}\""),
-        };
         let _ = write!(
             text,
-            " inside=\"{}\" external=\"{}\" {range} pool=\"{}\"",
-            block.inside, block.external, block.pool
+            " inside=\"{}\" external=\"{}\" {} pool=\"{}\"",
+            block.inside,
+            block.external,
+            ports_of(&block),
+            block.pool
         );
     }
     if let Some(session) = item.session() {
@@ -86,6 +85,24 @@ pub fn message(item: &Item, host: &str, realms: &Register) -> String {
         let _ = write!(text, " reason=\"{reason}\"");
     }
     text.push(']');
+    text
+}
+
+fn ports_of(block: &Block) -> String {
+    let ranges = block.ranges();
+    let (first, last) = (ranges.ports.first(), ranges.ports.last());
+    if block.is_scattered() {
+        let key = block.key;
+        return format!("first_place=\"{first}\" last_place=\"{last}\" key=\"{key}\"");
+    }
+    let mut text = format!("first_port=\"{first}\" last_port=\"{last}\"");
+    if let Some(system) = ranges.system {
+        let (first, last) = (system.first(), system.last());
+        let _ = write!(
+            text,
+            " first_system_port=\"{first}\" last_system_port=\"{last}\""
+        );
+    }
     text
 }
 

@@ -1,6 +1,8 @@
 //! Golden bytes, put together by hand from the RFCs' tables; foreign programs judge the same
 //! encoders in `tests/tests/maplog_judges`.
 
+use cgn_common::nat::class;
+
 use super::super::notice::What;
 use super::super::{
     Block, Entry, Event, PortRange, Protocol, ProtocolScope, Record, ReleaseReason, Remote, Session,
@@ -626,4 +628,45 @@ fn no_datagram_of_realms_is_larger_than_it_may_be() {
             }
         }
     }
+}
+
+/// A block of 512 ports with both classes, the third of its address.
+const OF_CLASSES: Block = Block {
+    ports: PortRange::new(2048, 512).unwrap(),
+    key: class::KEY,
+    ..BLOCK
+};
+
+#[test]
+fn a_block_with_ports_below_1024_is_told_as_two_ranges() {
+    let allocate = record(7, Event::Allocate(OF_CLASSES));
+    let at = "0000019cb40279f3";
+    let [ports, system] = ["07e0 09d7", "0020 0027"];
+    let mut exporter = ipfix::Exporter::new(1, 0);
+    let (message, covered) = exporter.message(NOW, &[allocate], 512);
+    let expected = format!(
+        "000a 003e 69a6ea1c 00000000 00000001
+        0100 002e {at} 10 64400001 cb007105 {ports} {at} 10 64400001 cb007105 {system}"
+    );
+    assert_eq!((message.unwrap(), covered), (bytes(&expected), 1));
+    // Both are counted, and neither is sent without the other.
+    let (message, _) = exporter.message(NOW, &[allocate], 512);
+    assert_eq!(message.unwrap()[8..12], [0, 0, 0, 2]);
+    let (message, covered) = exporter.message(NOW, &[allocate; 9], 16 + 4 + 5 * 21);
+    assert_eq!((message.unwrap().len(), covered), (16 + 4 + 4 * 21, 2));
+    let (message, _) = netflow9::Exporter::new(1, 0).message(NOW, 0, &[allocate], 512);
+    let expected = format!(
+        "0009 0002 00000000 69a6ea1c 00000000 00000001
+        0100 0038 {at} 01 64400001 cb007105 {ports} 0001 01f8 {at} 01 64400001 cb007105 {system} 0001 0008 0000"
+    );
+    assert_eq!(message.unwrap(), bytes(&expected));
+    let told = syslog::message(&allocate, "edge1", &Register::default());
+    assert!(told.contains(
+        r#" first_port="2016" last_port="2519" first_system_port="32" last_system_port="39" pool="3""#
+    ));
+    assert!(!told.contains("key"), "{told}");
+    let told = String::from_utf8(line_of(&allocate)).unwrap();
+    assert!(told.contains(
+        r#""first_port":2016,"port_count":504,"first_system_port":32,"system_port_count":8,"pool":3"#
+    ));
 }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Answer, Enquiry, Holding, Lasted, Outcome};
+use crate::maplog::event::{PortRange, Ranges};
 use crate::maplog::realms::Register;
 use crate::utc::Utc;
 
@@ -28,6 +29,11 @@ pub struct HoldingRow {
     pub external: String,
     pub first_port: u16,
     pub last_port: u16,
+    /// Its ports below 1024, if it has some; 0 (and left out) else.
+    #[serde(skip_serializing_if = "is_none")]
+    pub first_system_port: u16,
+    #[serde(skip_serializing_if = "is_none")]
+    pub last_system_port: u16,
     /// Number of the key of a scattered block, whose ports are places; 0 (and left out) else.
     #[serde(skip_serializing_if = "is_zero")]
     pub key: u8,
@@ -70,6 +76,11 @@ pub struct AnswerRow {
 }
 
 /// For serde.
+fn is_none(port: &u16) -> bool {
+    *port == 0
+}
+
+/// For serde.
 fn is_zero(key: &u8) -> bool {
     *key == 0
 }
@@ -93,13 +104,16 @@ impl HoldingRow {
     pub fn of(holding: &Holding, realms: &Register) -> Self {
         let block = holding.block;
         let time = |ms: Option<u64>| ms.map(|ms| Utc(ms).to_string()).unwrap_or_default();
+        let Ranges { ports, system } = block.ranges();
         Self {
             subscriber: block.inside.to_string(),
             realm: realms.name(block.realm),
             external: block.external.to_string(),
-            first_port: block.ports.first(),
-            last_port: block.ports.last(),
-            key: block.key,
+            first_port: ports.first(),
+            last_port: ports.last(),
+            first_system_port: system.map_or(0, PortRange::first),
+            last_system_port: system.map_or(0, PortRange::last),
+            key: if block.is_scattered() { block.key } else { 0 },
             pool: block.pool,
             since: time(holding.since_ms),
             until: time(holding.until.map(|until| until.0)),

@@ -1,9 +1,12 @@
 //! Filtering by remote endpoint (RFC 4787 REQ-8, RFC 5382 REQ-3), and segments
 //! in mid-stream where they are to be dropped.
 
-use cgn_common::layout::SlotState;
+use std::net::Ipv4Addr;
+
+use cgn_common::layout::{Session, SessionKey, SlotState};
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_user::dataplane::load::Entry::{Inside, Outside};
+use cgn_user::realms::InsideKey;
 
 use super::{Case, ROOM};
 use crate::harness::trial::{Endpoint, Trial};
@@ -159,6 +162,17 @@ pub const CASES: &[Case] = &[
         },
     ),
     (
+        "by address and port: an address that was noted by itself, before a reload, lets no new mapping in",
+        |t| {
+            let (alice, bob) = (SMALL, (subscriber::TWO_BLOCKS, 6000));
+            let at_alice = t.outbound(Inside, &SYN(alice, SERVER), HERE);
+            let (address, _) = t.outbound(Inside, &UDP((bob.0, 1), SERVER), HERE);
+            note_address(t, alice, at_alice.1, address);
+            t.stopped(Inside, &SYN(bob, at_alice).bytes(), Reason::Filtered);
+            assert_eq!(t.mapping(bob, Protocol::Tcp), None);
+        },
+    ),
+    (
         "a segment in mid-stream of an unknown flow is dropped where it is to be",
         |t| {
             for flags in [
@@ -191,6 +205,16 @@ pub const CASES: &[Case] = &[
         },
     ),
 ];
+
+/// As if a TCP mapping's filter had been by address when it sent to `remote`.
+fn note_address(t: &Trial, inside: Endpoint, external_port: u16, remote: Ipv4Addr) {
+    let inside = (InsideKey::from(inside.0).to_bits(), inside.1);
+    let key = SessionKey::new(Protocol::Tcp, inside, remote.to_bits(), 0);
+    for home in &t.homes {
+        let noted = Session::new(external_port, SlotState::Open, home.tick());
+        assert!(home.memory().sessions.enter(&key, noted.0));
+    }
+}
 
 fn admitted(t: &mut Trial, make: Make, from: Endpoint, external: Endpoint, inside: Endpoint) {
     t.inbound(Outside, &make(from, external), inside, hop::INSIDE);

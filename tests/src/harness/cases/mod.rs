@@ -2,6 +2,7 @@
 
 mod access;
 mod answered;
+mod classes;
 mod filtering;
 pub mod filters;
 mod floods;
@@ -82,6 +83,17 @@ pub fn groups() -> Vec<Group> {
             name: "blocks are scattered",
             world: scattered,
             cases: [scattered::CASES, mappings::CASES, hairpin::CASES].concat(),
+        },
+        Group {
+            name: "classes of ports are kept",
+            world: classes,
+            cases: [
+                classes::CASES,
+                mappings::CASES,
+                hairpin::CASES,
+                icmp_errors::CASES,
+            ]
+            .concat(),
         },
         Group {
             name: "floods are guarded against",
@@ -167,6 +179,16 @@ fn scattered() -> World {
     let anyone = Filtering::EndpointIndependent;
     constants.pools = [Policy::new(anyone, anyone, Policy::SCATTERED); 256];
     constants.features = Features(Features::SCATTERED);
+    World::with(constants, ROOM)
+}
+
+/// The same, and all that opens one, with ports below 1024; parity is kept, too.
+fn classes() -> World {
+    let mut constants = Constants::PLAIN;
+    let anyone = Filtering::EndpointIndependent;
+    let kept = Policy::CLASSES | Policy::PARITY;
+    constants.pools = [Policy::new(anyone, anyone, kept); 256];
+    constants.features = Features(Features::CLASSES | Features::PARITY);
     World::with(constants, ROOM)
 }
 

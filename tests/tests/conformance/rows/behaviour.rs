@@ -21,10 +21,10 @@ pub const RFC4787: &[Row] = &[
             "concurrency::kernel::xdp_and_user_space_race_for_the_same_mappings",
         ],
     ),
-    refused(
+    met_by(
         "R4787-3a",
-        "a source below 1024 stays below 1024",
-        "recommended only; ports below 1024 are left out as in RFC 7422 section 2, and ports are made hard to guess (RFC 6888 REQ-15)",
+        "a source below 1024 stays below 1024 where a pool says so (`keep_class`); by default ports below 1024 are left out, as in RFC 7422 section 2",
+        &["e2e::classes::a_port_below_1024_stays_below_and_is_attributed"],
     ),
     met(
         "R4787-4",
