@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS mapping_log
     port_count UInt16,
     inside     IPv4,
     pool       UInt16,
-    key        UInt8                                -- not 0: a scattered block, whose ports are places
+    key        UInt8                                -- not 0: first_port is a place (docs/log.md)
 )
 ENGINE = ReplacingMergeTree                         -- a file that is loaded twice counts once
 PARTITION BY toYYYYMM(time)
@@ -20,7 +20,7 @@ ORDER BY (external, first_port, time, event, nat, inside);
 
 -- Who had a port of an external address at a time: the newest event of its block up to then. `release`:
 -- nobody had it any more. A gap of the log in that time, or the clock of who asks, can make it wrong: the CGN's own
--- `cgn log who` looks at both. Of scattered blocks only that knows the ports.
+-- `cgn log who` looks at both. Of blocks with a key only that knows the ports.
 CREATE VIEW IF NOT EXISTS who AS
 SELECT inside, event, time AS since, nat, first_port, port_count
 FROM mapping_log

@@ -21,7 +21,8 @@
 //!                                       30     2  port count
 //!                                       32     2  pool number
 //!                                       34     1  0: ports of all protocols; else the number of the
-//!                                                 key of a scattered block: places of all protocols
+//!                                                 key of a scattered block, or 255, ports of both
+//!                                                 classes (docs/log.md): places of all protocols
 //!                                       35     1  reason of a release: 1 idle 2 shutdown
 //!                                                 3 orphan 4 reconfigured 5 administrative
 //!                                       36     4  checksum

@@ -56,8 +56,8 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
                         held.until,
                         held.release_reason,
                         held.realm,
-                        held.first_system_port,
-                        held.last_system_port
+                        or_nothing(held.first_system_port),
+                        or_nothing(held.last_system_port)
                     )?;
                 }
             }
@@ -177,7 +177,17 @@ pub fn owned(
         Format::Csv => row.subscriber.clone(),
         _ => named(&row.realm, &row.subscriber),
     };
-    let cells = rows.into_iter().map(|row| {
+    // A table has a line for each range of ports.
+    let ranges = rows.into_iter().flat_map(|row| {
+        let is_twofold = format != Format::Csv && row.first_system_port != 0;
+        let system = is_twofold.then(|| HoldingRow {
+            first_port: row.first_system_port,
+            last_port: row.last_system_port,
+            ..row.clone()
+        });
+        system.into_iter().chain([row])
+    });
+    let cells = ranges.map(|row| {
         vec![
             subscriber(&row),
             row.external,
@@ -189,12 +199,14 @@ pub fn owned(
             row.until,
             row.release_reason.to_owned(),
             row.realm,
+            or_nothing(row.first_system_port),
+            or_nothing(row.last_system_port),
         ]
     });
     if format == Format::Csv {
         writeln!(
             out,
-            "subscriber,external,first_port,last_port,key,pool,since,until,release_reason,realm"
+            "subscriber,external,first_port,last_port,key,pool,since,until,release_reason,realm,first_system_port,last_system_port"
         )?;
         for cells in cells {
             writeln!(out, "{}", cells.join(","))?;
@@ -215,6 +227,14 @@ pub fn owned(
         writeln!(out, "{remark}")?;
     }
     Ok(())
+}
+
+/// Of a block without ports below 1024 their columns are empty.
+fn or_nothing(port: u16) -> String {
+    match port {
+        0 => String::new(),
+        port => port.to_string(),
+    }
 }
 
 fn json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {

@@ -97,7 +97,7 @@ fn ask(root: &Path, line: &str) -> (String, bool) {
 }
 
 const WHO: &str = "who 203.0.113.5:1030 --proto udp --at 2026-03-03T00:00:05Z --skew 0";
-const CSV_HEAD: &str = "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm\n";
+const CSV_HEAD: &str = "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm,first_system_port,last_system_port\n";
 
 /// What came after the time that is asked for is not read: the block was held then.
 #[test]
@@ -112,8 +112,8 @@ fn one_subscriber_is_named_in_each_format() {
         ),
         (
             "csv",
-            "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm\n\
-             203.0.113.5,1030,udp,2026-03-03T00:00:05.000Z,one,100.64.0.1,1024,1087,0,2,2026-03-03T00:00:01.000Z,,,,\n",
+            "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm,first_system_port,last_system_port\n\
+             203.0.113.5,1030,udp,2026-03-03T00:00:05.000Z,one,100.64.0.1,1024,1087,0,2,2026-03-03T00:00:01.000Z,,,,,,\n",
         ),
         (
             "json",
@@ -179,8 +179,8 @@ fn what_is_not_clear_is_told_with_its_reason() {
             for line in lines {
                 assert!(line.contains(&format!(",{outcome},")), "{what}: {line}");
                 let quoted = match remark {
-                    "" => ",".to_owned(),
-                    remark => format!(",\"{remark}\","),
+                    "" => ",,,".to_owned(),
+                    remark => format!(",\"{remark}\",,,"),
                 };
                 assert!(line.ends_with(&quoted), "{what}: {line}");
             }
@@ -240,8 +240,8 @@ fn what_a_subscriber_had_is_printed() {
     let root = place("subscriber");
     let _log = write(&root.0);
     let line = "subscriber 100.64.0.2 --from 2026-03-03T00:00:00Z --to 2026-03-03T12:00:00Z";
-    let expected = "subscriber,external,first_port,last_port,key,pool,since,until,release_reason,realm\n\
-                    100.64.0.2,203.0.113.5,1024,1087,0,2,2026-03-03T00:02:11.000Z,,,\n";
+    let expected = "subscriber,external,first_port,last_port,key,pool,since,until,release_reason,realm,first_system_port,last_system_port\n\
+                    100.64.0.2,203.0.113.5,1024,1087,0,2,2026-03-03T00:02:11.000Z,,,,,\n";
     let (said, _) = ask(&root.0, &format!("{line} --format csv"));
     assert_eq!(said, expected);
     let (said, _) = ask(&root.0, &format!("{line} --format json"));

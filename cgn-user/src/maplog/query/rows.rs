@@ -20,7 +20,7 @@ pub struct Told {
 }
 
 /// A block in the hands of one subscriber.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct HoldingRow {
     pub subscriber: String,
     /// Name of the subscriber's realm; empty (and left out) for the first.

@@ -9,7 +9,7 @@
 //! | `first_port`, `port_count` | the block's ports |
 //! | `inside` | the subscriber's address as a number |
 //! | `pool` | number of the pool in the configuration at the time |
-//! | `key` | of a scattered block, the number of its key: ports are then places; else 0. Files of version 1 have no such column and no such blocks |
+//! | `key` | of a scattered block, the number of its key, of one with ports of both classes 255: ports are then places; else 0. Files of version 1 have no such column and no such blocks |
 //!
 //! Rows are sorted by external address and first port; rows of one block are in the order in
 //! which they happened. `start`, `stop`, `gap` and `resume` have no block: 0 in its columns.
