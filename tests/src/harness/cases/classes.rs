@@ -101,6 +101,6 @@ fn fill(t: &mut Trial, inside: std::ops::Range<u16>) -> Vec<u16> {
     let all: BTreeSet<u16> = ports.iter().copied().collect();
     assert_eq!(all, SYSTEM.chain(OTHERS).collect());
     assert!(all.iter().all(|port| class::place_of(*port) >= 65_024));
-    t.stopped(Inside, &draft(after).bytes(), Reason::BlockFull);
+    t.stopped(Inside, &draft(after).bytes(), Reason::NoPort);
     ports
 }
