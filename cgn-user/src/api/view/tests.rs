@@ -85,6 +85,8 @@ fn blocks_tell_who_has_which_ports_since_when_and_how_full_they_are() {
             external: [203, 0, 113, 2].into(),
             first_port: 1024 + 3 * RESIDENTIAL_PORTS,
             last_port: 1024 + 4 * RESIDENTIAL_PORTS - 1,
+            first_system_port: 0,
+            last_system_port: 0,
             key: 0,
             pool: "residential".into(),
             inside: OTHER_HOME,

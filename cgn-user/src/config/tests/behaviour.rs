@@ -13,7 +13,7 @@ use crate::policy::shape;
 
 #[test]
 fn values_that_are_refused() {
-    let cases: [(&str, String, &[Expected<'_>]); 18] = [
+    let cases: [(&str, String, &[Expected<'_>]); 22] = [
         (
             "A filtering that there is not.",
             base_with("512", "512\nfiltering = \"symmetric\""),
@@ -130,7 +130,7 @@ fn values_that_are_refused() {
                 "512\nkeep_class = true",
                 1,
             ),
-            &[(24, "log.mode", &["both classes", "\"block\""])],
+            &[(23, "log.mode", &["both classes", "\"block\""])],
         ),
         (
             "Parity of ports that are drawn from all of the address.",
@@ -222,6 +222,13 @@ fn each_key_switches_on_what_it_says() {
     let classes = constants(&base_with("512", "512\nkeep_class = true"));
     assert_eq!(classes.features.0, plain.features.0 | Features::CLASSES);
     assert_eq!(classes.pools[0], Policy(Policy::CLASSES));
+    // 63 of 64 ports of a block are from 1024 on, so port 5060 is in a later one; 64528 is in none.
+    for (keep_class, blocks) in [(true, vec![0, 8]), (false, vec![0, 7, 124])] {
+        let text = format!("512\nkeep_class = {keep_class}\nreserved_ports = [1024, 5060, 64528]");
+        let config = Config::parse(&base_with("512", &text)).unwrap().config;
+        let reserved: Vec<u16> = config.pool[0].reserved_blocks().into_iter().collect();
+        assert_eq!(reserved, blocks);
+    }
     let clamped = constants(&silent_and(
         "[tcp]\nmss_outbound = 1360\nmss_inbound = 1400\n",
     ));

@@ -641,7 +641,7 @@ const OF_CLASSES: Block = Block {
 fn a_block_with_ports_below_1024_is_told_as_two_ranges() {
     let allocate = record(7, Event::Allocate(OF_CLASSES));
     let at = "0000019cb40279f3";
-    let [ports, system] = ["07e0 09d7", "0020 0027"];
+    let [ports, system] = ["07f0 09e7", "0020 0027"];
     let mut exporter = ipfix::Exporter::new(1, 0);
     let (message, covered) = exporter.message(NOW, &[allocate], 512);
     let expected = format!(
@@ -662,11 +662,11 @@ fn a_block_with_ports_below_1024_is_told_as_two_ranges() {
     assert_eq!(message.unwrap(), bytes(&expected));
     let told = syslog::message(&allocate, "edge1", &Register::default());
     assert!(told.contains(
-        r#" first_port="2016" last_port="2519" first_system_port="32" last_system_port="39" pool="3""#
+        r#" first_port="2032" last_port="2535" first_system_port="32" last_system_port="39" pool="3""#
     ));
     assert!(!told.contains("key"), "{told}");
     let told = String::from_utf8(line_of(&allocate)).unwrap();
     assert!(told.contains(
-        r#""first_port":2016,"port_count":504,"first_system_port":32,"system_port_count":8,"pool":3"#
+        r#""first_port":2032,"port_count":504,"first_system_port":32,"system_port_count":8,"pool":3"#
     ));
 }
