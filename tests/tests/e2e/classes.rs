@@ -46,7 +46,7 @@ fn a_port_below_1024_stays_below_and_is_attributed() {
 }
 
 fn classes_are_kept(lab: &Lab, settings: &Settings, inside: Ipv4Addr) -> Result<()> {
-    let daemon = Daemon::start(lab, settings)?;
+    let mut daemon = Daemon::start(lab, settings)?;
     let echo = UdpEcho::start(&lab.internet, SERVER)?;
     let mut flows = Vec::new();
     for (port, is_system) in PORTS {
