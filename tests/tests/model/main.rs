@@ -285,7 +285,7 @@ impl Pair {
     fn reload(&mut self, quick: bool, strict: bool, filtering: Filtering) {
         self.strict = strict;
         let constants = &mut self.memory.constants;
-        let kept = Policy::PARITY | self.classes as u16 * Policy::CLASSES;
+        let kept = Policy::PARITY | (self.classes as u16 * Policy::CLASSES);
         constants.pools[0] = Policy::new(filtering, Filtering::EndpointIndependent, kept);
         let switches = [
             (self.classes, Features::CLASSES),
