@@ -257,6 +257,12 @@ mod tests {
                 &[("pool[b].filtering", InPlace, Some("b"))],
             ),
             (
+                "other ports in every block",
+                "addresses = [\"203.0.113.16/28\"]",
+                "addresses = [\"203.0.113.16/28\"]\nkeep_class = true",
+                &[("pool[b].keep_class", Disruptive, Some("b"))],
+            ),
+            (
                 "more addresses",
                 "203.0.113.16/28",
                 "203.0.113.16/27",
