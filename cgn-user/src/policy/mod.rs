@@ -9,4 +9,5 @@ pub mod deterministic;
 pub mod groups;
 pub mod overload;
 pub mod shape;
+pub mod sizing;
 pub mod throttle;

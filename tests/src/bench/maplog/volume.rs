@@ -194,6 +194,8 @@ impl Traffic {
 mod tests {
     use std::time::Duration;
 
+    use cgn_user::policy::sizing::STORED_BYTES;
+
     use super::super::year::write_year;
     use super::super::{Folder, Options, sealed_bytes};
     use super::*;
@@ -211,8 +213,12 @@ mod tests {
             is_direct: true,
         };
         let root = folder.0.join("blocks");
-        write_year(&root, &options, &|_| ()).expect("two days");
-        let day = sealed_bytes(&root).expect("files") as f64 / (3000.0 * 2.0);
+        let days = write_year(&root, &options, &|_| ()).expect("two days");
+        let stored = sealed_bytes(&root).expect("files") as f64;
+        // So many subscribers fill files of an hour well enough for what `cgn advise sizing` counts with.
+        let each = stored / days.events as f64;
+        assert!(each < STORED_BYTES, "{each:.2} bytes an event");
+        let day = stored / (3000.0 * 2.0);
         // A tenth of a day's sessions.
         let volume = measure_of(&folder.0, 5, SESSIONS_A_DAY / 10).expect("a day");
         for bytes in [volume.sessions, volume.with_destinations, volume.lines] {

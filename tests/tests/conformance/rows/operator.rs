@@ -217,7 +217,14 @@ pub const ASKED_FOR: &[Row] = &[
             "cgn_tests::bench::sharing::tests::every_scheme_is_in_table_and_file",
         ],
     ),
-    not_met("SEED-10", "a sheet for capacity", LATER),
+    met_by(
+        "SEED-10",
+        "a sheet for capacity, central or in several places: `cgn advise sizing`",
+        &[
+            "cgn_user::policy::sizing::tests::what_ten_thousand_need",
+            "cgn_user::policy::sizing::tests::places_share_subscribers_and_round_up_each_by_itself",
+        ],
+    ),
     not_met("SEED-11", "redundancy", LATER),
     met_by(
         "SEED-12",

@@ -192,9 +192,12 @@ pub const TEXT_LOGS: &[Row] = &[
         "volume against a log of sessions: the same load in both modes, a thousand to one and more",
         &[VOLUME],
     ),
-    not_met(
+    met_by(
         "LOG-6",
-        "a sheet for sizing",
-        "docs/operate/sizing.md names the command that prints the figures; there is no table of them",
+        "a sheet for sizing: `cgn advise sizing`, for so many days, with bytes of a record that a measurement keeps below",
+        &[
+            "cgn_user::cli::advise::tests::the_document_has_what_the_program_prints",
+            VOLUME,
+        ],
     ),
 ];
