@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
@@ -18,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::handlers::reading_router;
-use super::serve_until;
+use super::{Client, serve_on_record};
 use crate::config::Control;
 use crate::secret::{self, SecretError};
 use crate::state::State;
@@ -86,7 +87,8 @@ impl Remote {
         let address = self.listener.local_addr()?;
         let (sender, clients) = mpsc::channel(HANDSHAKES);
         let shaking = tokio::spawn(shake_hands(self, sender));
-        let result = serve_until(Clients { clients, address }, reading_router(state), stop).await;
+        let clients = Clients { clients, address };
+        let result = serve_on_record(clients, reading_router(state), |_| false, stop).await;
         shaking.abort();
         result
     }
@@ -154,6 +156,12 @@ impl Listener for Clients {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.address)
+    }
+}
+
+impl Connected<IncomingStream<'_, Clients>> for Client {
+    fn connect_info(stream: IncomingStream<'_, Clients>) -> Self {
+        Self(*stream.remote_addr())
     }
 }
 

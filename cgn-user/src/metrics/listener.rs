@@ -13,7 +13,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::{Snapshot, encode};
-use crate::api::serve_until;
+use crate::api::serve_on_record;
 use crate::state::State;
 
 /// The address for Prometheus cannot be listened on.
@@ -64,7 +64,8 @@ impl Listener {
             )
             .route("/metrics", get(scrape))
             .with_state(state);
-        serve_until(self.0, router, stop).await
+        // A Prometheus on this machine asks every few seconds, by an address that nobody shares.
+        serve_on_record(self.0, router, |client| client.ip().is_loopback(), stop).await
     }
 }
 

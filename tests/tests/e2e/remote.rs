@@ -114,6 +114,11 @@ fn clients_with_a_certificate_may_read() {
             let got = said.as_deref().and_then(|said| said.lines().last());
             ensure!(got == expected, "{who}: {said:?}");
         }
+        // RFC 6302: with the source port.
+        let log = fs::read_to_string(daemon.log())?;
+        let lines = log.lines().filter(|line| line.contains("client=127.0.0.1:"));
+        let is_told = lines.into_iter().any(|line| line.contains("status=200"));
+        ensure!(is_told, "{log}");
         silent.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
         ensure!(
             matches!(silent.read(&mut [0; 8]), Ok(0)),

@@ -25,10 +25,10 @@ const AGAIN: &str =
     "cgn_user::maplog::stream::tests::what_a_collector_took_and_did_not_read_is_sent_again";
 
 pub const ATTRIBUTION: &[Row] = &[
-    not_met(
+    met_by(
         "R6302-1",
-        "our own services record source ports",
-        "the API listens on a local socket; metrics do not log requests",
+        "our own services record source ports: the API over TCP, and the metrics for clients elsewhere",
+        &["e2e::remote::clients_with_a_certificate_may_read"],
     ),
     met_by(
         "R6302-2",
