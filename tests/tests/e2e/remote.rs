@@ -80,7 +80,7 @@ fn clients_with_a_certificate_may_read() {
     }
     in_lab(TEST, &Plan::default(), |lab| {
         let toml = toml(lab)?;
-        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &[])?;
+        let mut daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &[])?;
         // One who says nothing keeps nobody waiting, and is hung up on.
         let mut silent = lab
             .cgn
@@ -115,10 +115,11 @@ fn clients_with_a_certificate_may_read() {
             ensure!(got == expected, "{who}: {said:?}");
         }
         // RFC 6302: with the source port.
-        let log = fs::read_to_string(daemon.log())?;
-        let lines = log.lines().filter(|line| line.contains("client=127.0.0.1:"));
-        let is_told = lines.into_iter().any(|line| line.contains("status=200"));
-        ensure!(is_told, "{log}");
+        let said = daemon.process().output();
+        let mut requests = said
+            .lines()
+            .filter(|line| line.contains("client=127.0.0.1:"));
+        ensure!(requests.any(|line| line.contains("status=200")), "{said}");
         silent.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
         ensure!(
             matches!(silent.read(&mut [0; 8]), Ok(0)),
