@@ -3,11 +3,17 @@
 //! A reload is a restart in the same process (ADR 13): the daemon ends in order and executes itself
 //! again, which adopts tables and programs.
 
+use cgn_common::layout::SubscriberHead;
+
 use crate::api;
 use crate::api::rows::{ChangeRow, ReloadAnswer, ReloadRequest};
 use crate::config::Checked;
-use crate::config::difference::{Difference, Effect, differences};
+use crate::config::difference::{Concerned, Difference, Effect, differences};
 use crate::config::prefix_list::Network;
+use crate::dataplane::geometry::Geometry;
+use crate::policy::groups::Groups;
+use crate::policy::shape;
+use crate::realms::InsideKey;
 use crate::state::State;
 use crate::supervisor;
 
@@ -27,10 +33,11 @@ pub fn reload(state: &State, request: ReloadRequest) -> anyhow::Result<ReloadAns
     let new = supervisor::configuration(&state.config_path)?;
     // A file that is of no use would end the daemon when it starts anew.
     api::tls(&new.config.control)?;
+    let geometry = shape::geometry(&new);
     let changes: Vec<ChangeRow> = differences(&state.config.config, &new.config)
         .into_iter()
         .chain(lists_that_differ(&state.config, &new))
-        .map(|difference| row(state, difference))
+        .map(|difference| row(state, &geometry, difference))
         .collect();
     let effect = changes
         .iter()
@@ -55,18 +62,20 @@ pub fn reload(state: &State, request: ReloadRequest) -> anyhow::Result<ReloadAns
     })
 }
 
-/// A change, with the number of subscribers that have a block and whom it concerns.
-fn row(state: &State, difference: Difference) -> ChangeRow {
-    let stats = state.stats();
-    let pools = state.geometry.pools.iter().enumerate();
-    let concerned = pools.filter(|(_, pool)| {
-        let named = difference.pool.as_ref();
-        // A pool that is changed in layout changes the layout of all.
-        difference.effect >= Effect::Disruptive || named.is_none_or(|name| *name == pool.name)
-    });
-    let subscribers = concerned
-        .map(|(number, _)| u64::from(stats.pool(number).status.subscribers))
-        .sum();
+/// A change, with the number of subscribers that have a block and whom it concerns. What is to come
+/// is `new`.
+fn row(state: &State, new: &Geometry, difference: Difference) -> ChangeRow {
+    let old = &state.geometry;
+    let subscribers = match &difference.concerns {
+        // What changes the layout changes that of all.
+        _ if difference.effect >= Effect::Disruptive => in_pools(state, |_| true),
+        Concerned::All => in_pools(state, |_| true),
+        Concerned::Pool(name) => in_pools(state, |pool| pool == name),
+        Concerned::Group(name) => with_blocks(state, |inside| {
+            is_in(&old.groups, inside, name) || is_in(&new.groups, inside, name)
+        }),
+        Concerned::Moved => with_blocks(state, |inside| old.pool_of(inside) != new.pool_of(inside)),
+    };
     ChangeRow {
         key: difference.key,
         from: difference.from,
@@ -74,6 +83,32 @@ fn row(state: &State, difference: Difference) -> ChangeRow {
         effect: difference.effect,
         subscribers,
     }
+}
+
+fn is_in(groups: &Groups, inside: InsideKey, name: &str) -> bool {
+    let number = groups.number_of(inside);
+    number.is_some_and(|number| groups.all()[number].name == name)
+}
+
+/// Subscribers with a block of pools with such names.
+fn in_pools(state: &State, fits: impl Fn(&str) -> bool) -> u64 {
+    let stats = state.stats();
+    let pools = state.geometry.pools.iter().enumerate();
+    pools
+        .filter(|(_, pool)| fits(&pool.name))
+        .map(|(number, _)| u64::from(stats.pool(number).status.subscribers))
+        .sum()
+}
+
+/// Subscribers with a block and such keys.
+fn with_blocks(state: &State, fits: impl Fn(InsideKey) -> bool) -> u64 {
+    let has_block = |index| {
+        let entry = state.memory.subscribers.get(index);
+        entry.is_some_and(|entry| SubscriberHead(entry.head.load()).block_count() > 0)
+    };
+    let all = state.geometry.each_subscriber();
+    let fitting = all.filter(|(inside, index)| has_block(*index) && fits(*inside));
+    fitting.count() as u64
 }
 
 /// The files with prefixes that hold others than when they were read. Files of rules that are
@@ -99,7 +134,7 @@ fn lists_that_differ(old: &Checked, new: &Checked) -> Vec<Difference> {
                     from: told(was),
                     to: told(is),
                     effect: Effect::InPlace,
-                    pool: None,
+                    concerns: Concerned::All,
                 });
             }
         }

@@ -46,6 +46,9 @@ pub struct SubscriberRow {
     /// The one external address of all its blocks; `null` without a block.
     pub external: Option<Ipv4Addr>,
     pub pool: String,
+    /// The pool that the configuration has for it, if its blocks are of another: it moves there when
+    /// the last of them is released.
+    pub next_pool: Option<String>,
     pub blocks: u32,
     /// Ports in use, those in hold included.
     pub ports_used: PerProtocol,

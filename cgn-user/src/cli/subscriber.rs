@@ -64,12 +64,18 @@ pub(super) async fn about(arguments: &OneSubscriber) -> Result<String, ShowError
     ))
 }
 
-/// A line for the group, and one for each reason for which flows were refused.
+/// A line for the group, one for a pool that is to come, and one for each reason for which flows were refused.
 fn refusals(rows: &[SubscriberRow]) -> String {
     let mut lines = String::new();
     for row in rows {
         if let Some(group) = &row.group {
             lines += &format!("group: {group}\n");
+        }
+        if let Some(pool) = &row.next_pool {
+            lines += &format!(
+                "pool: {pool} by the configuration; blocks of {} until the last is released\n",
+                row.pool
+            );
         }
         for refusal in &row.refusals {
             let RefusalRow {

@@ -7,7 +7,6 @@ use std::net::Ipv4Addr;
 use cgn_common::block::block_of;
 use cgn_common::nat::class;
 
-use super::SubscriberRange;
 use super::address::Ipv4Set;
 use super::schema::{Config, Pool, PortMode};
 use crate::dataplane::geometry::Arrangement;
@@ -149,28 +148,6 @@ impl Config {
     /// The index of the pool with this name.
     pub fn pool_index(&self, name: &str) -> Option<usize> {
         self.pool.iter().position(|pool| pool.name == name)
-    }
-
-    /// The prefixes of all subscribers in ascending order, each with its pool. Prefixes whose pool
-    /// does not exist are left out; the validation refuses them.
-    pub(super) fn subscriber_ranges(&self) -> Vec<SubscriberRange> {
-        let mut ranges: Vec<SubscriberRange> = self
-            .subscribers
-            .iter()
-            .filter_map(|subscribers| {
-                let pool = self.pool_index(&subscribers.pool)?;
-                let realm = self.realm_number(&subscribers.realm)?;
-                let prefixes = subscribers.prefixes.iter();
-                Some(prefixes.map(move |prefix| SubscriberRange {
-                    realm,
-                    range: prefix.range(),
-                    pool,
-                }))
-            })
-            .flatten()
-            .collect();
-        ranges.sort_unstable_by_key(|subscribers| (subscribers.realm, subscribers.range));
-        ranges
     }
 
     /// How many subscribers each pool serves.

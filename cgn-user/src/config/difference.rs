@@ -46,8 +46,20 @@ pub struct Difference {
     /// As TOML; `None`: the key is not there any more.
     pub to: Option<String>,
     pub effect: Effect,
-    /// The pool whose subscribers it is about; `None`: all.
-    pub pool: Option<String>,
+    pub concerns: Concerned,
+}
+
+/// Whose blocks or mappings a change is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Concerned {
+    /// Everybody's.
+    All,
+    /// Those of the pool with this name.
+    Pool(String),
+    /// Those in the group with this name.
+    Group(String),
+    /// Those whose pool becomes another.
+    Moved,
 }
 
 /// Every key that differs, in the order of their names. Defaults that were written out, comments
@@ -56,15 +68,19 @@ pub struct Difference {
 pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
     let (was, is) = (flat(old), flat(new));
     let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let moves = Moves {
+        anyone: !old.keeps_subscribers(new),
+        static_ports: old.of_static_pools() != new.of_static_pools(),
+    };
     let changed = keys
         .into_iter()
         .filter(|key| was.get(*key) != is.get(*key))
         .map(|key| Difference {
-            effect: match pool_of(key).is_some_and(|pool| grows(old, new, &pool)) {
+            effect: match named_in(key, "pool").is_some_and(|pool| grows(old, new, &pool)) {
                 true if is_of_size(key) => Effect::InPlace,
-                _ => effect(key),
+                _ => effect(key, &moves),
             },
-            pool: pool_of(key),
+            concerns: concerned(key),
             from: was.get(key).cloned(),
             to: is.get(key).cloned(),
             key: key.clone(),
@@ -93,15 +109,23 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
                 from: Some(from.join(", ")),
                 to: Some(to.join(", ")),
                 effect,
-                pool: None,
+                concerns: Concerned::All,
             });
         }
     }
     all
 }
 
+/// What becomes of subscribers that are named elsewhere.
+struct Moves {
+    /// Somebody becomes or ceases to be one, or has other static ports.
+    anyone: bool,
+    /// The latter.
+    static_ports: bool,
+}
+
 /// Keys whose change is not in place, by their last parts.
-fn effect(key: &str) -> Effect {
+fn effect(key: &str, moves: &Moves) -> Effect {
     let last = key.rsplit('.').next().unwrap_or_default();
     let is_in = |table: &str| key.starts_with(table);
     match key {
@@ -109,7 +133,11 @@ fn effect(key: &str) -> Effect {
         "xdp.mode" => Effect::None,
         // The new log would not know the releases of the old one's blocks.
         "log.directory" | "sessions.max" | "fragments.max_datagrams" => Effect::Disruptive,
-        _ if is_in("inside.") || is_in("outside.") || is_in("subscribers[") => Effect::Disruptive,
+        _ if is_in("inside.") || is_in("outside.") => Effect::Disruptive,
+        _ if is_in("subscribers[") && moves.anyone => Effect::Disruptive,
+        _ if is_in("group[") && moves.static_ports && GROUP_KEYS.contains(&last) => {
+            Effect::Disruptive
+        }
         _ if is_in("realm[") => Effect::Disruptive,
         _ if is_in("pool[")
             && [
@@ -129,6 +157,9 @@ fn effect(key: &str) -> Effect {
         _ => Effect::InPlace,
     }
 }
+
+/// Keys of a group that decide who is served by which pool.
+const GROUP_KEYS: [&str; 4] = ["name", "prefixes", "realm", "pool"];
 
 /// Keys that may change in place while a pool grows.
 fn is_of_size(key: &str) -> bool {
@@ -153,8 +184,21 @@ fn grows(old: &Config, new: &Config, pool: &str) -> bool {
         })
 }
 
-fn pool_of(key: &str) -> Option<String> {
-    let (name, _) = key.strip_prefix("pool[")?.split_once(']')?;
+fn concerned(key: &str) -> Concerned {
+    if key.starts_with("subscribers[") {
+        return Concerned::Moved;
+    }
+    let pool = || named_in(key, "pool").map(Concerned::Pool);
+    let group = || named_in(key, "group").map(Concerned::Group);
+    pool().or_else(group).unwrap_or(Concerned::All)
+}
+
+/// Name of the element of an array of tables that a key is in.
+fn named_in(key: &str, array: &str) -> Option<String> {
+    let (name, _) = key
+        .strip_prefix(array)?
+        .strip_prefix('[')?
+        .split_once(']')?;
     Some(name.to_owned())
 }
 
@@ -225,8 +269,10 @@ mod tests {
             &'a str,
             &'a str,
             &'a str,
-            &'a [(&'a str, Effect, Option<&'a str>)],
+            &'a [(&'a str, Effect, Concerned)],
         );
+        let of_g = || Concerned::Group("g".to_owned());
+        let of_b = || Concerned::Pool("b".to_owned());
         let cases: &[Case<'_>] = &[
             ("nothing", "", "", &[]),
             (
@@ -239,22 +285,22 @@ mod tests {
                 "a timer",
                 "udp_secs = 300",
                 "udp_secs = 400",
-                &[("timeouts.udp_secs", InPlace, None)],
+                &[("timeouts.udp_secs", InPlace, Concerned::All)],
             ),
             (
                 "a limit of floods",
                 "[timeouts]",
                 "[guard]\nunsolicited_per_second = 5000\n[throttle]\noutside_24 = 100\n[timeouts]",
                 &[
-                    ("guard.unsolicited_per_second", InPlace, None),
-                    ("throttle.outside_24", InPlace, None),
+                    ("guard.unsolicited_per_second", InPlace, Concerned::All),
+                    ("throttle.outside_24", InPlace, Concerned::All),
                 ],
             ),
             (
                 "a filter of one pool",
                 "addresses = [\"203.0.113.16/28\"]",
                 "addresses = [\"203.0.113.16/28\"]\nfiltering = \"address-dependent\"",
-                &[("pool[b].filtering", InPlace, Some("b"))],
+                &[("pool[b].filtering", InPlace, of_b())],
             ),
             (
                 "other ports in every block",
@@ -266,46 +312,68 @@ mod tests {
                 "more addresses",
                 "203.0.113.16/28",
                 "203.0.113.16/27",
-                &[("pool[b].addresses", Disruptive, Some("b"))],
+                &[("pool[b].addresses", Disruptive, of_b())],
             ),
             (
                 "more addresses, and room for their blocks as before (a /28 has 2016)",
                 "addresses = [\"203.0.113.16/28\"]",
                 "addresses = [\"203.0.113.16/27\"]\nmax_blocks = 2016",
                 &[
-                    ("pool[b].addresses", InPlace, Some("b")),
-                    ("pool[b].max_blocks", InPlace, Some("b")),
+                    ("pool[b].addresses", InPlace, of_b()),
+                    ("pool[b].max_blocks", InPlace, of_b()),
                 ],
             ),
             (
                 "other addresses, and room as before",
                 "addresses = [\"203.0.113.16/28\"]",
                 "addresses = [\"203.0.113.64/28\"]",
-                &[("pool[b].addresses", Disruptive, Some("b"))],
+                &[("pool[b].addresses", Disruptive, of_b())],
             ),
             (
                 "other subscribers",
                 "100.64.0.0/24",
                 "100.64.0.0/23",
-                &[("subscribers[0].prefixes", Disruptive, None)],
+                &[("subscribers[0].prefixes", Disruptive, Concerned::Moved)],
+            ),
+            (
+                "another pool for the same subscribers",
+                "pool = \"a\"",
+                "pool = \"b\"",
+                &[("subscribers[0].pool", InPlace, Concerned::Moved)],
+            ),
+            (
+                "the same subscribers in two prefixes",
+                "[\"100.64.0.0/24\"]",
+                "[\"100.64.0.0/25\", \"100.64.0.128/25\"]",
+                &[("subscribers[0].prefixes", InPlace, Concerned::Moved)],
+            ),
+            (
+                "a pool for a group",
+                "[timeouts]",
+                "[[group]]\nname = \"g\"\nprefixes = [\"100.64.0.7/32\"]\npool = \"b\"\n[timeouts]",
+                &[
+                    ("group[g].name", InPlace, of_g()),
+                    ("group[g].pool", InPlace, of_g()),
+                    ("group[g].prefixes", InPlace, of_g()),
+                ],
             ),
             (
                 "another interface",
                 "eth1",
                 "eth2",
-                &[("outside.interface", Disruptive, None)],
+                &[("outside.interface", Disruptive, Concerned::All)],
             ),
             (
                 "the mode of XDP",
                 "[timeouts]",
                 "[xdp]\nmode = \"generic\"\n[timeouts]",
-                &[("xdp.mode", Nothing, None)],
+                &[("xdp.mode", Nothing, Concerned::All)],
             ),
             (
                 "the place of the pins",
                 "[timeouts]",
                 "[control]\npin_directory = \"/sys/fs/bpf/other\"\n[timeouts]",
-                &[("control.pin_directory", NeedsDetach, None)],
+                &[("control.pin_directory", NeedsDetach, Concerned::All)],
             ),
         ];
         for (what, from, to, expected) in cases {
@@ -320,10 +388,29 @@ mod tests {
             let found = differences(&config(&old), &config(&new));
             let found: Vec<_> = found
                 .iter()
-                .map(|one| (one.key.as_str(), one.effect, one.pool.as_deref()))
+                .map(|one| (one.key.as_str(), one.effect, one.concerns.clone()))
                 .collect();
             assert_eq!(&found, expected, "{what}");
         }
+    }
+
+    #[test]
+    fn a_group_that_moves_static_ports_needs_leave() {
+        let fixed = SMALL.replace(
+            "addresses = [\"203.0.113.0/28\"]",
+            "addresses = [\"203.0.113.0/28\"]\nmode = \"deterministic\"\nblock_ports = 1024",
+        );
+        let group =
+            "[[group]]\nname = \"g\"\nprefixes = [\"100.64.0.7/32\"]\npool = \"b\"\nblocks = 2\n";
+        let found = differences(&config(&fixed), &config(&(fixed.clone() + group)));
+        let effects = found.iter().map(|one| (one.key.as_str(), one.effect));
+        let expected = [
+            ("group[g].blocks", Effect::InPlace),
+            ("group[g].name", Effect::Disruptive),
+            ("group[g].pool", Effect::Disruptive),
+            ("group[g].prefixes", Effect::Disruptive),
+        ];
+        assert_eq!(effects.collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -207,19 +207,40 @@ fn read_subscribers(subscribers: &mut TableReader<'_>) -> Subscribers {
     }
 }
 
+/// Keys of `[[pool]]` that one may look for in `[[group]]`.
+const POOL_KEYS: [&str; 12] = [
+    "addresses",
+    "block_ports",
+    "mode",
+    "port_mode",
+    "keep_parity",
+    "blocks_per_subscriber",
+    "watermark_percent",
+    "high_percent",
+    "max_blocks",
+    "reserved_ports",
+    "filtering",
+    "tcp_filtering",
+];
+
 fn read_group(group: &mut TableReader<'_>) -> Group {
     let name = group.required("name", "name = \"basic\"", String::new(), string);
-    let prefixes = group.required_list(
-        "prefixes",
-        "prefixes = [\"100.64.0.0/24\"]",
-        Ipv4Prefix::PLACEHOLDER,
-        address,
-    );
     let realm = group.optional("realm", String::new(), string);
+    let prefixes = match realm.is_empty() {
+        true => group.required_list(
+            "prefixes",
+            "prefixes = [\"100.64.0.0/24\"]",
+            Ipv4Prefix::PLACEHOLDER,
+            address,
+        ),
+        false => group.list("prefixes", Ipv4Prefix::PLACEHOLDER, address),
+    };
+    group.elsewhere(&POOL_KEYS, || Fault::OfPool);
     Group {
         name,
         prefixes,
         realm,
+        pool: group.optional("pool", None, |value| string(value).map(Some)),
         blocks: maybe(group, "blocks", &limit::BLOCKS_PER_SUBSCRIBER),
         tcp_mappings: maybe(group, "tcp_mappings", &limit::MAPPINGS),
         udp_mappings: maybe(group, "udp_mappings", &limit::MAPPINGS),

@@ -35,6 +35,10 @@ pub enum Fault {
         nearest: Option<String>,
         known: Vec<String>,
     },
+    #[error(
+        "is a pool's: all that share an address have it; write it in a [[pool]] of the group's own, and here for example `pool = \"business\"`"
+    )]
+    OfPool,
     #[error("the key is missing; add it, for example `{example}`")]
     MissingKey { example: &'static str },
     #[error("is {found}; must be {wanted}")]
@@ -105,6 +109,8 @@ pub enum Fault {
         "{written} also stands at {other}; a prefix can be in one group, delete one of the two"
     )]
     PrefixTwice { written: String, other: KeyPath },
+    #[error("all of realm {name:?} are in {other}, too; write prefixes in one of the two")]
+    RealmTwice { name: String, other: KeyPath },
     #[error("only new_per_second makes use of it; add that, or remove this key")]
     BurstWithoutRate,
     #[error(
@@ -260,7 +266,9 @@ pub enum Fault {
         "is {value}, but the pool has only {total} blocks; the memory of the others waits for addresses to come"
     )]
     RoomToGrow { value: u32, total: u64 },
-    #[error("no subscribers use this pool; name it in a [[subscribers]] section, or delete it")]
+    #[error(
+        "no subscribers use this pool; name it in a [[subscribers]] or [[group]] section, or delete it"
+    )]
     UnusedPool,
     #[error(
         "{subscribers} subscribers share {blocks} blocks, so not all can be served at once; add addresses{}, or make block_ports smaller",

@@ -14,12 +14,13 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     }
     check_names(config, findings);
     check_prefixes(config, findings);
+    check_realms(config, findings);
 }
 
 fn check_group(section: &str, group: &Group, findings: &mut Findings) {
     let key = |key: &str| KeyPath::from(section).key(key);
     check_name(key("name"), &group.name, findings);
-    if findings.sound(&key("prefixes")) && group.prefixes.is_empty() {
+    if findings.sound(&key("prefixes")) && group.prefixes.is_empty() && !group.is_of_realm() {
         let example = "\"100.64.0.0/24\"";
         findings.add(key("prefixes"), Fault::EmptyList { example });
     }
@@ -96,6 +97,21 @@ fn check_prefixes(config: &Config, findings: &mut Findings) {
                 let written = prefix.to_string();
                 findings.add(path, Fault::PrefixTwice { written, other });
             }
+        }
+    }
+}
+
+/// Of those without prefixes.
+fn check_realms(config: &Config, findings: &mut Findings) {
+    let mut seen = HashMap::new();
+    let groups = config.group.iter().enumerate();
+    for (index, group) in groups.filter(|(_, group)| group.is_of_realm()) {
+        let path = KeyPath::from(format!("group[{index}].realm"));
+        let other = *seen.entry(group.realm.as_str()).or_insert(index);
+        if other < index && findings.sound(&path) {
+            let name = group.realm.clone();
+            let other = KeyPath::from(format!("group[{other}]"));
+            findings.add(path, Fault::RealmTwice { name, other });
         }
     }
 }

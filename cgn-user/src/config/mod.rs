@@ -6,6 +6,7 @@
 //! | [`limit`] | the least and greatest value of every number |
 //! | [`address`] | ranges and sets of IPv4 addresses |
 //! | [`notation`] | the ways in which addresses are written in the file |
+//! | `assignment` | which pool serves whom |
 //! | [`capacity`] | what a configuration provides: addresses, blocks, slot memory |
 //! | [`difference`] | what a new configuration changes, and what that does |
 //! | [`fault`] | everything that can be wrong, in words, with the remedy |
@@ -18,6 +19,7 @@
 //! an interface exists is asked through a closure ([`Checked::check_interfaces`]).
 
 pub mod address;
+mod assignment;
 pub mod capacity;
 mod caution;
 mod deterministic;
@@ -71,7 +73,7 @@ pub struct Checked {
     places: Places,
 }
 
-/// One prefix of subscribers with its pool resolved.
+/// Subscribers with neighbouring addresses and one pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubscriberRange {
     /// Number of the realm: 0 the first, else one more than the index into [`Config::realm`].

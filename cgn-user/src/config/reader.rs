@@ -15,6 +15,8 @@ pub(super) struct TableReader<'t> {
     path: KeyPath,
     findings: Findings,
     asked: Vec<&'static str>,
+    /// Keys of another section, which have been complained of.
+    foreign: &'static [&'static str],
     /// Keys that are not there, with the faults that follow from that. They are put down only at
     /// the end, when it is known that none of them was merely misspelt.
     absent: Vec<(&'static str, Findings)>,
@@ -31,6 +33,7 @@ pub(super) fn read_table<T>(
         path,
         findings: Findings::default(),
         asked: Vec::new(),
+        foreign: &[],
         absent: Vec::new(),
     };
     let value = read(&mut reader);
@@ -172,6 +175,14 @@ impl TableReader<'_> {
         sections
     }
 
+    /// Keys that stand in another section: who writes one of them here is told so by `fault`.
+    pub(super) fn elsewhere(&mut self, keys: &'static [&'static str], fault: impl Fn() -> Fault) {
+        self.foreign = keys;
+        for key in keys.iter().filter(|key| self.table.contains_key(**key)) {
+            self.findings.add(self.path.key(key), fault());
+        }
+    }
+
     fn take<T>(&mut self, key: &str, value: Result<T, Fault>, placeholder: T) -> T {
         value.unwrap_or_else(|fault| {
             self.findings.add(self.path.key(key), fault);
@@ -188,7 +199,7 @@ impl TableReader<'_> {
     fn finish(mut self) -> Findings {
         for (key, _) in self.table {
             let key = key.get_ref().as_ref();
-            if self.asked.contains(&key) {
+            if self.asked.contains(&key) || self.foreign.contains(&key) {
                 continue;
             }
             let nearest = nearest_name(key, self.asked.iter().copied());

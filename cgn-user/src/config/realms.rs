@@ -11,7 +11,7 @@ use super::place::KeyPath;
 use super::reader::nearest_name;
 use super::rules::RuleAction;
 use super::schema::{Config, PoolMode, Side};
-use super::validate::{check_limit, check_name, check_side};
+use super::validate::{check_limit, check_name, check_side, pools_named};
 
 pub(super) fn validate(config: &Config, findings: &mut Findings) {
     check_names_exist(config, findings);
@@ -145,13 +145,10 @@ fn check_company(config: &Config, findings: &mut Findings) {
             findings.add(path, Fault::BypassOfRealms);
         }
     }
-    for (index, subscribers) in config.subscribers.iter().enumerate() {
-        let path = KeyPath::from(format!("subscribers[{index}].pool"));
-        let pool = config
-            .pool_index(&subscribers.pool)
-            .map(|at| &config.pool[at]);
+    for (path, realm, pool) in pools_named(config) {
+        let pool = config.pool_index(pool).map(|at| &config.pool[at]);
         let is_static = pool.is_some_and(|pool| pool.mode == PoolMode::Deterministic);
-        if is_static && !subscribers.realm.is_empty() && findings.sound(&path) {
+        if is_static && !realm.is_empty() && findings.sound(&path) {
             findings.add(path, Fault::DeterministicRealm);
         }
     }

@@ -304,27 +304,36 @@ pub struct Subscribers {
     /// *Required*: prefixes of inside addresses; each address is one subscriber. No address may be
     /// in two prefixes of one realm, nor in a pool. Packets from other inside addresses are dropped.
     pub prefixes: Vec<Ipv4Prefix>,
-    /// *Required*: the `name` of a `[[pool]]`.
+    /// *Required*: the `name` of a `[[pool]]`. Who has blocks of another one, from before a reload, keeps
+    /// that one until the last of them is released.
     pub pool: String,
     /// The `name` of a `[[realm]]`. Default: the first, that of `[inside]`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub realm: String,
 }
 
-/// `[[group]]`: what the subscribers of some prefixes may do, and how long their mappings live. A
-/// subscriber is in the group with the longest prefix that holds its address; who is in none has no
-/// limit but the pool's. A limit ends nothing that is there: it refuses what is new, and with a group
-/// in the file refusals are remembered (`cgn subscriber`). A reload changes all without losing a flow.
+/// `[[group]]`: what the subscribers of some prefixes, or of a realm, may do, from which pool they are
+/// served, and how long their mappings live. A subscriber is in the group with the longest prefix that
+/// holds its address; who is in none has no limit but the pool's. A limit ends nothing that is there: it
+/// refuses what is new, and with a group in the file refusals are remembered (`cgn subscriber`). A
+/// reload changes all without losing a flow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// *Required*: 1 to 63 letters, digits, `-`, `_` and `.`; each name once.
     pub name: String,
-    /// *Required*: prefixes of inside addresses. One may lie within another; each can be in one group.
+    /// *Required* without `realm`: prefixes of inside addresses. One may lie within another; each can be
+    /// in one group. Default: all subscribers of the realm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prefixes: Vec<Ipv4Prefix>,
     /// The `name` of a `[[realm]]`. Default: the first, that of `[inside]`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub realm: String,
+    /// The `name` of a `[[pool]]` that serves its subscribers: with it come its addresses, block size,
+    /// port mode and filtering. Who has blocks of another pool keeps that one until the last of them
+    /// is released. Default: that of `[[subscribers]]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// Blocks of one subscriber, 1 to 6. Default: `blocks_per_subscriber` of the pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<u8>,
@@ -362,6 +371,14 @@ pub struct Group {
     /// What the log has of its subscribers, in place of `log.mode`, and not `"interim"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogMode>,
+}
+
+impl Group {
+    /// Whether all subscribers of its realm are in it, who are in no other.
+    #[must_use]
+    pub fn is_of_realm(&self) -> bool {
+        self.prefixes.is_empty() && !self.realm.is_empty()
+    }
 }
 
 /// `[tcp]`: what is special in TCP.

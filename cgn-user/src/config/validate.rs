@@ -226,18 +226,39 @@ fn check_pools_exist(config: &Config, findings: &mut Findings) {
     if config.pool.is_empty() || !(0..config.pool.len()).all(name_known) {
         return;
     }
-    for (index, subscribers) in config.subscribers.iter().enumerate() {
-        let path = KeyPath::from(format!("subscribers[{index}].pool"));
-        if findings.sound(&path) && config.pool_index(&subscribers.pool).is_none() {
+    for (path, _, name) in pools_named(config) {
+        if findings.sound(&path) && config.pool_index(name).is_none() {
             let names = || unique_names(config);
             let fault = Fault::UnknownPool {
-                name: subscribers.pool.clone(),
-                nearest: nearest_name(&subscribers.pool, names()).map(str::to_owned),
+                name: name.to_owned(),
+                nearest: nearest_name(name, names()).map(str::to_owned),
                 known: names().map(str::to_owned).collect(),
             };
             findings.add(path, fault);
         }
     }
+}
+
+/// Every place that names a pool, with the names of realm and pool.
+pub(super) fn pools_named(config: &Config) -> impl Iterator<Item = (KeyPath, &str, &str)> {
+    let of_subscribers = config.subscribers.iter().enumerate();
+    let of_subscribers = of_subscribers.map(|(at, one)| {
+        (
+            format!("subscribers[{at}].pool"),
+            &one.realm,
+            one.pool.as_str(),
+        )
+    });
+    let of_groups = config.group.iter().enumerate();
+    let of_groups = of_groups.filter_map(|(at, one)| {
+        Some((
+            format!("group[{at}].pool"),
+            &one.realm,
+            one.pool.as_deref()?,
+        ))
+    });
+    let all = of_subscribers.chain(of_groups);
+    all.map(|(path, realm, pool)| (KeyPath::from(path), realm.as_str(), pool))
 }
 
 fn unique_names(config: &Config) -> impl Iterator<Item = &str> {

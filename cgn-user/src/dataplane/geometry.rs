@@ -88,6 +88,7 @@ pub struct SubscriberShape {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Geometry {
     pub pools: Vec<PoolShape>,
+    /// In ascending order.
     pub subscribers: Vec<SubscriberShape>,
     pub sizes: Sizes,
     /// Which key is whose.
@@ -113,7 +114,12 @@ impl Geometry {
 
     /// The same with these realms.
     #[must_use]
-    pub fn of(realms: Realms, pools: Vec<PoolShape>, subscribers: Vec<SubscriberShape>) -> Self {
+    pub fn of(
+        realms: Realms,
+        pools: Vec<PoolShape>,
+        mut subscribers: Vec<SubscriberShape>,
+    ) -> Self {
+        subscribers.sort_unstable_by_key(|range| range.first);
         let inside = subscribers
             .iter()
             .map(|s| (s.first.to_bits(), s.last.to_bits()));
@@ -189,20 +195,19 @@ impl Geometry {
             let sizes = [pool.block_shift, pool.max_blocks];
             sizes.into_iter().chain(arranged(pool))
         });
+        // Who is a subscriber decides where lines are, not from which pool blocks come.
         let ranges = self.subscribers.iter();
-        let ranges = ranges.flat_map(|range| {
-            let (first, last) = (range.first.to_bits(), range.last.to_bits());
-            [first, last, u32::from(range.pool)]
-        });
-        // With other addresses, subscribers of a deterministic pool have other ports.
+        let ranges = joined(ranges.map(|range| [range.first.to_bits(), range.last.to_bits()]));
+        // With other addresses, inside or outside, subscribers of a deterministic pool have other ports.
         let maps = self.pools.iter().zip(&self.maps);
         let maps = maps.filter_map(|(pool, map)| Some((pool, map.as_ref()?)));
         let maps = maps.flat_map(|(pool, map)| {
-            let ends = pool.addresses.iter().flat_map(|(a, b)| [a, b]);
-            let addresses = ends.map(|address| address.to_bits());
+            let bits = |(first, last): &(Ipv4Addr, Ipv4Addr)| [first.to_bits(), last.to_bits()];
+            let outside = pool.addresses.iter().flat_map(bits);
             [map.compression, map.static_blocks]
                 .into_iter()
-                .chain(addresses)
+                .chain(outside)
+                .chain(joined(map.inside.iter().map(bits)))
         });
         let sizes = [self.sizes.sessions, self.sizes.datagrams];
         let realms = self.realms.parts();
@@ -253,14 +258,13 @@ impl Geometry {
         })
     }
 
-    /// Pool of a subscriber.
+    /// Pool that the configuration has for a subscriber. His blocks may be of an earlier one: see
+    /// [`super::install::pool_in_use`].
     #[must_use]
     pub fn pool_of(&self, inside: impl Into<InsideKey>) -> Option<u16> {
         let inside = inside.into();
-        let range = self
-            .subscribers
-            .iter()
-            .find(|s| s.first <= inside && inside <= s.last)?;
+        let at = self.subscribers.partition_point(|s| s.last < inside);
+        let range = self.subscribers.get(at).filter(|s| s.first <= inside)?;
         Some(u16::from(range.pool))
     }
 
@@ -387,6 +391,18 @@ impl PoolShape {
             .iter()
             .flat_map(|(first, last)| (first.to_bits()..=last.to_bits()).map(Ipv4Addr::from_bits))
     }
+}
+
+/// First and last of ascending ranges, in as few as there can be.
+fn joined(ranges: impl Iterator<Item = [u32; 2]>) -> impl Iterator<Item = u32> {
+    let mut fewest: Vec<[u32; 2]> = Vec::new();
+    for [first, last] in ranges {
+        match fewest.last_mut() {
+            Some(before) if before[1].checked_add(1) == Some(first) => before[1] = last,
+            _ => fewest.push([first, last]),
+        }
+    }
+    fewest.into_iter().flatten()
 }
 
 /// Directory pages that span the inclusive ranges, and the number of entries

@@ -198,17 +198,18 @@ pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
             // A packet that still counts the old number sees the last block
             // twice, or a zero where it was: it searches again.
             mine.store(last.load());
-            let external = if count == 1 { 0 } else { head.external() };
-            subscriber.head.store(
-                SubscriberHead::new(
-                    external,
+            let flags = SubscriberHead::VALID | head.next_generation();
+            let left = match count {
+                1 => without_blocks(geometry, grant.inside, flags),
+                _ => SubscriberHead::new(
+                    head.external(),
                     (count - 1) as u8,
                     shape.block_shift as u8,
                     grant.pool as u8,
-                    SubscriberHead::VALID | head.next_generation(),
-                )
-                .0,
-            );
+                    flags,
+                ),
+            };
+            subscriber.head.store(left.0);
             last.store(0);
             // Whoever is the newest block now may ask for the next one.
             for block in memory.owned_blocks(index).take(count - 1) {
@@ -227,9 +228,28 @@ pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
     }
 }
 
+/// Pool that the next block of a subscriber comes from: that of those that he has, since all are of one
+/// external address (RFC 4787 REQ-2), else the one that the configuration has for him.
+#[must_use]
+pub fn pool_in_use(memory: &Memory, geometry: &Geometry, inside: InsideKey) -> Option<u16> {
+    let entry = memory.subscribers.get(geometry.subscriber_index(inside)?)?;
+    let head = SubscriberHead(entry.head.load());
+    match head.block_count() {
+        0 => geometry.pool_of(inside),
+        _ => Some(u16::from(head.pool())),
+    }
+}
+
+/// Head of a subscriber without a block.
+fn without_blocks(geometry: &Geometry, inside: InsideKey, flags: u64) -> SubscriberHead {
+    let pool = geometry.pool_of(inside).unwrap_or_default();
+    let shift = geometry.pools[usize::from(pool)].block_shift;
+    SubscriberHead::new(0, 0, shift as u8, pool as u8, flags)
+}
+
 /// Brings what a subscriber's line and blocks were told of the configuration up to date:
-/// watermark, limits, and whether the newest block may request a further one. A refusal of the
-/// moment ends.
+/// pool, if it has no block, watermark, limits, and whether the newest block may request a further
+/// one. A refusal of the moment ends.
 pub fn renew(memory: &Memory, geometry: &Geometry, inside: InsideKey, subscriber: u32) {
     let Some(entry) = memory.subscribers.get(subscriber) else {
         return;
@@ -242,6 +262,11 @@ pub fn renew(memory: &Memory, geometry: &Geometry, inside: InsideKey, subscriber
         return;
     }
     let count = head.block_count() as usize;
+    if count == 0 && geometry.pool_of(inside) != Some(u16::from(head.pool())) {
+        let flags = SubscriberHead::VALID | head.next_generation();
+        let renewed = without_blocks(geometry, inside, flags);
+        entry.head.store(renewed.0);
+    }
     let allowance = geometry.groups.allowance(inside);
     let is_last = count > 0 && is_last(&allowance, count, shape);
     for block in memory.owned_blocks(subscriber).take(count) {

@@ -178,10 +178,9 @@ impl Keeper {
     }
 
     fn allocate(&mut self, inside: InsideKey) -> Result<Pending, Reason> {
-        let geometry = &self.state.geometry;
-        let (Some(pool), Some(subscriber)) =
-            (geometry.pool_of(inside), geometry.subscriber_index(inside))
-        else {
+        let (memory, geometry) = (&self.state.memory, &self.state.geometry);
+        let pool = install::pool_in_use(memory, geometry, inside);
+        let (Some(pool), Some(subscriber)) = (pool, geometry.subscriber_index(inside)) else {
             return Err(Reason::SpoofedSource);
         };
         if !self.may_have_more(pool, inside, subscriber) {
@@ -381,10 +380,11 @@ impl Keeper {
     #[must_use]
     pub fn consider(&self, event: &cgn_common::event::Event) -> Option<InsideKey> {
         let inside = InsideKey::from_bits(event.inside);
-        let memory = &self.state.memory;
-        let shape = &self.state.geometry.pools[usize::from(self.state.geometry.pool_of(inside)?)];
+        let (memory, geometry) = (&self.state.memory, &self.state.geometry);
+        let pool = install::pool_in_use(memory, geometry, inside)?;
+        let shape = &geometry.pools[usize::from(pool)];
         let blocks = install::ports_used(memory, event.subscriber);
-        let allowance = self.state.geometry.groups.allowance(inside);
+        let allowance = geometry.groups.allowance(inside);
         let capped = allowance.capped(blocks.len(), 1 << shape.block_shift);
         // Of a protocol of which it may have no more, it wants no more.
         let wanted = |used: [u32; 3]| [0, 1, 2].map(|at| if capped[at] { 0 } else { used[at] });

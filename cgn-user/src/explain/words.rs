@@ -7,6 +7,7 @@ use cgn_common::steps::Step;
 use cgn_common::verdict::Reason;
 
 use crate::api::rows::MappingRow;
+use crate::dataplane::install;
 use crate::policy::access::Placed;
 use crate::realms::InsideKey;
 use crate::state::State;
@@ -82,7 +83,8 @@ impl Facts<'_> {
 
     /// Number and name of the subscriber's pool.
     fn pool(&self, inside: InsideKey) -> Option<(usize, &str)> {
-        let number = usize::from(self.state.geometry.pool_of(inside)?);
+        let (memory, geometry) = (&self.state.memory, &self.state.geometry);
+        let number = usize::from(install::pool_in_use(memory, geometry, inside)?);
         Some((number, &self.state.geometry.pools[number].name))
     }
 

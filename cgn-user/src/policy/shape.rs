@@ -1,6 +1,7 @@
 //! What the configuration means for tables, allocator and sweep.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use cgn_common::answers::Rates;
 use cgn_common::layout::{self, Action, Constants, Features, Policy, Ports};
@@ -174,9 +175,12 @@ fn spread<'a>(
     realms: &'a Realms,
 ) -> impl Iterator<Item = ((InsideKey, u8), u8)> + 'a {
     let realm = realms.number_of(&group.realm).unwrap_or_default();
-    group.prefixes.iter().flat_map(move |prefix| {
-        let keys = realms.prefixes(realm, prefix.range().first(), prefix.length());
-        keys.into_iter().map(|key| (key, prefix.length()))
+    let everyone = group.is_of_realm().then_some((Ipv4Addr::UNSPECIFIED, 0));
+    let prefixes = group.prefixes.iter();
+    let prefixes = prefixes.map(|prefix| (prefix.range().first(), prefix.length()));
+    prefixes.chain(everyone).flat_map(move |(network, length)| {
+        let keys = realms.prefixes(realm, network, length);
+        keys.into_iter().map(move |key| (key, length))
     })
 }
 

@@ -12,6 +12,7 @@
 //! | `icmp` | traceroute, tracepath, ping: what senders are told |
 //! | `refusals` | spoofed, unsolicited, expired |
 //! | `access` | access lists: bypass, deny, lists of prefixes that a reload replaces |
+//! | `groups` | groups with pools of their own, and members that move |
 //! | `realms` | hosts with one address on several inside interfaces |
 //! | `unsolicited` | SYNs from outside that nobody waits for, simultaneous open |
 //! | `withheld` | `cgn pool`: an external address is quarantined, drained, restored |
@@ -48,6 +49,7 @@ mod explain;
 mod floods;
 mod flows;
 mod fragments;
+mod groups;
 mod icmp;
 mod life;
 mod maplog;

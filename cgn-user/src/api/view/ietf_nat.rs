@@ -28,7 +28,12 @@ pub fn ietf_nat(state: &State) -> Value {
     let pools = config.pool.iter().zip(&state.geometry.pools);
     let policies: Vec<Value> = (1_u32..)
         .zip(pools)
-        .map(|(id, (pool, shape))| policy(id, config, pool, shape, &mut pool_ids))
+        .map(|(id, (pool, shape))| {
+            let served = state.config.subscribers.iter();
+            let served = served.filter(|range| range.pool == id as usize - 1);
+            let served = served.map(|range| (range.range.first(), range.range.last()));
+            policy(id, config, pool, (shape, served), &mut pool_ids)
+        })
         .collect();
     let mut instance = json!({
         "id": 1,
@@ -88,27 +93,24 @@ fn capabilities() -> Value {
     })
 }
 
-/// A pool with its subscribers.
+/// A pool with the subscribers that it serves.
 fn policy(
     id: u32,
     config: &Config,
     pool: &Pool,
-    shape: &PoolShape,
+    (shape, served): (&PoolShape, impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>),
     pool_ids: &mut impl Iterator<Item = u32>,
 ) -> Value {
     let ranges = shape.addresses.iter();
-    let prefixes = ranges.flat_map(|(first, last)| prefixes(*first, *last));
+    let parts = ranges.flat_map(|(first, last)| prefixes(*first, *last));
     let external: Vec<Value> = pool_ids
-        .zip(prefixes)
+        .zip(parts)
         .map(|(id, prefix)| json!({"pool-id": id, "external-ip-pool": prefix}))
         .collect();
-    let sections = config.subscribers.iter();
-    let subnets = sections
-        .filter(|subscribers| subscribers.pool == pool.name)
-        .flat_map(|subscribers| &subscribers.prefixes);
+    let subnets = served.flat_map(|(first, last)| prefixes(first, last));
     let subscribers: Vec<Value> = (1_u32..)
         .zip(subnets)
-        .map(|(id, subnet)| json!({"match-id": id, "subnet": subnet.to_string()}))
+        .map(|(id, subnet)| json!({"match-id": id, "subnet": subnet}))
         .collect();
     let quota = u32::from(pool.block_ports) * u32::from(pool.blocks_per_subscriber);
     let quotas: Vec<Value> = Protocol::ALL

@@ -103,6 +103,11 @@ impl<'a> View<'a> {
                     realm: who.realm.to_owned(),
                     external,
                     pool: self.pool_name(head.pool()),
+                    next_pool: self
+                        .geometry
+                        .pool_of(inside)
+                        .filter(|pool| *pool != u16::from(head.pool()))
+                        .map(|pool| self.pool_name(pool as u8)),
                     blocks: count as u32,
                     ports_used: used.into(),
                     ports_usable: (count as u64) << head.block_shift(),

@@ -69,6 +69,7 @@ fn look(second: u64) -> Top {
             inside: [100, 64, 0, 10].into(),
             external: Some([203, 0, 113, 2].into()),
             pool: "residential".to_owned(),
+            next_pool: None,
             blocks: 2,
             ports_used: ports(60 + second),
             ports_usable: 128,

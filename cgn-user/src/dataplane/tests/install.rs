@@ -6,10 +6,11 @@ use cgn_common::verdict::Protocol;
 
 use super::super::geometry::Geometry;
 use super::super::install::{
-    Grant, InstallError, give, ports_of_first_block_owner, ports_used, refuse, take, withdraw,
+    Grant, InstallError, give, pool_in_use, ports_of_first_block_owner, ports_used, refuse, renew,
+    take, withdraw,
 };
 use super::super::memory::Memory;
-use super::{EXTERNAL, INSIDE, addr, grant, small};
+use super::{EXTERNAL, INSIDE, addr, grant, installed, pool, small, subscribers};
 use crate::policy::groups::{Allowance, Group, Groups};
 
 /// Head, and slab line and first port of each block, of the subscriber.
@@ -274,4 +275,41 @@ fn a_refusal_is_set_and_lifted_without_touching_the_rest() {
     refuse(&memory, index, false);
     assert_eq!(line_of(&memory, &geometry), before);
     refuse(&memory, u32::MAX, true); // nobody: nothing happens
+}
+
+/// Another pool, of other blocks, holds for a subscriber from his next first block on.
+#[test]
+fn who_has_a_block_stays_in_its_pool() {
+    let pools = vec![
+        pool(&[("203.0.113.1", "203.0.113.1")], 6),
+        pool(&[("203.0.113.2", "203.0.113.2")], 7),
+    ];
+    let (mut geometry, memory) = installed(
+        pools.clone(),
+        vec![subscribers("100.64.0.0", "100.64.0.15", 0)],
+    );
+    let index = geometry.subscriber_index(INSIDE).expect("known");
+    let next = |geometry: &Geometry| pool_in_use(&memory, geometry, INSIDE.into());
+    give(&memory, &geometry, &grant(5), 0, 0).expect("free");
+    geometry = Geometry::new(pools, vec![subscribers("100.64.0.0", "100.64.0.15", 1)]);
+    renew(&memory, &geometry, INSIDE.into(), index);
+    assert_eq!(next(&geometry), Some(0), "while it has a block");
+    give(&memory, &geometry, &grant(6), 0, 0).expect("a further one of the old pool");
+    assert!(take(&memory, &geometry, &grant(5)));
+    assert_eq!(next(&geometry), Some(0), "while it has one");
+    assert!(take(&memory, &geometry, &grant(6)));
+    let (head, _) = line_of(&memory, &geometry);
+    assert_eq!(
+        (head.pool(), head.block_shift()),
+        (1, 7),
+        "with the last one"
+    );
+    assert_eq!(next(&geometry), Some(1));
+    // Who had none at the change is told at once.
+    let other = addr("100.64.0.2");
+    let index = geometry.subscriber_index(other).expect("known");
+    renew(&memory, &geometry, other.into(), index);
+    let line = memory.subscribers.get(index).expect("in the table");
+    let head = SubscriberHead(line.head.load());
+    assert_eq!((head.pool(), head.block_shift()), (1, 7));
 }

@@ -67,8 +67,11 @@ pub const RFC4787: &[Row] = &[
     ),
     met_by(
         "R4787-8a",
-        "filtering is configured by pool",
-        &["cgn_user::config::tests::behaviour::each_pool_filters_as_it_says_tcp_by_itself"],
+        "filtering is configured by pool, and a group can have a pool of its own",
+        &[
+            "cgn_user::config::tests::behaviour::each_pool_filters_as_it_says_tcp_by_itself",
+            "e2e::groups::a_group_has_addresses_blocks_and_filters_of_its_own",
+        ],
     ),
     met("R4787-9", "hairpinning"),
     met(

@@ -34,10 +34,10 @@ pub const RFC6888: &[Row] = &[
         "R6888-4a",
         "the administrator sets the limit (blocks and ports of a block, by pool)",
     ),
-    refused(
+    met_by(
         "R6888-4b",
-        "limits by protocol",
-        "REQ-4b is a MAY; each protocol has as many ports as the blocks have",
+        "limits by protocol, by group",
+        &["e2e::reload::a_limit_of_a_group_is_changed_without_losing_a_flow"],
     ),
     met_by(
         "R6888-4c",
