@@ -118,6 +118,26 @@ fn the_control_plane_is_measured() {
     );
 }
 
+/// Each feature's packets end as they should, with it and without it.
+#[test]
+fn every_feature_is_measured_off_and_on() {
+    if !skip::is_root("every_feature_is_measured_off_and_on") {
+        return;
+    }
+    let options = micro::Options {
+        flows: vec![1024],
+        rounds: 1,
+        burst: 2,
+        objects: vec![OBJECT.into()],
+    };
+    let features = micro::features();
+    let costs = micro::measure_features(&options, &features, FEW, |what| println!("{what}"));
+    let costs = costs.expect("it measures");
+    assert_eq!(costs.len(), 3 * features.len(), "outbound, inbound, new");
+    let on = costs.iter().filter(|cost| cost.on_ns > 0.0).count();
+    assert!(on > costs.len() / 2, "{costs:?}");
+}
+
 #[test]
 fn every_case_of_the_programs_alone_is_measured() {
     if !skip::is_root("every_case_of_the_programs_alone_is_measured") {

@@ -2,18 +2,21 @@
 //! look-up in a kernel hash map and a program that does nothing.
 
 mod asides;
+mod features;
 
 use std::borrow::Cow;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_common::counters::Counters;
-use cgn_common::layout::Constants;
 use cgn_common::verdict::{Direction, Protocol, Reason};
 use cgn_user::dataplane::load::{Dataplane, Entry};
 
 use super::generator::{CHUNK, Generator, MAX_PACKETS, Reference, Run, XDP_DROP, XDP_TX};
+use super::plan::Plan;
 use super::sample::{Chunks, growing, median, steady};
 use super::world::{Density, World};
+
+pub use features::{Cost, DEFAULT_POLICY, Feature, Setting, features, measure_features};
 
 /// Packets of one measurement; before it, as many as there are flows, but no
 /// more than this, warm the caches.
@@ -106,7 +109,8 @@ pub fn measure(
             density.ports_per_host
         ));
         let benches = options.objects.iter().map(|object| {
-            Bench::new(object, density, flows, options.burst).context("cannot set up the tables")
+            Bench::new(object, density, flows, options.burst, &Setting::default())
+                .context("cannot set up the tables")
         });
         let benches = take_turns(benches.collect::<Result<_>>()?, options.rounds)
             .with_context(|| format!("at {flows} flows"))?;
@@ -159,6 +163,8 @@ struct Bench {
     world: World,
     dataplane: Dataplane,
     generator: Generator,
+    /// See [`Setting`].
+    filters: bool,
     samples: Samples,
 }
 
@@ -179,11 +185,20 @@ struct Samples {
 }
 
 impl Bench {
-    fn new(object: &[u8], density: Density, flows: u64, burst: u32) -> Result<Self> {
+    fn new(
+        object: &[u8],
+        density: Density,
+        flows: u64,
+        burst: u32,
+        setting: &Setting,
+    ) -> Result<Self> {
         ensure!(flows.is_power_of_two(), "{flows} flows: not a power of two");
-        let world = World::new(density, flows);
-        let dataplane = Dataplane::load(object, world.geometry.sizes, &Constants::PLAIN, None)?;
+        let mut world = World::new(density, flows);
+        setting.prepare(&mut world.geometry);
+        let sizes = world.geometry.sizes;
+        let dataplane = Dataplane::load(object, sizes, &setting.constants, None)?;
         world.install(dataplane.memory())?;
+        setting.install(dataplane.memory(), &world.geometry);
         Ok(Self {
             density,
             flows,
@@ -191,6 +206,7 @@ impl Bench {
             world,
             dataplane,
             generator: Generator::load(flows)?,
+            filters: setting.filters,
             samples: Samples::default(),
         })
     }
@@ -238,24 +254,41 @@ impl Bench {
     fn round(&mut self, round: u64) -> Result<()> {
         let first = round * 2 * PACKETS;
         self.samples.bare_ns.push(self.generator.bare_tx_ns()?);
-        let (mut plan, offsets) = self.world.outbound();
-        plan.burst = self.burst;
-        self.generator.follow(&plan, &offsets);
-        let chunks = self.reference(first, Reference::Tx)?;
-        self.samples.generator_out.push(chunks);
+        self.follow(self.world.outbound());
         let chunks = self.reference(first, Reference::HashLookup)?;
         self.samples.hash_lookup.push(chunks);
+        self.both_ways(first)?;
+        self.asides(first)
+    }
+
+    /// The generator and the product, from inside and from outside.
+    fn both_ways(&mut self, first: u64) -> Result<()> {
+        self.follow(self.world.outbound());
+        let chunks = self.reference(first, Reference::Tx)?;
+        self.samples.generator_out.push(chunks);
+        self.meet(Direction::Outbound);
         let chunks = self.translate(first, Entry::Inside, Direction::Outbound)?;
         self.samples.outbound.push(chunks);
 
-        let (mut plan, offsets) = self.world.inbound();
-        plan.burst = self.burst;
-        self.generator.follow(&plan, &offsets);
+        self.follow(self.world.inbound());
         let chunks = self.reference(first, Reference::Tx)?;
         self.samples.generator_in.push(chunks);
+        self.meet(Direction::Inbound);
         let chunks = self.translate(first, Entry::Outside, Direction::Inbound)?;
         self.samples.inbound.push(chunks);
-        self.asides(first)
+        Ok(())
+    }
+
+    /// Where a pool filters, packets come from whom the mapping has sent to.
+    fn meet(&self, direction: Direction) {
+        if self.filters {
+            self.world.meet(self.dataplane.memory(), direction);
+        }
+    }
+
+    fn follow(&mut self, (mut plan, offsets): (Plan, Vec<u16>)) {
+        plan.burst = self.burst;
+        self.generator.follow(&plan, &offsets);
     }
 
     /// New flows where every port is in use.

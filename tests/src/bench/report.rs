@@ -5,7 +5,7 @@ use cgn_common::limits::SLOTS_PER_BUCKET;
 use cgn_common::verdict::Protocol;
 use serde_json::{Value, json};
 
-use super::micro::{Case, Row};
+use super::micro::{Case, Cost, DEFAULT_POLICY, Row};
 use super::world::{Density, FEW, MANY};
 
 /// Size at which the goals are held.
@@ -166,6 +166,70 @@ pub fn comparison(rows: &[Row], against: &[Row]) -> String {
         ));
     }
     text
+}
+
+/// What features cost, off and on side by side, one line for each case and size.
+#[must_use]
+pub fn costs_table(costs: &[Cost]) -> String {
+    let mut text = format!(
+        "{:<16} {:<9} {:>9} {:>8} {:>8} {:>8} {:>6}\n",
+        "feature", "case", "flows", "off_ns", "on_ns", "more_ns", "ratio"
+    );
+    for cost in costs {
+        text.push_str(&format!(
+            "{:<16} {:<9} {:>9} {:>8.1} {:>8.1} {:>8.1} {:>6.2}\n",
+            cost.feature,
+            cost.case.name(),
+            cost.flows,
+            cost.off_ns,
+            cost.on_ns,
+            cost.on_ns - cost.off_ns,
+            cost.on_ns / cost.off_ns
+        ));
+    }
+    costs_goals(costs)
+        .iter()
+        .for_each(|goal| text.push_str(&goal.line()));
+    text
+}
+
+/// The one that was promised, as far as it was measured: a packet each way.
+#[must_use]
+pub fn costs_goals(costs: &[Cost]) -> Vec<Goal> {
+    let ways = costs.iter().filter(|cost| {
+        cost.feature == DEFAULT_POLICY
+            && cost.flows == GOAL_FLOWS
+            && cost.density == FEW
+            && matches!(cost.case, Case::Outbound | Case::Inbound)
+    });
+    let sum = |read: fn(&Cost) -> f64| ways.clone().map(read).sum::<f64>();
+    if ways.clone().next().is_none() {
+        return Vec::new();
+    }
+    vec![Goal {
+        what: "the whole default policy, 1 M flows, a packet each way: in the bare translator",
+        limit: 1.15,
+        value: sum(|cost| cost.on_ns) / sum(|cost| cost.off_ns),
+        is_least: false,
+    }]
+}
+
+/// One object with everything.
+#[must_use]
+pub fn costs_json(costs: &[Cost]) -> Value {
+    let row = |cost: &Cost| {
+        json!({
+            "feature": cost.feature,
+            "case": cost.case.name(),
+            "flows": cost.flows,
+            "ports_per_host": cost.density.ports_per_host,
+            "off_ns": rounded(cost.off_ns, 1),
+            "on_ns": rounded(cost.on_ns, 1),
+            "ratio": rounded(cost.on_ns / cost.off_ns, 3),
+        })
+    };
+    let goals: Vec<Value> = costs_goals(costs).iter().map(Goal::json).collect();
+    json!({"features": costs.iter().map(row).collect::<Vec<_>>(), "goals": goals})
 }
 
 /// The goals and the memory of a port, as text.

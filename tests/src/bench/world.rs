@@ -7,10 +7,10 @@ use std::net::Ipv4Addr;
 use anyhow::{Context as _, Result, bail};
 use cgn_common::block::{block_of, blocks_per_address, first_port};
 use cgn_common::layout::{Line, NextHop, Side, SlotState, bucket_line, buckets, header, peer};
-use cgn_common::limits::MAX_BLOCK_PORTS;
+use cgn_common::limits::{MAX_BLOCK_PORTS, SLOTS_PER_BUCKET};
 use cgn_common::nat::open::{self, Flow};
 use cgn_common::nat::search::Candidate;
-use cgn_common::verdict::Protocol;
+use cgn_common::verdict::{Direction, Protocol};
 use cgn_user::dataplane::geometry::{Arrangement, Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
@@ -165,6 +165,28 @@ impl World {
         }
         self.copy_layouts(memory);
         Ok(())
+    }
+
+    /// After [`World::fill`]: gives each mapping the remote endpoint of its flow in this direction, as if
+    /// that were whom it has sent to. Where a pool filters, others are not let in.
+    pub fn meet(&self, memory: &Memory, direction: Direction) {
+        let flows = self.density.ports_per_host;
+        for row in 0..self.rows() {
+            let first = match direction {
+                Direction::Outbound => self.host_of_row[row as usize],
+                Direction::Inbound => row,
+            };
+            let (_, lines) = self.lines(memory, row);
+            let layout = row % LAYOUTS as u32;
+            for number in 0..flows {
+                let slot = u32::from(self.slots[(layout * flows + number) as usize]);
+                let line = lines[(slot / SLOTS_PER_BUCKET) as usize];
+                let word = line.peer_at(slot % SLOTS_PER_BUCKET);
+                let flow = u64::from(first) * u64::from(flows) + u64::from(number);
+                let end = peer::remote(remote(flow), super::plan::REMOTE_PORT);
+                word.store(word.load() & !peer::REMOTE | end);
+            }
+        }
     }
 
     fn layouts(&self) -> u32 {

@@ -1,6 +1,7 @@
 //! The program behind `cargo xtask bench`.
 
 mod control;
+mod features;
 mod rfc9693;
 mod rig;
 mod sharing;
@@ -22,6 +23,8 @@ use clap::Parser;
 enum Part {
     /// Nanoseconds per packet of the XDP programs, beside a kernel hash map's look-up
     Micro(Micro),
+    /// What each feature costs a packet, off and on side by side, and the whole default policy
+    Features(features::Args),
     /// Packets a second through real links, beside nftables, the bare redirect and others
     Rig(rig::Args),
     /// The tests of RFC 9693: connections a second, throughput, latency, tear-down, capacity
@@ -122,6 +125,7 @@ const GRID: [u64; 7] = [1, 1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 23, 1 << 24]
 fn main() -> Result<()> {
     match Part::parse() {
         Part::Micro(args) => micro(&args),
+        Part::Features(args) => features::run(&args),
         Part::Rig(args) => rig::run(&args),
         Part::Rfc9693(args) => rfc9693::run(&args),
         Part::Control(args) => control::run(&args),
