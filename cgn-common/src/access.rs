@@ -10,7 +10,9 @@
 
 use crate::block::page_of;
 use crate::frame::Frame;
-use crate::layout::{Action, CLASSES_PER_LINE, End, Entry as TrieEntry, RULES, Side, node};
+use crate::layout::{
+    Action, CLASSES_PER_LINE, End, Entry as TrieEntry, Features, Held, RULES, Side, node,
+};
 use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, rows_of};
 use crate::nat::rewrite;
 use crate::path::{
@@ -20,8 +22,10 @@ use crate::rare::fits;
 use crate::realm::{self, is_own, realm_of};
 use crate::steps::Step;
 use crate::tables::{Route, Tables};
+use crate::tunnels;
 use crate::verdict::{Direction, Reason, Verdict};
 use crate::wire::ipv4::Ipv4;
+use crate::wire::transport::flag;
 use crate::wire::{Be16, ethernet, transport};
 
 /// Where the rules send a packet.
@@ -30,36 +34,51 @@ use crate::wire::{Be16, ethernet, transport};
 pub enum Gate {
     /// Into the translator.
     Translate,
-    /// Through, untranslated: [`bypass`], from this side.
-    Bypass(Side),
+    /// Through, untranslated: [`bypass`].
+    Bypass,
+    /// Into the translator, if [`inspect`] lets it.
+    Inspect,
     /// Nowhere; counted.
     Done(Verdict),
 }
 
-/// What the rules say of a frame that came in by `entry`. What is no packet to be translated is
-/// left to the translator, which knows why.
+/// What the rules say of a frame that came in by `entry`, and the side that it came from, if it matters:
+/// beside the answer, since of a part that only some answers have the verifier says that it is unwritten.
+/// What is no packet to be translated is left to the translator, which knows why.
 #[inline(always)]
-pub fn gate<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> Gate {
+pub fn gate<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> (Gate, Side) {
     // 1 parse
     let Ok((side, link)) = link_and_side(frame, tables, entry) else {
-        return Gate::Translate;
+        return (Gate::Translate, Side::Inside);
     };
     let Ok(ip) = network(frame, &link) else {
-        return Gate::Translate;
+        return (Gate::Translate, side);
     };
-    let Some((rule, action)) = first_rule(frame, tables, (side, link.length), &ip) else {
-        return Gate::Translate;
-    };
-    if !is_concerned(tables, (side, realm_of(frame, tables)), &ip, action) {
-        return Gate::Translate;
+    let held = first_rule(frame, tables, (side, link.length), &ip);
+    if held == Held::NONE {
+        return (Gate::Translate, side);
+    }
+    let realm = realm_of(frame, tables);
+    if !is_concerned(tables, (side, realm), &ip, held.action()) {
+        return (Gate::Translate, side);
     }
     tables.note(Step::Listed);
-    tables.hit(direction_from(side), rule);
-    match action {
+    tables.hit(direction_from(side), held.rule());
+    if tables.features().has(Features::RATES)
+        && held.most() != 0
+        && counts(frame, link.length, &ip)
+        && !tables.is_within_rate(held, realm, ip.source.get())
+    {
+        tables.over_rate(held.rule());
+        return (Gate::Done(stop(tables, Reason::RuleRate)), side);
+    }
+    let gate = match held.action() {
         Action::Permit => Gate::Translate,
         Action::Deny => Gate::Done(stop(tables, Reason::AccessDenied)),
-        Action::Bypass => Gate::Bypass(side),
-    }
+        Action::Bypass => Gate::Bypass,
+        Action::Inspect => Gate::Inspect,
+    };
+    (gate, side)
 }
 
 /// Direction of a packet from this side.
@@ -79,7 +98,7 @@ fn first_rule<F: Frame, T: Tables>(
     tables: &T,
     (side, l3): (Side, usize),
     ip: &Ipv4,
-) -> Option<(u32, Action)> {
+) -> Held {
     let (outside, ours) = match side {
         Side::Inside => (ip.destination.get(), ip.source.get()),
         Side::Outside => (ip.source.get(), ip.destination.get()),
@@ -87,14 +106,28 @@ fn first_rule<F: Frame, T: Tables>(
     let direction = direction_from(side);
     let candidates = tables.rules_of(End::Outside, direction, outside);
     if candidates == 0 {
-        return None;
+        return Held::NONE;
     }
     let candidates = candidates & tables.rules_of(End::Ours, direction, ours);
     if candidates == 0 {
-        return None;
+        return Held::NONE;
     }
     let ports = ports_of(frame, l3, ip);
     tables.first_match(candidates, direction, ip.protocol, ports)
+}
+
+/// True for a packet that a rate counts: of TCP only what begins a connection, so that no connection
+/// suffers once it is there.
+#[inline(always)]
+fn counts<F: Frame>(frame: &F, l3: usize, ip: &Ipv4) -> bool {
+    if ip.protocol != transport::TCP {
+        return true;
+    }
+    if ip.is_later_fragment() {
+        return false;
+    }
+    let flags: Option<Be16> = frame.load(l3 + ip.header_length() + transport::field::TCP_REST);
+    flags.is_some_and(|flags| flags.get() as u8 & (flag::SYN | flag::ACK) == flag::SYN)
 }
 
 /// Ports of source and destination, where the packet has some.
@@ -140,9 +173,16 @@ fn is_subscriber<T: Tables>(tables: &T, address: u32) -> bool {
     }
 }
 
+/// The end of a packet from `side` that a rule wants looked into; None: it is translated.
+#[inline(always)]
+#[must_use]
+pub fn inspect<F: Frame, T: Tables>(frame: &F, tables: &T, side: Side) -> Option<Verdict> {
+    tunnels::is_forged_teredo(frame, tables, side).then(|| stop(tables, Reason::TunnelForged))
+}
+
 /// The way of a packet from `side` that goes through untranslated. Whatever else holds for a
-/// packet, holds for it: nobody sends with another's address, it loses one of its time to live,
-/// and fits into the way out or is fragmented. Nothing is remembered of it.
+/// packet, holds for it: nobody sends with another's address, nor in a tunnel, it loses one of its time
+/// to live, and fits into the way out or is fragmented. Nothing is remembered of it.
 #[inline(always)]
 pub fn bypass<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Next {
     tables.note(Step::Bypassed);
@@ -168,6 +208,9 @@ fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Result
         Side::Outside => Side::Inside,
     };
     check_alive(&ip)?;
+    if ip.protocol == transport::IPV6 && tunnels::kind(frame, tables) == Reason::TunnelForged {
+        return Err(Reason::TunnelForged);
+    }
     // 4 route
     let way = route(tables, source, destination);
     let hop = leave(tables, way, to, destination)?;
@@ -260,8 +303,10 @@ pub fn first_match<T: Tables + ?Sized>(
     direction: Direction,
     protocol: u8,
     ports: Option<(u16, u16)>,
-) -> Option<(u32, Action)> {
-    let access = tables.access()?;
+) -> Held {
+    let Some(access) = tables.access() else {
+        return Held::NONE;
+    };
     let rules = match direction {
         Direction::Outbound => &access.directions[0],
         Direction::Inbound => &access.directions[1],
@@ -280,9 +325,10 @@ pub fn first_match<T: Tables + ?Sized>(
         }
         let rule = &rules.rules[number];
         if rule.holds(protocol, ports) {
-            let action = Action::from_number(rule.action.load() as u8);
-            return Some((number as u32, action));
+            let action = rule.action.load();
+            let kind = Action::from_number(action as u8);
+            return Held::new(number as u32, kind, (action >> 32) as u32);
         }
     }
-    None
+    Held::NONE
 }

@@ -56,7 +56,7 @@ pub fn reconsider<F: Frame, T: Tables>(
     reason: Reason,
 ) -> Reason {
     if matches!(reason, Reason::UnsupportedIpv6) {
-        return tunnels::kind(frame);
+        return tunnels::kind(frame, tables);
     }
     if !tables.features().has(kinds(side, reason)) || !tables.sees_first() {
         return reason;

@@ -87,10 +87,16 @@ pub enum Next {
 /// The whole way of a frame, through the access lists, the rare part with it.
 pub fn whole<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> Verdict {
     if tables.features().has(Features::ACCESS) {
-        match access::gate(frame, tables, entry) {
+        let (gate, side) = access::gate(frame, tables, entry);
+        match gate {
             Gate::Translate => {}
             Gate::Done(verdict) => return verdict,
-            Gate::Bypass(side) => {
+            Gate::Inspect => {
+                if let Some(verdict) = access::inspect(frame, tables, side) {
+                    return verdict;
+                }
+            }
+            Gate::Bypass => {
                 let next = access::bypass(frame, tables, side);
                 return ending(frame, tables, next);
             }

@@ -6,9 +6,9 @@ use crate::counters::Counters;
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::layout::{
-    Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
-    Line, NEAR_BLOCKS, Newcomers, NextHopEntry, OwnedBlock, Page, Policy, Quota, Role, Scattering,
-    SessionKey, Side, Subscriber, Unsolicited, VlanKey,
+    Access, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks, Held, Line,
+    NEAR_BLOCKS, Newcomers, NextHopEntry, OwnedBlock, Page, Policy, Quota, Role, Scattering,
+    SessionKey, Side, SixRd, Subscriber, Unsolicited, VlanKey,
 };
 use crate::nat::{
     fragment, home, open, preference, quota, scatter, search, session, throttle, walk,
@@ -173,6 +173,8 @@ pub trait Tables {
 
     /// Number `at` of the [`crate::layout::Guards`].
     fn guard(&self, at: usize) -> u32;
+    /// How the provider's 6rd works.
+    fn six_rd(&self) -> SixRd;
     fn newcomers(&self, cell: u32) -> Option<&Newcomers>;
     /// Parts of new subscribers that are put off, see [`crate::guards::puts_off`].
     fn put_off(&self) -> u64;
@@ -198,6 +200,13 @@ pub trait Tables {
     fn prefixes(&self, line: u32) -> Option<&Line>;
     /// Counts a packet that a rule holds for.
     fn hit(&self, direction: Direction, rule: u32);
+    /// Counts one that is over its rate.
+    fn over_rate(&self, rule: u32);
+    /// See [`throttle::is_within_rate`].
+    #[inline(always)]
+    fn is_within_rate(&self, held: Held, realm: u8, inside: u32) -> bool {
+        throttle::is_within_rate(self, held, (realm, inside))
+    }
     /// See [`access::rules_of`].
     #[inline(always)]
     fn rules_of(&self, end: End, direction: Direction, address: u32) -> u64 {
@@ -211,7 +220,7 @@ pub trait Tables {
         direction: Direction,
         protocol: u8,
         ports: Option<(u16, u16)>,
-    ) -> Option<(u32, Action)> {
+    ) -> Held {
         access::first_match(self, candidates, direction, protocol, ports)
     }
 

@@ -156,7 +156,9 @@ reasons! {
     106 Overload Drop "overload" "a new subscriber is put off while the slow path is overloaded (guard.busy_percent); those that have a block go on";
     107 Tunnel6to4 Drop "tunnel_6to4" "IPv6 in IPv4 (41) of 6to4 (RFC 3056), by its addresses or by a relay's: it has no ports to translate";
     108 TunnelIsatap Drop "tunnel_isatap" "IPv6 in IPv4 (41) of ISATAP (RFC 5214): it has no ports to translate";
-    109 TunnelForged Drop "tunnel_forged" "IPv6 in IPv4 (41) whose IPv6 addresses contradict the IPv4 ones, name a private or reserved address, or would send it back (RFC 3964, RFC 6324)";
+    109 TunnelForged Drop "tunnel_forged" "IPv6 in IPv4 (41) whose IPv6 addresses contradict the IPv4 ones, name a private or reserved address, or would send it back (RFC 3964, RFC 6324); or a bypassed packet or one of Teredo like that";
+    110 RuleRate Drop "rule_rate" "a packet from inside over the rate that a rule of the access lists has for each subscriber (`cgn show rules` tells which)";
+    111 Tunnel6rd Drop "tunnel_6rd" "IPv6 in IPv4 (41) of the provider's 6rd (RFC 5969; access.six_rd_prefix): it has no ports to translate, and no rule bypasses it";
 
     32 FirstPacket Punt "first_packet" "the subscriber has no block yet";
     33 BlockFull Punt "block_full" "all ports of the subscriber's blocks are in use, another block may be had";

@@ -1,7 +1,8 @@
 //! The search of the access lists as global functions, which the verifier checks once.
 
 use cgn_common::access;
-use cgn_common::layout::{Action, End};
+use cgn_common::layout::{End, Held};
+use cgn_common::nat::throttle;
 use cgn_common::verdict::Direction;
 
 use crate::tables::DETACHED;
@@ -20,16 +21,18 @@ pub fn first_match(
     direction: Direction,
     protocol: u8,
     ports: Option<(u16, u16)>,
-) -> Option<(u32, Action)> {
+) -> Held {
     let which = direction as u64 | u64::from(protocol) << 8 | u64::from(ports.is_some()) << 1;
     let (source, destination) = ports.unwrap_or_default();
     let ports = u64::from(source) | u64::from(destination) << 16;
-    let found = cgn_first_match(candidates, which, ports);
-    (found != NONE).then(|| (found as u32 & 0xff, Action::from_number((found >> 8) as u8)))
+    Held(cgn_first_match(candidates, which, ports))
 }
 
-/// No rule holds.
-const NONE: u64 = u64::MAX;
+/// See [`throttle::is_within_rate`].
+#[inline(always)]
+pub fn is_within_rate(held: Held, realm: u8, inside: u32) -> bool {
+    cgn_within_rate(held.0, u64::from(realm) << 32 | u64::from(inside)) != 0
+}
 
 #[inline(always)]
 const fn direction_of(number: u64) -> Direction {
@@ -54,8 +57,12 @@ extern "C" fn cgn_rules_of(which: u64, address: u64) -> u64 {
 extern "C" fn cgn_first_match(candidates: u64, which: u64, ports: u64) -> u64 {
     let protocol = (which >> 8) as u8;
     let ports = (which & 2 != 0).then_some((ports as u16, (ports >> 16) as u16));
-    match access::first_match(&DETACHED, candidates, direction_of(which), protocol, ports) {
-        Some((rule, action)) => u64::from(rule) | (action as u64) << 8,
-        None => NONE,
-    }
+    access::first_match(&DETACHED, candidates, direction_of(which), protocol, ports).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_within_rate(held: u64, realm_and_inside: u64) -> u64 {
+    let sender = ((realm_and_inside >> 32) as u8, realm_and_inside as u32);
+    u64::from(throttle::is_within_rate(&DETACHED, Held(held), sender))
 }

@@ -104,6 +104,23 @@ pub fn cgn_bypass(ctx: XdpContext) -> u32 {
     })
 }
 
+/// For packets that a rule wants looked into, whatever the interface.
+#[xdp]
+#[inline(always)]
+pub fn cgn_inspect(ctx: XdpContext) -> u32 {
+    let tables = XdpTables { ctx: ctx.ctx };
+    let Some(handed) = tables.handed() else {
+        return drop(&tables, Reason::Internal);
+    };
+    let frame = XdpFrame::new(ctx.ctx);
+    if let Some(verdict) = access::inspect(&frame, &tables, handed.side()) {
+        return act(&tables, verdict, |_| INSIDE_SOCKETS);
+    }
+    // SAFETY: nothing of this program is needed once it has jumped.
+    unsafe { maps::RARE.tail_call(&ctx, handed.program()) };
+    drop(&tables, Reason::Internal)
+}
+
 /// In the place of `cgn_inside` where everything goes by the slow path.
 #[xdp]
 #[inline(always)]
@@ -206,11 +223,17 @@ pub fn cgn_fragment_outside(ctx: XdpContext) -> u32 {
 fn enter(ctx: &XdpContext, entry: Entry) -> u32 {
     begin(ctx.ctx);
     let tables = XdpTables { ctx: ctx.ctx };
-    let program = match access::gate(&XdpFrame::new(ctx.ctx), &tables, entry) {
+    let (gate, side) = access::gate(&XdpFrame::new(ctx.ctx), &tables, entry);
+    let program = match gate {
         Gate::Translate => RareProgram::translator(entry),
-        Gate::Bypass(side) => {
+        Gate::Bypass => {
             tables.hand_over(Handed::new(side, Reason::Internal));
             RareProgram::Bypass
+        }
+        Gate::Inspect => {
+            let translator = RareProgram::translator(entry);
+            tables.hand_over(Handed::on_the_way_to(side, translator));
+            RareProgram::Inspect
         }
         Gate::Done(verdict) => return act(&tables, verdict, |_| INSIDE_SOCKETS),
     };
@@ -228,8 +251,8 @@ const fn untagged_sockets(side: Side) -> u32 {
     }
 }
 
-/// Ends the way, or leaves it to the program for rare packets. Only here and in [`enter`] a
-/// program jumps, for the verifier wants it in the main function.
+/// Ends the way, or leaves it to the program for rare packets. Only here, in [`enter`] and in
+/// [`cgn_inspect`] a program jumps, for the verifier wants it in the main function.
 #[inline(always)]
 fn go_on(
     ctx: &XdpContext,

@@ -12,9 +12,9 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::frame::Frame;
 use cgn_common::layout::{
-    Access, Action, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
-    HALVES_PER_LINE, Handed, Line, Link, Newcomers, NextHopEntry, Page, Policy, Quota,
-    ROUTES_PER_LINE, Role, Scattering, SessionKey, Side, Subscriber, Unsolicited, VlanKey,
+    Access, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
+    HALVES_PER_LINE, Handed, Held, Line, Link, Newcomers, NextHopEntry, Page, Policy, Quota,
+    ROUTES_PER_LINE, Role, Scattering, SessionKey, Side, SixRd, Subscriber, Unsolicited, VlanKey,
     is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
@@ -376,6 +376,13 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn six_rd(&self) -> SixRd {
+        let words = &raw const maps::CONSTANTS.six_rd.0;
+        // SAFETY: a static of our own; volatile as in `features`.
+        SixRd(unsafe { words.read_volatile() })
+    }
+
+    #[inline(always)]
     fn newcomers(&self, cell: u32) -> Option<&Newcomers> {
         maps::NEWCOMERS.get(cell)
     }
@@ -417,6 +424,19 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn over_rate(&self, rule: u32) {
+        if let Some(hits) = maps::HITS.get_ptr_mut(0) {
+            // SAFETY: as above.
+            unsafe { &mut *hits }.count_over(rule);
+        }
+    }
+
+    #[inline(always)]
+    fn is_within_rate(&self, held: Held, realm: u8, inside: u32) -> bool {
+        lists::is_within_rate(held, realm, inside)
+    }
+
+    #[inline(always)]
     fn rules_of(&self, end: End, direction: Direction, address: u32) -> u64 {
         lists::rules_of(end, direction, address)
     }
@@ -428,7 +448,7 @@ impl Tables for XdpTables {
         direction: Direction,
         protocol: u8,
         ports: Option<(u16, u16)>,
-    ) -> Option<(u32, Action)> {
+    ) -> Held {
         lists::first_match(candidates, direction, protocol, ports)
     }
 

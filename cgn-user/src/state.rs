@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use cgn_common::counters::Counters;
 use cgn_common::layout::Hits;
 use cgn_common::limits::TICK_SHIFT;
+use cgn_common::verdict::Direction;
 use tokio::sync::watch;
 
 use crate::alloc::PoolStatus;
@@ -30,6 +31,15 @@ use crate::wiring::Wiring;
 
 /// Reads the counters of the fast path, summed over processors.
 pub type ReadCounters = Box<dyn Fn() -> Counters + Send + Sync>;
+
+/// Packets of a rule of the access lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RulePackets {
+    /// Those that it held for.
+    pub held: u64,
+    /// Those of them that were over its rate, and so dropped.
+    pub over_rate: u64,
+}
 
 /// Reads how often rules held in the fast path, summed over processors.
 pub type ReadHits = Box<dyn Fn() -> Hits + Send + Sync>;
@@ -104,12 +114,19 @@ impl State {
 }
 
 impl State {
-    /// Every rule of the access lists, and how many packets it held for.
+    /// Every rule of the access lists, and its packets.
     #[must_use]
-    pub fn rule_hits(&self) -> Vec<(Placed, u64)> {
+    pub fn rule_hits(&self) -> Vec<(Placed, RulePackets)> {
         let mut hits = (self.fast_path_hits)();
         hits.merge(&self.stats().hits);
-        let count = |rule: &Placed| hits.0[rule.direction as usize][rule.number];
+        let count = |rule: &Placed| RulePackets {
+            held: hits.held[rule.direction as usize][rule.number],
+            // Only of packets from inside.
+            over_rate: match rule.direction {
+                Direction::Outbound => hits.over_rate[rule.number],
+                Direction::Inbound => 0,
+            },
+        };
         let rules = self.lists.rules().iter();
         rules.map(|rule| (rule.clone(), count(rule))).collect()
     }

@@ -35,7 +35,8 @@ pub struct Access {
 pub struct Rule {
     /// See [`Ports`].
     pub ports: Word,
-    /// See [`Action`]; bits 8-15 number of the protocol, where bit 16 is set.
+    /// See [`Action`]; bits 8-15 number of the protocol, where bit 16 is set; 32-63 most packets of one
+    /// inside address in a window of 2^30 ns, 0 where there is no rate.
     pub action: Word,
 }
 
@@ -53,6 +54,38 @@ impl Rule {
             return false;
         }
         Ports(self.ports.load()).hold(ports)
+    }
+}
+
+/// The rule that holds for a packet: bits 0-7 its number, 8-15 its [`Action`], 32-63 most packets of one
+/// inside address in a window, 0 where there is no rate. A word, not an option: of what may not be there the
+/// compiler keeps a part that the verifier takes for unwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held(pub u64);
+
+impl Held {
+    /// No rule holds.
+    pub const NONE: Self = Self(u64::MAX);
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(rule: u32, action: Action, most: u32) -> Self {
+        Self(rule as u64 | (action as u64) << 8 | (most as u64) << 32)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn rule(self) -> u32 {
+        self.0 as u32 & 0xff
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn action(self) -> Action {
+        Action::from_number((self.0 >> 8) as u8)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn most(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 }
 
@@ -103,6 +136,8 @@ pub enum Action {
     Deny = 1,
     /// It goes through untranslated (RFC 6888 REQ-6).
     Bypass = 2,
+    /// It is translated, unless it is of Teredo with forged addresses: see [`crate::tunnels`].
+    Inspect = 3,
 }
 
 impl Action {
@@ -113,6 +148,7 @@ impl Action {
         match number {
             0 => Self::Permit,
             2 => Self::Bypass,
+            3 => Self::Inspect,
             _ => Self::Deny,
         }
     }
@@ -196,10 +232,15 @@ pub mod node {
 /// Classes in a line: two words each, the rules for packets from inside and from outside.
 pub const CLASSES_PER_LINE: u32 = 4;
 
-/// How often each rule held, by direction and number.
+/// How often each rule held, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct Hits(pub [[u64; RULES]; 2]);
+pub struct Hits {
+    /// For packets from inside, and from outside; those over the rate, too.
+    pub held: [[u64; RULES]; 2],
+    /// For packets from inside that were over its rate.
+    pub over_rate: [u64; RULES],
+}
 
 impl Default for Hits {
     fn default() -> Self {
@@ -208,21 +249,32 @@ impl Default for Hits {
 }
 
 impl Hits {
-    pub const ZERO: Self = Self([[0; RULES]; 2]);
+    pub const ZERO: Self = Self {
+        held: [[0; RULES]; 2],
+        over_rate: [0; RULES],
+    };
 
     /// One more.
     #[inline(always)]
     pub fn count(&mut self, direction: Direction, rule: u32) {
         let rule = rule as usize % RULES;
         match direction {
-            Direction::Outbound => self.0[0][rule] += 1,
-            Direction::Inbound => self.0[1][rule] += 1,
+            Direction::Outbound => self.held[0][rule] += 1,
+            Direction::Inbound => self.held[1][rule] += 1,
         }
+    }
+
+    /// One more that was over the rate.
+    #[inline(always)]
+    pub fn count_over(&mut self, rule: u32) {
+        self.over_rate[rule as usize % RULES] += 1;
     }
 
     /// Those of another processor, too.
     pub fn merge(&mut self, other: &Self) {
-        for (sum, one) in self.0.iter_mut().flatten().zip(other.0.iter().flatten()) {
+        let all = self.held.iter_mut().flatten().chain(&mut self.over_rate);
+        let others = other.held.iter().flatten().chain(&other.over_rate);
+        for (sum, one) in all.zip(others) {
             *sum += one;
         }
     }

@@ -17,6 +17,7 @@ pub struct Constants {
     /// By number of the pool.
     pub pools: [Policy; POOLS],
     pub guards: Guards,
+    pub six_rd: SixRd,
 }
 
 impl Constants {
@@ -25,12 +26,54 @@ impl Constants {
         features: Features::NONE,
         pools: [Policy::PLAIN; POOLS],
         guards: Guards::NONE,
+        six_rd: SixRd::NONE,
     };
 }
 
 impl Default for Constants {
     fn default() -> Self {
         Self::PLAIN
+    }
+}
+
+/// How the IPv6 addresses of 6rd say an IPv4 address (RFC 5969 section 4): words 0 and 1 the first 64
+/// bits of the prefix, 2 the bits that all IPv4 addresses have in common, 3 length of the prefix (bits
+/// 0-7) and number of the bits that differ (8-15). All 0: there is no 6rd.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct SixRd(pub [u32; 4]);
+
+impl SixRd {
+    pub const NONE: Self = Self([0; 4]);
+
+    /// The prefix has `length` bits; an IPv4 address has the first `common_bits` of `common`, at most 31.
+    /// What differs must fit into the first 64 bits of an IPv6 address.
+    #[must_use]
+    pub const fn new(prefix: u64, length: u8, common: u32, common_bits: u8) -> Self {
+        let differing = 32 - common_bits as u32;
+        let mask = ((1_u64 << differing) - 1) as u32;
+        Self([
+            (prefix >> 32) as u32,
+            prefix as u32,
+            common & !mask,
+            length as u32 | differing << 8,
+        ])
+    }
+
+    /// The IPv4 address in an IPv6 address with these first 64 bits; None for one that is not of 6rd.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ipv4_of(self, address: u64) -> Option<u32> {
+        let [high, low, common, lengths] = self.0;
+        let (length, differing) = (lengths & 0xff, lengths >> 8 & 0xff);
+        if length == 0 || length > 63 || differing == 0 || differing > 32 {
+            return None;
+        }
+        let prefix = (high as u64) << 32 | low as u64;
+        if (address ^ prefix) >> (64 - length) != 0 {
+            return None;
+        }
+        Some(common | (address << length >> (64 - differing)) as u32)
     }
 }
 
@@ -69,6 +112,8 @@ impl Features {
     pub const PARITY: u64 = 1 << 43;
     /// Some pool keeps the class of ports: see [`crate::nat::class`].
     pub const CLASSES: u64 = 1 << 44;
+    /// Some rule of the access lists has a rate: see [`crate::access`].
+    pub const RATES: u64 = 1 << 47;
     /// Senders are told by an ICMP error: the time to live ended.
     pub const TELL_EXPIRED: u64 = 1 << 48;
     /// Fragmentation is needed, and forbidden.
@@ -187,5 +232,42 @@ impl Policy {
             Protocol::Udp | Protocol::Icmp => 3 | Self::LOGGED_SESSIONS,
         };
         self.has(bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 5969 section 4: 2001:db8::/32 with 10.0.0.0/8 gives 10.100.100.1 the prefix
+    /// 2001:db8:6464:100::/56.
+    #[test]
+    fn a_six_rd_address_says_an_ipv4_address() {
+        let ten = SixRd::new(0x2001_0db8_0000_0000, 32, 0x0a00_0000, 8);
+        let all = SixRd::new(0x2001_0db8_0000_0000, 32, 0, 0);
+        for (six_rd, address, expected, sentence) in [
+            (
+                ten,
+                0x2001_0db8_6464_0100,
+                Some(0x0a64_6401),
+                "the RFC's example",
+            ),
+            (
+                ten,
+                0x2001_0db8_6464_01ff,
+                Some(0x0a64_6401),
+                "another subnet of it",
+            ),
+            (
+                all,
+                0x2001_0db8_0a64_6401,
+                Some(0x0a64_6401),
+                "the whole address",
+            ),
+            (ten, 0x2001_0db9_6464_0100, None, "another prefix"),
+            (SixRd::NONE, 0, None, "no 6rd"),
+        ] {
+            assert_eq!(six_rd.ipv4_of(address), expected, "{sentence}");
+        }
     }
 }

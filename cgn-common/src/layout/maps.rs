@@ -232,10 +232,12 @@ pub enum RareProgram {
     TranslateVlan = 8,
     /// Packets that a rule lets through untranslated.
     Bypass = 9,
+    /// Packets that may be of Teredo, in front of the translator.
+    Inspect = 10,
 }
 
 impl RareProgram {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Inside,
         Self::Outside,
         Self::FragmentInside,
@@ -246,6 +248,7 @@ impl RareProgram {
         Self::TranslateOutside,
         Self::TranslateVlan,
         Self::Bypass,
+        Self::Inspect,
     ];
 
     /// Those that packets may jump to where these features are on.
@@ -254,7 +257,11 @@ impl RareProgram {
         let behind_rules = |program: &Self| {
             matches!(
                 program,
-                Self::TranslateInside | Self::TranslateOutside | Self::TranslateVlan | Self::Bypass
+                Self::TranslateInside
+                    | Self::TranslateOutside
+                    | Self::TranslateVlan
+                    | Self::Bypass
+                    | Self::Inspect
             )
         };
         Self::ALL
@@ -301,12 +308,14 @@ impl RareProgram {
             Self::TranslateOutside => "cgn_outside",
             Self::TranslateVlan => "cgn_vlan",
             Self::Bypass => "cgn_bypass",
+            Self::Inspect => "cgn_inspect",
         }
     }
 }
 
 /// Element of `HANDED`: bits 0-7 the reason for which a packet ends, 8 it came from
-/// outside. Whoever jumps writes it, on the same processor, right before.
+/// outside, 9-15 the program of [`RareProgram`] where it goes on. Whoever jumps writes it, on the same
+/// processor, right before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handed(pub u64);
 
@@ -325,6 +334,18 @@ impl Handed {
         } else {
             Side::Outside
         }
+    }
+    /// Of a packet that goes on in this program.
+    #[inline(always)]
+    #[must_use]
+    pub const fn on_the_way_to(side: Side, program: RareProgram) -> Self {
+        Self(Self::new(side, Reason::Internal).0 | (program as u64) << 9)
+    }
+    /// Where the packet goes on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn program(self) -> u32 {
+        (self.0 >> 9) as u32 & 0x7f
     }
     /// Number of the reason.
     #[inline(always)]

@@ -58,7 +58,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 12;
+pub const LAYOUT_VERSION: u32 = 13;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -102,7 +102,7 @@ shape! {
     RealmLine: 64, 64;
     NextHopEntry: 32, 8;
     Access: 2176, 64;
-    Hits: 1024, 8;
+    Hits: 1536, 8;
     Punts: 8, 8;
     Link: 16, 4;
     VlanKey: 8, 4;
@@ -110,7 +110,7 @@ shape! {
     SessionKey: 16, 4;
     FragmentKey: 12, 4;
     Datagram: 16, 4;
-    Constants: 552, 8;
+    Constants: 568, 8;
     Guards: 32, 4;
     Unsolicited: 16, 16;
     Newcomers: 16, 16;

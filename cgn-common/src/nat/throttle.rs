@@ -7,20 +7,27 @@
 //! choose to share. A prefix over its limit writes its name into one of them. A limit so is of that
 //! very prefix, and user space reads there whom it holds for.
 //!
+//! Rules of the access lists that have a rate count in cells of their own in the same table, by rule and
+//! inside address; there nothing is limited for longer than the rate says.
+//!
 //! While it is limited, a prefix may open a share of its limit, which grows from nothing at first to
 //! all of it at the end; being over it again begins anew. Narrow prefixes come first, and what they
 //! refuse is not counted for the wider ones: one host does not have its neighbours limited.
 
 use crate::layout::{
-    Guards, Limited, Newcomers, OwnedBlock, Side, THROTTLED_LENGTHS, Window, header,
+    Guards, Held, Limited, Newcomers, OwnedBlock, Side, THROTTLED_LENGTHS, Window, header,
 };
 use crate::tables::Tables;
 use crate::verdict::Reason;
 
 /// Cells of one side, length and hash, as a shift.
 const CELLS_SHIFT: u32 = 15;
+/// The part of the table behind those of the prefixes, for the rates of rules.
+const RULES_PART: u32 = 4 * THROTTLED_LENGTHS.len() as u32;
+/// Cells of prefixes, which come first.
+pub const PREFIX_CELLS: u32 = RULES_PART << CELLS_SHIFT;
 /// Cells in all.
-pub const CELLS: u32 = (4 * THROTTLED_LENGTHS.len() as u32) << CELLS_SHIFT;
+pub const CELLS: u32 = (RULES_PART + 2) << CELLS_SHIFT;
 /// Attempts to count in a cell that other processors count in, too.
 const TRIES: u32 = 4;
 
@@ -36,7 +43,7 @@ const fn part(side: Side, at: usize) -> u32 {
     2 * Guards::newcomers(side, at) as u32
 }
 
-/// Side and place in [`THROTTLED_LENGTHS`] of what a cell is for.
+/// Side and place in [`THROTTLED_LENGTHS`] of what a cell below [`PREFIX_CELLS`] is for.
 #[must_use]
 pub const fn kind_of(cell: u32) -> (Side, usize) {
     let kind = (cell >> (CELLS_SHIFT + 1)) as usize;
@@ -46,13 +53,26 @@ pub const fn kind_of(cell: u32) -> (Side, usize) {
     }
 }
 
-/// The two cells of a prefix. Hashed as [`super::place::Place`] is.
+/// The two cells of a prefix.
 #[inline(always)]
 #[must_use]
 pub const fn cells_of(secret: u64, side: Side, at: usize, prefix: u32) -> [u32; 2] {
+    cells_in(secret, part(side, at), 0, prefix)
+}
+
+/// The two cells in which a rule counts what an inside address of a realm sends.
+#[inline(always)]
+#[must_use]
+pub const fn cells_of_rule(secret: u64, rule: u32, realm: u8, inside: u32) -> [u32; 2] {
+    cells_in(secret, RULES_PART, rule << 8 | realm as u32, inside)
+}
+
+/// Two cells of a part and the next one, by a kind (24 bits) and an address. Hashed as
+/// [`super::place::Place`] is.
+#[inline(always)]
+const fn cells_in(secret: u64, part: u32, kind: u32, address: u32) -> [u32; 2] {
     const MASK: u32 = (1 << CELLS_SHIFT) - 1;
-    let part = part(side, at);
-    let key = prefix as u64 | (part as u64 + 1) << 32;
+    let key = address as u64 | (part as u64 + 1) << 32 | (kind as u64) << 40;
     let x = (key ^ secret).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 32)).wrapping_mul(secret | 1);
     let x = x ^ (x >> 29);
@@ -195,6 +215,35 @@ pub fn count<T: Tables + ?Sized>(tables: &T, side: Side, source: u32) -> bool {
     true
 }
 
+/// True if an inside address of a realm may send one more packet that this rule with a rate holds for;
+/// then it is counted. The same cells as for prefixes: whom nobody can choose to
+/// share both of them with is never taken for a busy one.
+#[inline(always)]
+#[must_use]
+pub fn is_within_rate<T: Tables + ?Sized>(
+    tables: &T,
+    held: Held,
+    (realm, inside): (u8, u32),
+) -> bool {
+    let now = tables.now();
+    let [first, second] = cells_of_rule(tables.id_secret(), held.rule(), realm, inside);
+    let (Some(first), Some(second)) = (tables.newcomers(first), tables.newcomers(second)) else {
+        return true;
+    };
+    let lately = |cell: &Newcomers| Window(cell.window.load()).at(now).sliding(now);
+    let (a, b) = (lately(first), lately(second));
+    if lower(a, b) >= held.most() as u64 {
+        return false;
+    }
+    if a <= b {
+        add(first, now);
+    }
+    if b <= a {
+        add(second, now);
+    }
+    true
+}
+
 /// True if one of the prefixes of `source` may open nothing now; nothing is counted.
 #[inline(always)]
 #[must_use]
@@ -261,9 +310,25 @@ mod tests {
         for (side, at) in kinds {
             for prefix in 0..10_000 {
                 let cells = cells_of(0x1234_5678_9abc_def1, side, at, prefix << 8);
-                assert!(cells.iter().all(|cell| *cell < CELLS));
+                assert!(cells.iter().all(|cell| *cell < PREFIX_CELLS));
                 assert!(cells.iter().all(|cell| kind_of(*cell) == (side, at)));
                 assert_ne!(cells[0], cells[1]);
+            }
+        }
+    }
+
+    #[test]
+    fn cells_of_rules_are_their_own() {
+        for (rule, realm) in [(0, 0), (63, 0), (0, 255), (63, 255)] {
+            for inside in 0..1000 {
+                let cells = cells_of_rule(0x1234_5678_9abc_def1, rule, realm, inside);
+                assert!(
+                    cells
+                        .iter()
+                        .all(|cell| (PREFIX_CELLS..CELLS).contains(cell))
+                );
+                let other = cells_of_rule(0x1234_5678_9abc_def1, rule ^ 1, realm, inside);
+                assert_ne!(cells, other, "of another rule");
             }
         }
     }

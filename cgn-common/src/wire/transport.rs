@@ -15,7 +15,7 @@ pub const UDP: u8 = 17;
 /// What only goes through a NAT that knows it, and not through this one: see [`unsupported`].
 const IP_IN_IP: u8 = 4;
 const DCCP: u8 = 33;
-const IPV6: u8 = 41;
+pub const IPV6: u8 = 41;
 const GRE: u8 = 47;
 const ESP: u8 = 50;
 const AH: u8 = 51;

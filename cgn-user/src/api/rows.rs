@@ -254,12 +254,14 @@ pub struct RuleRow {
     pub rule: String,
     /// `out`: packets from inside; `in`: packets from outside.
     pub direction: String,
-    /// `permit`, `deny` or `bypass`.
+    /// `permit`, `deny`, `bypass` or `inspect`.
     pub action: String,
     /// Prefixes and addresses of the rule.
     pub prefixes: usize,
     /// Packets that it held for, since the rules are these.
     pub packets: u64,
+    /// Those of them that were over its rate, and so dropped; `null`: it has no rate.
+    pub over_rate: Option<u64>,
 }
 
 /// `/v1/status`: the daemon.

@@ -248,6 +248,7 @@ impl Listed for RuleRow {
         words("ACTION"),
         numbers("PREFIXES"),
         numbers("PACKETS"),
+        numbers("OVER RATE"),
     ];
     const NONE_YET: &'static str = "the configuration has no [[rule]], and access.bogons is false";
     const ONE: &'static str = "rule";
@@ -260,6 +261,8 @@ impl Listed for RuleRow {
             self.action.clone(),
             self.prefixes.to_string(),
             self.packets.to_string(),
+            self.over_rate
+                .map_or_else(|| "-".to_owned(), |packets| packets.to_string()),
         ]
     }
 

@@ -66,19 +66,21 @@ impl Config {
     }
 }
 
+/// Pool by realm and network. `None`: that of `[[subscribers]]`.
+type PoolByNetwork = HashMap<(u8, u32), Option<usize>>;
+
 /// Prefixes of groups, with the pools that they name.
 struct GroupPools {
     /// Number of the realm, first and last address, by the first.
     prefixes: Vec<(u8, Ipv4Range)>,
-    /// Pool by realm and network, for each length of a prefix, the longest first. `None`: that of
-    /// `[[subscribers]]`.
-    by_length: Vec<(u8, HashMap<(u8, u32), Option<usize>>)>,
+    /// For each length of a prefix, the longest first.
+    by_length: Vec<(u8, PoolByNetwork)>,
 }
 
 impl GroupPools {
     fn of(config: &Config) -> Self {
         let mut prefixes = Vec::new();
-        let mut by_length: HashMap<u8, HashMap<(u8, u32), Option<usize>>> = HashMap::new();
+        let mut by_length: HashMap<u8, PoolByNetwork> = HashMap::new();
         for group in &config.group {
             let Some(realm) = config.realm_number(&group.realm) else {
                 continue;

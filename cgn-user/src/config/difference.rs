@@ -306,7 +306,7 @@ mod tests {
                 "other ports in every block",
                 "addresses = [\"203.0.113.16/28\"]",
                 "addresses = [\"203.0.113.16/28\"]\nkeep_class = true",
-                &[("pool[b].keep_class", Disruptive, Some("b"))],
+                &[("pool[b].keep_class", Disruptive, of_b())],
             ),
             (
                 "more addresses",

@@ -310,6 +310,20 @@ pub enum Fault {
         "a bypass without destinations would translate nothing; write for example destination = [\"203.0.113.10/32\"]"
     )]
     BypassToAll,
+    #[error(
+        "only what is permitted from inside has a rate; write action = \"permit\" and direction = \"out\", or see [guard] and [throttle] for what comes from outside"
+    )]
+    RateOfOther,
+    #[error("only IPv6 in UDP is looked into; write protocol = \"udp\"")]
+    InspectsUdp,
+    #[error("nobody uses it without access.six_rd_prefix; remove it, or add the IPv6 prefix")]
+    SixRdWithoutPrefix,
+    #[error("leaves nothing of an address to tell customers apart; write at most 31 bits")]
+    SixRdOfOne,
+    #[error(
+        "with the bits of an IPv4 address behind it, it is longer than 64 bits; write at most {most}, or a longer six_rd_ipv4"
+    )]
+    SixRdTooLong { most: u8 },
     #[error("only TCP and UDP have ports; write protocol = \"tcp\" or \"udp\"")]
     PortsWithoutProtocol,
     #[error("the list {path:?} cannot be read: {reason}; make it readable, or leave the key out")]

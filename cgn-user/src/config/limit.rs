@@ -125,6 +125,8 @@ pub const NOTICE_SECS: Limit = Limit::new(1, 86_400, "seconds");
 pub const PERCENT: Limit = Limit::new(0, 100, "percent, 0 never");
 /// `guard.unsolicited_per_second`, and the rates of `[throttle]`: a window counts to 2^24.
 pub const FLOOD_RATE: Limit = Limit::new(0, 10_000_000, "a second, 0 without limit");
+/// `rate` of a rule.
+pub const RULE_RATE: Limit = Limit::new(1, 1_000_000, "a second");
 /// `guard.busy_secs`
 pub const BUSY_SECS: Limit = Limit::new(1, 600, "seconds");
 /// `throttle.limit_secs`

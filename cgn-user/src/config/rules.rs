@@ -1,7 +1,7 @@
 //! `[access]` and `[[rule]]`: who may send what through the NAT, and what goes past it.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
 
 use super::fault::{Fault, Findings};
+use super::limit;
 use super::notation::Ipv4Prefix;
 use super::place::KeyPath;
 use super::prefix_list::Network;
 use super::reader::TableReader;
 use super::schema::Config;
-use super::validate::check_name;
-use super::value::{address, boolean, path, string};
+use super::validate::{check_limit, check_name};
+use super::value::{address, boolean, integer, path, string};
 
 /// `[access]`: rules that come with the program, behind those of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -27,6 +28,15 @@ pub struct Access {
     /// the internet: private, shared, loopback, link-local, documentation, benchmarking and reserved
     /// addresses (RFC 6890 and its registry). Default: false.
     pub bogons: bool,
+    /// The prefix from which the provider's 6rd makes its customers' addresses (RFC 5969), 1 to 63 bits
+    /// long. IPv6 in IPv4 with other addresses in it than its own then is `tunnel_forged`, also where a
+    /// rule bypasses it. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub six_rd_prefix: Option<Ipv6Prefix>,
+    /// With `six_rd_prefix`: the prefix of all customers' IPv4 addresses, which is left out in 6rd
+    /// addresses. Default: none, all 32 bits are in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub six_rd_ipv4: Option<Ipv4Prefix>,
 }
 
 /// `[[rule]]`: what becomes of packets that fit. A packet meets the rules of its direction in the order
@@ -38,8 +48,8 @@ pub struct Access {
 pub struct Rule {
     /// *Required*: 1 to 63 letters, digits, `-`, `_` and `.`; each name once.
     pub name: String,
-    /// *Required*: `"permit"`, `"deny"`, or `"bypass"`: the packets go untranslated, and so do those
-    /// that come back.
+    /// *Required*: `"permit"`, `"deny"`, `"bypass"`: the packets go untranslated, and so do those that
+    /// come back; or `"inspect"`: UDP is permitted, unless it is IPv6 of Teredo with forged addresses.
     pub action: RuleAction,
     /// *Required*: `"out"` for packets from inside, `"in"` for packets from outside. A bypass is `"out"`.
     pub direction: RuleDirection,
@@ -65,6 +75,11 @@ pub struct Rule {
     /// The same of the destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_ports: Option<PortRange>,
+    /// Of what a `"permit"` from inside fits, how much each inside address may send a second: new TCP
+    /// connections, and packets of other protocols, 1 to 1000000. The rest is dropped and counted;
+    /// connections that are there go on. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
 }
 
 fn is_empty(path: &Path) -> bool {
@@ -78,6 +93,7 @@ pub enum RuleAction {
     Permit,
     Deny,
     Bypass,
+    Inspect,
 }
 
 impl From<RuleAction> for layout::Action {
@@ -86,6 +102,7 @@ impl From<RuleAction> for layout::Action {
             RuleAction::Permit => Self::Permit,
             RuleAction::Deny => Self::Deny,
             RuleAction::Bypass => Self::Bypass,
+            RuleAction::Inspect => Self::Inspect,
         }
     }
 }
@@ -167,6 +184,37 @@ impl fmt::Display for PortRange {
     }
 }
 
+/// An IPv6 network of at most 63 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Ipv6Prefix {
+    pub address: Ipv6Addr,
+    pub length: u8,
+}
+
+impl FromStr for Ipv6Prefix {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        let parts = text.split_once('/');
+        let read = parts.and_then(|(address, length)| {
+            let (address, length) = (address.parse::<Ipv6Addr>().ok()?, length.parse().ok()?);
+            let is_network = (1..=63).contains(&length) && address.to_bits() << length == 0;
+            is_network.then_some(Self { address, length })
+        });
+        read.ok_or_else(|| Fault::UnknownChoice {
+            text: text.to_owned(),
+            choices: "an IPv6 prefix of 1 to 63 bits without host bits, for example \"2001:db8::/32\"",
+        })
+    }
+}
+
+impl fmt::Display for Ipv6Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
 macro_rules! as_text {
     ($($type:ty),*) => { $(
         impl TryFrom<String> for $type {
@@ -182,11 +230,13 @@ macro_rules! as_text {
         }
     )* };
 }
-as_text!(RuleProtocol, PortRange);
+as_text!(RuleProtocol, PortRange, Ipv6Prefix);
 
 pub(super) fn read_access(access: &mut TableReader<'_>) -> Access {
     Access {
         bogons: access.optional("bogons", false, boolean),
+        six_rd_prefix: access.optional("six_rd_prefix", None, text),
+        six_rd_ipv4: access.optional("six_rd_ipv4", None, |value| address(value).map(Some)),
     }
 }
 
@@ -207,6 +257,9 @@ pub(super) fn read_rule(rule: &mut TableReader<'_>) -> Rule {
         protocol: rule.optional("protocol", None, text),
         source_ports: rule.optional("source_ports", None, text),
         destination_ports: rule.optional("destination_ports", None, text),
+        rate: rule.optional("rate", None, |value| {
+            integer(&limit::RULE_RATE)(value).map(Some)
+        }),
     }
 }
 
@@ -220,9 +273,10 @@ fn action(value: &DeValue<'_>) -> Result<RuleAction, Fault> {
         "permit" => Ok(RuleAction::Permit),
         "deny" => Ok(RuleAction::Deny),
         "bypass" => Ok(RuleAction::Bypass),
+        "inspect" => Ok(RuleAction::Inspect),
         _ => Err(Fault::UnknownChoice {
             text,
-            choices: "\"permit\", \"deny\" or \"bypass\"",
+            choices: "\"permit\", \"deny\", \"bypass\" or \"inspect\"",
         }),
     }
 }
@@ -240,6 +294,7 @@ fn direction(value: &DeValue<'_>) -> Result<RuleDirection, Fault> {
 }
 
 pub(super) fn validate(config: &Config, findings: &mut Findings) {
+    check_six_rd(&config.access, findings);
     for (index, rule) in config.rule.iter().enumerate() {
         let key = |name: &str| KeyPath::from(format!("rule[{index}].{name}"));
         check_name(key("name"), &rule.name, findings);
@@ -265,6 +320,24 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     }
 }
 
+/// What differs in the customers' IPv4 addresses must fit behind the prefix.
+fn check_six_rd(access: &Access, findings: &mut Findings) {
+    let path = KeyPath::from("access.six_rd_ipv4");
+    let common = access.six_rd_ipv4.map_or(0, |prefix| prefix.length());
+    match access.six_rd_prefix {
+        None if access.six_rd_ipv4.is_some() && findings.sound(&"access.six_rd_prefix".into()) => {
+            findings.add(path, Fault::SixRdWithoutPrefix);
+        }
+        Some(_) if common > 31 => findings.add(path, Fault::SixRdOfOne),
+        Some(prefix) if prefix.length + (32 - common) > 64 => {
+            let most = 32 + common;
+            let path = KeyPath::from("access.six_rd_prefix");
+            findings.add(path, Fault::SixRdTooLong { most });
+        }
+        _ => {}
+    }
+}
+
 fn check_rule(rule: &Rule, key: impl Fn(&str) -> KeyPath, findings: &mut Findings) {
     for (name, file) in [
         ("source_file", &rule.source_file),
@@ -281,6 +354,19 @@ fn check_rule(rule: &Rule, key: impl Fn(&str) -> KeyPath, findings: &mut Finding
         if rule.destination.is_empty() && is_empty(&rule.destination_file) {
             findings.add(key("destination"), Fault::BypassToAll);
         }
+    }
+    if let Some(rate) = rule.rate {
+        check_limit(key("rate"), rate, &limit::RULE_RATE, findings);
+        let is_permit = rule.action == RuleAction::Permit && rule.direction == RuleDirection::Out;
+        let known = findings.sound(&key("action")) && findings.sound(&key("direction"));
+        if known && !is_permit {
+            findings.add(key("rate"), Fault::RateOfOther);
+        }
+    }
+    let is_udp = rule.protocol == Some(RuleProtocol(17));
+    let known = findings.sound(&key("action")) && findings.sound(&key("protocol"));
+    if known && rule.action == RuleAction::Inspect && !is_udp {
+        findings.add(key("action"), Fault::InspectsUdp);
     }
     let has_ports = matches!(rule.protocol, Some(RuleProtocol(6 | 17)));
     for (name, ports) in [

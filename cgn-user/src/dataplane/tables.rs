@@ -10,8 +10,8 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, HALVES_PER_LINE,
-    Hits, Line, Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Role, Scattering,
-    SessionKey, Settings, Side, Subscriber, Unsolicited, VlanKey,
+    Held, Hits, Line, Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Role,
+    Scattering, SessionKey, Settings, Side, SixRd, Subscriber, Unsolicited, VlanKey,
 };
 use cgn_common::nat::{home, open, search, throttle};
 use cgn_common::realm::is_key_here;
@@ -268,6 +268,9 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     fn guard(&self, at: usize) -> u32 {
         self.memory.constants.guards.0[at]
     }
+    fn six_rd(&self) -> SixRd {
+        self.memory.constants.six_rd
+    }
     fn newcomers(&self, cell: u32) -> Option<&Newcomers> {
         self.memory.newcomers.get(cell)
     }
@@ -289,6 +292,12 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     fn hit(&self, direction: Direction, rule: u32) {
         self.hit.set(Some((direction, rule)));
         self.hits.borrow_mut().count(direction, rule);
+    }
+    fn over_rate(&self, rule: u32) {
+        self.hits.borrow_mut().count_over(rule);
+    }
+    fn is_within_rate(&self, held: Held, realm: u8, inside: u32) -> bool {
+        !self.sees_first.get() || throttle::is_within_rate(self, held, (realm, inside))
     }
     fn vlan_role(&self, key: &VlanKey) -> Option<Role> {
         self.vlans.get(&(key.ifindex, key.vlans)).copied()

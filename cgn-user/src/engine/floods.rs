@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cgn_common::guards::PARTS;
 use cgn_common::layout::{Features, Limited};
+use cgn_common::nat::throttle;
 
 use super::clock;
 use crate::config::Config;
@@ -124,7 +125,7 @@ impl Floods {
             return Vec::new();
         };
         let (table, now) = (&state.memory.newcomers, state.now_tick());
-        let limited = (0..table.len() as u32).filter_map(|cell| {
+        let limited = (0..throttle::PREFIX_CELLS).filter_map(|cell| {
             let word = table.get(cell)?.limited.load();
             Prefix::of(cell, Limited(word), now)
         });

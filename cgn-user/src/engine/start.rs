@@ -125,7 +125,7 @@ pub fn start(
     let lists = shape::lists(&checked);
     geometry.sizes.prefix_lines = lists.lines();
     let constants = shape::constants(&checked.config);
-    if constants.features.has(Features::THROTTLE) {
+    if constants.features.has(Features::THROTTLE | Features::RATES) {
         geometry.sizes.newcomers = throttle::CELLS;
     }
     geometry.withheld = Withheld::open(&checked.config.log.directory)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cgn_common::block::{block_of, page_of};
 use cgn_common::layout::{
-    BlockEntry, OwnedBlock, Rows, Side, SubscriberHead, THROTTLED_LENGTHS, slab_lines,
+    BlockEntry, OwnedBlock, RULES, Rows, Side, SubscriberHead, THROTTLED_LENGTHS, slab_lines,
 };
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::nat::throttle;
@@ -46,13 +46,14 @@ pub fn copy(
         geometry,
     };
     copy.small_tables();
+    let realm = inside.map_or(0, |inside| geometry.realms.who(inside).number);
     inside
         .into_iter()
         .for_each(|inside| copy.subscriber(inside));
     for (address, port) in ends {
         copy.subscriber(address.into());
         copy.external(address);
-        copy.newcomers(address);
+        copy.newcomers(address, realm);
         if let Some(owner) = copy.owner(address, port) {
             copy.subscriber(owner);
         }
@@ -92,16 +93,20 @@ impl Copy<'_> {
         }
     }
 
-    /// What limits the prefixes of an address, on either side.
-    fn newcomers(&self, address: Ipv4Addr) {
+    /// What limits the prefixes of an address, on either side, and what rules count of it.
+    fn newcomers(&self, address: Ipv4Addr, realm: u8) {
         let secret = self.own.settings.get(0).map_or(0, |s| s.id_secret.load());
         let kinds = [Side::Inside, Side::Outside]
             .into_iter()
             .flat_map(|side| (0..THROTTLED_LENGTHS.len()).map(move |at| (side, at)));
-        for cell in kinds.flat_map(|(side, at)| {
+        let of_prefixes = kinds.flat_map(|(side, at)| {
             let prefix = throttle::prefix_of(at, address.to_bits());
             throttle::cells_of(secret, side, at, prefix)
-        }) {
+        });
+        let rules = 0..RULES as u32;
+        let of_rules =
+            rules.flat_map(|rule| throttle::cells_of_rule(secret, rule, realm, address.to_bits()));
+        for cell in of_prefixes.chain(of_rules) {
             let (live, own) = (&self.live.newcomers, &self.own.newcomers);
             own.copy_from(live, cell..cell + 1);
         }

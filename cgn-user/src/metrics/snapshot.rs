@@ -7,7 +7,7 @@ use cgn_common::verdict::Protocol;
 use crate::dataplane::geometry::PoolShape;
 use crate::engine::clock::Discipline;
 use crate::policy::access::Placed;
-use crate::state::{PoolStats, State, Stats};
+use crate::state::{PoolStats, RulePackets, State, Stats};
 
 /// What the metrics are made from.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub struct Snapshot {
     pub version: &'static str,
     pub behaviours: Behaviours,
     /// Rules of the access lists, and how many packets each held for.
-    pub rules: Vec<(Placed, u64)>,
+    pub rules: Vec<(Placed, RulePackets)>,
 }
 
 /// What the tables have room for.

@@ -70,7 +70,10 @@ pub const TABLE: &[Metric] = &[
         |s, out| by_reason(&s.counters(), Effect::Pass, out)),
     counter("cgn_rule_packets_total", &["rule", "direction", "action"],
         "Packets that a rule of the access lists held for: permitted, denied or let through untranslated.",
-        by_rule),
+        |s, out| by_rule(s, out, |packets| packets.held)),
+    counter("cgn_rule_over_rate_packets_total", &["rule", "direction", "action"],
+        "Those of them that were over the rate of the rule, and so dropped.",
+        |s, out| by_rule(s, out, |packets| packets.over_rate)),
 
     // ---- mappings ----
     gauge("cgn_mappings", PROTOCOL,
@@ -461,11 +464,11 @@ fn realm_label(name: &str) -> &str {
     }
 }
 
-fn by_rule(s: &Snapshot, out: &mut Samples) {
+fn by_rule(s: &Snapshot, out: &mut Samples, read: fn(&crate::state::RulePackets) -> u64) {
     for (rule, packets) in &s.rules {
         out.put(
             &[&rule.name, rule.direction_name(), rule.action_name()],
-            *packets,
+            read(packets),
         );
     }
 }

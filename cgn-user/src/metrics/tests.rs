@@ -25,7 +25,7 @@ use crate::policy::throttle::Prefix;
 use crate::slowpath::answers::AnswerStats;
 use crate::state::{
     FloodStats, FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, RealmStats,
-    Reconciliation, SessionStats, Stats, SweepStats,
+    Reconciliation, RulePackets, SessionStats, Stats, SweepStats,
 };
 
 /// Where every figure is zero, and one pool has no name yet.
@@ -55,7 +55,7 @@ fn idle() -> Snapshot {
         clock: None,
         version: "-",
         behaviours: nothing,
-        rules: vec![(rule(), 0)],
+        rules: vec![(rule(), RulePackets::default())],
     }
 }
 
@@ -68,6 +68,7 @@ fn rule() -> Placed {
         destination: Vec::new(),
         protocol: None,
         ports: Ports::ANY,
+        most: 0,
     };
     Lists::new(&[rule], &[]).rules()[0].clone()
 }
@@ -239,7 +240,13 @@ fn busy() -> Snapshot {
             most_off: Duration::from_millis(30),
         }),
         version: "1.2.3",
-        rules: vec![(rule(), next())],
+        rules: vec![(
+            rule(),
+            RulePackets {
+                held: next(),
+                over_rate: next(),
+            },
+        )],
         behaviours: Behaviours::of(&Constants::PLAIN, 1),
     }
 }

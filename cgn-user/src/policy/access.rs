@@ -34,6 +34,8 @@ pub struct Rule {
     pub protocol: Option<u8>,
     /// Ports of the source and of the destination.
     pub ports: Ports,
+    /// How much each inside address may send in a window (2^30 ns); 0: no rate.
+    pub most: u32,
 }
 
 /// A rule in its place: packets of one direction meet the rules in the order of their numbers.
@@ -45,6 +47,8 @@ pub struct Placed {
     pub action: Action,
     /// How many ranges of addresses it has, both ends together.
     pub ranges: usize,
+    /// What each inside address may send in a window; 0: no rate.
+    pub most: u32,
     protocol: Option<u8>,
     ports: Ports,
     /// Addresses of the remote host, and ours; empty: all.
@@ -61,13 +65,14 @@ impl Placed {
         }
     }
 
-    /// `permit`, `deny` or `bypass`.
+    /// `permit`, `deny`, `bypass` or `inspect`.
     #[must_use]
     pub const fn action_name(&self) -> &'static str {
         match self.action {
             Action::Permit => "permit",
             Action::Deny => "deny",
             Action::Bypass => "bypass",
+            Action::Inspect => "inspect",
         }
     }
 }
@@ -162,7 +167,8 @@ impl Lists {
                 Some(number) => RuleWords::ONE_PROTOCOL | u64::from(number) << 8,
                 None => 0,
             };
-            entry.action.store(rule.action as u64 | protocol);
+            let most = u64::from(rule.most) << 32;
+            entry.action.store(rule.action as u64 | protocol | most);
         }
     }
 }
@@ -203,6 +209,7 @@ fn place(rule: &Rule, direction: Direction, subscribers: &[Range]) -> Option<Pla
         number: 0,
         action: rule.action,
         ranges: rule.source.len() + rule.destination.len(),
+        most: rule.most,
         protocol: rule.protocol,
         ports,
         ends: [outside, ours],

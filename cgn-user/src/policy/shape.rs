@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use cgn_common::answers::Rates;
-use cgn_common::layout::{self, Action, Constants, Features, Policy, Ports};
+use cgn_common::layout::{self, Action, Constants, Features, Policy, Ports, SixRd};
 use cgn_common::limits::ticks;
 
 use cgn_common::verdict::{Direction, Protocol};
@@ -122,6 +122,7 @@ fn access_rule(rule: &config::Rule, files: &RuleLists) -> Rule {
         destination: ranges(&rule.destination, &files.destination),
         protocol: rule.protocol.map(|protocol| protocol.0),
         ports: Ports::new(ports(rule.source_ports), ports(rule.destination_ports)),
+        most: rule.rate.map_or(0, throttle::in_window),
     }
 }
 
@@ -141,6 +142,7 @@ fn bogons() -> [Rule; 2] {
             destination,
             protocol: None,
             ports: Ports::ANY,
+            most: 0,
         }
     })
 }
@@ -216,6 +218,10 @@ pub fn constants(config: &Config) -> Constants {
         (config.scatters(), Features::SCATTERED),
         (!config.realm.is_empty(), Features::REALMS),
         (config.throttle.rates() != [0; 6], Features::THROTTLE),
+        (
+            config.rule.iter().any(|rule| rule.rate.is_some()),
+            Features::RATES,
+        ),
         (config.guard.unsolicited_per_second > 0, Features::ATTACKS),
         (config.guard.busy_percent > 0, Features::OVERLOAD),
         (
@@ -234,9 +240,22 @@ pub fn constants(config: &Config) -> Constants {
     let switches = switches.into_iter().chain(told(&config.icmp));
     let on = switches.filter(|(on, _)| *on);
     let bits = on.fold(0, |bits, (_, feature)| bits | feature);
+    constants.six_rd = six_rd(&config.access);
     constants.guards = throttle::guards(&config.throttle, &config.guard);
     constants.features = Features(bits).with_mss(tcp.mss_outbound, tcp.mss_inbound);
     constants
+}
+
+/// How the provider's 6rd works.
+fn six_rd(access: &config::Access) -> SixRd {
+    let Some(prefix) = access.six_rd_prefix else {
+        return SixRd::NONE;
+    };
+    let (common, bits) = access.six_rd_ipv4.map_or((0, 0), |ipv4| {
+        (ipv4.range().first().to_bits(), ipv4.length())
+    });
+    let first = (prefix.address.to_bits() >> 64) as u64;
+    SixRd::new(first, prefix.length, common, bits)
 }
 
 /// The ends of packets of which senders are told.

@@ -72,11 +72,15 @@ impl Throttled {
     }
 }
 
+/// How many there are in a window, which is 2^30 ns, of so many a second.
+#[must_use]
+pub const fn in_window(rate: u32) -> u32 {
+    ((rate as u64) << 30).div_ceil(1_000_000_000) as u32
+}
+
 /// The limits, in units of the data plane.
 #[must_use]
 pub fn guards(throttle: &Throttle, guard: &config::Guard) -> Guards {
-    // A window is 2^30 ns.
-    let in_window = |rate: u32| ((u64::from(rate) << 30).div_ceil(1_000_000_000)) as u32;
     let rates = throttle.rates().map(in_window);
     let mut guards = Guards::NONE;
     guards.0[..rates.len()].copy_from_slice(&rates);

@@ -346,9 +346,9 @@ impl Trial {
         }
         let bytes = wanted.bytes();
         assert_eq!(hex(&run.bytes), hex(&bytes), "{what}");
-        let protocol = protocol_of(came) as usize;
         let (mut packets, mut octets) = ([[0; 3]; 2], [[0; 3]; 2]);
         for direction in directions {
+            let protocol = protocol_of(came) as usize;
             packets[*direction][protocol] = 1;
             octets[*direction][protocol] = came.ip_length() as u64;
         }

@@ -174,7 +174,7 @@ impl World {
     pub fn with(constants: Constants, sessions: u32) -> Self {
         let mut geometry = Geometry::new(pools(&constants), subscribers());
         geometry.sizes.sessions = sessions;
-        if constants.features.has(Features::THROTTLE) {
+        if constants.features.has(Features::THROTTLE | Features::RATES) {
             geometry.sizes.newcomers = throttle::CELLS;
         }
         let vlans = HashMap::from([
@@ -274,6 +274,10 @@ impl World {
         self.lists = Lists::new(rules, &ranges.collect::<Vec<_>>());
         self.geometry.sizes.prefix_lines = self.lists.lines();
         self.constants.features.0 |= Features::ACCESS;
+        if rules.iter().any(|rule| rule.most != 0) {
+            self.constants.features.0 |= Features::RATES;
+            self.geometry.sizes.newcomers = throttle::CELLS;
+        }
         self
     }
 

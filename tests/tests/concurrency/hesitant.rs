@@ -9,8 +9,8 @@ use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, Newcomers,
-    NextHopEntry, Page, Policy, Quota, Role, Scattering, SessionKey, Subscriber, Unsolicited,
-    VlanKey,
+    NextHopEntry, Page, Policy, Quota, Role, Scattering, SessionKey, SixRd, Subscriber,
+    Unsolicited, VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
@@ -110,6 +110,9 @@ impl Tables for Hesitant<'_> {
     fn guard(&self, at: usize) -> u32 {
         self.tables.guard(at)
     }
+    fn six_rd(&self) -> SixRd {
+        self.tables.six_rd()
+    }
     fn newcomers(&self, cell: u32) -> Option<&Newcomers> {
         self.tables.newcomers(cell)
     }
@@ -174,6 +177,9 @@ impl Tables for Hesitant<'_> {
     }
     fn prefixes(&self, line: u32) -> Option<&Line> {
         self.tables.prefixes(line)
+    }
+    fn over_rate(&self, rule: u32) {
+        self.tables.over_rate(rule);
     }
     fn hit(&self, direction: Direction, rule: u32) {
         self.tables.hit(direction, rule);

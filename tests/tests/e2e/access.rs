@@ -174,3 +174,53 @@ fn a_list_is_replaced_without_losing_a_packet() {
         },
     );
 }
+
+/// More to one port than a rule's rate is dropped; other ports and other subscribers are not.
+#[test]
+fn a_subscriber_sends_so_much_to_a_port_and_no_more() {
+    const RATE: u64 = 5;
+    const SENT: u64 = 60;
+    /// In two windows of a second, and a little more each.
+    const MOST: u64 = 2 * (RATE + 1);
+    in_lab(
+        "access::a_subscriber_sends_so_much_to_a_port_and_no_more",
+        &Plan::default(),
+        |lab| {
+            for forced in [false, true] {
+                let settings = Settings {
+                    force_slow_path: forced,
+                    ..Settings::default()
+                };
+                let few = format!(
+                    "\n[[rule]]\nname = \"few\"\naction = \"permit\"\ndirection = \"out\"\nprotocol = \"udp\"\n\
+                     destination_ports = \"{}\"\nrate = {RATE}\n",
+                    SERVER.port()
+                );
+                let toml = settings.toml(lab) + &few;
+                let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
+                let few = UdpEcho::start(&lab.internet, SERVER)?;
+                let many = UdpEcho::start(&lab.internet, OTHER_PORT)?;
+                let from = |host| lab::echo_from(&lab.subscribers[0], address::subscriber(1, host));
+                let socket = from(2)?;
+                lab::exchange(&socket, many.address(), b"one", true, PATIENCE_SECS)?;
+                let before = daemon.count_of("rule_rate")?;
+                for _ in 0..SENT {
+                    socket.send_to(b"flood", few.address())?;
+                }
+                daemon.wait_for_count("rule_rate", before, SENT - MOST)?;
+                let other = from(3)?;
+                lab::exchange(&other, few.address(), b"other", true, PATIENCE_SECS)?;
+                lab::exchange(&socket, many.address(), b"two", false, PATIENCE_SECS)?;
+                let row = rule(&daemon, "few", "out")?;
+                ensure!(
+                    row.packets > SENT && row.over_rate >= Some(SENT - MOST),
+                    "forced {forced}: {row:?}"
+                );
+                ensure!(few.answered() > 0, "forced {forced}: nothing of it came");
+                daemon.stop()?;
+                crate::restart::detach(lab)?;
+            }
+            Ok(())
+        },
+    );
+}

@@ -121,7 +121,9 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
         "[[pool]]\nfiltering = \"address-dependent\"\n",
     );
     Ok(toml
-        + "\n[[rule]]\nname = \"all\"\naction = \"permit\"\ndirection = \"out\"\n"
+        + "\n[[rule]]\nname = \"few\"\naction = \"permit\"\ndirection = \"out\"\nprotocol = \"udp\"\n\
+           destination_ports = \"9\"\nrate = 1\n"
+        + "[[rule]]\nname = \"all\"\naction = \"permit\"\ndirection = \"out\"\n"
         + &sink("live", collector.local_addr()?.to_string())
         + &sink("dead", "127.0.0.1:9".to_owned()))
 }
@@ -137,6 +139,9 @@ fn flows(lab: &Lab, daemon: &Daemon, echo: &UdpEcho, moved: &mut Moved) -> Resul
     let first = lab::echo_from(host, address::subscriber(1, 2))?;
     lab::exchange(&first, echo.address(), b"one", true, PATIENCE_SECS)?;
     lab::exchange(&first, OTHER, b"two", true, PATIENCE_SECS)?;
+    for _ in 0..10 {
+        first.send_to(b"over its rate", (*SERVER.ip(), 9))?;
+    }
     // Twice 64 ports, and more that are refused.
     let sockets = (0..140)
         .map(|_| lab::echo_from(host, address::subscriber(1, 3)))

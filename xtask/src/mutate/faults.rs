@@ -333,6 +333,30 @@ pub const FAULTS: &[Fault] = &[
         "true",
     ),
     fault(
+        "a subscriber may send one more than a rule's rate",
+        "cgn-common/src/nat/throttle.rs",
+        "if «lower(a, b) >= held.most() as u64» {",
+        "lower(a, b) > held.most() as u64",
+    ),
+    fault(
+        "a rate counts segments of connections that are there",
+        "cgn-common/src/access.rs",
+        "flags.is_some_and(|flags| «flags.get() as u8 & (flag::SYN | flag::ACK) == flag::SYN»)",
+        "flags.get() != 0",
+    ),
+    fault(
+        "a Teredo client may have another's address",
+        "cgn-common/src/tunnels.rs",
+        "outer != 0 && «client != outer && server != outer»",
+        "client != outer && server == outer",
+    ),
+    fault(
+        "6rd may come back to who sent it",
+        "cgn-common/src/tunnels.rs",
+        "«address == from» || matches!(source, End::Native) && address != to",
+        "false",
+    ),
+    fault(
         "a small MSS is raised",
         "cgn-common/src/nat/mss.rs",
         "if «old.get() <= most» {",

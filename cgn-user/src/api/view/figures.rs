@@ -11,7 +11,7 @@ use crate::api::rows::{
 use crate::dataplane::geometry::{Arrangement, Geometry, PoolShape};
 use crate::policy::access::Placed;
 use crate::policy::throttle::Prefix;
-use crate::state::{PoolStats, Reconciliation, State, Stats};
+use crate::state::{PoolStats, Reconciliation, RulePackets, State, Stats};
 use crate::utc::Utc;
 
 /// The selected pools, in the order of the configuration.
@@ -127,14 +127,15 @@ pub fn drops(fast_path: &Counters, slow_path: &Counters, all: bool) -> Vec<DropR
 
 /// Rules of the access lists, in the order in which packets meet them.
 #[must_use]
-pub fn rules(rules: &[(Placed, u64)]) -> Vec<RuleRow> {
-    let row = |(rule, packets): &(Placed, u64)| RuleRow {
+pub fn rules(rules: &[(Placed, RulePackets)]) -> Vec<RuleRow> {
+    let row = |(rule, packets): &(Placed, RulePackets)| RuleRow {
         place: rule.number + 1,
         rule: rule.name.clone(),
         direction: rule.direction_name().to_owned(),
         action: rule.action_name().to_owned(),
         prefixes: rule.ranges,
-        packets: *packets,
+        packets: packets.held,
+        over_rate: (rule.most != 0).then_some(packets.over_rate),
     };
     rules.iter().map(row).collect()
 }

@@ -2,7 +2,7 @@
 //! and what the programs and the sweep are told.
 
 use cgn_common::answers::Rates;
-use cgn_common::layout::{Constants, Features, Filtering, Policy};
+use cgn_common::layout::{Constants, Features, Filtering, Policy, SixRd};
 use cgn_common::limits::ticks;
 use cgn_common::verdict::{Direction, Protocol};
 
@@ -359,7 +359,7 @@ fn rules_that_are_refused() {
         let head = "[[rule]]\nname = \"a\"\naction = \"deny\"\ndirection = \"in\"\n";
         base_and(&format!("{head}{more}\n"))
     };
-    let cases: [(&str, String, &[Expected<'_>]); 6] = [
+    let cases: [(&str, String, &[Expected<'_>]); 11] = [
         (
             "Nothing in it.",
             base_and("[[rule]]\n"),
@@ -407,6 +407,38 @@ fn rules_that_are_refused() {
             rule("[[rule]]\nname = \"a\"\naction = \"deny\"\ndirection = \"in\""),
             &[(25, "rule[1].name", &["\"a\"", "rule[0]"])],
         ),
+        (
+            "What is looked into must be UDP.",
+            base_and(
+                "[[rule]]\nname = \"a\"\naction = \"inspect\"\ndirection = \"in\"\nprotocol = \"41\"\n",
+            ),
+            &[(22, "rule[0].action", &["protocol = \"udp\""])],
+        ),
+        (
+            "6rd of an address that is no network.",
+            base_and("[access]\nsix_rd_prefix = \"2001:db8::1/32\"\n"),
+            &[(21, "access.six_rd_prefix", &["2001:db8::/32", "host bits"])],
+        ),
+        (
+            "6rd with more than 64 bits in front.",
+            base_and("[access]\nsix_rd_prefix = \"2001:db8::/48\"\nsix_rd_ipv4 = \"10.0.0.0/8\"\n"),
+            &[(21, "access.six_rd_prefix", &["at most 40"])],
+        ),
+        (
+            "6rd without a prefix.",
+            base_and("[access]\nsix_rd_ipv4 = \"10.0.0.0/8\"\n"),
+            &[(21, "access.six_rd_ipv4", &["six_rd_prefix"])],
+        ),
+        (
+            "A rate of what is not permitted, and none at all.",
+            rule(
+                "rate = 5\n[[rule]]\nname = \"b\"\naction = \"permit\"\ndirection = \"out\"\nrate = 0",
+            ),
+            &[
+                (24, "rule[0].rate", &["permit", "\"out\""]),
+                (29, "rule[1].rate", &["is 0", "1 to 1000000"]),
+            ],
+        ),
     ];
     for (sentence, text, expected) in cases {
         expect(sentence, &text, expected);
@@ -419,6 +451,27 @@ fn rules_that_are_refused() {
     assert!(Config::parse(&many(64)).is_ok());
     let errors = Config::parse(&many(65)).expect_err("too many");
     assert!(errors.to_string().contains("65 rules"), "{errors}");
+}
+
+#[test]
+fn the_programs_are_told_of_six_rd() {
+    let text =
+        base_and("[access]\nsix_rd_prefix = \"2001:db8::/32\"\nsix_rd_ipv4 = \"10.0.0.0/8\"\n");
+    let expected = SixRd::new(0x2001_0db8_0000_0000, 32, 0x0a00_0000, 8);
+    assert_eq!(constants(&text).six_rd, expected);
+    assert_eq!(constants(BASE).six_rd, SixRd::NONE);
+}
+
+/// 1,000,000,000 ns are a little less than a window.
+#[test]
+fn a_rate_is_told_by_the_window() {
+    let text = base_and(
+        "[[rule]]\nname = \"mail\"\naction = \"permit\"\ndirection = \"out\"\nprotocol = \"tcp\"\ndestination_ports = \"25\"\nrate = 100\n",
+    );
+    let checked = Config::parse(&text).expect("valid");
+    assert_eq!(shape::lists(&checked).rules()[0].most, 108);
+    assert!(constants(&text).features.has(Features::RATES));
+    assert!(!constants(BASE).features.has(Features::RATES));
 }
 
 #[test]

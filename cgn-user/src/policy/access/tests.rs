@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::Ipv4Addr;
 
 use cgn_common::access::{first_match, rules_of};
-use cgn_common::layout::{Action, End, Ports};
+use cgn_common::layout::{Action, End, Held, Ports};
 use cgn_common::verdict::Direction;
 use proptest::prelude::*;
 
@@ -53,13 +53,14 @@ fn found(memory: &Memory, seen: Seen) -> Option<(u32, Action)> {
     };
     let candidates = rules_of(&tables, End::Outside, seen.direction, outside)
         & rules_of(&tables, End::Ours, seen.direction, ours);
-    first_match(
+    let held = first_match(
         &tables,
         candidates,
         seen.direction,
         seen.protocol,
         seen.ports,
-    )
+    );
+    (held != Held::NONE).then(|| (held.rule(), held.action()))
 }
 
 /// By a scan of the rules, which shares nothing with the tables.
@@ -144,6 +145,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             destination,
             protocol,
             ports,
+            most: 0,
         },
     )
 }
@@ -184,6 +186,7 @@ fn rule_of(action: Action, direction: Direction) -> Rule {
         destination: Vec::new(),
         protocol: None,
         ports: Ports::ANY,
+        most: 0,
     }
 }
 

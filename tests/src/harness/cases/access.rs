@@ -16,6 +16,10 @@ use crate::packets::{CUSTOMER_TAG, Draft, Transport, flag};
 const WEB: u16 = 80;
 const MAIL: u16 = 25;
 const GRE: u8 = 47;
+/// Ports to which a subscriber may send so much in a window.
+const NTP: u16 = 123;
+const SUBMISSION: u16 = 587;
+const RATE: u16 = 5;
 
 /// Rules in the order in which packets meet them; bypasses stand in both directions.
 pub fn world() -> World {
@@ -34,9 +38,14 @@ pub fn world() -> World {
         destination,
         protocol,
         ports: Ports::ANY,
+        most: 0,
     };
     let to_port = |rule: Rule, port| Rule {
         ports: Ports::new((0, u16::MAX), (port, port)),
+        ..rule
+    };
+    let limited = |rule: Rule| Rule {
+        most: RATE.into(),
         ..rule
     };
     let all = Vec::new;
@@ -76,6 +85,11 @@ pub fn world() -> World {
             None,
         ),
         rule(Deny, Inbound, network(remote::QINQ, 12), all(), None),
+        limited(to_port(rule(Permit, Outbound, all(), all(), Some(17)), NTP)),
+        limited(to_port(
+            rule(Permit, Outbound, all(), all(), Some(6)),
+            SUBMISSION,
+        )),
         rule(Deny, Inbound, all(), one(POOL[0]), Some(1)),
     ];
     World::with(Constants::PLAIN, super::ROOM).with_rules(&rules)
@@ -134,6 +148,14 @@ pub const CASES: &[Case] = &[
     ),
     ("and by ports only the first", fragments_by_port),
     ("the rules hold on VLANs, too", vlans),
+    (
+        "beyond its rate a rule drops what a subscriber sends, and nobody else's",
+        rate,
+    ),
+    (
+        "of TCP a rate counts what begins a connection, and leaves those that are there",
+        rate_of_connections,
+    ),
 ];
 
 const CLIENT: Endpoint = (subscriber::PLAIN, 5000);
@@ -310,4 +332,46 @@ fn vlans(t: &mut Trial) {
         OUTSIDE_VLAN,
     );
     t.stopped(Vlan, &denied.bytes(), Reason::AccessDenied);
+}
+
+fn rate(t: &mut Trial) {
+    let datagram = |from, port| Draft::udp((from, port), (remote::PLAIN, NTP));
+    t.align(2);
+    for _ in 0..RATE {
+        t.outbound(Inside, &datagram(subscriber::PLAIN, 5000), hop::OUTSIDE);
+    }
+    // Also those of another port, and to another server.
+    let other = Draft::udp((subscriber::PLAIN, 5001), (remote::VLAN, NTP));
+    for beyond in [datagram(subscriber::PLAIN, 5000), other] {
+        t.stopped(Inside, &beyond.bytes(), Reason::RuleRate);
+    }
+    t.outbound(Inside, &datagram(subscriber::LARGE, 5000), hop::OUTSIDE);
+    let elsewhere = Draft::udp(CLIENT, (remote::PLAIN, NTP + 1));
+    t.outbound(Inside, &elsewhere, hop::OUTSIDE);
+    // What was refused counts for nothing: two windows later all is as in the beginning.
+    t.pass(3);
+    t.align(2);
+    for _ in 0..RATE {
+        t.outbound(Inside, &datagram(subscriber::PLAIN, 5000), hop::OUTSIDE);
+    }
+    let beyond = datagram(subscriber::PLAIN, 5000).bytes();
+    t.stopped(Inside, &beyond, Reason::RuleRate);
+}
+
+fn rate_of_connections(t: &mut Trial) {
+    let segment = |flags, port| {
+        Draft::tcp(
+            flags,
+            (subscriber::PLAIN, port),
+            (remote::PLAIN, SUBMISSION),
+        )
+    };
+    t.align(2);
+    for port in 5000..5000 + RATE {
+        t.outbound(Inside, &segment(flag::SYN, port), hop::OUTSIDE);
+    }
+    t.stopped(Inside, &segment(flag::SYN, 6000).bytes(), Reason::RuleRate);
+    for _ in 0..4 * RATE {
+        t.outbound(Inside, &segment(flag::ACK, 5000), hop::OUTSIDE);
+    }
 }

@@ -16,6 +16,7 @@ mod mss;
 mod realms;
 mod scattered;
 mod sessions;
+mod teredo;
 mod transports;
 mod tunnels;
 mod vlans;
@@ -104,6 +105,11 @@ pub fn groups() -> Vec<Group> {
             name: "access lists",
             world: access::world,
             cases: access::CASES.to_vec(),
+        },
+        Group {
+            name: "tunnels are looked into",
+            world: teredo::world,
+            cases: teredo::CASES.to_vec(),
         },
         Group {
             name: "several realms",

@@ -28,8 +28,8 @@ fn isatap(address: Ipv4Addr, unique: bool) -> Ipv6Addr {
     Ipv6Addr::new(0xfe80, 0, 0, 0, high, 0x5efe, a << 8 | b, c << 8 | d)
 }
 
-/// A packet of protocol 41 with these ends, outer and inner.
-fn tunnelled(from: Ipv4Addr, to: Ipv4Addr, source: Ipv6Addr, destination: Ipv6Addr) -> Draft {
+/// An IPv6 header without a payload.
+pub fn ipv6(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
     let header = Ipv6Header {
         traffic_class: 0,
         flow_label: Ipv6FlowLabel::ZERO,
@@ -39,8 +39,13 @@ fn tunnelled(from: Ipv4Addr, to: Ipv4Addr, source: Ipv6Addr, destination: Ipv6Ad
         source: source.octets(),
         destination: destination.octets(),
     };
+    header.to_bytes().to_vec()
+}
+
+/// A packet of protocol 41 with these ends, outer and inner.
+pub fn tunnelled(from: Ipv4Addr, to: Ipv4Addr, source: Ipv6Addr, destination: Ipv6Addr) -> Draft {
     let outer = Draft::new(Transport::Other(41), (from, 0), (to, 0));
-    outer.with(|d| d.payload = header.to_bytes().to_vec())
+    outer.with(|d| d.payload = ipv6(source, destination))
 }
 
 /// Each row ends so from outside, where the outer source is public.

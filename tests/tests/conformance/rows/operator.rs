@@ -154,10 +154,14 @@ pub const SHARING: &[Row] = &[
 ];
 
 pub const ASKED_FOR: &[Row] = &[
-    not_met(
+    met_by(
         "SEED-1",
-        "policy before NAT",
-        "access lists, bogons and the spoof check are there (see R6888-6), with 100,000 prefixes; a limit of rate per port is not",
+        "policy before NAT: prefix lists, bogons, spoof check, pools and limits by group, rates by port",
+        &[
+            "e2e::access::a_subscriber_sends_so_much_to_a_port_and_no_more",
+            "e2e::groups::a_group_has_addresses_blocks_and_filters_of_its_own",
+            "cgn_user::config::tests::behaviour::the_bogons_come_behind_the_rules_of_the_file",
+        ],
     ),
     met_by(
         "SEED-2",
@@ -168,10 +172,13 @@ pub const ASKED_FOR: &[Row] = &[
             "cgn_user::dataplane::tests::floods::among_a_million_sources_the_busy_prefix_alone_is_limited",
         ],
     ),
-    not_met(
+    met_by(
         "SEED-3",
-        "abuse of tunnels",
-        "IPv6 in IPv4 is told apart (6to4, ISATAP, forged) and dropped; 6rd and Teredo are permitted or denied by a rule (protocol 41 to the relay, UDP port 3544), whose addresses within are not looked at",
+        "abuse of tunnels: 6to4, ISATAP and 6rd told apart, permitted or denied by rules; forged ones and forged Teredo refused",
+        &[
+            "prog_run::every_case_of_what_is_off_by_default_is_the_same_everywhere",
+            "cgn_common::layout::constants::tests::a_six_rd_address_says_an_ipv4_address",
+        ],
     ),
     not_met(
         "SEED-4",
