@@ -10,6 +10,7 @@ use crate::config::difference::{Difference, Effect, differences};
 use crate::config::prefix_list::Network;
 use crate::state::State;
 use crate::supervisor;
+use crate::watch::mirror;
 
 /// What the supervisor is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub fn reload(state: &State, request: ReloadRequest) -> anyhow::Result<ReloadAns
     let new = supervisor::configuration(&state.config_path)?;
     // A file that is of no use would end the daemon when it starts anew.
     api::tls(&new.config.control)?;
+    mirror::check(&new.config)?;
     let changes: Vec<ChangeRow> = differences(&state.config.config, &new.config)
         .into_iter()
         .chain(lists_that_differ(&state.config, &new))

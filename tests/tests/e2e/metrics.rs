@@ -102,7 +102,7 @@ fn every_metric_is_moved_by_what_it_counts() {
 /// Blocks at once: more than records that the log has room for ahead.
 const MOST_BLOCKS: u32 = 500;
 
-/// Few blocks and holds, filters that note sessions, two sinks of which one is dead.
+/// Few blocks and holds, filters that note sessions, two sinks and two mirrors of which one is dead.
 fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<String> {
     let settings = Settings {
         blocks_per_subscriber: 2,
@@ -115,6 +115,13 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
             "[[sink]]\nname = \"{name}\"\nformat = \"jsonl\"\ntransport = \"tcp\"\naddress = \"{address}\"\n"
         )
     };
+    // To a collector that is not there, nothing is sent.
+    lab.cgn.ip("route add unreachable 192.0.2.99\n")?;
+    let mirror = |name: &str, collector: &str, rate: u32| {
+        format!(
+            "[[mirror]]\nname = \"{name}\"\nto = \"gre\"\ncollector = \"{collector}\"\nrate = {rate}\n"
+        )
+    };
     let toml = settings.toml(lab);
     let toml = toml.replace("[hold]\n", "[hold]\nmax_ports = 2\n").replace(
         "[[pool]]\n",
@@ -122,6 +129,8 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
     );
     Ok(toml
         + "\n[[rule]]\nname = \"all\"\naction = \"permit\"\ndirection = \"out\"\n"
+        + &mirror("sends", "127.0.0.1", 10_000)
+        + &mirror("misses", "192.0.2.99", 1)
         + &sink("live", collector.local_addr()?.to_string())
         + &sink("dead", "127.0.0.1:9".to_owned()))
 }

@@ -74,6 +74,7 @@ fn every_key_of_the_structs_stands_in_the_sample() {
     config.pool[0].reserved_ports = vec![5060];
     let whole = Config::parse(&whole_sample()).expect("valid").config;
     (config.sink, config.group, config.rule) = (whole.sink, whole.group, whole.rule);
+    config.mirror = whole.mirror;
     config.control = whole.control;
     let written = toml::to_string(&config).expect("serializes");
     assert_eq!(keys_of(&written), keys_of(&whole_sample()));
