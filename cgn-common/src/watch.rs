@@ -1,15 +1,18 @@
-//! Watching packets in the fast path (`cgn trace`): which ones are
-//! told of, and what is told. Another build of the same programs does it (ADR 23),
-//! which is on the interfaces only while somebody watches.
+//! Watching packets in the fast path (`cgn trace`, captures and mirrors): which ones
+//! are told of, and what is told. Another build of the same programs does it (ADR 23,
+//! 39), which is on the interfaces only while somebody watches.
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::block::block_of;
+use crate::frame::Frame;
 use crate::layout::{MMAPABLE, MapKind, MapSpec};
 use crate::nat::next_hop::rows_of;
 use crate::nat::ports;
 use crate::realm;
 use crate::tables::Tables;
+use crate::wire::ipv4::{self, Ipv4};
+use crate::wire::{Be16, ethernet, transport};
 
 /// Bytes at the front of a frame that are kept as they came: all that translation
 /// may change (two tags, and an ICMP error with the headers that it quotes).
@@ -18,6 +21,9 @@ pub const FRONT: usize = 256;
 pub const MOST_BYTES: usize = 2048;
 /// In [`Record::verdict`]: translated. Lower numbers are reasons.
 pub const TRANSLATED: u32 = 256;
+
+/// Most that can watch at once: traces, captures and mirrors together.
+pub const WATCHERS: usize = 16;
 
 /// Which packets are told of. Zero masks, ports and protocol fit any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -40,6 +46,22 @@ pub struct Filter {
     pub per_second: u32,
     /// Bytes of a frame that are told at most, up to [`MOST_BYTES`].
     pub bytes: u32,
+    /// One packet of so many is told of, by chance; 0 and 1: each.
+    pub packets_of: u32,
+    /// All packets of one flow of so many, both ways; 0 and 1: of each.
+    pub flows_of: u32,
+    /// Which flows: another seed, other flows.
+    pub seed: u32,
+    pub reserved: u32,
+}
+
+/// All filters, in one element.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Filters {
+    /// How many of the first may be in use.
+    pub count: u64,
+    pub filters: [Filter; WATCHERS],
 }
 
 /// Both ends of a packet; all zero where it has none. Host order.
@@ -55,7 +77,86 @@ pub struct Ends {
     pub protocol: u32,
 }
 
+impl Ends {
+    /// Reads what can be read; a packet that lies may be the reason for the look. All
+    /// zero without an IPv4 header.
+    #[inline(always)]
+    #[must_use]
+    pub fn of<F: Frame>(frame: &F) -> Self {
+        Self::read(frame).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn read<F: Frame>(frame: &F) -> Option<Self> {
+        let link = ethernet::parse(frame).ok()?;
+        if link.ethertype != ethernet::IPV4 {
+            return None;
+        }
+        let ip: Ipv4 = frame.load(link.length)?;
+        let mut ends = Self {
+            protocol: u32::from(ip.protocol),
+            source: ip.source.get(),
+            destination: ip.destination.get(),
+            ..Self::default()
+        };
+        let l4 = link.length + ip.header_length();
+        let port = |field: usize| frame.load::<Be16>(l4 + field).map_or(0, Be16::get);
+        if ip.is_fragment() || ip.header_length() < ipv4::HEADER {
+            return Some(ends);
+        }
+        match ip.protocol {
+            transport::TCP | transport::UDP => {
+                ends.source_port = port(transport::field::SOURCE_PORT);
+                ends.destination_port = port(transport::field::DESTINATION_PORT);
+            }
+            transport::ICMP => {
+                ends.source_port = port(transport::field::ICMP_IDENTIFIER);
+                ends.destination_port = ends.source_port;
+            }
+            _ => {}
+        }
+        Some(ends)
+    }
+}
+
 impl Filter {
+    /// True until the time of the filter is over, and, where one packet of so many is
+    /// told of, for one of so many numbers that chance gives.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_open(&self, now_ns: u64, chance: u32) -> bool {
+        now_ns <= self.until_ns && (self.packets_of <= 1 || chance.is_multiple_of(self.packets_of))
+    }
+
+    /// True for the flows that are told of: both directions of one are one flow, by the
+    /// endpoints that the subscriber has and sees.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_flow(&self, came: &Ends, left: &Ends) -> bool {
+        if self.flows_of <= 1 {
+            return true;
+        }
+        let is_outbound = left.source != came.source || left.source_port != came.source_port;
+        let is_inbound = !is_outbound
+            && (left.destination != came.destination
+                || left.destination_port != came.destination_port);
+        let (near, far) = match is_inbound {
+            true => (
+                (left.destination, left.destination_port),
+                (came.source, came.source_port),
+            ),
+            false => (
+                (came.source, came.source_port),
+                (came.destination, came.destination_port),
+            ),
+        };
+        let addresses = (near.0 as u64) << 32 | far.0 as u64;
+        let ports = (near.1 as u64) << 16 | far.1 as u64 | (came.protocol as u64) << 32;
+        let mixed = (addresses ^ self.seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ports;
+        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((mixed >> 32) as u32).is_multiple_of(self.flows_of)
+    }
+
     /// True for a packet that came and left with these ends. `owner` is the
     /// subscriber with the external port that it was sent to; 0: nobody.
     #[inline(always)]
@@ -112,18 +213,25 @@ pub struct Arrival {
     /// See [`crate::steps::Steps`].
     pub steps: u64,
     pub ends: Ends,
+    /// Where its way ended.
+    pub left: Ends,
     /// Length of the frame in bytes.
     pub length: u32,
     /// Which bytes of `front` are the frame's: the first so many.
     pub front_length: u32,
+    /// Whose filters were open when it came, a bit each.
+    pub watchers: u32,
+    /// Whom it is told, a bit each, and the most bytes that one of them wants.
+    pub told: u32,
+    pub bytes: u32,
+    pub reserved: u32,
     pub front: [u8; FRONT],
 }
 
-/// What is told of a packet: the first bytes of the frame as it came, and as it left
-/// (or ended). The payload behind [`FRONT`] bytes is the same in both.
+/// What is told of a packet beside its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Record {
+pub struct Head {
     /// When it came, on the monotonic clock.
     pub at_ns: u64,
     /// See [`crate::steps::Steps`].
@@ -141,6 +249,17 @@ pub struct Record {
     pub left: u32,
     /// Which bytes of `front` are the frame's: the first so many.
     pub front_length: u32,
+    /// Whom it is told, a bit each.
+    pub watchers: u32,
+    pub reserved: u32,
+}
+
+/// What is told of a packet: the first bytes of the frame as it came, and as it left
+/// (or ended). The payload behind [`FRONT`] bytes is the same in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Record {
+    pub head: Head,
     pub front: [u8; FRONT],
     /// The frame in the end. Only the first bytes of it are sent, as the ring tells.
     pub end: [u8; MOST_BYTES],
@@ -150,36 +269,40 @@ pub struct Record {
 pub const RECORD_HEADER: usize = size_of::<Record>() - MOST_BYTES;
 
 /// Maps that only the watching object has. None is pinned or part of the layout.
-pub const FILTER: MapSpec = MapSpec {
-    name: "FILTER",
+pub const FILTERS: MapSpec = MapSpec {
+    name: "FILTERS",
     kind: MapKind::Array,
     key_bytes: 4,
-    value_bytes: size_of::<Filter>() as u32,
+    value_bytes: size_of::<Filters>() as u32,
     entries: 1,
     flags: MMAPABLE,
 };
-pub const ARRIVAL: MapSpec = own("ARRIVAL", size_of::<Arrival>());
-pub const RECORD: MapSpec = own("RECORD", size_of::<Record>());
-/// What each processor has told, see [`crate::diagnostics::Tally`].
-pub const TOLD: MapSpec = own("TOLD", size_of::<crate::diagnostics::Tally>());
-/// The ring of records, 1 MiB.
+pub const ARRIVAL: MapSpec = own("ARRIVAL", size_of::<Arrival>(), 1);
+pub const RECORD: MapSpec = own("RECORD", size_of::<Record>(), 1);
+/// What each processor has told to whom, see [`crate::diagnostics::Tally`].
+pub const TOLD: MapSpec = own(
+    "TOLD",
+    size_of::<crate::diagnostics::Tally>(),
+    WATCHERS as u32,
+);
+/// The ring of records, 4 MiB.
 pub const WATCHED: MapSpec = MapSpec {
     name: "WATCHED",
     kind: MapKind::RingBuf,
     key_bytes: 0,
     value_bytes: 0,
-    entries: 1 << 20,
+    entries: 1 << 22,
     flags: 0,
 };
-pub const MAPS: [&MapSpec; 5] = [&FILTER, &ARRIVAL, &RECORD, &TOLD, &WATCHED];
+pub const MAPS: [&MapSpec; 5] = [&FILTERS, &ARRIVAL, &RECORD, &TOLD, &WATCHED];
 
-const fn own(name: &'static str, bytes: usize) -> MapSpec {
+const fn own(name: &'static str, bytes: usize, entries: u32) -> MapSpec {
     MapSpec {
         name,
         kind: MapKind::PerCpuArray,
         key_bytes: 4,
         value_bytes: bytes as u32,
-        entries: 1,
+        entries,
         flags: 0,
     }
 }
@@ -319,5 +442,49 @@ mod tests {
         ] {
             assert_eq!(filter.fits(&came, &left, owner), fits, "{sentence}");
         }
+    }
+
+    #[test]
+    fn a_flow_is_taken_both_ways_or_not_at_all_and_one_of_so_many_is() {
+        let tenth = Filter {
+            flows_of: 10,
+            ..Filter::default()
+        };
+        let mut taken = 0;
+        for port in 0..10_000_u16 {
+            let out = (
+                udp((HOME, port), (SERVER, 53)),
+                udp((POOL, 9), (SERVER, 53)),
+            );
+            let back = (
+                udp((SERVER, 53), (POOL, 9)),
+                udp((SERVER, 53), (HOME, port)),
+            );
+            let first = (out.0, out.0);
+            let is_taken = tenth.has_flow(&out.0, &out.1);
+            assert_eq!(is_taken, tenth.has_flow(&back.0, &back.1), "port {port}");
+            assert_eq!(is_taken, tenth.has_flow(&first.0, &first.1), "punted");
+            taken += u32::from(is_taken);
+        }
+        assert!((900..1100).contains(&taken), "{taken} of 10,000");
+    }
+
+    #[test]
+    fn a_filter_is_open_until_its_time_and_for_some_of_the_packets() {
+        let filter = Filter {
+            until_ns: 100,
+            packets_of: 4,
+            ..Filter::default()
+        };
+        let open = (0..400)
+            .filter(|chance| filter.is_open(100, *chance))
+            .count();
+        assert_eq!(open, 100);
+        assert!(!filter.is_open(101, 0));
+        let each = Filter {
+            packets_of: 0,
+            ..filter
+        };
+        assert!((0..9).all(|chance| each.is_open(0, chance)));
     }
 }

@@ -8,9 +8,9 @@ use aya_ebpf::macros::btf_map;
 use cgn_common::diagnostics::{self, Tally};
 use cgn_common::frame::Frame;
 use cgn_common::verdict::Reason;
+use cgn_common::watch::Ends;
 
 use crate::frame::XdpFrame;
-use crate::headers;
 
 #[btf_map]
 static TALLIES: PerCpuArray<Tally, { diagnostics::TALLIES.entries as usize }> = PerCpuArray::new();
@@ -35,7 +35,7 @@ pub fn tell(ctx: *mut xdp_md, reason: Reason) {
     }
     let frame = XdpFrame::new(ctx);
     let bytes = frame.len() as u32;
-    let ends = headers::ends(&frame);
+    let ends = Ends::of(&frame);
     // SAFETY: the context is valid for the whole run of the program.
     let (ifindex, queue) = unsafe { ((*ctx).ingress_ifindex, (*ctx).rx_queue_index) };
     aya_log_ebpf::info!(

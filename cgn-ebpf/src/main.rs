@@ -8,8 +8,6 @@
 mod diagnostics;
 mod floods;
 mod frame;
-#[cfg(any(feature = "diagnostics", feature = "watch"))]
-mod headers;
 mod lists;
 mod maps;
 mod tables;

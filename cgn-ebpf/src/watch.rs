@@ -3,32 +3,34 @@
 //!
 //! A packet is kept as it came ([`begin`]), its steps are noted ([`note`]), and where
 //! its way ends it is told of if it fits ([`end`]): in this program, or in the one for
-//! rare packets that the first jumped to. Nothing waits for a reader; what the ring
-//! has no room for is counted.
+//! rare packets that the first jumped to. One record is for all whose filters it fits.
+//! Nothing waits for a reader; what the ring has no room for is counted.
 
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, xdp_md};
 use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_xdp_load_bytes};
 use aya_ebpf::macros::btf_map;
 use cgn_common::diagnostics::Tally;
 use cgn_common::frame::Frame;
 use cgn_common::layout::MMAPABLE;
 use cgn_common::steps::{Step, Steps};
-use cgn_common::watch::{self, Arrival, FRONT, Filter, MOST_BYTES, RECORD_HEADER, Record};
+use cgn_common::watch::{
+    self, Arrival, Ends, FRONT, Filter, Filters, MOST_BYTES, RECORD_HEADER, Record, TRANSLATED,
+    WATCHERS,
+};
 
 use crate::frame::XdpFrame;
-use crate::headers;
 use crate::tables::XdpTables;
 
 #[btf_map]
-static FILTER: Array<Filter, 1, { MMAPABLE as usize }> = Array::new();
+static FILTERS: Array<Filters, 1, { MMAPABLE as usize }> = Array::new();
 #[btf_map]
 static ARRIVAL: PerCpuArray<Arrival, 1> = PerCpuArray::new();
 #[btf_map]
 static RECORD: PerCpuArray<Record, 1> = PerCpuArray::new();
 #[btf_map]
-static TOLD: PerCpuArray<Tally, 1> = PerCpuArray::new();
+static TOLD: PerCpuArray<Tally, WATCHERS> = PerCpuArray::new();
 #[btf_map]
 static WATCHED: RingBuf<(), { watch::WATCHED.entries as usize }> = RingBuf::new();
 
@@ -38,11 +40,24 @@ fn now_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// A copy of the filter. User space may rewrite it at any time.
+/// A filter; `None`: there are no more. User space may rewrite it at any time; it shuts a
+/// filter before it writes another one there. Not a copy: the stack has no room for one
+/// below all programs.
 #[inline(always)]
-fn filter() -> Option<Filter> {
-    // SAFETY: the element lives as long as the program, and any bytes are a filter.
-    FILTER.get_ptr(0).map(|p| unsafe { p.read_volatile() })
+fn filter(number: usize) -> Option<&'static Filter> {
+    let filters = FILTERS.get_ptr(0)?;
+    if number >= WATCHERS {
+        return None;
+    }
+    // SAFETY: the element lives as long as the program, any bytes are a count and
+    // filters, and the number is one of theirs.
+    unsafe {
+        let count = (&raw const (*filters).count).read_volatile();
+        if number as u64 >= count {
+            return None;
+        }
+        Some(&*(&raw const (*filters).filters).cast::<Filter>().add(number))
+    }
 }
 
 #[inline(always)]
@@ -80,74 +95,146 @@ extern "C" fn cgn_watch_note(step: u64) -> u64 {
     0
 }
 
+// What they find stands in [`Arrival`], for of that the verifier keeps no account: in a
+// loop over all watchers, it would follow each set of them.
+
+/// Notes whether the filter of watcher `number` is open for a packet that comes now.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_watch_open(number: u64, now: u64) -> u64 {
+    let (Some(arrival), Some(filter)) = (arrival(), filter(number as usize)) else {
+        return 0;
+    };
+    // SAFETY: a helper without arguments.
+    let chance = unsafe { bpf_get_prandom_u32() };
+    if filter.is_open(now, chance) {
+        arrival.watchers |= 1_u32.wrapping_shl(number as u32);
+    }
+    1
+}
+
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cgn_watch_begin(ctx: *mut xdp_md) -> u64 {
-    let (Some(arrival), Some(filter)) = (arrival(), filter()) else {
+    let Some(arrival) = arrival() else {
         return 0;
     };
     let now = now_ns();
     arrival.at_ns = 0;
-    if now > filter.until_ns {
+    arrival.watchers = 0;
+    for number in 0..WATCHERS {
+        if cgn_watch_open(number as u64, now) == 0 {
+            break;
+        }
+    }
+    // Again, for the calls have written it.
+    let Some(arrival) = self::arrival() else {
+        return 0;
+    };
+    if arrival.watchers == 0 {
         return 0;
     }
     let frame = XdpFrame::new(ctx);
     arrival.at_ns = now;
     arrival.steps = 0;
-    arrival.ends = headers::ends(&frame);
+    (arrival.told, arrival.bytes) = (0, 0);
+    arrival.ends = Ends::of(&frame);
     arrival.length = frame.len() as u32;
     arrival.front_length = load::<FRONT>(ctx, arrival.front.as_mut_ptr(), FRONT as u32);
+    0
+}
+
+/// Notes whether the packet is told to watcher `number`, and counts it. `owner` as in
+/// [`Filter::fits`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_watch_wants(number: u64, owner: u64) -> u64 {
+    let (Some(arrival), Some(filter)) = (arrival(), filter(number as usize)) else {
+        return 0;
+    };
+    let bit = 1_u32.wrapping_shl(number as u32);
+    let (came, left) = (&arrival.ends, &arrival.left);
+    if arrival.watchers & bit == 0
+        || !filter.fits(came, left, owner as u32)
+        || !filter.has_flow(came, left)
+    {
+        return 0;
+    }
+    let Some(tally) = TOLD.get_ptr_mut(number as u32) else {
+        return 0;
+    };
+    // SAFETY: this processor's own element, and an XDP program is not interrupted by another.
+    let tally = unsafe { &mut *tally };
+    if tally.admit_most(now_ns(), u64::from(filter.per_second)) {
+        arrival.told |= bit;
+        arrival.bytes = arrival.bytes.max(filter.bytes);
+    }
     0
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cgn_watch_end(ctx: *mut xdp_md, ended: u64) -> u64 {
-    let (Some(arrival), Some(filter)) = (arrival(), filter()) else {
+    let Some(arrival) = arrival() else {
         return 0;
     };
     if arrival.at_ns == 0 {
         return 0;
     }
-    let now = now_ns();
     let at_ns = arrival.at_ns;
     // Whoever comes to an end without a beginning is not told of.
     arrival.at_ns = 0;
-    let left = headers::ends(&XdpFrame::new(ctx));
-    let came = arrival.ends;
-    let tables = XdpTables { ctx };
-    let owner = watch::owner_of(&tables, came.destination, came.destination_port);
-    if !filter.fits(&came, &left, owner) {
-        return 0;
+    arrival.left = Ends::of(&XdpFrame::new(ctx));
+    let verdict = ended as u32;
+    let owner = match verdict {
+        // It has the subscriber's address by now.
+        TRANSLATED => 0,
+        _ => {
+            let came = &arrival.ends;
+            watch::owner_of(&XdpTables { ctx }, came.destination, came.destination_port)
+        }
+    };
+    let watchers = arrival.watchers;
+    for number in 0..WATCHERS {
+        if watchers >> number == 0 {
+            break;
+        }
+        cgn_watch_wants(number as u64, u64::from(owner));
     }
-    let Some(tally) = TOLD.get_ptr_mut(0) else {
+    // Again, for the calls have written it.
+    let Some(arrival) = self::arrival() else {
         return 0;
     };
-    // SAFETY: this processor's own element, and an XDP program is not interrupted by another.
-    let tally = unsafe { &mut *tally };
-    if !tally.admit_most(now, u64::from(filter.per_second)) {
+    if arrival.told == 0 {
         return 0;
     }
     let Some(record) = RECORD.get_ptr_mut(0) else {
         return 0;
     };
-    // SAFETY: as above.
-    let record = unsafe { &mut *record };
-    record.at_ns = at_ns;
-    record.steps = arrival.steps;
-    record.took_ns = (now - at_ns) as u32;
-    record.verdict = ended as u32;
-    record.egress = (ended >> 32) as u32;
-    // SAFETY: the context is valid for the whole run of the program.
-    unsafe {
-        record.ingress = (*ctx).ingress_ifindex;
-        record.queue = (*ctx).rx_queue_index;
-    }
-    record.came = arrival.length;
-    record.left = XdpFrame::new(ctx).len() as u32;
-    record.front_length = arrival.front_length;
+    // SAFETY: this processor's own element, and an XDP program is not interrupted by
+    // another; the context is valid for the whole run of the program. Volatile, for the
+    // verifier takes no load of two fields in one.
+    let (record, ingress, queue) = unsafe {
+        (
+            &mut *record,
+            (&raw const (*ctx).ingress_ifindex).read_volatile(),
+            (&raw const (*ctx).rx_queue_index).read_volatile(),
+        )
+    };
+    let head = &mut record.head;
+    head.at_ns = at_ns;
+    head.steps = arrival.steps;
+    head.took_ns = (now_ns() - at_ns) as u32;
+    head.verdict = verdict;
+    head.ingress = ingress;
+    head.queue = queue;
+    head.egress = (ended >> 32) as u32;
+    head.came = arrival.length;
+    head.left = XdpFrame::new(ctx).len() as u32;
+    head.front_length = arrival.front_length;
+    head.watchers = arrival.told;
     record.front = arrival.front;
-    tell(ctx, record, filter.bytes);
+    tell(ctx, record, arrival.bytes);
     0
 }
 
@@ -162,8 +249,9 @@ fn tell(ctx: *mut xdp_md, record: &mut Record, most: u32) {
     // SAFETY: the record is longer than `length`, and any bytes of it may be read.
     let told =
         unsafe { core::slice::from_raw_parts(core::ptr::from_mut(record).cast::<u8>(), length) };
-    // A full ring refuses: the reader knows from the tally how many records there should be.
-    let _ = WATCHED.output_untyped::<[u8]>(told, 0);
+    // A full ring refuses: the reader knows from the tallies how many records there should be.
+    // He looks every few milliseconds: to wake him would cost the packet more than all of this.
+    let _ = WATCHED.output_untyped::<[u8]>(told, u64::from(BPF_RB_NO_WAKEUP));
 }
 
 /// Copies the first bytes of the frame, at most `most` and `ROOM`, and returns how many.

@@ -16,6 +16,7 @@ use crate::policy::shape;
 use crate::realms::InsideKey;
 use crate::state::State;
 use crate::supervisor;
+use crate::watch::mirror;
 
 /// What the supervisor is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub fn reload(state: &State, request: ReloadRequest) -> anyhow::Result<ReloadAns
     let new = supervisor::configuration(&state.config_path)?;
     // A file that is of no use would end the daemon when it starts anew.
     api::tls(&new.config.control)?;
+    mirror::check(&new.config)?;
     let geometry = shape::geometry(&new);
     let changes: Vec<ChangeRow> = differences(&state.config.config, &new.config)
         .into_iter()

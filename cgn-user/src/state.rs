@@ -26,7 +26,8 @@ use crate::policy::throttle::Prefix;
 use crate::realms::InsideKey;
 use crate::reload::Reload;
 use crate::slowpath::answers::AnswerStats;
-use crate::watch::Desk;
+use crate::watch::desk::Desk;
+use crate::watch::mirror::Figures;
 use crate::wiring::Wiring;
 
 /// Reads the counters of the fast path, summed over processors.
@@ -72,6 +73,8 @@ pub struct State {
     pub wiring: OnceLock<Wiring>,
     /// Where one asks to watch packets.
     pub watch: Desk,
+    /// What each mirror of the configuration has done, in its order.
+    pub mirrors: Vec<Arc<Figures>>,
     /// Most ports that each subscriber had in use.
     pub peaks: Mutex<Peaks>,
     /// Turns of the engine since start: it lives as long as this grows.

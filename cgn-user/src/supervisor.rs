@@ -27,6 +27,7 @@ use crate::engine::streaming::Streaming;
 use crate::privileges::{self, Work};
 use crate::reload::Reload;
 use crate::state::State;
+use crate::watch::mirror;
 use crate::{api, cli, engine, metrics, reload, service};
 
 /// Reads and checks a configuration file; warnings go to the log.
@@ -129,6 +130,10 @@ async fn serve(
     let sealer = sealing.spawn(Arc::clone(&state), Arc::clone(&stop_log))?;
     let mut log_threads = streaming.spawn(&state, &stop_log)?;
     log_threads.push(sealer);
+    tokio::spawn(mirror::start_all(
+        Arc::clone(&state),
+        mirror::open_all(&state),
+    ));
     tracing::info!("ready");
     service::notify(&[NotifyState::Ready]);
     let died = async {

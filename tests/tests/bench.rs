@@ -41,6 +41,13 @@ fn the_rig_measures_the_cgn_in_generic_mode() {
 }
 
 #[test]
+fn the_rig_measures_the_cgn_with_a_mirror() {
+    if skip::is_root("the_rig_measures_the_cgn_with_a_mirror") {
+        rig(System::CgnMirror);
+    }
+}
+
+#[test]
 fn the_rig_measures_its_limit() {
     if skip::is_root("the_rig_measures_its_limit") {
         rig(System::Redirect);

@@ -23,7 +23,7 @@ use crate::dataplane::tables::{Resolved, Routing, UserTables};
 use crate::policy::access::Lists;
 use crate::routes::Fib;
 use crate::state::{State, Stats};
-use crate::watch::Desk;
+use crate::watch::desk::Desk;
 use crate::wiring::{Way, Wiring};
 
 pub const HOME: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 10);
@@ -192,6 +192,7 @@ impl Fixture {
             reload: watch::Sender::new(None),
             wiring: OnceLock::from(wiring()),
             watch: Desk::default(),
+            mirrors: Vec::new(),
             peaks: Mutex::default(),
             turns: AtomicU64::new(0),
         })

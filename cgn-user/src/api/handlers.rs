@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query as Ask, State as Shared};
+use axum::extract::{ConnectInfo, Query as Ask, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures::StreamExt as _;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::Peer;
 use super::enquiry::{self, Asked as Asking, EnquiryError};
 use super::openapi::{self, Audience};
 use super::query::{ExplainQuery, Keys, Query, QueryError, WatchQuery};
@@ -27,10 +28,12 @@ use crate::explain::{self, packet::Packet};
 use crate::reload;
 use crate::state::State;
 use crate::utc::Utc;
+use crate::watch::Clock;
 use crate::watch::capture::Capture;
+use crate::watch::client::{Client, Heard};
 use crate::watch::crypto_pan::CryptoPan;
+use crate::watch::desk::WatchError;
 use crate::watch::redact::Redaction;
-use crate::watch::{Clock, Heard, WatchError};
 
 /// Furthest that one request may move the clock: 30 days.
 const MAX_ADVANCE_SECS: u32 = 30 * 24 * 3600;
@@ -41,6 +44,7 @@ type Daemon = Shared<Arc<State>>;
 /// All endpoints.
 pub fn router(state: Arc<State>) -> Router {
     reading(Audience::Local)
+        .route("/v1/mirrors", get(mirrors))
         .route("/v1/trace", get(trace))
         .route("/v1/capture", post(capture))
         .route("/v1/clock", post(advance_clock))
@@ -114,6 +118,10 @@ async fn drops(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal>
 
 async fn rules(Shared(state): Daemon) -> Result<Response, Refusal> {
     read(move || whole(view::rules(&state.rule_hits()))).await
+}
+
+async fn mirrors(Shared(state): Daemon) -> Result<Response, Refusal> {
+    read(move || whole(view::mirrors(&state))).await
 }
 
 async fn status(Shared(state): Daemon) -> Result<Response, Refusal> {
@@ -198,12 +206,14 @@ async fn explain(
 /// Packets of the fast path, a line of JSON each, until the client goes or has seen enough.
 async fn trace(
     Shared(state): Daemon,
+    peer: Asker,
     asked: Result<Ask<WatchQuery>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Ask(query) = asked?;
     let (filter, bounds) = query.trace()?;
+    note(&peer, "trace");
     let clock = Clock::now();
-    let teller = move |heard: &Heard| {
+    let teller = move |heard: &Heard<'_>| {
         let line = match heard {
             Heard::Packet(seen) => TraceLine::Packet(seen.row(clock.time_of(seen.at_ns))),
             Heard::Missed(missed) => TraceLine::Missed { missed: *missed },
@@ -212,13 +222,15 @@ async fn trace(
         text.push(b'\n');
         Some(text)
     };
-    let told = state.watch.watch(filter, bounds, Box::new(teller)).await?;
+    let (client, told) = Client::new(filter, bounds, Box::new(teller));
+    state.watch.watch(Box::new(client)).await?;
     Ok(streamed("application/x-ndjson", Vec::new(), told))
 }
 
 /// Packets of the fast path as a pcapng file, until the client goes or has seen enough.
 async fn capture(
     Shared(state): Daemon,
+    peer: Asker,
     asked: Result<Ask<WatchQuery>, QueryRejection>,
     body: String,
 ) -> Result<Response, Refusal> {
@@ -238,11 +250,13 @@ async fn capture(
         payload: framing.payload.or(addresses.as_ref().map(|_| 0)),
         addresses,
     };
+    note(&peer, "capture");
     let wiring = state.wiring.get().ok_or(WatchError::Starting)?;
     let mut capture = Capture::new(wiring, framing.side, redaction);
     let header = capture.header();
-    let teller = move |heard: &Heard| capture.tell(heard);
-    let told = state.watch.watch(filter, bounds, Box::new(teller)).await?;
+    let teller = move |heard: &Heard<'_>| capture.tell(heard);
+    let (client, told) = Client::new(filter, bounds, Box::new(teller));
+    state.watch.watch(Box::new(client)).await?;
     Ok(streamed("application/x-pcapng", header, told))
 }
 
@@ -255,6 +269,18 @@ fn streamed(kind: &'static str, first: Vec<u8>, told: mpsc::Receiver<Vec<u8>>) -
     });
     let body = first.chain(rest).map(Ok::<_, std::convert::Infallible>);
     ([(header::CONTENT_TYPE, kind)], Body::from_stream(body)).into_response()
+}
+
+/// Who asks, if the kernel says.
+type Asker = Option<Extension<ConnectInfo<Peer>>>;
+
+/// Whoever looks into others' packets, or has the configuration read that may mirror them, is on record.
+fn note(asker: &Asker, what: &'static str) {
+    let (uid, pid) = asker.as_ref().map_or((None, None), |asker| {
+        let Peer { uid, pid } = asker.0.0;
+        (uid, pid)
+    });
+    tracing::info!(what, uid, pid, "asked for at the control socket");
 }
 
 fn refusal(error: impl std::fmt::Display) -> Refusal {
@@ -288,7 +314,7 @@ async fn advance_clock(Shared(state): Daemon, body: String) -> Result<Response, 
 }
 
 /// Has the daemon read its configuration again.
-async fn reload(Shared(state): Daemon, body: String) -> Result<Response, Refusal> {
+async fn reload(Shared(state): Daemon, peer: Asker, body: String) -> Result<Response, Refusal> {
     let request: ReloadRequest = match body.trim() {
         "" => ReloadRequest::default(),
         body => serde_json::from_str(body).map_err(|error| {
@@ -297,6 +323,7 @@ async fn reload(Shared(state): Daemon, body: String) -> Result<Response, Refusal
             ))
         })?,
     };
+    note(&peer, "reload");
     let answer = tokio::task::spawn_blocking(move || reload::reload(&state, request)).await;
     match answer {
         Ok(Ok(answer)) => Ok(Json(answer).into_response()),
@@ -362,7 +389,7 @@ async fn unknown() -> Refusal {
     Refusal {
         status: StatusCode::NOT_FOUND,
         error: "no such endpoint; there are /v1/subscribers, /v1/blocks, /v1/mappings, /v1/pools, \
-                /v1/drops, /v1/status, /v1/log/who, /v1/explain, /v1/trace, /v1/capture, /v1/top, /v1/openapi.json and /v1/reload"
+                /v1/drops, /v1/status, /v1/log/who, /v1/explain, /v1/mirrors, /v1/trace, /v1/capture, /v1/top, /v1/openapi.json and /v1/reload"
             .into(),
     }
 }
@@ -426,7 +453,7 @@ impl Refusal {
 impl From<WatchError> for Refusal {
     fn from(error: WatchError) -> Self {
         let status = match error {
-            WatchError::Busy => StatusCode::CONFLICT,
+            WatchError::Full => StatusCode::CONFLICT,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self {

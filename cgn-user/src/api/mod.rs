@@ -25,5 +25,5 @@ pub mod view;
 
 pub use handlers::router;
 pub use remote::{Remote, RemoteError, tls};
-pub(crate) use serve::{Client, serve_on_record, serve_until};
+pub(crate) use serve::{Client, Peer, serve_on_record, serve_until};
 pub use socket::{BindError, Socket};

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::query::{DEFAULT_LIMIT, Keys, MAX_LIMIT};
 use super::rows::{
     AddressAnswer, AddressRequest, BlockRow, CaptureRequest, ClockAnswer, ClockRequest, DropRow,
-    Explanation, Failure, MappingRow, Page, PeaksRow, PoolRow, ReloadAnswer, ReloadRequest,
-    RuleRow, Status, SubscriberRow, Top, TraceLine,
+    Explanation, Failure, MappingRow, MirrorRow, Page, PeaksRow, PoolRow, ReloadAnswer,
+    ReloadRequest, RuleRow, Status, SubscriberRow, Top, TraceLine,
 };
 use crate::maplog::query::AnswerRow;
 
@@ -74,7 +74,7 @@ const fn post(
 }
 
 /// All but this document itself.
-pub const ENDPOINTS: [Endpoint; 17] = [
+pub const ENDPOINTS: [Endpoint; 18] = [
     get(
         "/v1/subscribers",
         Keys::SUBSCRIBERS,
@@ -141,6 +141,16 @@ pub const ENDPOINTS: [Endpoint; 17] = [
             Keys::EXPLAIN,
             of::<Explanation>,
             "What would happen to a packet",
+        )
+    },
+    // Whose packets are mirrored is not everybody's to know.
+    Endpoint {
+        audience: Audience::Local,
+        ..get(
+            "/v1/mirrors",
+            NO_KEYS,
+            of::<Page<MirrorRow>>,
+            "Copies of packets",
         )
     },
     Endpoint {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::view::{Part, Selection};
 use crate::config::Ipv4Prefix;
 use crate::dataplane::geometry::Geometry;
-use crate::watch::Bounds;
+use crate::watch::client::Bounds;
 
 /// Rows of an answer, unless the request says how many.
 pub const DEFAULT_LIMIT: usize = 1000;
@@ -169,7 +169,6 @@ impl WatchQuery {
         const SECONDS: &str = "a number of seconds up to 86400";
         let seconds: Option<u64> = value("seconds", self.seconds.as_deref(), SECONDS)?;
         let filter = Filter {
-            until_ns: 0,
             inside: inside.0,
             inside_mask: inside.1,
             outside: outside.0,
@@ -179,6 +178,7 @@ impl WatchQuery {
             protocol: protocol.unwrap_or(0),
             per_second,
             bytes,
+            ..Filter::default()
         };
         let bounds = Bounds {
             count: count.unwrap_or(u64::MAX),

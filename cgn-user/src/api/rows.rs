@@ -264,6 +264,25 @@ pub struct RuleRow {
     pub over_rate: Option<u64>,
 }
 
+/// `/v1/mirrors`: a mirror of the configuration, since the daemon started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MirrorRow {
+    pub mirror: String,
+    /// The interface or the collector that it sends to, and how.
+    pub to: String,
+    /// `on`, or why it is not, or why frames were lost last.
+    pub state: String,
+    /// Packets that fitted and were mirrored, and those that fitted and were not: beyond its rate, or than
+    /// could be read.
+    pub matched: u64,
+    pub missed: u64,
+    /// Frames, of which a packet has up to two, that were sent, and that the kernel did not take.
+    pub sent: u64,
+    pub lost: u64,
+    /// Bytes sent, headers of GRE and ERSPAN included.
+    pub bytes: u64,
+}
+
 /// `/v1/status`: the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
@@ -385,7 +404,7 @@ pub struct Explanation {
     pub side: String,
     /// What the translator did, in its order.
     pub steps: Vec<StepRow>,
-    /// `translate`, `drop`, `punt` or `pass`.
+    /// `translate`, `drop`, `punt`, `pass` or `send`.
     pub verdict: String,
     /// Why it is not translated, as in `/v1/drops`; `null` if it is.
     pub reason: Option<String>,
@@ -444,21 +463,21 @@ pub enum TraceLine {
     },
 }
 
-/// A packet as the fast path saw it.
+/// A packet as the fast path saw it, or one that the slow path sends (verdict `send`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TraceRow {
     /// When it came: RFC 3339, UTC.
     pub time: String,
-    /// As it came.
+    /// As it came; with `send`, as it leaves.
     pub packet: String,
-    /// Interface and receive queue that it came by.
+    /// Interface and receive queue that it came by; with `send`, the interface that it leaves by.
     pub interface: String,
     pub queue: u32,
     /// Length of the frame.
     pub bytes: u32,
     /// Names of the steps, in their order.
     pub steps: Vec<String>,
-    /// `translate`, `drop`, `punt` or `pass`.
+    /// `translate`, `drop`, `punt`, `pass` or `send`.
     pub verdict: String,
     /// Why it is not translated, as in `/v1/drops`; `null` if it is.
     pub reason: Option<String>,

@@ -11,11 +11,28 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
 /// How long a request under way may take after the daemon was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Who asks at the Unix socket, as the kernel says: user and process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub uid: Option<u32>,
+    pub pid: Option<i32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let known = stream.io().peer_cred().ok();
+        Self {
+            uid: known.map(|known| known.uid()),
+            pid: known.and_then(|known| known.pid()),
+        }
+    }
+}
 
 /// A client's address and port.
 #[derive(Clone, Copy, Debug)]
@@ -66,16 +83,19 @@ async fn record(
     response
 }
 
-/// Answers until `stop` is ready; then finishes what is under way, but a
+/// Answers clients, each known as a [`Peer`], until `stop` is ready; then finishes what is under way, but a
 /// client that does not read cannot keep the daemon from stopping.
-pub(crate) async fn serve_until<L, S>(listener: L, router: Router, stop: S) -> io::Result<()>
+pub(crate) async fn serve_until<S>(
+    listener: UnixListener,
+    router: Router,
+    stop: S,
+) -> io::Result<()>
 where
-    L: Listener,
-    L::Addr: std::fmt::Debug,
     S: Future<Output = ()> + Send + 'static,
 {
     let (signal, stopped) = told(stop);
-    let server = axum::serve(listener, router).with_graceful_shutdown(signal);
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(signal);
     within_grace(server.into_future(), stopped).await
 }
 

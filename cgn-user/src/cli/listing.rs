@@ -3,7 +3,9 @@
 
 use std::net::Ipv4Addr;
 
-use crate::api::rows::{BlockRow, DropRow, MappingRow, PoolRow, RuleRow, Status, SubscriberRow};
+use crate::api::rows::{
+    BlockRow, DropRow, MappingRow, MirrorRow, PoolRow, RuleRow, Status, SubscriberRow,
+};
 use crate::config::LogSync;
 
 use super::check::counted;
@@ -270,6 +272,40 @@ impl Listed for RuleRow {
         vec![
             "The first rule of its direction that holds for a packet decides, and is counted; other packets are \
              translated. Counted since the rules are these."
+                .to_owned(),
+        ]
+    }
+}
+
+impl Listed for MirrorRow {
+    const COLUMNS: &'static [Column] = &[
+        words("MIRROR"),
+        words("TO"),
+        numbers("MATCHED"),
+        numbers("MISSED"),
+        numbers("SENT"),
+        numbers("LOST"),
+        words("STATE"),
+    ];
+    const NONE_YET: &'static str = "the configuration has no [[mirror]]";
+    const ONE: &'static str = "mirror";
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.mirror.clone(),
+            self.to.clone(),
+            self.matched.to_string(),
+            self.missed.to_string(),
+            self.sent.to_string(),
+            self.lost.to_string(),
+            self.state.clone(),
+        ]
+    }
+
+    fn notes(_rows: &[Self]) -> Vec<String> {
+        vec![
+            "Packets that matched, or matched and were missed; frames, up to two of a packet, that were sent or lost. \
+             Since the daemon started."
                 .to_owned(),
         ]
     }

@@ -425,6 +425,8 @@ pub enum What {
     Drops,
     /// Rules of the access lists, and how many packets each held for
     Rules,
+    /// Copies of packets that the configuration asks for, what was sent and lost
+    Mirrors,
     /// The daemon: interfaces, routes, sweep, log
     Status,
     /// Configuration and state by RFC 8512, as JSON for who reads YANG

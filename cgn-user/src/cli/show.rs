@@ -16,7 +16,7 @@ use super::table::Table;
 use super::{Filters, Show, What, WhichDaemon};
 use crate::api::query::MAX_LIMIT;
 use crate::api::rows::{
-    BlockRow, DropRow, MappingRow, Page, PoolRow, RuleRow, Status, SubscriberRow,
+    BlockRow, DropRow, MappingRow, MirrorRow, Page, PoolRow, RuleRow, Status, SubscriberRow,
 };
 use crate::config::Control;
 
@@ -91,6 +91,7 @@ pub(super) async fn text(arguments: &Show) -> Result<String, ShowError> {
         What::Pools => rows::<PoolRow>(arguments, &mut client, "/v1/pools").await,
         What::Drops => rows::<DropRow>(arguments, &mut client, "/v1/drops").await,
         What::Rules => rows::<RuleRow>(arguments, &mut client, "/v1/rules").await,
+        What::Mirrors => rows::<MirrorRow>(arguments, &mut client, "/v1/mirrors").await,
         What::IetfNat => json(&client.get::<serde_json::Value>("/v1/ietf-nat").await?),
         What::Status => {
             let status: Status = client.get("/v1/status").await?;
@@ -118,7 +119,10 @@ async fn rows<T>(arguments: &Show, client: &mut Client, path: &str) -> Result<St
 where
     T: Listed + Serialize + DeserializeOwned,
 {
-    let has_parts = !matches!(arguments.what, What::Pools | What::Drops | What::Rules);
+    let has_parts = !matches!(
+        arguments.what,
+        What::Pools | What::Drops | What::Rules | What::Mirrors
+    );
     let most = match arguments.limit {
         Some(0) => usize::MAX,
         Some(limit) => limit,

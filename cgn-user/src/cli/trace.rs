@@ -76,6 +76,9 @@ pub(super) fn words(line: &TraceLine) -> String {
         .split_once('T')
         .map_or(row.time.as_str(), |(_, time)| time);
     let (packet, interface, queue) = (&row.packet, &row.interface, row.queue);
+    if row.verdict == "send" {
+        return format!("{time} the slow path sends {packet} on {interface}");
+    }
     let end = match (&row.sent, &row.reason) {
         (Some(sent), _) => {
             let by = row.sent_by.as_deref().unwrap_or("?");

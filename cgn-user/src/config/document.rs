@@ -6,6 +6,7 @@ use toml::de::DeTable;
 
 use super::fault::{Fault, Findings};
 use super::limit;
+use super::mirrors;
 use super::notation::{AddressSpan, Ipv4Prefix};
 use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
@@ -111,6 +112,11 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
         scatter: file.section("scatter", "a section [scatter]", read_scatter),
         log: file.section("log", "a section [log]", read_log),
         sink: file.sections("sink", "a section [[sink]], with two brackets", read_sink),
+        mirror: file.sections(
+            "mirror",
+            "a section [[mirror]], with two brackets",
+            mirrors::read_mirror,
+        ),
         metrics: file.section("metrics", "a section [metrics]", read_metrics),
         control: file.section("control", "a section [control]", read_control),
         debug: file.section("debug", "a section [debug]", read_debug),

@@ -22,7 +22,7 @@ pub enum Fault {
     )]
     Syntax { column: usize, message: String },
     #[error(
-        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]], [[subscribers]], [[group]], [[rule]], [[realm]] and [[sink]] can repeat)",
+        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]], [[subscribers]], [[group]], [[rule]], [[realm]], [[sink]] and [[mirror]] can repeat)",
         .first_line.map(|line| format!(", first in line {line}")).unwrap_or_default()
     )]
     DuplicateKey {
@@ -62,6 +62,8 @@ pub enum Fault {
     Address(AddressError),
     #[error("{text:?} is not ADDRESS:PORT; write for example \"127.0.0.1:9464\"")]
     SocketAddress { text: String },
+    #[error("{text:?} is not an IPv4 address; write one, for example \"192.0.2.20\"")]
+    Host { text: String },
     #[error(
         "{listen} can be reached from other machines and has no access control; write a loopback address, for example \"127.0.0.1:{}\"",
         .listen.port()
@@ -103,6 +105,26 @@ pub enum Fault {
     DuplicatePoolName { name: String, other: KeyPath },
     #[error("{name:?} is also the name of {other}; give each sink a name of its own")]
     DuplicateSinkName { name: String, other: KeyPath },
+    #[error("{name:?} is also the name of {other}; give each mirror a name of its own")]
+    DuplicateMirrorName { name: String, other: KeyPath },
+    #[error("{other} has this session at this collector; give each a number of its own")]
+    SameSession { other: KeyPath },
+    #[error("this mirror needs it; add for example `{example}`")]
+    MirrorNeeds { example: &'static str },
+    #[error("a mirror with this value of `to` has no use for it; remove it, or write another `to`")]
+    MirrorUnused,
+    #[error(
+        "{name:?} is an interface of the CGN itself, where copies would be taken for packets; write another"
+    )]
+    MirrorOwnInterface { name: String },
+    #[error("there are {count} mirrors; there can be {most}, take wider prefixes")]
+    TooManyMirrors { count: usize, most: usize },
+    #[error(
+        "a mirror knows subscribers by address, and with [[realm]] several may have the same; remove one of the two"
+    )]
+    MirrorWithRealms,
+    #[error("with debug.force_slow_path no mirror sees packets come; remove one of the two")]
+    MirrorForced,
     #[error("{name:?} is also the name of {other}; give each group a name of its own")]
     DuplicateGroupName { name: String, other: KeyPath },
     #[error(

@@ -115,6 +115,14 @@ pub const DATAGRAM_BYTES: Limit = Limit::new(128, 65_507, "bytes");
 pub const INTERIM_SECS: Limit = Limit::new(0, 86_400, "seconds, 0 never");
 /// `sink[..].partition`
 pub const PARTITION: Limit = Limit::new(0, 65_535, "as number of a partition");
+/// `mirror[..].session`: ERSPAN has 10 bits for it.
+pub const MIRROR_SESSION: Limit = Limit::new(0, 1023, "sessions");
+/// `mirror[..].inside_port`, `outside_port`, `payload_bytes`.
+pub const MIRROR_PORT: Limit = Limit::new(0, 65_535, "16 bits");
+/// `mirror[..].packets_of`, `flows_of`.
+pub const MIRROR_SAMPLE: Limit = Limit::new(0, 1_000_000, "one of so many, 0 each");
+/// `mirror[..].rate`
+pub const MIRROR_RATE: Limit = Limit::new(1, 1_000_000, "packets a second");
 /// `log.interim_secs`
 pub const LOG_INTERIM_SECS: Limit = Limit::new(1, 86_400, "seconds");
 /// `log.group_ms`: a first packet waits so long besides.

@@ -13,6 +13,7 @@
 //! | `place` | key paths, and the lines on which keys stand |
 //! | `reader`, `value`, `document` | TOML text to [`Config`]; collects every fault instead of stopping |
 //! | [`rules`], [`prefix_list`] | access lists, and the files with their prefixes |
+//! | [`mirrors`] | copies of packets |
 //! | `validate`, `groups`, `realms`, `sinks`, `overlap`, `caution` | what the keys must fulfil together (errors), and should (warnings) |
 //!
 //! The order of steps is in [`Config::parse`]. Nothing here does I/O or knows the machine: whether
@@ -28,6 +29,7 @@ mod document;
 pub mod fault;
 mod groups;
 pub mod limit;
+pub mod mirrors;
 pub mod notation;
 mod overlap;
 mod place;
@@ -46,6 +48,7 @@ mod tests;
 pub use address::{Ipv4Range, Ipv4Set};
 pub use capacity::{Capacity, PoolCapacity};
 pub use fault::{ConfigErrors, Fault, Problem};
+pub use mirrors::{Mirror, MirrorSide, MirrorTo, MirrorWhen};
 pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
 pub use place::KeyPath;
 pub use rules::{Access, Rule};

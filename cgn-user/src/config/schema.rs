@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::mirrors::Mirror;
 use super::notation::{AddressSpan, Ipv4Prefix};
 use super::rules::{Access, Rule};
 
@@ -71,6 +72,9 @@ pub struct Config {
     /// `[[sink]]`, any number: collectors that are sent the mapping log.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sink: Vec<Sink>,
+    /// `[[mirror]]`, any number: copies of packets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirror: Vec<Mirror>,
     /// `[metrics]`
     #[serde(default)]
     pub metrics: Metrics,

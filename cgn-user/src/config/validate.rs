@@ -12,6 +12,7 @@ use super::deterministic;
 use super::fault::{Fault, Findings};
 use super::groups;
 use super::limit::{self, Limit};
+use super::mirrors;
 use super::overlap;
 use super::place::KeyPath;
 use super::reader::nearest_name;
@@ -49,6 +50,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     groups::validate(config, findings);
     rules::validate(config, findings);
     sinks::validate(config, findings);
+    mirrors::validate(config, findings);
     check_daemon(config, findings);
     deterministic::validate(config, findings);
 }
@@ -73,7 +75,7 @@ pub(super) fn check_side(section: &str, side: &Side, findings: &mut Findings) {
 }
 
 /// The kernel's own rules for names (`dev_valid_name`), and no control characters.
-fn interface_name_fault(name: &str) -> Option<&'static str> {
+pub(super) fn interface_name_fault(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("it is empty")
     } else if name.len() > LONGEST_INTERFACE_BYTES {

@@ -57,6 +57,11 @@ pub(super) fn socket_address(value: &DeValue<'_>) -> Result<std::net::SocketAddr
     text.parse().map_err(|_| Fault::SocketAddress { text })
 }
 
+pub(super) fn host(value: &DeValue<'_>) -> Result<std::net::Ipv4Addr, Fault> {
+    let text = string(value)?;
+    text.parse().map_err(|_| Fault::Host { text })
+}
+
 pub(super) fn xdp_mode(value: &DeValue<'_>) -> Result<XdpMode, Fault> {
     let text = string(value)?;
     match text.as_str() {

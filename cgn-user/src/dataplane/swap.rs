@@ -9,7 +9,7 @@ use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::ProgramFd;
 use cgn_common::diagnostics::Tally;
 use cgn_common::layout::{Constants, RareProgram};
-use cgn_common::watch::{self, Filter};
+use cgn_common::watch::{self, Filter, Filters, Head, WATCHERS};
 
 use super::load::{Dataplane, Element, Entry, LoadError, WATCH_OBJECT, failed};
 use super::memory::Sizes;
@@ -47,16 +47,24 @@ pub struct Place {
     pub plain: Programs,
 }
 
-/// What the watching programs tell of, and where.
+/// What the watching programs tell of, and where. Watchers have numbers below [`WATCHERS`].
 pub struct Ear {
-    filter: Array<MapData, Element<Filter>>,
+    map: Array<MapData, Element<Filters>>,
+    filters: Filters,
     told: PerCpuArray<MapData, Element<Tally>>,
     ring: RingBuf<MapData>,
-    /// Records read, and packets that were missed and told of.
+    tallies: [Told; WATCHERS],
+}
+
+/// What was told to one watcher, and is known of it.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    /// Records read since the object was loaded, and those written when that was last asked.
     heard: u64,
-    missed: u64,
-    /// Records that had been written when the tallies were last read.
     written: u64,
+    /// Packets beyond his limit, and missed ones that he knows of.
+    suppressed: u64,
+    known: u64,
 }
 
 impl Ear {
@@ -65,58 +73,102 @@ impl Ear {
     /// # Errors
     /// It is another object, or this was called before.
     pub fn of(dataplane: &mut Dataplane) -> Result<Self, LoadError> {
-        let filter = Array::try_from(dataplane.take(&watch::FILTER)?);
+        let map = Array::try_from(dataplane.take(&watch::FILTERS)?);
         let told = PerCpuArray::try_from(dataplane.take(&watch::TOLD)?);
         let ring = RingBuf::try_from(dataplane.take(&watch::WATCHED)?);
         Ok(Self {
-            filter: filter.map_err(failed(&watch::FILTER))?,
+            map: map.map_err(failed(&watch::FILTERS))?,
+            filters: Filters::default(),
             told: told.map_err(failed(&watch::TOLD))?,
             ring: ring.map_err(failed(&watch::WATCHED))?,
-            heard: 0,
-            missed: 0,
-            written: 0,
+            tallies: [Told::default(); WATCHERS],
         })
     }
 
-    /// Hears of packets that fit `filter`.
+    /// Tells watcher `number` of packets that fit `filter`. A filter is first written shut, and opened
+    /// then: a packet that meets half of it meets none.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn listen(&mut self, filter: Filter) -> Result<(), LoadError> {
-        let filter = Element(filter);
-        self.filter
-            .set(0, filter, 0)
-            .map_err(failed(&watch::FILTER))
+    pub fn listen(&mut self, number: usize, filter: Filter) -> Result<(), LoadError> {
+        self.filters.filters[number] = Filter {
+            until_ns: 0,
+            ..filter
+        };
+        self.filters.count = self.filters.count.max(number as u64 + 1);
+        self.write()?;
+        self.extend(|_| filter.until_ns, 1 << number)
     }
 
-    /// The ring, to wait at.
-    #[must_use]
-    pub fn ring(&self) -> &RingBuf<MapData> {
-        &self.ring
+    /// Moves on the end of the filters whose bits are set, to what `until_ns` says of each number.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn extend(
+        &mut self,
+        until_ns: impl Fn(usize) -> u64,
+        watchers: u32,
+    ) -> Result<(), LoadError> {
+        for number in numbers(watchers) {
+            self.filters.filters[number].until_ns = until_ns(number);
+        }
+        self.write()
     }
 
-    /// The next record, as bytes.
-    pub fn next_record(&mut self) -> Option<Vec<u8>> {
+    /// Tells this watcher of nothing any more.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn deafen(&mut self, number: usize) -> Result<(), LoadError> {
+        self.filters.filters[number].until_ns = 0;
+        let open = |filter: &Filter| filter.until_ns != 0;
+        let last = self.filters.filters.iter().rposition(open);
+        self.filters.count = last.map_or(0, |last| last as u64 + 1);
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), LoadError> {
+        let filters = Element(self.filters);
+        self.map.set(0, filters, 0).map_err(failed(&watch::FILTERS))
+    }
+
+    /// The next record as bytes, and whom it is told, a bit each.
+    pub fn next_record(&mut self) -> Option<(u32, Vec<u8>)> {
         let record = self.ring.next()?.to_vec();
-        self.heard += 1;
-        Some(record)
+        let head: Option<&[u8]> = record.get(..size_of::<Head>());
+        let head: Option<Head> =
+            head.and_then(|bytes| bytemuck::try_pod_read_unaligned(bytes).ok());
+        let watchers = head.map_or(0, |head| head.watchers);
+        for number in numbers(watchers) {
+            self.tallies[number].heard += 1;
+        }
+        Some((watchers, record))
     }
 
-    /// Packets that fitted and are not told of since the last call: those beyond the
+    /// Packets that fitted and were not told to each watcher since the last call: those beyond his
     /// limit, and records that the ring had no room for, the latter known one call later.
     /// To be called when [`Ear::next_record`] has no more.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn missed(&mut self) -> Result<u64, LoadError> {
-        let lost = self.written.saturating_sub(self.heard);
-        let values = self.told.get(&0, 0).map_err(failed(&watch::TOLD))?;
-        self.written = values.iter().map(|tally| tally.0.written).sum();
-        let suppressed: u64 = values.iter().map(|tally| tally.0.suppressed).sum();
-        let new = (suppressed + lost).saturating_sub(self.missed);
-        self.missed += new;
-        Ok(new)
+    pub fn missed(&mut self) -> Result<[u64; WATCHERS], LoadError> {
+        let mut missed = [0; WATCHERS];
+        for (number, told) in self.tallies.iter_mut().enumerate() {
+            let lost = told.written.saturating_sub(told.heard);
+            let values = self.told.get(&(number as u32), 0);
+            let values = values.map_err(failed(&watch::TOLD))?;
+            told.written = values.iter().map(|tally| tally.0.written).sum();
+            told.suppressed = values.iter().map(|tally| tally.0.suppressed).sum();
+            missed[number] = (told.suppressed + lost).saturating_sub(told.known);
+            told.known += missed[number];
+        }
+        Ok(missed)
     }
+}
+
+/// Numbers of the watchers whose bits are set.
+pub fn numbers(watchers: u32) -> impl Iterator<Item = usize> {
+    (0..WATCHERS).filter(move |number| watchers >> number & 1 != 0)
 }
 
 /// The watching programs, in place until this is dropped.

@@ -32,6 +32,7 @@ use cgn_common::event::Event as BlockRequest;
 use cgn_common::frame::Buffer;
 use cgn_common::layout::{Features, FragmentKey, Role};
 use cgn_common::verdict::Reason;
+use cgn_common::watch::Ends;
 use tokio::sync::watch;
 
 use crate::dataplane::diagnostics::Reader;
@@ -96,6 +97,8 @@ struct Ran {
     mtu: u16,
     /// Tells its sender of its end.
     answer: Option<Answer>,
+    /// Both ends before, if somebody watches.
+    came: Option<Ends>,
 }
 
 impl Ran {
@@ -133,6 +136,7 @@ fn run(
     tables.now.set(state.now_tick());
     tables.ingress.set(ifindex);
     tables.sees_first.set(is_forced(state));
+    let came = state.watch.slow.ends(frame.bytes());
     let mut outcome = process::process(frame, &tables, entry);
     if let (Outcome::NeedsBlock { .. }, Some(reason)) = (outcome, last) {
         outcome = process::drop(frame, &tables, reason);
@@ -150,6 +154,7 @@ fn run(
         unknown: tables.unknown.take(),
         asked: tables.asked.take(),
         mtu: tables.mtu.take(),
+        came,
     }
 }
 
@@ -409,7 +414,7 @@ impl Engine {
     /// Sends the error that tells a sender of the end of his packet, if there is one.
     fn tell(&mut self, queue: usize, answer: Option<Answer>) {
         if let Some(answer) = answer {
-            self.send(answer.ifindex, queue, &answer.frame);
+            self.send(answer.ifindex, queue, None, &answer.frame);
         }
     }
 
@@ -426,7 +431,7 @@ impl Engine {
         self.tell(queue, ran.answer.take());
         match ran.outcome {
             Outcome::Send { ifindex } => {
-                self.send(ifindex, queue, &ran.bytes);
+                self.send(ifindex, queue, ran.came, &ran.bytes);
                 self.release(ran.asked, queue);
             }
             Outcome::NeedsNeighbour => {
@@ -460,14 +465,16 @@ impl Engine {
         }
     }
 
-    fn send(&mut self, ifindex: u32, queue: usize, bytes: &[u8]) {
+    /// Sends a frame that had the ends `came` before, and tells those who watch.
+    fn send(&mut self, ifindex: u32, queue: usize, came: Option<Ends>, bytes: &[u8]) {
         let port = self.ports.iter_mut().find(|port| port.ifindex == ifindex);
         let sent = port.is_some_and(|port| {
             let count = port.sockets.len();
             port.sockets[queue % count].send(bytes)
         });
-        if !sent {
-            self.count(Reason::PuntUndelivered, carried_by(bytes));
+        match sent {
+            true => self.state.watch.slow.tell(came, bytes, ifindex),
+            false => self.count(Reason::PuntUndelivered, carried_by(bytes)),
         }
     }
 

@@ -45,7 +45,7 @@ use crate::slowpath::rings::QueueSocket;
 use crate::slowpath::unsolicited::Store as SynStore;
 use crate::slowpath::waiting::Waiting;
 use crate::state::{InterfaceStats, State, Stats};
-use crate::watch::Desk;
+use crate::watch::desk::Desk;
 use crate::wiring::{Way, Wiring};
 use crate::withheld::Withheld;
 
@@ -173,6 +173,12 @@ pub fn start(
                 reload: watch::Sender::new(None),
                 wiring: OnceLock::new(),
                 watch: Desk::default(),
+                mirrors: checked
+                    .config
+                    .mirror
+                    .iter()
+                    .map(|_| Arc::default())
+                    .collect(),
                 peaks: Mutex::default(),
                 turns: AtomicU64::new(0),
                 log_realms: geometry

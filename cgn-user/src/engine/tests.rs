@@ -27,7 +27,7 @@ use crate::policy::access::Lists;
 use crate::policy::shape;
 use crate::realms::InsideKey;
 use crate::state::{State, Stats};
-use crate::watch::Desk;
+use crate::watch::desk::Desk;
 
 const SUBSCRIBERS: u32 = 100_000;
 const SHARED: &str = "[inside]\ninterface = \"a\"\n[outside]\ninterface = \"b\"\n\
@@ -51,6 +51,7 @@ fn state() -> Arc<State> {
         config_path: PathBuf::new(),
         reload: watch::Sender::new(None),
         wiring: OnceLock::new(),
+        mirrors: Vec::new(),
         watch: Desk::default(),
         peaks: Mutex::default(),
         turns: AtomicU64::new(0),

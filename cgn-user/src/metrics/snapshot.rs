@@ -4,6 +4,8 @@ use cgn_common::counters::Counters;
 use cgn_common::layout::{Constants, Filtering, Policy};
 use cgn_common::verdict::Protocol;
 
+use crate::api::rows::MirrorRow;
+use crate::api::view;
 use crate::dataplane::geometry::PoolShape;
 use crate::engine::clock::Discipline;
 use crate::policy::access::Placed;
@@ -27,6 +29,8 @@ pub struct Snapshot {
     pub behaviours: Behaviours,
     /// Rules of the access lists, and how many packets each held for.
     pub rules: Vec<(Placed, RulePackets)>,
+    /// Mirrors of the configuration.
+    pub mirrors: Vec<MirrorRow>,
 }
 
 /// What the tables have room for.
@@ -99,6 +103,7 @@ impl Snapshot {
             clock: Discipline::read().ok(),
             version: env!("CARGO_PKG_VERSION"),
             rules,
+            mirrors: view::mirrors(state),
             behaviours: Behaviours::of(&state.memory.constants, state.geometry.pools.len()),
         }
     }

@@ -6,6 +6,7 @@ use cgn_common::layout::THROTTLED_LENGTHS;
 use cgn_common::verdict::{Effect, Protocol, Reason};
 
 use super::{Kind as MetricKind, Metric, Samples, Snapshot};
+use crate::api::rows::MirrorRow;
 use crate::maplog::notice::What;
 use crate::realms::FIRST_NAME;
 use crate::slowpath::answers::{Kind, Withheld};
@@ -48,6 +49,7 @@ const NONE: Labels = &[];
 const POOL: Labels = &["pool"];
 const PROTOCOL: Labels = &["protocol"];
 const REASON: Labels = &["reason"];
+const MIRROR: Labels = &["mirror"];
 
 /// Every metric, in the order in which they are scraped.
 #[rustfmt::skip]
@@ -74,6 +76,21 @@ pub const TABLE: &[Metric] = &[
     counter("cgn_rule_over_rate_packets_total", &["rule", "direction", "action"],
         "Those of them that were over the rate of the rule, and so dropped.",
         |s, out| by_rule(s, out, |packets| packets.over_rate)),
+    counter("cgn_mirror_matched_packets_total", MIRROR,
+        "Packets that fitted a mirror (and were chosen, where it takes a sample) and were mirrored.",
+        |s, out| by_mirror(s, out, |mirror| mirror.matched)),
+    counter("cgn_mirror_missed_packets_total", MIRROR,
+        "Packets that fitted a mirror and were not mirrored: beyond its rate, or than could be read in time.",
+        |s, out| by_mirror(s, out, |mirror| mirror.missed)),
+    counter("cgn_mirror_sent_frames_total", MIRROR,
+        "Frames that a mirror sent, up to two of a packet.",
+        |s, out| by_mirror(s, out, |mirror| mirror.sent)),
+    counter("cgn_mirror_sent_bytes_total", MIRROR,
+        "Bytes of them, headers of GRE and ERSPAN included.",
+        |s, out| by_mirror(s, out, |mirror| mirror.bytes)),
+    counter("cgn_mirror_lost_frames_total", MIRROR,
+        "Frames that a mirror could not send: its interface or collector is not there, or takes less.",
+        |s, out| by_mirror(s, out, |mirror| mirror.lost)),
 
     // ---- mappings ----
     gauge("cgn_mappings", PROTOCOL,
@@ -470,6 +487,12 @@ fn by_rule(s: &Snapshot, out: &mut Samples, read: fn(&crate::state::RulePackets)
             &[&rule.name, rule.direction_name(), rule.action_name()],
             read(packets),
         );
+    }
+}
+
+fn by_mirror(s: &Snapshot, out: &mut Samples, read: fn(&MirrorRow) -> u64) {
+    for mirror in &s.mirrors {
+        out.put(&[&mirror.mirror], read(mirror));
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::{Behaviours, Kind, Limits, Listener, Metric, Samples, Snapshot, TABLE, Value, encode};
 use crate::alloc::{PoolCounters, PoolStatus};
 use crate::api::fixture::Fixture;
+use crate::api::rows::MirrorRow;
 use crate::dataplane::geometry::{Arrangement, PoolShape};
 use crate::engine::clock::Discipline;
 use crate::histogram::{self, Histogram};
@@ -56,6 +57,20 @@ fn idle() -> Snapshot {
         version: "-",
         behaviours: nothing,
         rules: vec![(rule(), RulePackets::default())],
+        mirrors: vec![mirror(|| 0)],
+    }
+}
+
+fn mirror(mut next: impl FnMut() -> u64) -> MirrorRow {
+    MirrorRow {
+        mirror: "lab".to_owned(),
+        to: "interface eth2".to_owned(),
+        state: "on".to_owned(),
+        matched: next(),
+        missed: next(),
+        sent: next(),
+        lost: next(),
+        bytes: next(),
     }
 }
 
@@ -247,6 +262,7 @@ fn busy() -> Snapshot {
                 over_rate: next(),
             },
         )],
+        mirrors: vec![mirror(&mut next)],
         behaviours: Behaviours::of(&Constants::PLAIN, 1),
     }
 }

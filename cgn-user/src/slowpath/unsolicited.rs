@@ -112,7 +112,7 @@ impl Store {
 }
 
 /// Runs `f` on a frame.
-pub(super) fn read<R>(frame: &[u8], f: impl FnOnce(&Buffer<'_>) -> R) -> Option<R> {
+pub(crate) fn read<R>(frame: &[u8], f: impl FnOnce(&Buffer<'_>) -> R) -> Option<R> {
     let mut bytes = frame.to_vec();
     let end = bytes.len();
     Buffer::new(&mut bytes, 0, end).map(|buffer| f(&buffer))

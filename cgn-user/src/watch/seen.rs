@@ -2,15 +2,26 @@
 
 use cgn_common::steps::Steps;
 use cgn_common::verdict::{Effect, Reason};
-use cgn_common::watch::{FRONT, MOST_BYTES, RECORD_HEADER, Record, TRANSLATED};
+use cgn_common::watch::{FRONT, Head, RECORD_HEADER, TRANSLATED};
 
 use crate::api::rows::TraceRow;
 use crate::dataplane::interface;
 use crate::explain::packet::Packet;
 
+/// Where a packet was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    Fast,
+    /// Its end only: that it came was seen by the fast path, which punted it; or it is one that the
+    /// CGN made itself, a fragment or an ICMP error.
+    Slow,
+}
+
 /// A packet as it came, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
+    /// Who tells of it.
+    pub path: Path,
     /// When it came, in nanoseconds of the monotonic clock.
     pub at_ns: u64,
     pub took_ns: u32,
@@ -35,12 +46,12 @@ impl Seen {
     #[must_use]
     pub fn parse(record: &[u8]) -> Option<Self> {
         let end = record.get(RECORD_HEADER..)?;
-        let mut whole = record.to_vec();
-        whole.resize(RECORD_HEADER + MOST_BYTES, 0);
-        let header: Record = bytemuck::try_pod_read_unaligned(&whole).ok()?;
+        let head = record.get(..size_of::<Head>())?;
+        let header: Head = bytemuck::try_pod_read_unaligned(head).ok()?;
         let left = end.get(..end.len().min(header.left as usize))?.to_vec();
+        let kept = record.get(size_of::<Head>()..RECORD_HEADER)?;
         let front = header.front_length.min(FRONT as u32) as usize;
-        let mut came = header.front[..front].to_vec();
+        let mut came = kept[..front].to_vec();
         if front == FRONT {
             // The link header may have grown or shrunk in front of the payload.
             let shift = i64::from(header.left) - i64::from(header.came);
@@ -48,6 +59,7 @@ impl Seen {
             came.extend(rest.and_then(|rest| left.get(rest..)).unwrap_or_default());
         }
         Some(Self {
+            path: Path::Fast,
             at_ns: header.at_ns,
             took_ns: header.took_ns,
             steps: Steps(header.steps),
@@ -65,10 +77,11 @@ impl Seen {
         })
     }
 
-    /// `translate`, `drop`, `punt` or `pass`.
+    /// `translate`, `drop`, `punt` or `pass`; of what the slow path sends, `send`.
     #[must_use]
     pub fn verdict(&self) -> &'static str {
         match self.reason.map(Reason::effect) {
+            None if self.path == Path::Slow => "send",
             None => "translate",
             Some(Effect::Drop) => "drop",
             Some(Effect::Punt) => "punt",
@@ -83,12 +96,16 @@ impl Seen {
             Some(packet) => packet.to_string(),
             None => format!("a frame of {} bytes", frame.len()),
         };
+        let (frame, ifindex, bytes) = match self.path {
+            Path::Fast => (&self.came, self.ingress, self.came_bytes),
+            Path::Slow => (&self.left, self.egress, self.left_bytes),
+        };
         TraceRow {
             time,
-            packet: words(&self.came),
-            interface: name_of(self.ingress),
+            packet: words(frame),
+            interface: name_of(ifindex),
             queue: self.queue,
-            bytes: self.came_bytes,
+            bytes,
             steps: self
                 .steps
                 .iter()
@@ -110,6 +127,7 @@ fn name_of(ifindex: u32) -> String {
 #[cfg(test)]
 mod tests {
     use bytemuck::Zeroable;
+    use cgn_common::watch::Record;
 
     use super::*;
 
@@ -121,10 +139,10 @@ mod tests {
         left.extend(&came);
         left[4..60].fill(0xdd);
         let mut record = Record::zeroed();
-        (record.came, record.left, record.front_length) = (300, 304, FRONT as u32);
+        (record.head.came, record.head.left, record.head.front_length) = (300, 304, FRONT as u32);
         record.front.copy_from_slice(&came[..FRONT]);
         record.end[..304].copy_from_slice(&left);
-        record.verdict = TRANSLATED;
+        record.head.verdict = TRANSLATED;
         for bytes in [304, 250, 0] {
             let seen = Seen::parse(&bytemuck::bytes_of(&record)[..RECORD_HEADER + bytes]).unwrap();
             assert_eq!(seen.left, left[..bytes], "{bytes} bytes told");
@@ -132,7 +150,7 @@ mod tests {
             assert_eq!(seen.came, came[..known], "{bytes} bytes told");
             assert_eq!(seen.verdict(), "translate");
         }
-        record.verdict = Reason::NoMapping as u32;
+        record.head.verdict = Reason::NoMapping as u32;
         let seen = Seen::parse(&bytemuck::bytes_of(&record)[..RECORD_HEADER]).unwrap();
         assert_eq!(
             (seen.verdict(), seen.reason),

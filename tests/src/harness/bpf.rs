@@ -99,7 +99,7 @@ impl Bpf {
             bytes: MOST_BYTES as u32,
             ..Filter::default()
         };
-        ear.listen(everything).expect("it takes a filter");
+        ear.listen(0, everything).expect("it takes a filter");
         let mut bpf = Self::filled("BPF, watching", dataplane, None, world);
         bpf.ear = Some(ear);
         bpf
@@ -111,7 +111,7 @@ impl Bpf {
     /// It told of more than one, or what it told is no record.
     pub fn heard(&mut self) -> Option<Seen> {
         let ear = self.ear.as_mut()?;
-        let record = ear.next_record().expect("it tells of every packet");
+        let (_, record) = ear.next_record().expect("it tells of every packet");
         assert!(ear.next_record().is_none(), "told once");
         Some(Seen::parse(&record).expect("a record"))
     }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_common::verdict::Reason;
 use cgn_user::api::rows::{
-    BlockRow, DropRow, Explanation, MappingRow, Page, PoolRow, RuleRow, Status, SubscriberRow,
+    BlockRow, DropRow, Explanation, MappingRow, MirrorRow, Page, PoolRow, RuleRow, Status,
+    SubscriberRow,
 };
 use cgn_user::maplog::scatter::Keyring;
 use cgn_user::maplog::{self, Block, Event, Record};
@@ -316,6 +317,28 @@ impl Daemon {
     /// The command failed.
     pub fn rules(&self) -> Result<Vec<RuleRow>> {
         self.show("rules")
+    }
+
+    /// `cgn show mirrors`.
+    ///
+    /// # Errors
+    /// It failed.
+    pub fn mirrors(&self) -> Result<Vec<MirrorRow>> {
+        self.show("mirrors")
+    }
+
+    /// Waits until all mirrors are on.
+    ///
+    /// # Errors
+    /// They are not, after a minute.
+    pub fn wait_for_mirrors(&self) -> Result<()> {
+        wait_until("all mirrors are on", 60.0, || {
+            let all = self.mirrors()?;
+            Ok(all
+                .iter()
+                .all(|row| row.state.starts_with("on"))
+                .then_some(()))
+        })
     }
 
     /// Packets with this reason, in both paths.

@@ -356,7 +356,14 @@ fn other_addresses_and_a_bounded_rate() {
         let key_file = key_file.to_string_lossy().into_owned();
 
         for (name, snap, payload) in [("none", None, 0), ("whole", Some("1500"), 1500)] {
-            let mut arguments = vec!["--anonymise", &key_file, "--count", "2"];
+            let mut arguments = vec![
+                "--anonymise",
+                &key_file,
+                "--protocol",
+                "udp",
+                "--count",
+                "2",
+            ];
             arguments.extend(snap.iter().flat_map(|bytes| ["--snap", bytes]));
             let named = Capture::start(lab, &daemon, name, &arguments)?;
             let file = named.file.clone();
@@ -378,7 +385,7 @@ fn other_addresses_and_a_bounded_rate() {
         }
 
         // 60 packets at once, one of which each processor may tell of in a second.
-        let slow = Capture::start(lab, &daemon, "slow", &["--rate", "1"])?;
+        let slow = Capture::start(lab, &daemon, "slow", &["--protocol", "udp", "--rate", "1"])?;
         let file = slow.file.clone();
         for _ in 0..30 {
             home.exchange(&echo)?;

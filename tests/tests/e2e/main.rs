@@ -54,6 +54,7 @@ mod icmp;
 mod life;
 mod maplog;
 mod metrics;
+mod mirrors;
 mod privileges;
 mod programs;
 mod realms;

@@ -102,7 +102,7 @@ fn every_metric_is_moved_by_what_it_counts() {
 /// Blocks at once: more than records that the log has room for ahead.
 const MOST_BLOCKS: u32 = 500;
 
-/// Few blocks and holds, filters that note sessions, two sinks of which one is dead.
+/// Few blocks and holds, filters that note sessions, two sinks and two mirrors of which one is dead.
 fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<String> {
     let settings = Settings {
         blocks_per_subscriber: 2,
@@ -115,6 +115,13 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
             "[[sink]]\nname = \"{name}\"\nformat = \"jsonl\"\ntransport = \"tcp\"\naddress = \"{address}\"\n"
         )
     };
+    // To a collector that is not there, nothing is sent.
+    lab.cgn.ip("route add unreachable 192.0.2.97\n")?;
+    let mirror = |name: &str, collector: &str, rate: u32| {
+        format!(
+            "[[mirror]]\nname = \"{name}\"\nto = \"gre\"\ncollector = \"{collector}\"\nrate = {rate}\n"
+        )
+    };
     let toml = settings.toml(lab);
     let toml = toml.replace("[hold]\n", "[hold]\nmax_ports = 2\n").replace(
         "[[pool]]\n",
@@ -124,6 +131,8 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
         + "\n[[rule]]\nname = \"few\"\naction = \"permit\"\ndirection = \"out\"\nprotocol = \"udp\"\n\
            destination_ports = \"9\"\nrate = 1\n"
         + "[[rule]]\nname = \"all\"\naction = \"permit\"\ndirection = \"out\"\n"
+        + &mirror("sends", "127.0.0.1", 10_000)
+        + &mirror("misses", "192.0.2.97", 1)
         + &sink("live", collector.local_addr()?.to_string())
         + &sink("dead", "127.0.0.1:9".to_owned()))
 }
@@ -206,7 +215,7 @@ fn odd_packets(lab: &Lab, daemon: &Daemon, moved: &mut Moved) -> Result<()> {
     moved.wait_for(daemon, &["cgn_icmp_errors_sent_total", "cgn_passes_total"])?;
     // What the fast path withholds by itself is not in the figure; packets that come slowly are all
     // punted, and a blackhole route asks for silence.
-    lab.cgn.ip("route add blackhole 192.0.2.99/32\n")?;
+    lab.cgn.ip("route add blackhole 192.0.2.97/32\n")?;
     let silent = SocketAddrV4::new([192, 0, 2, 99].into(), 7000);
     short.set_ttl(64)?;
     wait_until("an error is withheld", PATIENCE_SECS, || {

@@ -136,13 +136,24 @@ fn refused(daemon: &Daemon, lab: &Lab, echo: &UdpEcho) -> Result<()> {
     // "told": the program for refused packets, which sees that this one is no SYN.
     ensure!(rows[0].steps == ["pool_address", "told"], "{rows:?}");
 
+    // Else those who come are not told by the programs that are in place by then.
+    lab::wait_until("the plain programs", PATIENCE_SECS, || {
+        Ok((program_of(lab, "outside")? == plain).then_some(()))
+    })?;
     let gone = Trace::start(daemon, &[])?;
     lab::wait_until("the watching programs", 60.0, || {
         Ok((program_of(lab, "outside")? != plain).then_some(()))
     })?;
-    let busy = Trace::start(daemon, &[])?;
-    std::thread::sleep(Duration::from_millis(200));
-    ensure!(busy.lines().is_err(), "two watch at once");
+    // Another one joins, and sees a new subscriber's packet punted, and sent by the slow path.
+    let newcomer = address::subscriber(1, 44);
+    let inside = newcomer.to_string();
+    let second = Trace::start(daemon, &["--inside", &inside, "--count", "3"])?;
+    std::thread::sleep(Duration::from_millis(500));
+    let socket = lab::echo_from(&lab.subscribers[0], newcomer)?;
+    lab::exchange(&socket, echo.address(), b"first", true, PATIENCE_SECS)?;
+    let rows = packets(second.lines()?)?;
+    let verdicts: Vec<&str> = rows.iter().map(|row| row.verdict.as_str()).collect();
+    ensure!(verdicts == ["punt", "send", "translate"], "{rows:?}");
     drop(gone);
     lab::wait_until("the plain programs", PATIENCE_SECS, || {
         Ok((program_of(lab, "outside")? == plain).then_some(()))

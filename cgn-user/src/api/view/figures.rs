@@ -1,18 +1,23 @@
 //! What is counted rather than listed: pools, reasons, the daemon.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use cgn_common::counters::Counters;
 use cgn_common::limits::USABLE_PORTS;
 use cgn_common::verdict::{Effect, Reason};
 
 use super::Selection;
 use crate::api::rows::{
-    DropRow, InterfaceRow, PoolRow, ReconciliationRow, Refusals, RuleRow, Status,
+    DropRow, InterfaceRow, MirrorRow, PoolRow, ReconciliationRow, Refusals, RuleRow, Status,
 };
+use crate::config::Mirror;
 use crate::dataplane::geometry::{Arrangement, Geometry, PoolShape};
 use crate::policy::access::Placed;
 use crate::policy::throttle::Prefix;
 use crate::state::{PoolStats, Reconciliation, RulePackets, State, Stats};
 use crate::utc::Utc;
+use crate::watch::mirror::Figures;
 
 /// The selected pools, in the order of the configuration.
 #[must_use]
@@ -138,6 +143,26 @@ pub fn rules(rules: &[(Placed, RulePackets)]) -> Vec<RuleRow> {
         over_rate: (rule.most != 0).then_some(packets.over_rate),
     };
     rules.iter().map(row).collect()
+}
+
+/// Mirrors, in the order of the configuration.
+#[must_use]
+pub fn mirrors(state: &State) -> Vec<MirrorRow> {
+    let all = state.config.config.mirror.iter().zip(&state.mirrors);
+    let row = |(mirror, figures): (&Mirror, &Arc<Figures>)| {
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        MirrorRow {
+            mirror: mirror.name.clone(),
+            to: mirror.target(),
+            state: figures.state(),
+            matched: count(&figures.matched),
+            missed: count(&figures.missed),
+            sent: count(&figures.sent),
+            lost: count(&figures.lost),
+            bytes: count(&figures.bytes),
+        }
+    };
+    all.map(row).collect()
 }
 
 const fn effect_name(effect: Effect) -> &'static str {

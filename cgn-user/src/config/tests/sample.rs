@@ -75,6 +75,7 @@ fn every_key_of_the_structs_stands_in_the_sample() {
     let whole = Config::parse(&whole_sample()).expect("valid").config;
     (config.sink, config.group, config.rule) = (whole.sink, whole.group, whole.rule);
     (config.control, config.access) = (whole.control, whole.access);
+    config.mirror = whole.mirror;
     let written = toml::to_string(&config).expect("serializes");
     assert_eq!(keys_of(&written), keys_of(&whole_sample()));
 }

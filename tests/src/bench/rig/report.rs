@@ -63,6 +63,7 @@ pub fn goals(figures: &Figures) -> Vec<Goal> {
         let (ours, other) = (ours(flows)?, find(other, flows)?);
         Some(ours.ratio() / other.ratio())
     };
+    let mirrored = |flows| Some(find("cgn_mirror", flows)?.ratio() / ours(flows)?.ratio());
     let cps = |flows| Some(ours(flows)?.cps() / find("nftables_masquerade", flows)?.cps());
     [
         least(
@@ -86,6 +87,16 @@ pub fn goals(figures: &Figures) -> Vec<Goal> {
             times("nftables_masquerade", MANY),
         ),
         least("1 k flows: in einat's packets", 6.0, times("einat", FEW)),
+        least(
+            "1 k flows: a tenth mirrored, in packets without",
+            0.9,
+            mirrored(FEW),
+        ),
+        least(
+            "1 M flows: a tenth mirrored, in packets without",
+            0.9,
+            mirrored(MANY),
+        ),
         least("1 M flows: new connections, in nftables'", 10.0, cps(MANY)),
     ]
     .into_iter()

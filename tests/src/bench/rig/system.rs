@@ -15,6 +15,10 @@ const PATIENCE_SECS: f64 = 30.0;
 /// Idle time after which conntrack forgets a UDP flow, in seconds: longer than any run.
 const CONNTRACK_SECS: &str = "900";
 
+/// As many copies as one processor may make.
+const MIRROR: &str = "[[mirror]]\nname = \"tenth\"\nto = \"interface\"\ninterface = \"copies\"\n\
+                      packets_of = 10\nwhen = \"after\"\nrate = 1000000\n";
+
 /// What stands between the two ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum System {
@@ -30,6 +34,8 @@ pub enum System {
     CgnNative,
     /// Ours, in generic mode.
     CgnGeneric,
+    /// Ours, in the driver, with a tenth of all packets mirrored to an interface.
+    CgnMirror,
     /// Another state of ours, in the driver: name, program.
     OtherCgn(String, PathBuf),
     /// einat's program at this path.
@@ -49,6 +55,7 @@ impl System {
             Self::Nftables => "nftables_masquerade",
             Self::CgnNative => "cgn_native",
             Self::CgnGeneric => "cgn_generic",
+            Self::CgnMirror => "cgn_mirror",
             Self::Einat(_) => "einat",
             Self::OtherCgn(name, _) | Self::Script(name, _) => name,
         }
@@ -95,6 +102,7 @@ impl System {
     ) -> Result<Running<'b>> {
         let mut running = Running {
             daemon: None,
+            has_mirror: *self == Self::CgnMirror,
             process: None,
             script: None,
         };
@@ -111,7 +119,16 @@ impl System {
                 running.daemon = Some(cgn(bed, population, mode, &[])?);
             }
             Self::OtherCgn(_, program) => {
-                running.daemon = Some(start(bed, population, "native", program, &[])?);
+                let toml = configuration(bed, population, "native");
+                running.daemon = Some(start(bed, &toml, program, &[])?);
+            }
+            Self::CgnMirror => {
+                bed.dut
+                    .ip("link add copies type dummy\nlink set copies up\n")?;
+                let toml = configuration(bed, population, "native") + MIRROR;
+                let daemon = start(bed, &toml, &cgn_program()?, &[])?;
+                daemon.wait_for_mirrors()?;
+                running.daemon = Some(daemon);
             }
             Self::Einat(path) => running.process = Some(einat(bed, path)?),
             Self::Script(_, path) => {
@@ -126,6 +143,7 @@ impl System {
 /// A system that is set up; ends with this value.
 pub struct Running<'b> {
     daemon: Option<Daemon>,
+    has_mirror: bool,
     process: Option<Process>,
     script: Option<(&'b Bed, PathBuf, Population)>,
 }
@@ -141,6 +159,15 @@ impl Running<'_> {
     /// # Errors
     /// It ended; the error shows what it printed.
     pub fn check(&mut self) -> Result<()> {
+        if let Some(daemon) = self.daemon.as_ref().filter(|_| self.has_mirror) {
+            for row in daemon.mirrors()? {
+                ensure!(row.sent > 0, "it mirrored nothing: {row:?}");
+                eprintln!(
+                    "    mirrored: {} packets, {} missed; {} frames sent, {} lost",
+                    row.matched, row.missed, row.sent, row.lost
+                );
+            }
+        }
         if let Some(process) = &mut self.process
             && let Some(status) = process.ended()?
         {
@@ -165,18 +192,12 @@ impl Drop for Running<'_> {
 /// # Errors
 /// It does not start; the error shows what it printed.
 pub fn cgn(bed: &Bed, population: Population, mode: &str, arguments: &[&str]) -> Result<Daemon> {
-    start(bed, population, mode, &cgn_program()?, arguments)
+    let toml = configuration(bed, population, mode);
+    start(bed, &toml, &cgn_program()?, arguments)
 }
 
-fn start(
-    bed: &Bed,
-    population: Population,
-    mode: &str,
-    program: &Path,
-    arguments: &[&str],
-) -> Result<Daemon> {
-    let toml = configuration(bed, population, mode);
-    let mut daemon = Daemon::launch_in(&bed.dut, bed.folder(), &toml, program, arguments)?;
+fn start(bed: &Bed, toml: &str, program: &Path, arguments: &[&str]) -> Result<Daemon> {
+    let mut daemon = Daemon::launch_in(&bed.dut, bed.folder(), toml, program, arguments)?;
     daemon.wait_until_ready()?;
     Ok(daemon)
 }

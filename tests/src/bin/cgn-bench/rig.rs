@@ -32,7 +32,8 @@ pub struct Args {
     /// Processor for generator, system and sink (default: the last)
     #[arg(long)]
     cpu: Option<usize>,
-    /// Only these of drop, forward, nftables, native, generic; none of them with an empty value
+    /// Only these of drop, forward, nftables, native, generic, mirror (native, with a tenth of all packets
+    /// mirrored); none of them with an empty value
     #[arg(
         long,
         value_name = "NAME,...",
@@ -65,7 +66,10 @@ impl Args {
                 "nftables" => System::Nftables,
                 "native" => System::CgnNative,
                 "generic" => System::CgnGeneric,
-                _ => bail!("--systems {name}: only drop, forward, nftables, native and generic"),
+                "mirror" => System::CgnMirror,
+                _ => bail!(
+                    "--systems {name}: only drop, forward, nftables, native, generic and mirror"
+                ),
             });
         }
         systems.extend(self.einat.clone().map(System::Einat));

@@ -183,7 +183,7 @@ pub const ASKED_FOR: &[Row] = &[
     not_met(
         "SEED-4",
         "mirroring",
-        "captures into a file only, by `cgn capture`",
+        "subscribers, prefixes, ports and samples, before, after or both sides, to an interface, by GRE or ERSPAN (e2e::mirrors): there; how many packets a second a sample of 10 % costs is printed by `cargo xtask bench rig --systems native,mirror` and was not measured yet",
     ),
     met_by(
         "SEED-5",
