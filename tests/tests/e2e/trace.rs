@@ -58,6 +58,15 @@ fn program_of(lab: &Lab, interface: &str) -> Result<u64> {
     number.with_context(|| format!("no program on {interface}: {shown}"))
 }
 
+/// Waits for the watching programs; the filter is opened a moment after they are in place.
+fn is_watched(lab: &Lab, interface: &str, plain: u64) -> Result<()> {
+    lab::wait_until("the watching programs", 60.0, || {
+        Ok((program_of(lab, interface)? != plain).then_some(()))
+    })?;
+    std::thread::sleep(Duration::from_millis(500));
+    Ok(())
+}
+
 fn packets(lines: Vec<TraceLine>) -> Result<Vec<TraceRow>> {
     let rows = lines.into_iter().map(|line| match line {
         TraceLine::Packet(row) => Ok(row),
@@ -85,9 +94,7 @@ fn steps_and_verdicts_of_one_subscriber_s_packets() {
             let (address, number) = (inside.to_string(), port.to_string());
             let arguments = ["--inside", &address, "--port", &number, "--count", "4"];
             let trace = Trace::start(&daemon, &arguments)?;
-            lab::wait_until("the watching programs", 60.0, || {
-                Ok((program_of(lab, "inside")? != plain).then_some(()))
-            })?;
+            is_watched(lab, "inside", plain)?;
             for _ in 0..2 {
                 lab::exchange(&another, echo.address(), b"another", false, PATIENCE_SECS)?;
                 lab::exchange(&socket, echo.address(), b"traced", false, PATIENCE_SECS)?;
@@ -126,9 +133,7 @@ fn refused(daemon: &Daemon, lab: &Lab, echo: &UdpEcho) -> Result<()> {
     let plain = program_of(lab, "outside")?;
     let remote = SERVER.ip().to_string();
     let trace = Trace::start(daemon, &["--outside", &remote, "--count", "1"])?;
-    lab::wait_until("the watching programs", 60.0, || {
-        Ok((program_of(lab, "outside")? != plain).then_some(()))
-    })?;
+    is_watched(lab, "outside", plain)?;
     echo.send("203.0.113.77:4444".parse()?, b"knock")?;
     let rows = packets(trace.lines()?)?;
     let told = (rows[0].verdict.as_str(), rows[0].reason.as_deref());
@@ -141,9 +146,7 @@ fn refused(daemon: &Daemon, lab: &Lab, echo: &UdpEcho) -> Result<()> {
         Ok((program_of(lab, "outside")? == plain).then_some(()))
     })?;
     let gone = Trace::start(daemon, &[])?;
-    lab::wait_until("the watching programs", 60.0, || {
-        Ok((program_of(lab, "outside")? != plain).then_some(()))
-    })?;
+    is_watched(lab, "outside", plain)?;
     // Another one joins, and sees a new subscriber's packet punted, and sent by the slow path.
     let newcomer = address::subscriber(1, 44);
     let inside = newcomer.to_string();
