@@ -215,7 +215,7 @@ fn odd_packets(lab: &Lab, daemon: &Daemon, moved: &mut Moved) -> Result<()> {
     moved.wait_for(daemon, &["cgn_icmp_errors_sent_total", "cgn_passes_total"])?;
     // What the fast path withholds by itself is not in the figure; packets that come slowly are all
     // punted, and a blackhole route asks for silence.
-    lab.cgn.ip("route add blackhole 192.0.2.97/32\n")?;
+    lab.cgn.ip("route add blackhole 192.0.2.99/32\n")?;
     let silent = SocketAddrV4::new([192, 0, 2, 99].into(), 7000);
     short.set_ttl(64)?;
     wait_until("an error is withheld", PATIENCE_SECS, || {

@@ -272,7 +272,10 @@ impl Reference {
         match self.filtering_of(protocol) {
             Filtering::EndpointIndependent => true,
             Filtering::AddressDependent => entry.remote.0 == from.0 || has_sent((from.0, 0)),
-            Filtering::AddressAndPortDependent => entry.remote == from || has_sent(from),
+            // The port of one who has none yet is 0, which is here that of a noted address.
+            Filtering::AddressAndPortDependent => {
+                entry.remote == from || from.1 != 0 && has_sent(from)
+            }
         }
     }
 
