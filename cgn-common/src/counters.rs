@@ -71,9 +71,9 @@ pub struct Counters {
     pub bytes: [[u64; 3]; 2],
     /// Mappings created, by protocol.
     pub created: [u64; 3],
-    /// Packets dropped, punted or passed, by number of the reason.
+    /// Packets punted or passed, by number of the reason.
     pub reasons: [u64; REASONS],
-    /// Of those, the dropped ones, by number of the reason and by [`Carried`].
+    /// Packets dropped, by number of the reason and by [`Carried`].
     pub drops: [[u64; Carried::ALL.len()]; REASONS],
 }
 
@@ -118,13 +118,13 @@ impl Counters {
         }
     }
 
-    /// One packet that was not translated.
+    /// One packet that goes on elsewhere, untranslated.
     #[inline(always)]
-    pub fn stopped(&mut self, reason: Reason) {
+    pub fn left(&mut self, reason: Reason) {
         self.reasons[reason as usize] += 1;
     }
 
-    /// What was dropped for this reason, beside [`Self::stopped`].
+    /// One packet that was dropped.
     #[inline(always)]
     pub fn dropped(&mut self, reason: Reason, carried: Carried) {
         let drops = &mut self.drops[reason as usize];
@@ -135,6 +135,24 @@ impl Counters {
             Carried::Icmp => drops[2] += 1,
             Carried::Other => drops[3] += 1,
         }
+    }
+
+    /// How many packets were not translated for this reason.
+    #[must_use]
+    pub fn ended(&self, reason: Reason) -> u64 {
+        self.reasons[reason as usize] + self.all_dropped(reason)
+    }
+
+    /// How many packets were dropped for this reason, whatever they carried.
+    #[must_use]
+    pub fn all_dropped(&self, reason: Reason) -> u64 {
+        self.drops[reason as usize].iter().sum()
+    }
+
+    /// How many packets were not translated, for any reason.
+    #[must_use]
+    pub fn all_ended(&self) -> u64 {
+        Reason::ALL.iter().map(|reason| self.ended(*reason)).sum()
     }
 
     /// Adds another set, for totals over processors.

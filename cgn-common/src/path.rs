@@ -215,11 +215,15 @@ pub(crate) fn end<T: Tables>(tables: &T, side: Side, reason: Reason) -> Next {
     Next::Done(stop(tables, reason))
 }
 
-/// The one place where packets that are not translated are counted.
+/// The one place where packets that go on elsewhere are counted. What is dropped is counted once,
+/// by who drops it, together with what it carried.
 #[inline(always)]
 pub(crate) fn stop<T: Tables>(tables: &T, reason: Reason) -> Verdict {
-    tables.count(|c| c.stopped(reason));
-    reason.into()
+    let verdict = Verdict::from(reason);
+    if !matches!(verdict, Verdict::Drop(_)) {
+        tables.count(|c| c.left(reason));
+    }
+    verdict
 }
 
 #[inline(always)]
@@ -461,7 +465,7 @@ pub(crate) fn external_port_if<T: Tables>(
                 true => throttle::blame(tables, index, reason),
                 false => reason,
             };
-            tables.remember(index, reason, tables.now());
+            tables.remember(index, reason);
             Err(reason)
         }
     }
@@ -511,7 +515,9 @@ fn find_or_open<T: Tables>(
             None if !flow.opens() => {}
             None if is_throttled(tables, index) => flow.state = SlotState::Free,
             None if head.block_count() == 1 => {
-                if let Some(reason) = home.refusal(tables, protocol, inside_port) {
+                if let Some(reason) = home.refusal(tables, protocol)
+                    && (home.is_free_of(inside_port) || tables.is_clear(flow))
+                {
                     return Err(reason);
                 }
                 let mut opened = tables.open_at_home(flow, false);

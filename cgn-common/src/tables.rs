@@ -250,8 +250,8 @@ pub trait Tables {
     }
     /// See [`quota::remember`].
     #[inline(always)]
-    fn remember(&self, subscriber: u32, reason: Reason, tick: u32) {
-        quota::remember(self, subscriber, reason, tick);
+    fn remember(&self, subscriber: u32, reason: Reason) {
+        quota::remember(self, subscriber, reason, self.now());
     }
     /// See [`walk::walk`].
     #[inline(always)]

@@ -309,7 +309,7 @@ fn act(tables: &XdpTables, verdict: Verdict, sockets: impl FnOnce(&XdpTables) ->
             passed(tables.ctx, reason);
             xdp_action::XDP_PASS
         }
-        Verdict::Drop(reason) => dropped(tables, reason),
+        Verdict::Drop(reason) => drop(tables, reason),
         Verdict::Punt(reason) => {
             // SAFETY: the context is valid for the whole run of the program.
             let queue = unsafe { (*tables.ctx).rx_queue_index };
@@ -327,15 +327,9 @@ fn act(tables: &XdpTables, verdict: Verdict, sockets: impl FnOnce(&XdpTables) ->
     }
 }
 
+/// The one place where packets are dropped, and counted.
 #[inline(always)]
 fn drop(tables: &XdpTables, reason: Reason) -> u32 {
-    tables.count(|c| c.stopped(reason));
-    dropped(tables, reason)
-}
-
-/// The end of a packet whose reason was counted.
-#[inline(always)]
-fn dropped(tables: &XdpTables, reason: Reason) -> u32 {
     let carried = Carried::of(&XdpFrame::new(tables.ctx));
     tables.count(|c| c.dropped(reason, carried));
     tell(tables.ctx, reason);

@@ -536,9 +536,10 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
-    fn remember(&self, subscriber: u32, reason: Reason, tick: u32) {
+    fn remember(&self, subscriber: u32, reason: Reason) {
+        // Only there the clock is read: the compiler may not leave out a helper.
         if self.features().has(Features::QUOTAS) {
-            cgn_remember(u64::from(subscriber), reason as u64, u64::from(tick));
+            cgn_remember(u64::from(subscriber), reason as u64, u64::from(self.now()));
         }
     }
 

@@ -121,7 +121,7 @@ impl<'t> Home<'t> {
     }
     /// True if no claim to the inside port is seen in this bucket or from it.
     #[inline(always)]
-    fn is_free_of(&self, inside_port: u16) -> bool {
+    pub fn is_free_of(&self, inside_port: u16) -> bool {
         self.tells_all() && claims_in(self.line, inside_port) == 0
     }
 
@@ -131,17 +131,11 @@ impl<'t> Home<'t> {
         head.is_some_and(|head| head.has_room(protocol))
     }
 
-    /// Why the flow can have no mapping, if its only block is full and the mapping surely stands
-    /// nowhere. All else is for [`open`].
+    /// Why a flow can have no mapping if it has none, where its only block is full.
     #[inline(always)]
-    pub fn refusal<T: Tables + ?Sized>(
-        &self,
-        tables: &T,
-        protocol: Protocol,
-        inside_port: u16,
-    ) -> Option<Reason> {
+    pub fn refusal<T: Tables + ?Sized>(&self, tables: &T, protocol: Protocol) -> Option<Reason> {
         let head = tables.line(self.block.slab_line())?;
-        if head.has_room(protocol) || !self.is_free_of(inside_port) {
+        if head.has_room(protocol) {
             return None;
         }
         Some(search::full(self.head, head.limits(), protocol))

@@ -172,7 +172,6 @@ impl Fixture {
         let mut stats = Stats::default();
         let mut fast_path = Counters::ZERO;
         for (counters, count) in [(&mut stats.slow_path, 2), (&mut fast_path, 7)] {
-            counters.reasons[Reason::NoPort as usize] = count;
             counters.drops[Reason::NoPort as usize][Carried::Tcp as usize] = count;
         }
         fast_path.reasons[Reason::FirstPacket as usize] = 4;

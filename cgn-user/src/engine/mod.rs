@@ -240,7 +240,6 @@ impl Engine {
         // Nobody saw these packets.
         let reason = Reason::PuntUndelivered as usize;
         let slow_path = &mut self.state.stats().slow_path;
-        slow_path.reasons[reason] += count;
         slow_path.drops[reason][Carried::Other as usize] += count;
         self.floods.overflowed(count);
     }
@@ -479,7 +478,7 @@ impl Engine {
     }
 
     fn count(&self, reason: Reason, carried: Carried) {
-        process::end(&mut self.state.stats().slow_path, reason, carried);
+        self.state.stats().slow_path.dropped(reason, carried);
     }
 
     /// Takes over new routes, and tries the packets that waited for them.

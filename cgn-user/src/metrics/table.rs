@@ -459,7 +459,7 @@ fn by_reason(counters: &Counters, effect: Effect, out: &mut Samples) {
         .iter()
         .filter(|reason| reason.effect() == effect)
     {
-        out.put(&[reason.name()], counters.reasons[*reason as usize]);
+        out.put(&[reason.name()], counters.ended(*reason));
     }
 }
 

@@ -328,7 +328,7 @@ fn values_are_those_of_their_sources() {
         let of = |counters: &Counters| counters.drops[reason as usize][carried as usize];
         of(fast) + of(slow)
     };
-    let sum = |reason: Reason| fast.reasons[reason as usize] + slow.reasons[reason as usize];
+    let sum = |reason: Reason| fast.ended(reason) + slow.ended(reason);
     let cases: &[(&str, &[&str], u64)] = &[
         (
             "cgn_translated_packets_total",
@@ -354,7 +354,7 @@ fn values_are_those_of_their_sources() {
         (
             "cgn_punts_total",
             &["first_packet"],
-            fast.reasons[Reason::FirstPacket as usize],
+            fast.ended(Reason::FirstPacket),
         ),
         (
             "cgn_icmp_errors_sent_total",

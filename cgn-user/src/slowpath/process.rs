@@ -70,14 +70,8 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> 
 
 /// Ends a packet that waited in vain.
 pub fn drop<F: Frame, T: Tables>(frame: &F, tables: &T, reason: Reason) -> Outcome {
-    tables.count(|c| end(c, reason, Carried::of(frame)));
+    tables.count(|c| c.dropped(reason, Carried::of(frame)));
     Outcome::Dropped(reason)
-}
-
-/// Counts a packet that is dropped.
-pub fn end(counters: &mut Counters, reason: Reason, carried: Carried) {
-    counters.stopped(reason);
-    counters.dropped(reason, carried);
 }
 
 /// What a frame carries, as far as drops are told apart.

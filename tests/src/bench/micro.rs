@@ -299,10 +299,9 @@ impl Bench {
         let chunks = self.reference(first, Reference::Tx)?;
         self.samples.generator_refused.push(chunks);
         self.aim_at_product(Entry::Inside)?;
-        let no_port = Reason::NoPort as usize;
-        let before = self.dataplane.counters()?.reasons[no_port];
+        let before = self.dataplane.counters()?.all_dropped(Reason::NoPort);
         let run = self.warm_run(first, XDP_DROP)?;
-        let refused = self.dataplane.counters()?.reasons[no_port] - before;
+        let refused = self.dataplane.counters()?.all_dropped(Reason::NoPort) - before;
         let packets = self.packets_of_a_warm_run();
         ensure!(
             refused == packets && run.last_seen == Some(run.last_sent),
@@ -360,12 +359,7 @@ impl Bench {
         if translated != packets {
             let stopped: Vec<String> = Reason::ALL
                 .iter()
-                .map(|r| {
-                    (
-                        r.name(),
-                        after.reasons[*r as usize] - before.reasons[*r as usize],
-                    )
-                })
+                .map(|r| (r.name(), after.ended(*r) - before.ended(*r)))
                 .filter(|(_, count)| *count != 0)
                 .map(|(name, count)| format!("{count} {name}"))
                 .collect();

@@ -250,7 +250,7 @@ impl Home for Bpf {
             return Some(run);
         }
         let mut counters = Counters::ZERO;
-        counters.stopped(Reason::Forced);
+        counters.left(Reason::Forced);
         assert_eq!(
             (run.counters, &*run.bytes),
             (counters, frame),
@@ -273,16 +273,14 @@ impl Bpf {
             assert_eq!(seen.reason.is_none(), matches!(action, TX | REDIRECT));
         }
         let mut counters = difference(&after, &before);
-        let undelivered = &mut counters.reasons[Reason::PuntUndelivered as usize];
-        let punted = *undelivered == 1;
+        let punted = counters.ended(Reason::PuntUndelivered) == 1;
         // No socket listens in a test run; that the packet is dropped and
         // counted for it is a home's own affair.
-        *undelivered = 0;
         counters.drops[Reason::PuntUndelivered as usize] = [0; 4];
         let reason = Reason::ALL
             .iter()
             .copied()
-            .find(|reason| counters.reasons[*reason as usize] != 0);
+            .find(|reason| counters.ended(*reason) != 0);
         let ending = match (action, reason) {
             (TX, None) => Ending::Sent { back: true },
             (REDIRECT, None) => Ending::Sent { back: false },

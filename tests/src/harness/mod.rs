@@ -105,8 +105,8 @@ pub fn shown(run: &Run) -> String {
     let c = &run.counters;
     let reasons: Vec<_> = Reason::ALL
         .iter()
-        .filter(|r| c.reasons[**r as usize] != 0)
-        .map(|r| (r.name(), c.reasons[*r as usize]))
+        .filter(|r| c.ended(**r) != 0)
+        .map(|r| (r.name(), c.ended(*r)))
         .collect();
     let drops: Vec<_> = Reason::ALL
         .iter()

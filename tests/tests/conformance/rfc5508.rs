@@ -202,10 +202,6 @@ fn refused_both_ways(t: &mut Trial, kind: u8, external: Endpoint) {
             "type {kind}: {:?}",
             run.ending
         );
-        assert_eq!(
-            run.counters.reasons.iter().sum::<u64>(),
-            1,
-            "type {kind}: one reason"
-        );
+        assert_eq!(run.counters.all_ended(), 1, "type {kind}: one reason");
     }
 }

@@ -114,8 +114,8 @@ pub fn drops(fast_path: &Counters, slow_path: &Counters, all: bool) -> Vec<DropR
     let row = |reason: &Reason| DropRow {
         reason: reason.name().to_owned(),
         effect: effect_name(reason.effect()).to_owned(),
-        fast_path: fast_path.reasons[*reason as usize],
-        slow_path: slow_path.reasons[*reason as usize],
+        fast_path: fast_path.ended(*reason),
+        slow_path: slow_path.ended(*reason),
         help: reason.help().to_owned(),
     };
     let count = |row: &DropRow| row.fast_path + row.slow_path;

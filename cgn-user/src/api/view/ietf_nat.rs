@@ -207,12 +207,8 @@ fn subscribers_of(range: &crate::dataplane::geometry::SubscriberShape) -> u64 {
 fn traffic(counters: &Counters) -> Value {
     let sum = |counts: [u64; 3]| counter(counts.iter().sum());
     let dropped = |reasons: &[Reason]| {
-        let reasons = reasons.iter();
-        counter(
-            reasons
-                .map(|reason| counters.reasons[*reason as usize])
-                .sum(),
-        )
+        let counts = reasons.iter().map(|reason| counters.ended(*reason));
+        counter(counts.sum())
     };
     json!({
         "sent-packets": sum(counters.packets[0]),

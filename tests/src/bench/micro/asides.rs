@@ -80,8 +80,6 @@ impl Bench {
             let sum = |counters: &Counters| counters.packets[way as usize].iter().sum::<u64>();
             sum(after) - sum(before)
         };
-        let stopped =
-            |reason: Reason| after.reasons[reason as usize] - before.reasons[reason as usize];
         let sent = run.last_sent;
         let (counted, is_right) = match case {
             Case::Hairpin => {
@@ -98,10 +96,14 @@ impl Bench {
             }
             Case::IcmpError => (translated(Direction::Inbound), run.last_seen.is_none()),
             Case::Punt => (
-                stopped(Reason::PuntUndelivered),
+                after.all_dropped(Reason::PuntUndelivered)
+                    - before.all_dropped(Reason::PuntUndelivered),
                 run.last_seen == Some(sent),
             ),
-            _ => (stopped(Reason::NotIpv4), run.last_seen.is_none()),
+            _ => (
+                after.ended(Reason::NotIpv4) - before.ended(Reason::NotIpv4),
+                run.last_seen.is_none(),
+            ),
         };
         let name = case.name();
         ensure!(

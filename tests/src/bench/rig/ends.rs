@@ -380,6 +380,18 @@ impl Ends {
         Ok(())
     }
 
+    /// Makes an interface from which every frame comes to nothing at once.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn drop_copies(&mut self, bed: &Bed, device: &str) -> Result<()> {
+        let sink = "rig-sink";
+        bed.dut.ip(&format!(
+            "link add {device} type veth peer name {sink}\nlink set {device} up\nlink set {sink} up\n"
+        ))?;
+        self.attach_to(&bed.dut, sink, "rig_drop").map(drop)
+    }
+
     fn attach_to(
         &mut self,
         namespace: &Namespace,

@@ -15,6 +15,8 @@ const PATIENCE_SECS: f64 = 30.0;
 /// Idle time after which conntrack forgets a UDP flow, in seconds: longer than any run.
 const CONNTRACK_SECS: &str = "900";
 
+/// Interface that a mirror sends to.
+const COPIES: &str = "copies";
 /// As many copies as one processor may make.
 const MIRROR: &str = "[[mirror]]\nname = \"tenth\"\nto = \"interface\"\ninterface = \"copies\"\n\
                       packets_of = 10\nwhen = \"after\"\nrate = 1000000\n";
@@ -123,8 +125,7 @@ impl System {
                 running.daemon = Some(start(bed, &toml, program, &[])?);
             }
             Self::CgnMirror => {
-                bed.dut
-                    .ip("link add copies type dummy\nlink set copies up\n")?;
+                ends.drop_copies(bed, COPIES)?;
                 let toml = configuration(bed, population, "native") + MIRROR;
                 let daemon = start(bed, &toml, &cgn_program()?, &[])?;
                 daemon.wait_for_mirrors()?;

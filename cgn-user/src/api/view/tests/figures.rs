@@ -12,8 +12,8 @@ use crate::state::{PoolStats, Stats};
 fn drops_stand_before_punts_and_passes_and_the_most_frequent_first() {
     let mut fast = Counters::ZERO;
     let mut slow = Counters::ZERO;
-    fast.reasons[Reason::NoMapping as usize] = 5;
-    slow.reasons[Reason::NoBlock as usize] = 9;
+    fast.drops[Reason::NoMapping as usize] = [2, 2, 1, 0];
+    slow.drops[Reason::NoBlock as usize] = [0, 9, 0, 0];
     fast.reasons[Reason::FirstPacket as usize] = 100;
     fast.reasons[Reason::NotIpv4 as usize] = 1000;
     let rows = drops(&fast, &slow, false);
