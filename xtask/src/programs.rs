@@ -126,6 +126,7 @@ const RUN: &[Need] = &[
         "makes keys, judges signatures and is the TLS server of a sink",
     ),
     need("bird2", Sign::Program("bird"), "announces the pool by BGP"),
+    need("frr", Sign::File("/usr/lib/frr/bgpd"), "announces it, too"),
     need("tshark", Sign::Program("tshark"), "judges IPFIX"),
     need("nfdump", Sign::Program("nfcapd"), "judges NetFlow 9"),
     need("rsyslog", Sign::Program("rsyslogd"), "judges syslog"),

@@ -119,10 +119,6 @@ pub enum Fault {
     MirrorOwnInterface { name: String },
     #[error("there are {count} mirrors; there can be {most}, take wider prefixes")]
     TooManyMirrors { count: usize, most: usize },
-    #[error(
-        "a mirror knows subscribers by address, and with [[realm]] several may have the same; remove one of the two"
-    )]
-    MirrorWithRealms,
     #[error("with debug.force_slow_path no mirror sees packets come; remove one of the two")]
     MirrorForced,
     #[error("{name:?} is also the name of {other}; give each group a name of its own")]

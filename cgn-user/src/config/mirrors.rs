@@ -45,9 +45,12 @@ pub struct Mirror {
     /// Default: 1.
     #[serde(default = "Mirror::default_session")]
     pub session: u16,
-    /// Subscribers whose packets, both ways, are mirrored. Default: all.
+    /// Subscribers whose packets, both ways, are mirrored. Default: all of the realm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inside: Option<Ipv4Prefix>,
+    /// The `name` of a `[[realm]]`: theirs. Default: the first, that of `[inside]`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub realm: String,
     /// Their port (ICMP: identifier); 0 any. Default: 0.
     #[serde(default)]
     pub inside_port: u16,
@@ -82,6 +85,7 @@ pub struct Mirror {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anonymise_key: Option<PathBuf>,
     /// Most packets that each processor mirrors in a second, 1 to 1000000; the others are counted. Default: 10000.
+    /// With realms, packets of the same addresses in others count, too.
     #[serde(default = "Mirror::default_rate")]
     pub rate: u32,
 }
@@ -162,6 +166,7 @@ pub(super) fn read_mirror(mirror: &mut TableReader<'_>) -> Mirror {
             integer(&limit::MIRROR_SESSION),
         ),
         inside: mirror.optional("inside", None, prefix),
+        realm: mirror.optional("realm", String::new(), string),
         inside_port: mirror.optional("inside_port", 0, integer(&limit::MIRROR_PORT)),
         outside: mirror.optional("outside", None, prefix),
         outside_port: mirror.optional("outside_port", 0, integer(&limit::MIRROR_PORT)),
@@ -326,15 +331,10 @@ fn check_target(
     }
 }
 
-/// A mirror knows packets by their addresses, as the fast path sees them come.
+/// A mirror knows of packets as the fast path sees them come.
 fn check_company(config: &Config, findings: &mut Findings) {
-    if config.mirror.is_empty() || !findings.sound(&"mirror".into()) {
-        return;
-    }
-    if !config.realm.is_empty() {
-        findings.add("mirror".into(), Fault::MirrorWithRealms);
-    }
-    if config.debug.force_slow_path {
+    let is_any = !config.mirror.is_empty() && findings.sound(&"mirror".into());
+    if is_any && config.debug.force_slow_path {
         findings.add("mirror".into(), Fault::MirrorForced);
     }
 }

@@ -5,6 +5,7 @@ mod behaviour;
 mod deterministic;
 mod hostile;
 mod logged;
+mod mirrors;
 mod pools_of_groups;
 mod realms;
 mod refused_text;

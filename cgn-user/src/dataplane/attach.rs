@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
-use cgn_common::layout::{self, BlockEntry, MapSpec, Settings};
+use cgn_common::layout::{self, BlockEntry, LAYOUT_VERSION, Line, MapSpec, Settings, Used, header};
+use cgn_common::verdict::Protocol;
 
 use super::load::{Dataplane, Entry, LoadError};
 use super::memory::Table;
@@ -119,13 +120,36 @@ impl Pins {
     /// The subscriber of each block in the tables that are pinned here, whatever their layout.
     #[must_use]
     pub fn block_owners(&self) -> Vec<InsideKey> {
+        let used = self.used_blocks().into_iter();
+        used.map(|(_, inside)| InsideKey::from_bits(inside))
+            .collect()
+    }
+
+    /// Ports in use in these blocks, with those in hold, of all protocols. None if the layout is of
+    /// another version: nobody knows where they are counted.
+    #[must_use]
+    pub fn ports_used(&self) -> Option<u64> {
+        if self.layout_word()? as u32 != LAYOUT_VERSION {
+            return None;
+        }
+        let slabs = self.table::<Line>(&layout::SLABS, None)?;
+        let used = self.used_blocks().into_iter();
+        let heads = used.filter_map(|(line, _)| slabs.get(line));
+        let ports = heads.flat_map(|head| {
+            let used = Used(head.0[header::USED].load());
+            Protocol::ALL.map(|protocol| u64::from(used.of(protocol)))
+        });
+        Some(ports.sum())
+    }
+
+    /// First slab line and inside key of each block that somebody has.
+    fn used_blocks(&self) -> Vec<(u32, u32)> {
         let Some(blocks) = self.table::<BlockEntry>(&layout::BLOCKS, None) else {
             return Vec::new();
         };
         let rows = (0..blocks.len() as u32).filter_map(|row| blocks.get(row));
-        let used = rows.map(BlockEntry::read).filter(|(line, _)| *line != 0);
-        used.map(|(_, inside)| InsideKey::from_bits(inside))
-            .collect()
+        let entries = rows.map(BlockEntry::read);
+        entries.filter(|(line, _)| *line != 0).collect()
     }
 
     /// Second word of the same.

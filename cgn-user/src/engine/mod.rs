@@ -9,6 +9,7 @@ mod floods;
 mod fragments;
 mod gathering;
 pub mod keeper;
+mod loss;
 pub mod notices;
 mod scatter;
 pub mod sealing;

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::floods::Floods;
 use super::gathering::Gathering;
 use super::keeper::Keeper;
+use super::loss::Loss;
 use super::sweeper::Sweeper;
 use super::{Engine, Port};
 use super::{adoption, clock};
@@ -258,47 +259,16 @@ fn found(
         tracing::warn!(
             blocks = lost.blocks,
             subscribers = lost.subscribers,
-            "the tables of the last daemon are discarded, with all mappings in them: {why}"
+            "the tables of the last daemon are discarded: {lost} are lost; {why}"
         );
         return Ok(Found::Nothing);
     }
     bail!(
-        "the tables of the last daemon cannot be adopted: {why}. {} blocks of {} subscribers and all \
-         their mappings would be lost: their connections break. Nothing was changed, and their \
-         traffic goes on. Start with the program and the configuration that made the tables, or, to \
-         lose them, with `cgn run --discard-tables` (or `cgn detach` first)",
-        lost.blocks,
-        lost.subscribers,
+        "the tables of the last daemon cannot be adopted: {why}. {lost} would be lost: their \
+         connections break. Nothing was changed, and their traffic goes on. Start with the program \
+         and the configuration that made the tables, or, to lose them, with \
+         `cgn run --discard-tables` (or `cgn detach` first)"
     )
-}
-
-/// What goes with the tables.
-struct Loss {
-    blocks: usize,
-    subscribers: usize,
-}
-
-impl Loss {
-    fn count<Owner: Ord>(owners: Vec<Owner>) -> Self {
-        Self {
-            blocks: owners.len(),
-            subscribers: owners.into_iter().collect::<BTreeSet<_>>().len(),
-        }
-    }
-
-    /// By the tables, and by the log: one of them may be of another format, or gone.
-    fn of(pins: &Pins, recovery: &Recovery) -> Self {
-        let logged = recovery.live.values().map(|logged| logged.block);
-        let logged = logged.map(|block| (block.realm, block.inside));
-        let (by_tables, by_log) = (
-            Self::count(pins.block_owners()),
-            Self::count(logged.collect()),
-        );
-        match by_tables.blocks >= by_log.blocks {
-            true => by_tables,
-            false => by_log,
-        }
-    }
 }
 
 /// Logs what the diagnostics object says, and that it does.

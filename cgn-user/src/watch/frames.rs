@@ -17,16 +17,16 @@ pub enum Moment {
     After,
 }
 
-/// Sides by interface and VLANs, outermost first; 0 where there is none.
+/// Sides, and realms inside, by interface and VLANs, outermost first; 0 where there is none.
 #[derive(Clone, Debug, Default)]
-pub struct Sides(HashMap<(u32, [u16; 2]), Side>);
+pub struct Sides(HashMap<(u32, [u16; 2]), (Side, u8)>);
 
 impl Sides {
     #[must_use]
     pub fn new(wiring: &Wiring) -> Self {
         let side_of = |way: &Way| {
             let tag = |at| way.tags.get(at).copied().unwrap_or(0);
-            ((way.ifindex, [tag(0), tag(1)]), way.side)
+            ((way.ifindex, [tag(0), tag(1)]), (way.side, way.realm))
         };
         Self(wiring.ways.iter().map(side_of).collect())
     }
@@ -34,6 +34,17 @@ impl Sides {
     /// Side of a frame at this interface; `None`: it is of none.
     #[must_use]
     pub fn of(&self, ifindex: u32, frame: &[u8]) -> Option<Side> {
+        self.way(ifindex, frame).map(|(side, _)| side)
+    }
+
+    /// Number of the realm of a frame at this interface; `None`: it is not inside.
+    #[must_use]
+    pub fn realm(&self, ifindex: u32, frame: &[u8]) -> Option<u8> {
+        let way = self.way(ifindex, frame);
+        way.and_then(|(side, realm)| (side == Side::Inside).then_some(realm))
+    }
+
+    fn way(&self, ifindex: u32, frame: &[u8]) -> Option<(Side, u8)> {
         let vlans = redact::link(frame).map_or([0; 2], |link| link.vlans());
         self.0.get(&(ifindex, vlans)).copied()
     }
@@ -42,7 +53,7 @@ impl Sides {
     #[must_use]
     pub fn leads(&self, ifindex: u32, to: Side) -> bool {
         let mut all = self.0.iter();
-        all.any(|((on, _), side)| (*on, *side) == (ifindex, to))
+        all.any(|((on, _), (side, _))| (*on, *side) == (ifindex, to))
     }
 }
 
@@ -132,8 +143,8 @@ mod tests {
         let dropped = seen(Path::Fast, Some(Reason::NoMapping), (OUTSIDE, 0));
         let slow = seen(Path::Slow, None, (0, OUTSIDE));
         let sides = Sides(HashMap::from([
-            ((INSIDE, [0; 2]), Side::Inside),
-            ((OUTSIDE, [0; 2]), Side::Outside),
+            ((INSIDE, [0; 2]), (Side::Inside, 0)),
+            ((OUTSIDE, [0; 2]), (Side::Outside, 0)),
         ]));
         let (inside, outside) = (Some(Side::Inside), Some(Side::Outside));
         type Case<'a> = (

@@ -1,9 +1,13 @@
 //! What the documents for operators say, done.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use cgn_tests::lab::{Daemon, Plan, Settings, cgn_program};
+use cgn_user::config::Config;
 
 use crate::in_lab;
 
@@ -171,5 +175,100 @@ fn the_manual_has_a_page_for_each_command() -> Result<()> {
         ensure!(text.contains(option), "{name} lacks {option}:\n{text}");
     }
     std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// The folder of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every document, with its text.
+fn documents() -> Result<Vec<(PathBuf, String)>> {
+    let mut folders = vec![root().join("docs")];
+    let mut files = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+        .map(|name| root().join(name))
+        .to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(kind) if kind == "md" => files.push(path),
+                _ => {}
+            }
+        }
+    }
+    let read = |path: PathBuf| Ok((path.clone(), fs::read_to_string(path)?));
+    files.into_iter().map(read).collect()
+}
+
+/// What a link calls each heading: lower case, hyphens, no punctuation.
+fn headings(text: &str) -> BTreeSet<String> {
+    let titles = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let name = |title: &str| -> String {
+        let title = title.trim_start_matches('#').trim().to_lowercase();
+        let kept = title
+            .chars()
+            .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    titles.map(name).collect()
+}
+
+#[test]
+fn links_lead_to_files_and_headings() -> Result<()> {
+    let mut broken = Vec::new();
+    let mut links = 0;
+    for (file, text) in documents()? {
+        // A link may stand in two lines.
+        let text = text.replace('\n', " ");
+        let targets = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'));
+        for (target, _) in targets.filter(|(target, _)| !target.contains("://")) {
+            links += 1;
+            let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+            let path = match path {
+                "" => file.clone(),
+                path => file.with_file_name("").join(path),
+            };
+            let is_there = match heading {
+                "" => path.exists(),
+                heading => headings(&fs::read_to_string(&path)?).contains(heading),
+            };
+            if !is_there {
+                broken.push(format!("{}: {target}", file.display()));
+            }
+        }
+    }
+    ensure!(links > 50, "only {links} links");
+    ensure!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
+}
+
+/// What is shown of the configuration is a configuration, by itself or with that of the README.
+#[test]
+fn examples_of_the_configuration_are_taken() -> Result<()> {
+    let documents = documents()?;
+    let blocks = documents.iter().flat_map(|(file, text)| {
+        let blocks = text.split("```toml\n").skip(1);
+        blocks.filter_map(move |rest| Some((file, rest.split_once("```")?.0)))
+    });
+    let blocks: Vec<_> = blocks.collect();
+    let is_whole = |text: &str| text.starts_with("[inside]");
+    let whole = blocks.iter().find(|(_, text)| is_whole(text));
+    let (_, whole) = whole.context("no whole example")?;
+    ensure!(blocks.len() >= 4, "only {} examples", blocks.len());
+    for (file, text) in &blocks {
+        let text = match is_whole(text) {
+            true => (*text).to_owned(),
+            false => format!("{whole}{text}"),
+        };
+        if let Err(errors) = Config::parse(&text) {
+            anyhow::bail!("{}: {errors}\n{text}", file.display());
+        }
+    }
     Ok(())
 }

@@ -9,6 +9,7 @@ use cgn_tests::lab::{
 use cgn_user::api::rows::SubscriberRow;
 
 use crate::reload::{reload, tells, write};
+use crate::withheld::pool;
 use crate::{PATIENCE_SECS, SERVER, in_lab};
 
 /// The whole pool of the group.
@@ -145,6 +146,76 @@ fn who_joins_a_group_moves_to_its_pool_without_losing_a_flow() {
             write(lab, &toml)?;
             tells(&reload(lab, &[])?, 0, &["in place", "ready with the new"])?;
             ensure!(*exchange()?.ip() == BUSINESS, "it moved with a block");
+            Ok(())
+        },
+    );
+}
+
+/// RFC 6269 section 5.2: who asks where an address is learns of one region, and what happens to an address
+/// of one region happens to nobody in another.
+#[test]
+fn each_region_has_addresses_of_its_own_and_borrows_none() {
+    in_lab(
+        "groups::each_region_has_addresses_of_its_own_and_borrows_none",
+        &Plan::default(),
+        |lab| {
+            let (north, south) = (Ipv4Addr::new(203, 0, 113, 76), BUSINESS);
+            let settings = Settings {
+                addresses: "\"203.0.113.1\"".to_owned(),
+                ..Settings::default()
+            };
+            let region = |name: &str, prefix: &str, address: Ipv4Addr| {
+                format!(
+                    "[[pool]]\nname = \"{name}\"\naddresses = [\"{address}\"]\n\
+                     [[group]]\nname = \"{name}\"\nprefixes = [\"{prefix}\"]\npool = \"{name}\"\n"
+                )
+            };
+            let toml = settings.toml(lab)
+                + "\n"
+                + &region("north", "100.64.128.0/24", north)
+                + &region("south", "100.64.129.0/24", south);
+            let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &[])?;
+            let echo = UdpEcho::start(&lab.internet, SERVER)?;
+            // Of the crowd, numbers below 256 are of the north, and the next 256 of the south.
+            let socket = |number| lab::echo_from(&lab.subscribers[0], address::crowd(number));
+            let external = |number| {
+                let hello = b"where am I";
+                let seen =
+                    lab::exchange(&socket(number)?, echo.address(), hello, true, PATIENCE_SECS)?;
+                anyhow::Ok(*seen.ip())
+            };
+            for number in 0..8 {
+                let seen = (external(number)?, external(256 + number)?);
+                ensure!(seen == (north, south), "{number}: {seen:?}");
+            }
+            // Somebody lists the north's address: its newcomers get none of the south's.
+            let quarantined = pool(lab, "quarantine", north)?;
+            tells(
+                &quarantined,
+                0,
+                &["goes to no new subscriber", "8 subscribers"],
+            )?;
+            wait_until("it is out of use", PATIENCE_SECS, || {
+                let mut pools = daemon.pools()?.into_iter();
+                Ok(pools.any(|row| !row.withheld.is_empty()).then_some(()))
+            })?;
+            // The engine looks at that once a while, so the first ones may still get a block.
+            let mut newcomer = 100;
+            wait_until("a newcomer of the north is refused", PATIENCE_SECS, || {
+                newcomer += 1;
+                let before = daemon.count_of("no_block")?;
+                socket(newcomer)?.send_to(b"refused", SERVER)?;
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                Ok((daemon.count_of("no_block")? > before).then_some(()))
+            })?;
+            let refused = address::crowd(newcomer);
+            let blocks = daemon.blocks()?;
+            ensure!(
+                blocks.iter().all(|row| row.inside != refused),
+                "{refused} is refused, and has a block"
+            );
+            ensure!(external(256 + 100)? == south, "nobody of the south is");
+            ensure!(external(3)? == north, "nor who has the address");
             Ok(())
         },
     );

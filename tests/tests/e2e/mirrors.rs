@@ -14,7 +14,7 @@ use cgn_tests::lab::{
 use cgn_user::api::rows::MirrorRow;
 use cgn_user::watch::crypto_pan::{CryptoPan, Key};
 
-use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program};
+use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program, realms};
 
 /// Where collectors are: hosts of the internet, behind the outside interface.
 const COLLECTOR: Ipv4Addr = address::SERVERS[1];
@@ -337,5 +337,70 @@ fn a_mirror_that_cannot_send_harms_nobody() {
             Ok((row(&daemon, "gone")?.sent == 4 * EXCHANGES).then_some(()))
         })
         .with_context(|| format!("{:?}", row(&daemon, "gone")))
+    });
+}
+
+/// Three subscribers with one address (realms.rs): a mirror copies those of its realm, also where only the
+/// external port tells whose a packet is.
+#[test]
+fn a_mirror_copies_packets_of_its_realm_and_of_no_other() {
+    const TEST: &str = "mirrors::a_mirror_copies_packets_of_its_realm_and_of_no_other";
+    if lacks_program(TEST, "tshark") {
+        return;
+    }
+    in_lab(TEST, &realms::plan(), |lab| {
+        realms::connect(lab)?;
+        let mirror = |session: u8, more: &str| {
+            format!(
+                "[[mirror]]\nname = \"m{session}\"\nto = \"gre\"\ncollector = \"{COLLECTOR}\"\n\
+                 session = {session}\n{more}\n"
+            )
+        };
+        let inside = format!("inside = \"{}/32\"", realms::HOME);
+        let toml = realms::configuration(lab, &Settings::default())
+            + &mirror(0, &inside)
+            + &mirror(1, &format!("{inside}\nrealm = \"mvno\""))
+            + &mirror(2, "inside = \"100.64.0.0/10\"\nrealm = \"cloud\"");
+        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &[])?;
+        daemon.wait_for_mirrors()?;
+        let echo = UdpEcho::start(&lab.internet, SERVER)?;
+        let file = lab.folder().join("collector.pcap");
+        let wire = Capture::start(&lab.internet, "uplink", &["ip proto 47"], &file)?;
+        let said = ["from the first", "from the mvno", "from the cloud"];
+        for (host, words) in lab.subscribers.iter().zip(said) {
+            let socket = lab::echo_from(host, realms::HOME)?;
+            let words = words.as_bytes();
+            let seen = lab::exchange(&socket, echo.address(), words, true, PATIENCE_SECS)?;
+            for _ in 1..EXCHANGES {
+                lab::exchange(&socket, echo.address(), words, false, PATIENCE_SECS)?;
+            }
+            // To another port of his block: dropped, and his all the same.
+            let before = daemon.count_of("no_mapping")?;
+            let unused = SocketAddrV4::new(*seen.ip(), seen.port() ^ 1);
+            echo.send(unused, &[words, b", unasked"].concat())?;
+            daemon.wait_for_count("no_mapping", before, 1)?;
+        }
+        for session in 0..3 {
+            lab::wait_until("all copies are sent", PATIENCE_SECS, || {
+                let sent = row(&daemon, &format!("m{session}"))?.sent;
+                Ok((sent > 4 * EXCHANGES).then_some(()))
+            })?;
+        }
+        finish(wire, &daemon)?;
+        for (session, words) in said.iter().enumerate() {
+            let filter = format!("gre.key == {session}");
+            let frames = decoded(&file, &filter, &["gre.key", "udp.payload"])?;
+            let hex = |text: &str| -> String { text.bytes().map(|b| format!("{b:02x}")).collect() };
+            let (words, unasked) = (hex(words), hex(", unasked"));
+            let others = frames.iter().find(|frame| !frame[1].contains(&words));
+            ensure!(others.is_none(), "of another realm: {others:?}");
+            let dropped = frames.iter().filter(|frame| frame[1].contains(&unasked));
+            let counts = (frames.len() as u64, dropped.count());
+            ensure!(
+                counts.0 > 4 * EXCHANGES && counts.1 == 1,
+                "session {session}: {counts:?}"
+            );
+        }
+        Ok(())
     });
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{PATIENCE_SECS, SERVER, in_lab};
 
 /// The address that all of them have.
-const HOME: Ipv4Addr = address::subscriber(1, 2);
+pub(crate) const HOME: Ipv4Addr = address::subscriber(1, 2);
 /// The CGN for the host that is on its own link.
 const CGN_CLOUD: Ipv4Addr = address::subscriber(1, 1);
 
@@ -30,7 +30,7 @@ const REALMS: [(&str, &[u8]); 3] = [
 
 /// One host behind a router of its realm, one on the CGN's own link. Neither knows of the other, nor
 /// of the host behind `inside`.
-fn connect(lab: &Lab) -> Result<()> {
+pub(crate) fn connect(lab: &Lab) -> Result<()> {
     for (host, name) in lab.subscribers[1..].iter().zip(["mvno", "cloud"]) {
         lab.cgn.ip(&format!(
             "link add name {name} type veth peer name {name} netns {}\nlink set {name} up\n",
@@ -56,7 +56,7 @@ fn connect(lab: &Lab) -> Result<()> {
     ))
 }
 
-fn configuration(lab: &Lab, settings: &Settings) -> String {
+pub(crate) fn configuration(lab: &Lab, settings: &Settings) -> String {
     settings.toml(lab)
         + "[[realm]]\nname = \"mvno\"\ninside = [{ interface = \"mvno\" }]\ntable = 100\n\
            [[realm]]\nname = \"cloud\"\ninside = [{ interface = \"cloud\" }]\ntable = 200\n\
@@ -82,7 +82,7 @@ fn also_where_everything_goes_by_the_slow_path() {
     in_lab(name, &plan(), |lab| converse(lab, &settings));
 }
 
-fn plan() -> Plan<'static> {
+pub(crate) fn plan() -> Plan<'static> {
     Plan {
         subscribers: 3,
         ..Plan::default()

@@ -1,15 +1,18 @@
 //! The daemon's end and return: what goes on without it, what it finds, what it refuses.
 
 use std::net::SocketAddrV4;
+use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use cgn_common::layout;
 use cgn_tests::lab::{
     self, Daemon, Lab, Plan, Settings, Streamed, TcpServer, UdpEcho, UdpStream, address,
     cgn_program, run_to_end,
 };
 use cgn_user::api::rows::ReconciliationRow;
+use cgn_user::dataplane::memory::Table;
 use cgn_user::maplog::{Event, Record, ReleaseReason};
 
 use crate::life::{BLOCK_HOLD_MS, links_with_xdp};
@@ -206,6 +209,60 @@ pub(crate) fn detach(lab: &Lab) -> Result<String> {
     run_to_end(&mut command, 20.0)
 }
 
+/// The same of tables that an older program made; where those have their counts it cannot know.
+#[test]
+fn tables_of_an_older_version_are_given_up_only_when_told() {
+    in_lab(
+        "restart::tables_of_an_older_version_are_given_up_only_when_told",
+        &Plan::default(),
+        |lab| {
+            let settings = Settings::default();
+            let daemon = Daemon::start(lab, &settings)?;
+            let echo = UdpEcho::start(&lab.internet, SERVER)?;
+            let socket = lab::echo_from(&lab.subscribers[0], address::subscriber(1, 2))?;
+            let exchange = || lab::exchange(&socket, echo.address(), b"one", false, PATIENCE_SECS);
+            let seen = exchange()?;
+            daemon.stop()?;
+            let version = |by: i64| {
+                let map = aya::maps::MapData::from_pin(lab.pins().join(layout::SETTINGS.name))?;
+                let table: Table<layout::Settings> = Table::mapped(map.fd().as_fd(), 1)?;
+                let settings = table.get(0).context("no settings")?;
+                let word = settings.layout.load();
+                settings.layout.store(word.wrapping_add_signed(by));
+                anyhow::Ok(())
+            };
+            version(-1)?;
+            let refusal = Daemon::start(lab, &settings).err().context("it started")?;
+            let refusal = format!("{refusal:#}");
+            let (theirs, ours) = (layout::LAYOUT_VERSION - 1, layout::LAYOUT_VERSION);
+            for words in [
+                format!("layout version {theirs}, this program has {ours}"),
+                "1 blocks of 1 subscribers and all their mappings (at most 64 of each protocol)"
+                    .to_owned(),
+                "Nothing was changed".to_owned(),
+                "--discard-tables".to_owned(),
+            ] {
+                ensure!(refusal.contains(&words), "no {words:?} in {refusal}");
+            }
+            let again = exchange().context("the refused start did harm")?;
+            ensure!(again == seen, "{seen} became {again}");
+            // Back to the program that made them: as if nothing had been.
+            version(1)?;
+            let daemon = Daemon::start(lab, &settings)?;
+            let found = daemon.status()?.reconciliation;
+            ensure!((found.identical, found.orphaned) == (1, 0), "{found:?}");
+            ensure!(exchange()? == seen, "the older program lost the flow");
+            daemon.stop()?;
+            version(-1)?;
+            let arguments = ["--discard-tables"];
+            let daemon = Daemon::start_with(lab, &settings.toml(lab), &cgn_program()?, &arguments)?;
+            let found = daemon.status()?.reconciliation;
+            ensure!((found.identical, found.orphaned) == (0, 1), "{found:?}");
+            Ok(())
+        },
+    );
+}
+
 #[test]
 fn tables_of_another_layout_are_given_up_only_when_told() {
     in_lab(
@@ -225,7 +282,7 @@ fn tables_of_another_layout_are_given_up_only_when_told() {
             let refusal = Daemon::start(lab, &other).err().context("it started")?;
             let refusal = format!("{refusal:#}");
             for words in [
-                "1 blocks of 1 subscribers",
+                "1 blocks of 1 subscribers and all their mappings (1 ports in use)",
                 "--discard-tables",
                 "other pools",
             ] {

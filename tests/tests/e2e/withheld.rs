@@ -11,7 +11,7 @@ use cgn_tests::lab::{
 use crate::reload::tells;
 use crate::{PATIENCE_SECS, SERVER, in_lab};
 
-fn pool(lab: &Lab, what: &str, address: Ipv4Addr) -> Result<Output> {
+pub(crate) fn pool(lab: &Lab, what: &str, address: Ipv4Addr) -> Result<Output> {
     let mut command = Command::new(cgn_program()?);
     command.args(["pool", what, &address.to_string(), "--socket"]);
     command.arg(lab.folder().join("cgn.sock"));

@@ -167,6 +167,15 @@ impl<'a> View<'a> {
             .collect()
     }
 
+    /// Who has the block that a port of an external address is in.
+    #[must_use]
+    pub fn owner(self, external: Ipv4Addr, port: u16) -> Option<InsideKey> {
+        let rows = self.rows_of(external)?;
+        let place = self.memory.place_of(rows.pool(), external, port);
+        let number = block_of(place, rows.block_shift())?;
+        Some(self.block(external, rows, number)?.inside)
+    }
+
     fn rows_of(self, external: Ipv4Addr) -> Option<Rows> {
         let index = self.geometry.external_index(external)?;
         let rows = Rows(self.memory.externals.get(index)?.0.load());

@@ -4,6 +4,7 @@ pub mod encapsulation;
 pub mod sender;
 #[cfg(test)]
 mod tests;
+pub mod whose;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use cgn_common::watch::{FRONT, Filter, MOST_BYTES};
 
 use self::encapsulation::{About, Encapsulation};
 use self::sender::{Outcome, Sender, SenderError};
+use self::whose::Whose;
 use super::crypto_pan::{CryptoPan, Key, NoKey};
 use super::frames::{Frame, Frames, Moment, Sides};
 use super::redact::Redaction;
@@ -77,6 +79,8 @@ impl Figures {
 /// The watcher.
 pub struct Reflector {
     filter: Filter,
+    /// Where there are several realms.
+    whose: Option<Whose>,
     frames: Frames,
     redaction: Redaction,
     encapsulation: Encapsulation,
@@ -99,6 +103,7 @@ impl Reflector {
         figures.set_state("not yet: the daemon starts".to_owned());
         Ok(Self {
             filter: filter_of(mirror),
+            whose: None,
             frames: Frames {
                 sides: Sides::default(),
                 side: match mirror.side {
@@ -129,9 +134,11 @@ impl Reflector {
         })
     }
 
-    /// Tells it which interfaces are on which side; before, it would mirror nothing of one side alone.
-    pub fn wire(&mut self, wiring: &Wiring) {
+    /// Tells it which interfaces are on which side and in which realm; before, it would mirror nothing of one
+    /// side alone.
+    pub fn wire(&mut self, wiring: &Wiring, whose: Option<Whose>) {
         self.frames.sides = Sides::new(wiring);
+        self.whose = whose;
     }
 
     /// A frame with what goes in front of it.
@@ -159,6 +166,14 @@ impl Watcher for Reflector {
     }
 
     fn hear(&mut self, seen: &Seen) {
+        let sides = &self.frames.sides;
+        if self
+            .whose
+            .as_ref()
+            .is_some_and(|whose| !whose.has(seen, sides))
+        {
+            return;
+        }
         self.figures.matched.fetch_add(1, Ordering::Relaxed);
         let frames: Vec<Frame<'_>> = self.frames.of(seen).collect();
         for frame in frames {
@@ -219,7 +234,8 @@ pub fn open_all(state: &State) -> Vec<(Mirror, Reflector)> {
 pub async fn start_all(state: Arc<State>, reflectors: Vec<(Mirror, Reflector)>) {
     for (mirror, mut reflector) in reflectors {
         if let Some(wiring) = state.wiring.get() {
-            reflector.wire(wiring);
+            let whose = Whose::of(&state, &mirror.realm, reflector.filter);
+            reflector.wire(wiring, whose);
         }
         let figures = Arc::clone(&reflector.figures);
         match state.watch.watch(Box::new(reflector)).await {
