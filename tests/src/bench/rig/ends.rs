@@ -389,8 +389,8 @@ impl Ends {
         bed.dut.ip(&format!(
             "link add {device} type veth peer name {sink}\nlink set {device} up\nlink set {sink} up\n"
         ))?;
-        program(&mut self.ebpf, "rig_drop")?.load()?;
-        self.attach_to(&bed.dut, sink, "rig_drop").map(drop)
+        program(&mut self.ebpf, "rig_sink")?.load()?;
+        self.attach_to(&bed.dut, sink, "rig_sink").map(drop)
     }
 
     fn attach_to(
