@@ -127,29 +127,22 @@ fn check_room(config: &Config, findings: &mut Findings) {
 
 /// What knows inside addresses only.
 fn check_company(config: &Config, findings: &mut Findings) {
-    let throttle = &config.throttle;
-    let of_throttle = [
-        ("throttle.inside_host", throttle.inside_host),
-        ("throttle.inside_24", throttle.inside_24),
-        ("throttle.inside_20", throttle.inside_20),
-    ];
-    for (path, rate) in of_throttle {
-        let path = KeyPath::from(path);
-        if rate > 0 && findings.sound(&path) {
-            findings.add(path, Fault::ThrottleOfRealms);
-        }
-    }
     for (index, rule) in config.rule.iter().enumerate() {
         let path = KeyPath::from(format!("rule[{index}].action"));
         if rule.action == RuleAction::Bypass && findings.sound(&path) {
             findings.add(path, Fault::BypassOfRealms);
         }
     }
-    for (path, realm, pool) in pools_named(config) {
-        let pool = config.pool_index(pool).map(|at| &config.pool[at]);
-        let is_static = pool.is_some_and(|pool| pool.mode == PoolMode::Deterministic);
-        if is_static && !realm.is_empty() && findings.sound(&path) {
-            findings.add(path, Fault::DeterministicRealm);
+    let mut realm_of = HashMap::new();
+    for (path, realm, name) in pools_named(config) {
+        let pool = config.pool_index(name).map(|at| &config.pool[at]);
+        if pool.is_none_or(|pool| pool.mode != PoolMode::Deterministic) {
+            continue;
+        }
+        let first = *realm_of.entry(name).or_insert(realm);
+        if first != realm && findings.sound(&path) {
+            let other = first.to_owned();
+            findings.add(path, Fault::DeterministicRealms { other });
         }
     }
     groups::check_prefixes_of_realms(config, findings);
@@ -161,7 +154,12 @@ fn check_names_exist(config: &Config, findings: &mut Findings) {
         of_subscribers.map(|(at, one)| (format!("subscribers[{at}].realm"), &one.realm));
     let of_groups = config.group.iter().enumerate();
     let of_groups = of_groups.map(|(at, one)| (format!("group[{at}].realm"), &one.realm));
-    for (path, name) in of_subscribers.chain(of_groups) {
+    let sinks = config.sink.iter().enumerate();
+    let of_sinks = sinks.flat_map(|(at, sink)| {
+        let realms = sink.realms.iter().enumerate();
+        realms.map(move |(number, name)| (format!("sink[{at}].realms[{number}]"), name))
+    });
+    for (path, name) in of_subscribers.chain(of_groups).chain(of_sinks) {
         let path = KeyPath::from(path);
         let is_known = name.is_empty() || config.realm.iter().any(|realm| realm.name == *name);
         if is_known || !findings.sound(&path) {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::Features;
+use cgn_common::layout::{Features, Guards, Side};
 
 use super::super::Config;
 use super::super::difference::{Effect, differences};
@@ -209,11 +209,6 @@ fn what_is_refused() {
             &[(20, "realm", &["4098 networks", "4095"])],
         ),
         (
-            "Prefixes inside are told of by address.",
-            base_and(REALMS) + "[throttle]\ninside_24 = 10\noutside_24 = 10\n",
-            &[(40, "throttle.inside_24", &["write 0"])],
-        ),
-        (
             "What is not translated does not tell its realm when it comes back.",
             base_and(REALMS)
                 + "[[rule]]\nname = \"a\"\naction = \"bypass\"\ndirection = \"out\"\ndestination = [\"192.0.2.99/32\"]\n",
@@ -225,10 +220,14 @@ fn what_is_refused() {
                 "name = \"other\"\n",
                 "name = \"other\"\nmode = \"deterministic\"\n",
             ),
-            &[
-                (34, "subscribers[2].pool", &["dynamic"]),
-                (38, "subscribers[3].pool", &["dynamic"]),
-            ],
+            &[(38, "subscribers[3].pool", &["is of \"mvno\"", "dynamic"])],
+        ),
+        (
+            "A sink of a realm that there is not.",
+            base_and(REALMS)
+                + "[[sink]]\nname = \"a\"\nformat = \"jsonl\"\ntransport = \"tcp\"\naddress = \"192.0.2.9:1\"\n\
+                   realms = [\"\", \"mvno\", \"clout\"]\n",
+            &[(44, "sink[0].realms[2]", &["clout", "did you mean `cloud`"])],
         ),
         (
             "A group of addresses that nobody in the realm has.",
@@ -273,6 +272,10 @@ fn tables_and_programs_are_told_of_realms() {
     let networks = shape::networks(&checked.config, &geometry.realms);
     let tables: Vec<_> = networks.all().map(|one| (one.realm, one.table)).collect();
     assert_eq!(tables, [(1, 100), (1, 100), (2, 200)]);
+    let limited = base_and(REALMS) + "[throttle]\ninside_24 = 10\n";
+    let limited = Config::parse(&limited).unwrap_or_else(|errors| panic!("{errors}"));
+    let guards = shape::constants(&limited.config).guards.0;
+    assert_eq!(guards[Guards::newcomers(Side::Inside, 1)], 11, "in 1.07 s");
     // Without realms nothing is as before.
     let plain = Config::parse(BASE).expect("good");
     assert!(
@@ -281,6 +284,71 @@ fn tables_and_programs_are_told_of_realms() {
             .has(Features::REALMS)
     );
     assert_eq!(shape::geometry(&plain).realms.count(), 1);
+}
+
+/// The same inside addresses in two realms, each with a deterministic pool of its own.
+const DETERMINISTIC: &str = r#"[[realm]]
+name = "mvno"
+inside = [{ interface = "eth2" }]
+table = 100
+[[realm]]
+name = "cloud"
+inside = [{ interface = "eth3" }]
+table = 200
+[[pool]]
+name = "a"
+addresses = ["192.0.2.0/28"]
+mode = "deterministic"
+block_ports = 1024
+[[pool]]
+name = "b"
+addresses = ["192.0.2.16/28"]
+mode = "deterministic"
+block_ports = 1024
+[[subscribers]]
+prefixes = ["100.64.0.0/24"]
+pool = "a"
+realm = "mvno"
+[[subscribers]]
+prefixes = ["100.64.0.0/24"]
+pool = "b"
+realm = "cloud"
+"#;
+
+#[test]
+fn a_deterministic_pool_is_of_one_realm() {
+    let text = base_and(DETERMINISTIC);
+    let checked = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let geometry = shape::geometry(&checked);
+    let home = Ipv4Addr::new(100, 64, 0, 20);
+    // 256 subscribers on 16 addresses have 64512 / 17 = 3,794 ports each, which are three blocks.
+    for (pool, realm, external) in [(2, "mvno", 1), (3, "cloud", 17)] {
+        let map = geometry.map(pool).expect("deterministic");
+        assert_eq!(map.realm, realm);
+        let share = map.forward(home).expect("a subscriber");
+        let external = Ipv4Addr::new(192, 0, 2, external);
+        assert_eq!(
+            (share.external, share.first_port),
+            (external, 1024 + 4 * 3072)
+        );
+    }
+    let swapped = text
+        .replace("pool = \"a\"", "pool = \"x\"")
+        .replace("pool = \"b\"", "pool = \"a\"")
+        .replace("pool = \"x\"", "pool = \"b\"");
+    let fixed = |text: &str| shape::geometry(&Config::parse(text).expect("good")).fixed_word();
+    assert_ne!(
+        fixed(&text),
+        fixed(&swapped),
+        "the ports are another realm's"
+    );
+    let config = |text: &str| Config::parse(text).expect("good").config;
+    let found = differences(&config(&text), &config(&swapped));
+    assert!(!found.is_empty());
+    assert!(
+        found.iter().all(|one| one.effect == Effect::Disruptive),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -122,6 +122,11 @@ pub fn groups() -> Vec<Group> {
             cases: all(),
         },
         Group {
+            name: "floods of several realms",
+            world: realms::world_of_floods,
+            cases: [realms::FLOODS, floods::CASES].concat(),
+        },
+        Group {
             name: "TCP sessions are timed one by one",
             world: timed,
             cases: sessions::CASES.to_vec(),

@@ -9,9 +9,10 @@ use cgn_common::path;
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_user::dataplane::load::Entry::{Inside, Outside, Vlan};
 use cgn_user::dataplane::tables::UserTables;
+use cgn_user::policy::throttle::Prefix;
 use cgn_user::realms::InsideKey;
 
-use super::Case;
+use super::{Case, floods};
 use crate::harness::Ending;
 use crate::harness::trial::{Endpoint, Trial, protocol_of};
 use crate::harness::world::{
@@ -39,6 +40,11 @@ pub fn world() -> World {
 /// The first of several realms, in which all is as ever.
 pub fn world_of_first() -> World {
     World::new().with_realms()
+}
+
+/// New mappings are limited, in each realm by itself.
+pub fn world_of_floods() -> World {
+    floods::world().with_realms()
 }
 
 /// A subscriber with the address [`HOME`].
@@ -327,4 +333,50 @@ pub const CASES: &[Case] = &[
             }
         },
     ),
+];
+
+pub const FLOODS: &[Case] = &[
+    (
+        "who opens too many mappings is limited in his own realm: whom his address is elsewhere is not",
+        |t| {
+            let datagram = |port| Draft::udp((HOME.0, port), SERVER);
+            for tenant in tenants() {
+                t.comes_to(&format!("realm {}", tenant.realm));
+                t.align(2);
+                for port in 1..=floods::OF_SUBSCRIBER {
+                    tenant.goes_out(t, &datagram(port), hop::OUTSIDE);
+                }
+                let beyond = tenant.sends(datagram(100)).bytes();
+                t.stopped(Vlan, &beyond, Reason::Throttled);
+                tenant.goes_out(t, &datagram(1), hop::OUTSIDE);
+            }
+            let each = [0, 1, 2].map(|realm| Prefix {
+                is_inside: true,
+                realm,
+                first: HOME.0,
+                length: 32,
+            });
+            assert_eq!(t.limited(), each, "who reads the table is told of each");
+        },
+    ),
+    ("a /24 of a realm is not that of another", |t| {
+        let [first, mvno, cloud] = tenants();
+        let of_neighbour = |port| Draft::udp((subscriber::TWO_BLOCKS, port), SERVER);
+        for tenant in [&mvno, &first] {
+            t.align(2);
+            for port in 1..=floods::OF_SUBSCRIBER {
+                tenant.goes_out(t, &Draft::udp((HOME.0, port), SERVER), hop::OUTSIDE);
+            }
+            for port in 1..=floods::OF_INSIDE_24 - floods::OF_SUBSCRIBER {
+                let draft = tenant.sends(of_neighbour(port));
+                let opening = t.run(Vlan, &draft.bytes());
+                assert!(matches!(opening.ending, Ending::Sent { .. }), "{opening:?}");
+            }
+            let beyond = tenant.sends(of_neighbour(100)).bytes();
+            t.stopped(Vlan, &beyond, Reason::Throttled);
+        }
+        for port in 1..=floods::OF_SUBSCRIBER {
+            cloud.goes_out(t, &Draft::udp((HOME.0, port), SERVER), hop::OUTSIDE);
+        }
+    }),
 ];
