@@ -251,9 +251,17 @@ pub enum Fault {
     )]
     TooManyNetworks { count: usize, most: usize },
     #[error(
-        "what comes back untranslated does not tell its realm; delete the rule, or the [[realm]] sections"
+        "a bypass alone is of one realm, other rules are for all; delete the key, or set action = \"bypass\""
     )]
-    BypassOfRealms,
+    RealmOfOtherRule,
+    #[error(
+        "{written} is also of {other}, a bypass of another realm, so nobody could tell whose an answer from there is; bypass it for one of them only"
+    )]
+    BypassesOverlap { written: String, other: KeyPath },
+    #[error(
+        "bypasses are of several realms here, of which no destination may be of two; write all of them in the rules, as destination"
+    )]
+    BypassesInFile,
     #[error(
         "static ports are computed from addresses, so a deterministic pool is of one realm, and this one is of {}; give each realm a pool of its own, or set mode = \"dynamic\"",
         realm_in_words(.other)

@@ -84,6 +84,7 @@ fn rule() -> Placed {
         protocol: None,
         ports: Ports::ANY,
         most: 0,
+        realm: 0,
     };
     Lists::new(&[rule], &[]).rules()[0].clone()
 }

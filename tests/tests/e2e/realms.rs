@@ -307,6 +307,73 @@ fn static_ports_are_those_of_the_realm() {
     });
 }
 
+/// A second server.
+const OTHER: SocketAddrV4 = SocketAddrV4::new(address::SERVERS[1], 7000);
+
+/// Two tenants have a server each that sees their own address, which is the same; answers reach the right one.
+#[test]
+fn what_bypasses_in_a_realm_comes_back_to_it() {
+    let name = "realms::what_bypasses_in_a_realm_comes_back_to_it";
+    in_lab(name, &plan(), |lab| {
+        connect(lab)?;
+        let back = address::CGN_OUTSIDE;
+        lab.internet
+            .ip(&format!("route add 100.64.0.0/16 via {back}\n"))?;
+        let rule = |realm: &str, server: SocketAddrV4| {
+            format!(
+                "[[rule]]\nname = \"of-{realm}\"\naction = \"bypass\"\ndirection = \"out\"\nrealm = \"{realm}\"\n\
+                 destination = [\"{}/32\"]\nprotocol = \"udp\"\n",
+                server.ip()
+            )
+        };
+        let echoes = [SERVER, OTHER].map(|server| UdpEcho::start(&lab.internet, server));
+        let [first, second] = echoes;
+        let (first, second) = (first?, second?);
+        for force_slow_path in [false, true] {
+            let settings = Settings {
+                force_slow_path,
+                ..Settings::default()
+            };
+            let rules = rule("mvno", SERVER) + &rule("cloud", OTHER);
+            let toml = configuration(lab, &settings) + &rules;
+            let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
+            for (host, (realm, _)) in lab.subscribers.iter().zip(REALMS) {
+                for (server, own) in [(&first, "mvno"), (&second, "cloud")] {
+                    let socket = lab::echo_from(host, HOME)?;
+                    let seen = lab::exchange(
+                        &socket,
+                        server.address(),
+                        realm.as_bytes(),
+                        true,
+                        PATIENCE_SECS,
+                    )
+                    .with_context(|| format!("{realm:?} to {own}'s server"))?;
+                    ensure!(
+                        (*seen.ip() == HOME) == (realm == own),
+                        "forced {force_slow_path}: {realm:?} was seen as {seen} by {own}'s server"
+                    );
+                }
+            }
+            let (packet, socket) = (format!("udp {HOME}:9 > {SERVER}"), daemon.socket());
+            let mut command = Command::new(cgn_program()?);
+            command.args(["explain", &packet, "--realm", "mvno", "--json", "--socket"]);
+            let explained = run_to_end(command.arg(socket), PATIENCE_SECS)?;
+            let explained: Value = serde_json::from_str(&explained)?;
+            ensure!(
+                explained["verdict"] == "bypass"
+                    && explained["answer"]["verdict"] == "bypass"
+                    && explained["answer"]["sent"]["interface"] == "mvno",
+                "{explained}"
+            );
+            ensure!(daemon.stop()?.success(), "it ended badly");
+            let mut detach = Command::new(cgn_program()?);
+            let file = lab.folder().join("cgn.toml");
+            run_to_end(detach.args(["detach", "--config"]).arg(file), PATIENCE_SECS)?;
+        }
+        Ok(())
+    });
+}
+
 /// `cgn map` says so both ways, from the configuration and from the log's records; of the first realm,
 /// whose pool is dynamic, nothing.
 fn mapped(

@@ -104,12 +104,29 @@ fn the_longest_prefix_of_a_realm_s_groups_counts_in_any_order() {
     }
 }
 
+/// A rule that bypasses, five lines with one key more.
+fn bypass(name: &str, keys: &str) -> String {
+    format!("[[rule]]\nname = \"{name}\"\naction = \"bypass\"\ndirection = \"out\"\n{keys}\n")
+}
+
+#[test]
+fn a_bypass_is_of_its_realm() {
+    let text = base_and(REALMS)
+        + &bypass("a", "destination = [\"192.0.2.64/27\"]")
+        + &bypass("b", "realm = \"cloud\"\ndestination = [\"192.0.2.99/32\"]")
+        + &bypass("c", "realm = \"cloud\"\ndestination = [\"192.0.2.96/30\"]");
+    let checked = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let lists = shape::lists(&checked);
+    let realms: Vec<_> = lists.rules().iter().map(|rule| rule.realm).collect();
+    assert_eq!(realms, [0, 2, 2, 0, 2, 2], "out, and back in");
+}
+
 #[test]
 fn what_is_refused() {
     let sixteen_of_8: Vec<_> = (16..32)
         .map(|first| format!("\"{first}.0.0.0/8\""))
         .collect();
-    let cases: [(&str, String, &[Expected<'_>]); 18] = [
+    let cases: [(&str, String, &[Expected<'_>]); 20] = [
         (
             "The same address twice in one realm.",
             with("\"100.65.255.0/24\"", "\"100.64.0.128/25\""),
@@ -209,10 +226,50 @@ fn what_is_refused() {
             &[(20, "realm", &["4098 networks", "4095"])],
         ),
         (
-            "What is not translated does not tell its realm when it comes back.",
+            "What comes back untranslated would be of two realms.",
             base_and(REALMS)
-                + "[[rule]]\nname = \"a\"\naction = \"bypass\"\ndirection = \"out\"\ndestination = [\"192.0.2.99/32\"]\n",
-            &[(41, "rule[0].action", &["does not tell its realm"])],
+                + &bypass("a", "destination = [\"192.0.2.64/26\"]")
+                + &bypass("b", "realm = \"mvno\"\ndestination = [\"192.0.2.99/32\"]")
+                + &bypass(
+                    "c",
+                    "realm = \"mvno\"\ndestination = [\"192.0.2.98/32\", \"192.0.2.1/32\"]",
+                ),
+            &[
+                (
+                    49,
+                    "rule[1].destination[0]",
+                    &["192.0.2.99/32", "also of rule[0]"],
+                ),
+                (
+                    55,
+                    "rule[2].destination[0]",
+                    &["192.0.2.98/32", "also of rule[0]"],
+                ),
+            ],
+        ),
+        (
+            "Or nobody would have looked whether it is.",
+            base_and(REALMS)
+                + &bypass("a", "destination = [\"192.0.2.99/32\"]")
+                + &bypass(
+                    "b",
+                    "realm = \"cloud\"\ndestination_file = \"/etc/cgn/portals.txt\"",
+                ),
+            &[(
+                49,
+                "rule[1].destination_file",
+                &["write all of them in the rules"],
+            )],
+        ),
+        (
+            "A realm of a rule that holds for all, and one that there is not.",
+            base_and(REALMS)
+                + "[[rule]]\nname = \"a\"\naction = \"deny\"\ndirection = \"out\"\nrealm = \"mvno\"\n"
+                + &bypass("b", "realm = \"clout\"\ndestination = [\"192.0.2.99/32\"]"),
+            &[
+                (43, "rule[0].realm", &["a bypass alone"]),
+                (48, "rule[1].realm", &["clout", "did you mean `cloud`"]),
+            ],
         ),
         (
             "Static ports of an address that is not one subscriber's.",
