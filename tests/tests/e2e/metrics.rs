@@ -72,6 +72,8 @@ fn every_metric_is_moved_by_what_it_counts() {
         odd_packets(lab, &daemon, &mut moved)?;
         an_unsolicited_syn(lab, &daemon, &mut moved)?;
         newcomers(lab, &daemon, "cgn_block_refusals_total", &mut moved)?;
+        // Mirrors see packets once the watching programs are in place, and before that nobody can stop.
+        newcomers(lab, &daemon, "cgn_mirror_missed_packets_total", &mut moved)?;
         // The next one adopts what is there.
         ensure!(daemon.stop()?.success(), "it ended badly");
         let guarded = toml.clone() + GUARDS;
