@@ -3,7 +3,8 @@
 //! untranslated, in both directions (RFC 6888 REQ-6). In XDP this is a program of its own, which
 //! jumps into the translator's; without rules it is not there, and costs nothing.
 //!
-//! What is the router's own never meets a rule: nobody locks himself out by one.
+//! What is the router's own never meets a rule: nobody locks himself out by one. Rules see the addresses of
+//! packets, whatever the realm; but a bypass is of one realm, which what comes back is for.
 //!
 //! A packet that no rule is for waits for one line of the trie for the remote address, and one more
 //! where some rule asks for an address of ours; see [`crate::layout::node`].
@@ -13,7 +14,7 @@ use crate::frame::Frame;
 use crate::layout::{
     Action, CLASSES_PER_LINE, End, Entry as TrieEntry, Features, Held, RULES, Side, node,
 };
-use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, rows_of};
+use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, route_inside, rows_of};
 use crate::nat::rewrite;
 use crate::path::{
     Entry, Next, check_alive, end, link_and_side, network, stop, subscriber_of, transmit,
@@ -42,25 +43,21 @@ pub enum Gate {
     Done(Verdict),
 }
 
-/// What the rules say of a frame that came in by `entry`, and the side that it came from, if it matters:
-/// beside the answer, since of a part that only some answers have the verifier says that it is unwritten.
+/// What the rules say of a frame that came in by `entry`; the side that it came from, and of a bypass the
+/// realm, if they matter: beside the answer, since of a part that only some answers have the verifier says that it is unwritten.
 /// What is no packet to be translated is left to the translator, which knows why.
 #[inline(always)]
-pub fn gate<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> (Gate, Side) {
+pub fn gate<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> (Gate, Side, u8) {
     // 1 parse
     let Ok((side, link)) = link_and_side(frame, tables, entry) else {
-        return (Gate::Translate, Side::Inside);
+        return (Gate::Translate, Side::Inside, realm::FIRST);
     };
     let Ok(ip) = network(frame, &link) else {
-        return (Gate::Translate, side);
+        return (Gate::Translate, side, realm::FIRST);
     };
-    let held = first_rule(frame, tables, (side, link.length), &ip);
-    if held == Held::NONE {
-        return (Gate::Translate, side);
-    }
-    let realm = realm_of(frame, tables);
-    if !is_concerned(tables, (side, realm), &ip, held.action()) {
-        return (Gate::Translate, side);
+    let (held, realm) = first_rule(frame, tables, (side, link.length), &ip);
+    if held == Held::NONE || !is_concerned(tables, (side, realm), &ip, held) {
+        return (Gate::Translate, side, realm::FIRST);
     }
     tables.note(Step::Listed);
     tables.hit(direction_from(side), held.rule());
@@ -70,7 +67,8 @@ pub fn gate<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> (Gate, 
         && !tables.is_within_rate(held, realm, ip.source.get())
     {
         tables.over_rate(held.rule());
-        return (Gate::Done(stop(tables, Reason::RuleRate)), side);
+        let dropped = stop(tables, Reason::RuleRate);
+        return (Gate::Done(dropped), side, realm::FIRST);
     }
     let gate = match held.action() {
         Action::Permit => Gate::Translate,
@@ -78,7 +76,7 @@ pub fn gate<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> (Gate, 
         Action::Bypass => Gate::Bypass,
         Action::Inspect => Gate::Inspect,
     };
-    (gate, side)
+    (gate, side, held.realm())
 }
 
 /// Direction of a packet from this side.
@@ -91,14 +89,15 @@ pub const fn direction_from(side: Side) -> Direction {
     }
 }
 
-/// The first rule that holds for a packet from `side` with its IPv4 header at `l3`.
+/// The first rule that holds for a packet from `side` with its IPv4 header at `l3`, and the realm that it
+/// came from, if there is such a rule and it came from one.
 #[inline(always)]
 fn first_rule<F: Frame, T: Tables>(
     frame: &F,
     tables: &T,
     (side, l3): (Side, usize),
     ip: &Ipv4,
-) -> Held {
+) -> (Held, u8) {
     let (outside, ours) = match side {
         Side::Inside => (ip.destination.get(), ip.source.get()),
         Side::Outside => (ip.source.get(), ip.destination.get()),
@@ -106,14 +105,21 @@ fn first_rule<F: Frame, T: Tables>(
     let direction = direction_from(side);
     let candidates = tables.rules_of(End::Outside, direction, outside);
     if candidates == 0 {
-        return Held::NONE;
+        return (Held::NONE, realm::NOBODY);
     }
     let candidates = candidates & tables.rules_of(End::Ours, direction, ours);
     if candidates == 0 {
-        return Held::NONE;
+        return (Held::NONE, realm::NOBODY);
     }
-    let ports = ports_of(frame, l3, ip);
-    tables.first_match(candidates, direction, ip.protocol, ports)
+    let realm = match side {
+        Side::Inside => realm_of(frame, tables),
+        Side::Outside => realm::NOBODY,
+    };
+    let (from, ports) = ((direction, realm), ports_of(frame, l3, ip));
+    (
+        tables.first_match(candidates, from, ip.protocol, ports),
+        realm,
+    )
 }
 
 /// True for a packet that a rate counts: of TCP only what begins a connection, so that no connection
@@ -144,31 +150,28 @@ fn ports_of<F: Frame>(frame: &F, l3: usize, ip: &Ipv4) -> Option<(u16, u16)> {
 /// True for packets through us; the rest is the router's own. A pool address is never reached
 /// untranslated.
 #[inline(always)]
-fn is_concerned<T: Tables>(
-    tables: &T,
-    (side, realm): (Side, u8),
-    ip: &Ipv4,
-    action: Action,
-) -> bool {
+fn is_concerned<T: Tables>(tables: &T, (side, realm): (Side, u8), ip: &Ipv4, held: Held) -> bool {
     let (source, destination) = (ip.source.get(), ip.destination.get());
     match side {
         Side::Inside if is_multicast(destination) => false,
         Side::Inside if is_own(tables, realm, destination) => false,
         Side::Inside => match route(tables, source, destination) {
             Route::Local => false,
-            Route::Pool => action != Action::Bypass,
+            Route::Pool => held.action() != Action::Bypass,
             _ => true,
         },
         Side::Outside => {
-            rows_of(tables, destination).is_pool_address() || is_subscriber(tables, destination)
+            rows_of(tables, destination).is_pool_address()
+                || realm::key_of(tables, held.realm(), destination)
+                    .is_ok_and(|key| is_subscriber(tables, key))
         }
     }
 }
 
 #[inline(always)]
-fn is_subscriber<T: Tables>(tables: &T, address: u32) -> bool {
-    match tables.inside_page(page_of(address)) {
-        Some(page) => page.index_of(address).is_some(),
+fn is_subscriber<T: Tables>(tables: &T, key: u32) -> bool {
+    match tables.inside_page(page_of(key)) {
+        Some(page) => page.index_of(key).is_some(),
         None => false,
     }
 }
@@ -180,40 +183,50 @@ pub fn inspect<F: Frame, T: Tables>(frame: &F, tables: &T, side: Side) -> Option
     tunnels::is_forged_teredo(frame, tables, side).then(|| stop(tables, Reason::TunnelForged))
 }
 
-/// The way of a packet from `side` that goes through untranslated. Whatever else holds for a
-/// packet, holds for it: nobody sends with another's address, nor in a tunnel, it loses one of its time
-/// to live, and fits into the way out or is fragmented. Nothing is remembered of it.
+/// The way of a packet from `side` that goes through untranslated, of the rule's realm. Whatever else holds
+/// for a packet, holds for it: nobody sends with another's address, nor in a tunnel, it loses one of its
+/// time to live, and fits into the way out or is fragmented. Nothing is remembered of it.
 #[inline(always)]
-pub fn bypass<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Next {
+pub fn bypass<F: Frame, T: Tables>(frame: &mut F, tables: &T, (side, realm): (Side, u8)) -> Next {
     tables.note(Step::Bypassed);
-    match forward(frame, tables, side) {
+    match forward(frame, tables, (side, realm)) {
         Ok(verdict) => Next::Done(verdict),
         Err(reason) => end(tables, side, reason),
     }
 }
 
 #[inline(always)]
-fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Result<Verdict, Reason> {
+fn forward<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    (side, realm): (Side, u8),
+) -> Result<Verdict, Reason> {
     // 1 parse; which tags are ours was seen before
     let link = ethernet::parse(frame)?;
     let ip = network(frame, &link)?;
     let (source, destination) = (ip.source.get(), ip.destination.get());
     // 3 filter
-    let to = match side {
+    let (to, receiver) = match side {
         Side::Inside => {
             subscriber_of(tables, realm::sender(frame, tables, source)?)?;
-            Side::Outside
+            (Side::Outside, destination)
         }
         Side::Outside if !is_host_outside(source) => return Err(Reason::BadSource),
-        Side::Outside => Side::Inside,
+        Side::Outside => match realm::key_of(tables, realm, destination) {
+            Ok(key) => (Side::Inside, key),
+            Err(_) => return Err(Reason::NotForUs),
+        },
     };
     check_alive(&ip)?;
     if ip.protocol == transport::IPV6 && tunnels::kind(frame, tables) == Reason::TunnelForged {
         return Err(Reason::TunnelForged);
     }
     // 4 route
-    let way = route(tables, source, destination);
-    let hop = leave(tables, way, to, destination)?;
+    let way = match to {
+        Side::Outside => route(tables, source, destination),
+        Side::Inside => route_inside(tables, source, receiver),
+    };
+    let hop = leave(tables, way, to, receiver)?;
     tables.note(Step::NextHop);
     fits(tables, &ip, hop)?;
     // 6 translate: only the time to live
@@ -295,12 +308,12 @@ fn step<T: Tables + ?Sized>(tables: &T, line: u32, value: u32) -> Option<TrieEnt
     ))
 }
 
-/// The first of these rules that holds for a packet of this protocol with these ports.
+/// The first of these rules that holds for a packet of this direction, realm and protocol with these ports.
 #[inline(always)]
 pub fn first_match<T: Tables + ?Sized>(
     tables: &T,
     candidates: u64,
-    direction: Direction,
+    (direction, realm): (Direction, u8),
     protocol: u8,
     ports: Option<(u16, u16)>,
 ) -> Held {
@@ -324,10 +337,11 @@ pub fn first_match<T: Tables + ?Sized>(
             continue;
         }
         let rule = &rules.rules[number];
-        if rule.holds(protocol, ports) {
+        if rule.is_of(realm) && rule.holds(protocol, ports) {
             let action = rule.action.load();
             let kind = Action::from_number(action as u8);
-            return Held::new(number as u32, kind, (action >> 32) as u32);
+            let (realm, most) = ((action >> 24) as u8, (action >> 32) as u32);
+            return Held::new(number as u32, kind, realm, most);
         }
     }
     Held::NONE

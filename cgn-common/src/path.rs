@@ -87,7 +87,7 @@ pub enum Next {
 /// The whole way of a frame, through the access lists, the rare part with it.
 pub fn whole<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> Verdict {
     if tables.features().has(Features::ACCESS) {
-        let (gate, side) = access::gate(frame, tables, entry);
+        let (gate, side, realm) = access::gate(frame, tables, entry);
         match gate {
             Gate::Translate => {}
             Gate::Done(verdict) => return verdict,
@@ -97,7 +97,7 @@ pub fn whole<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> Ve
                 }
             }
             Gate::Bypass => {
-                let next = access::bypass(frame, tables, side);
+                let next = access::bypass(frame, tables, (side, realm));
                 return ending(frame, tables, next);
             }
         }

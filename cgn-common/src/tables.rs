@@ -217,11 +217,11 @@ pub trait Tables {
     fn first_match(
         &self,
         candidates: u64,
-        direction: Direction,
+        from: (Direction, u8),
         protocol: u8,
         ports: Option<(u16, u16)>,
     ) -> Held {
-        access::first_match(self, candidates, direction, protocol, ports)
+        access::first_match(self, candidates, from, protocol, ports)
     }
 
     /// Hears of a step of the packet's way; nobody listens where packets are many.

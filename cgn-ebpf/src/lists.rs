@@ -18,11 +18,14 @@ pub fn rules_of(end: End, direction: Direction, address: u32) -> u64 {
 #[inline(always)]
 pub fn first_match(
     candidates: u64,
-    direction: Direction,
+    (direction, realm): (Direction, u8),
     protocol: u8,
     ports: Option<(u16, u16)>,
 ) -> Held {
-    let which = direction as u64 | u64::from(protocol) << 8 | u64::from(ports.is_some()) << 1;
+    let which = direction as u64
+        | u64::from(ports.is_some()) << 1
+        | u64::from(protocol) << 8
+        | u64::from(realm) << 16;
     let (source, destination) = ports.unwrap_or_default();
     let ports = u64::from(source) | u64::from(destination) << 16;
     Held(cgn_first_match(candidates, which, ports))
@@ -55,9 +58,10 @@ extern "C" fn cgn_rules_of(which: u64, address: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cgn_first_match(candidates: u64, which: u64, ports: u64) -> u64 {
-    let protocol = (which >> 8) as u8;
+    let (protocol, realm) = ((which >> 8) as u8, (which >> 16) as u8);
+    let from = (direction_of(which), realm);
     let ports = (which & 2 != 0).then_some((ports as u16, (ports >> 16) as u16));
-    access::first_match(&DETACHED, candidates, direction_of(which), protocol, ports).0
+    access::first_match(&DETACHED, candidates, from, protocol, ports).0
 }
 
 #[unsafe(no_mangle)]

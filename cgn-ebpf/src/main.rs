@@ -96,7 +96,8 @@ pub fn cgn_bypass(ctx: XdpContext) -> u32 {
         return drop(&tables, Reason::Internal);
     };
     let side = handed.side();
-    let next = access::bypass(&mut XdpFrame::new(ctx.ctx), &tables, side);
+    let from = (side, handed.realm());
+    let next = access::bypass(&mut XdpFrame::new(ctx.ctx), &tables, from);
     go_on(&ctx, &tables, next, |tables| {
         socket_base(tables, untagged_sockets(side))
     })
@@ -221,11 +222,11 @@ pub fn cgn_fragment_outside(ctx: XdpContext) -> u32 {
 fn enter(ctx: &XdpContext, entry: Entry) -> u32 {
     begin(ctx.ctx);
     let tables = XdpTables { ctx: ctx.ctx };
-    let (gate, side) = access::gate(&XdpFrame::new(ctx.ctx), &tables, entry);
+    let (gate, side, realm) = access::gate(&XdpFrame::new(ctx.ctx), &tables, entry);
     let program = match gate {
         Gate::Translate => RareProgram::translator(entry),
         Gate::Bypass => {
-            tables.hand_over(Handed::new(side, Reason::Internal));
+            tables.hand_over(Handed::bypassing(side, realm));
             RareProgram::Bypass
         }
         Gate::Inspect => {

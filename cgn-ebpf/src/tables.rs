@@ -445,11 +445,11 @@ impl Tables for XdpTables {
     fn first_match(
         &self,
         candidates: u64,
-        direction: Direction,
+        from: (Direction, u8),
         protocol: u8,
         ports: Option<(u16, u16)>,
     ) -> Held {
-        lists::first_match(candidates, direction, protocol, ports)
+        lists::first_match(candidates, from, protocol, ports)
     }
 
     #[inline(always)]

@@ -86,8 +86,14 @@ impl State {
     #[must_use]
     pub fn in_log(&self, inside: InsideKey) -> (u16, Ipv4Addr) {
         let who = self.geometry.realms.who(inside);
-        let known = self.log_realms.get(usize::from(who.number));
-        (known.copied().unwrap_or(0), who.address)
+        (self.log_realm(who.number), who.address)
+    }
+
+    /// Number in the mapping log of the realm with this number in the configuration.
+    #[must_use]
+    pub fn log_realm(&self, number: u8) -> u16 {
+        let known = self.log_realms.get(usize::from(number));
+        known.copied().unwrap_or(0)
     }
 
     /// The figures, locked: keep them for a moment only, the engine waits.

@@ -71,7 +71,8 @@ pub fn run(arguments: &cli::Run) -> Result<Option<Reload>> {
     // All that can be in use by another daemon, before anything is changed.
     let log = engine::start::open_log(&checked)?;
     let sealing = Sealing::open(&checked.config.log, log.0.committed())?;
-    let streaming = Streaming::open(&checked.config, &log.0.committed())?;
+    let realms = engine::start::name_realms(&checked.config)?;
+    let streaming = Streaming::open(&checked, &log.0.committed(), &realms)?;
     let metrics = runtime.block_on(metrics::Listener::bind(checked.config.metrics.listen))?;
     let api = {
         let _context = runtime.enter();
@@ -83,7 +84,8 @@ pub fn run(arguments: &cli::Run) -> Result<Option<Reload>> {
         diagnose: arguments.diagnose,
         discard_tables: arguments.discard_tables,
     };
-    let (state, engine) = engine::start::start(checked, &arguments.config, log, switches)?;
+    let config_path = &arguments.config;
+    let (state, engine) = engine::start::start(checked, config_path, log, &realms, switches)?;
     runtime.block_on(serve(
         state,
         engine,

@@ -6,6 +6,7 @@
 //! `ACCESS`. Both are written before a program sees them, and never changed: other rules get
 //! tables of their own, with programs of their own (ADR 27).
 
+use crate::realm::NOBODY;
 use crate::verdict::Direction;
 use crate::word::Word;
 
@@ -35,14 +36,24 @@ pub struct Access {
 pub struct Rule {
     /// See [`Ports`].
     pub ports: Word,
-    /// See [`Action`]; bits 8-15 number of the protocol, where bit 16 is set; 32-63 most packets of one
-    /// inside address in a window of 2^30 ns, 0 where there is no rate.
+    /// See [`Action`]; bits 8-15 number of the protocol, where bit 16 is set; 24-31 realm of a bypass; 32-63
+    /// most packets of one inside address in a window of 2^30 ns, 0 where there is no rate.
     pub action: Word,
 }
 
 impl Rule {
     /// Bit of `action`: it holds for one protocol other than TCP, UDP and ICMP.
     pub const ONE_PROTOCOL: u64 = 1 << 16;
+
+    /// True if it is for packets of this realm; [`NOBODY`]: if for any, since of what comes from outside
+    /// it is the rule that tells the realm. A bypass is for one.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_of(&self, realm: u8) -> bool {
+        let action = self.action.load();
+        let is_bypass = action as u8 == Action::Bypass as u8;
+        !is_bypass || realm == NOBODY || (action >> 24) as u8 == realm
+    }
 
     /// True if it holds for a packet of this protocol with these ports, of those protocols that
     /// [`Rules::protocols`] let through.
@@ -57,8 +68,8 @@ impl Rule {
     }
 }
 
-/// The rule that holds for a packet: bits 0-7 its number, 8-15 its [`Action`], 32-63 most packets of one
-/// inside address in a window, 0 where there is no rate. A word, not an option: of what may not be there the
+/// The rule that holds for a packet: bits 0-7 its number, 8-15 its [`Action`], 16-23 realm of a bypass, 32-63
+/// most packets of one inside address in a window, 0 where there is no rate. A word, not an option: of what may not be there the
 /// compiler keeps a part that the verifier takes for unwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held(pub u64);
@@ -69,8 +80,9 @@ impl Held {
 
     #[inline(always)]
     #[must_use]
-    pub const fn new(rule: u32, action: Action, most: u32) -> Self {
-        Self(rule as u64 | (action as u64) << 8 | (most as u64) << 32)
+    pub const fn new(rule: u32, action: Action, realm: u8, most: u32) -> Self {
+        let (action, realm) = ((action as u64) << 8, (realm as u64) << 16);
+        Self(rule as u64 | action | realm | (most as u64) << 32)
     }
     #[inline(always)]
     #[must_use]
@@ -81,6 +93,11 @@ impl Held {
     #[must_use]
     pub const fn action(self) -> Action {
         Action::from_number((self.0 >> 8) as u8)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn realm(self) -> u8 {
+        (self.0 >> 16) as u8
     }
     #[inline(always)]
     #[must_use]

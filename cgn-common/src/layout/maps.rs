@@ -314,7 +314,8 @@ impl RareProgram {
 }
 
 /// Element of `HANDED`: bits 0-7 the reason for which a packet ends, 8 it came from
-/// outside, 9-15 the program of [`RareProgram`] where it goes on. Whoever jumps writes it, on the same
+/// outside, 9-15 the program of [`RareProgram`] where it goes on, 16-23 the realm that it bypasses the
+/// translation for. Whoever jumps writes it, on the same
 /// processor, right before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handed(pub u64);
@@ -334,6 +335,17 @@ impl Handed {
         } else {
             Side::Outside
         }
+    }
+    /// Of a packet of this realm that goes through untranslated.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bypassing(side: Side, realm: u8) -> Self {
+        Self(Self::new(side, Reason::Internal).0 | (realm as u64) << 16)
+    }
+    #[inline(always)]
+    #[must_use]
+    pub const fn realm(self) -> u8 {
+        (self.0 >> 16) as u8
     }
     /// Of a packet that goes on in this program.
     #[inline(always)]

@@ -51,6 +51,10 @@ pub(super) struct Pool {
     slabs: Slabs,
     used_blocks: u64,
     free_blocks: u64,
+    /// Of those, blocks that anyone can get.
+    free_open_blocks: u64,
+    /// Addresses of which nobody can get one.
+    full_addresses: u32,
     used_addresses: u32,
     /// Number of the key that addresses get; 0 where blocks are contiguous.
     newest_key: u8,
@@ -61,17 +65,24 @@ impl Pool {
     pub(super) fn new(spec: &PoolSpec, policy: HoldPolicy) -> Result<Self, SpecError> {
         spec.check()?;
         let ranges = AddressRanges::new(spec)?;
+        let closed = spec.closed_blocks();
+        let open_blocks = spec.blocks_per_address() - closed.len() as u32;
         Ok(Self {
             policy,
             open: OpenAddresses::new(ranges.count()),
             withheld: HashMap::new(),
             addresses: HashMap::new(),
-            closed: spec.closed_blocks(),
+            closed,
             subscribers: HashMap::new(),
             holds: Holds::default(),
             slabs: Slabs::new(spec.max_blocks),
             used_blocks: 0,
             free_blocks: u64::from(ranges.count()) * u64::from(spec.usable_blocks()),
+            free_open_blocks: u64::from(ranges.count()) * u64::from(open_blocks),
+            full_addresses: match open_blocks {
+                0 => ranges.count(),
+                _ => 0,
+            },
             used_addresses: 0,
             newest_key: 0,
             counters: PoolCounters::default(),
@@ -325,7 +336,15 @@ impl Pool {
 
     pub(super) fn status(&self) -> PoolStatus {
         let usable = u64::from(self.spec.usable_blocks());
+        let open = u64::from(self.ranges.count()) * u64::from(self.open_blocks());
+        let of_overflow = |count: u64| match self.spec.static_blocks {
+            0 => 0,
+            _ => count,
+        };
         PoolStatus {
+            overflow_total: of_overflow(open),
+            overflow_free: of_overflow(self.free_open_blocks),
+            overflow_full: of_overflow(self.full_addresses.into()),
             blocks_total: u64::from(self.ranges.count()) * usable,
             blocks_used: self.used_blocks,
             blocks_held: u64::from(self.holds.count()),
@@ -360,7 +379,10 @@ impl Pool {
             return;
         }
         state.taken.take(block);
-        if state.taken.free() == 0 && !self.withheld.contains_key(&address) {
+        let is_full = state.taken.free() == 0;
+        self.free_open_blocks -= 1;
+        self.full_addresses += u32::from(is_full);
+        if is_full && !self.withheld.contains_key(&address) {
             self.open.close(address);
         }
     }
@@ -377,9 +399,12 @@ impl Pool {
             return;
         };
         if !self.closed.contains(&block) {
-            if state.taken.free() == 0 && !self.withheld.contains_key(&address) {
+            let was_full = state.taken.free() == 0;
+            if was_full && !self.withheld.contains_key(&address) {
                 self.open.reopen(address);
             }
+            self.free_open_blocks += 1;
+            self.full_addresses -= u32::from(was_full);
             state.taken.give_back(block);
         }
         self.free_blocks += u64::from(!self.spec.reserved_blocks.contains(&block));

@@ -9,6 +9,11 @@ pub struct PoolStatus {
     pub blocks_used: u64,
     pub blocks_held: u64,
     pub blocks_free: u64,
+    /// Of those, blocks for overflow, which are in no share; 0 where no block is static.
+    pub overflow_total: u64,
+    pub overflow_free: u64,
+    /// Addresses whose blocks for overflow are all used or held; 0 where no block is static.
+    pub overflow_full: u64,
     pub addresses_total: u32,
     /// Addresses of which somebody has a block.
     pub addresses_used: u32,

@@ -14,6 +14,7 @@ use crate::config;
 use crate::maplog::maps::{Maps, MapsError};
 use crate::policy::deterministic::{Map as PoolMap, Owner};
 use crate::policy::shape;
+use crate::realms::FIRST_NAME;
 use crate::utc::Utc;
 
 /// Exit code when the address or port is no subscriber's by a map.
@@ -32,6 +33,9 @@ pub enum Map {
 pub struct Forward {
     /// Inside address
     address: Ipv4Addr,
+    /// Of the realm with this name [default: the first]
+    #[arg(long, value_name = "NAME", default_value = FIRST_NAME, hide_default_value = true)]
+    realm: String,
     #[command(flatten)]
     source: Source,
 }
@@ -86,6 +90,9 @@ type Named = (String, PoolMap);
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct ForwardRow {
     pool: String,
+    /// Name of its realm; empty (and left out) for the first.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    realm: String,
     inside: Ipv4Addr,
     external: Ipv4Addr,
     first_port: u16,
@@ -102,6 +109,9 @@ struct ReverseRow {
     port: u16,
     /// `static`, `overflow` (ask `cgn log who`) or `nobody`.
     owner: &'static str,
+    /// Name of the subscriber's realm; empty (and left out) for the first, and where there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    realm: String,
     inside: Option<Ipv4Addr>,
 }
 
@@ -123,12 +133,17 @@ pub fn map(arguments: &Map) -> ExitCode {
 /// Prints the answer; whether it names a subscriber.
 pub(super) fn told(arguments: &Map, out: &mut dyn Write) -> Result<bool, MapCommandError> {
     match arguments {
-        Map::Forward(Forward { address, source }) => {
+        Map::Forward(Forward {
+            address,
+            realm,
+            source,
+        }) => {
             let maps = maps(source)?;
             let row = maps.iter().find_map(|(pool, map)| {
-                let share = map.forward(*address)?;
+                let share = map.forward(*address).filter(|_| map.realm == *realm)?;
                 Some(ForwardRow {
                     pool: pool.clone(),
+                    realm: realm.clone(),
                     inside: *address,
                     external: share.external,
                     first_port: share.first_port,
@@ -136,7 +151,7 @@ pub(super) fn told(arguments: &Map, out: &mut dyn Write) -> Result<bool, MapComm
                     first_overflow_port: map.first_dynamic(),
                 })
             });
-            print_forward(source.json, *address, row, out)
+            print_forward(source.json, &named(realm, *address), row, out)
         }
         Map::Reverse(Reverse { external, source }) => {
             let (external, port) =
@@ -155,6 +170,7 @@ pub(super) fn told(arguments: &Map, out: &mut dyn Write) -> Result<bool, MapComm
                     external,
                     port,
                     owner,
+                    realm: inside.map_or("", |_| &map.realm).to_owned(),
                     inside,
                 })
             });
@@ -163,9 +179,17 @@ pub(super) fn told(arguments: &Map, out: &mut dyn Write) -> Result<bool, MapComm
     }
 }
 
+/// A subscriber in a realm with this name.
+fn named(realm: &str, inside: Ipv4Addr) -> String {
+    match realm {
+        FIRST_NAME => inside.to_string(),
+        realm => format!("{realm}/{inside}"),
+    }
+}
+
 fn print_forward(
     json: bool,
-    inside: Ipv4Addr,
+    inside: &str,
     row: Option<ForwardRow>,
     out: &mut dyn Write,
 ) -> Result<bool, MapCommandError> {
@@ -208,9 +232,13 @@ fn print_reverse(
         None => writeln!(out, "{external} is in no deterministic pool")?,
         Some(ReverseRow {
             inside: Some(inside),
+            realm,
             pool,
             ..
-        }) => writeln!(out, "{external}:{port} is {inside}'s (pool {pool})")?,
+        }) => {
+            let inside = named(&realm, inside);
+            writeln!(out, "{external}:{port} is {inside}'s (pool {pool})")?;
+        }
         Some(row) if row.owner == "overflow" => writeln!(
             out,
             "{external}:{port} is for overflow (pool {}): ask `cgn log who`",

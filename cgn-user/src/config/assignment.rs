@@ -52,15 +52,16 @@ impl Config {
             .collect()
     }
 
-    /// Inside addresses of each deterministic pool, by its name.
-    pub(super) fn of_static_pools(&self) -> HashMap<&str, Ipv4Set> {
+    /// Realm and inside addresses of each deterministic pool, by its name.
+    pub(super) fn of_static_pools(&self) -> HashMap<&str, (&str, Ipv4Set)> {
         let ranges = self.subscriber_ranges();
         let pools = self.pool.iter().enumerate();
         let fixed = pools.filter(|(_, pool)| pool.mode == PoolMode::Deterministic);
         fixed
             .map(|(number, pool)| {
                 let own = ranges.iter().filter(|range| range.pool == number);
-                (pool.name.as_str(), own.map(|range| range.range).collect())
+                let own = own.map(|range| range.range).collect();
+                (pool.name.as_str(), (self.realm_of_pool(number), own))
             })
             .collect()
     }

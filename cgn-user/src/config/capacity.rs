@@ -11,6 +11,7 @@ use super::address::Ipv4Set;
 use super::schema::{Config, Pool, PortMode};
 use crate::dataplane::geometry::Arrangement;
 use crate::policy::deterministic::{Map, MapError};
+use crate::realms::FIRST_NAME;
 
 /// How many ports of an external address are given out, for each protocol: 1024 to 65535.
 pub const PORTS_PER_ADDRESS: u32 = cgn_common::limits::USABLE_PORTS;
@@ -113,13 +114,22 @@ impl Config {
             .map(|range| (range.range.first(), range.range.last()));
         let outside = pool.address_set();
         let outside = outside.ranges().iter();
-        Map::new(
+        let map = Map::new(
             inside.collect(),
             outside.map(|range| (range.first(), range.last())).collect(),
             pool.dynamic_factor,
             pool.block_ports.into(),
             pool.blocks_per_subscriber.into(),
-        )
+        )?;
+        Ok(map.in_realm(self.realm_of_pool(number)))
+    }
+
+    /// Name of the realm of a pool's first subscriber. A deterministic pool has no subscribers in others.
+    pub(super) fn realm_of_pool(&self, number: usize) -> &str {
+        let mut ranges = self.subscriber_ranges().into_iter();
+        let of_pool = ranges.find(|range| range.pool == number);
+        let realm = of_pool.and_then(|range| usize::from(range.realm).checked_sub(1));
+        realm.map_or(FIRST_NAME, |at| &self.realm[at].name)
     }
 
     /// Number of the realm with this name: 0 the first, which has none.

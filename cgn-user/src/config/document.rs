@@ -289,8 +289,21 @@ fn read_guard(guard: &mut TableReader<'_>) -> Guard {
     }
 }
 
+/// Keys that one may look for in `[throttle]`: lengths of IPv6 prefixes.
+const IPV6_LENGTHS: [&str; 8] = [
+    "inside_128",
+    "inside_64",
+    "inside_56",
+    "inside_48",
+    "outside_128",
+    "outside_64",
+    "outside_56",
+    "outside_48",
+];
+
 fn read_throttle(throttle: &mut TableReader<'_>) -> Throttle {
     let default = Throttle::default();
+    throttle.elsewhere(&IPV6_LENGTHS, || Fault::ThrottleOfIpv6);
     let mut rate = |key| throttle.optional(key, 0, integer(&limit::FLOOD_RATE));
     Throttle {
         inside_host: rate("inside_host"),
@@ -485,6 +498,7 @@ fn read_sink(sink: &mut TableReader<'_>) -> Sink {
         blocks: sink.optional("blocks", Sink::default_kind(), boolean),
         sessions: sink.optional("sessions", Sink::default_kind(), boolean),
         notices: sink.optional("notices", Sink::default_kind(), boolean),
+        realms: sink.list("realms", String::new(), string),
     }
 }
 

@@ -11,6 +11,7 @@ use super::limit::{self, Limit};
 use super::notation::AddressError;
 use super::place::{KeyPath, Places};
 use crate::policy::deterministic::MapError;
+use crate::realms::FIRST_NAME;
 
 /// What is wrong with a key, and what would be right. Text from the file is quoted and escaped.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -39,6 +40,10 @@ pub enum Fault {
         "is a pool's: all that share an address have it; write it in a [[pool]] of the group's own, and here for example `pool = \"business\"`"
     )]
     OfPool,
+    #[error(
+        "is a length of IPv6 prefixes, and IPv4 alone is translated; write inside_host, inside_24 or inside_20, or the same of outside"
+    )]
+    ThrottleOfIpv6,
     #[error("the key is missing; add it, for example `{example}`")]
     MissingKey { example: &'static str },
     #[error("is {found}; must be {wanted}")]
@@ -242,17 +247,22 @@ pub enum Fault {
     )]
     TooManyNetworks { count: usize, most: usize },
     #[error(
-        "prefixes inside are not limited by realm yet; write 0, or delete the [[realm]] sections"
+        "a bypass alone is of one realm, other rules are for all; delete the key, or set action = \"bypass\""
     )]
-    ThrottleOfRealms,
+    RealmOfOtherRule,
     #[error(
-        "what comes back untranslated does not tell its realm; delete the rule, or the [[realm]] sections"
+        "{written} is also of {other}, a bypass of another realm, so nobody could tell whose an answer from there is; bypass it for one of them only"
     )]
-    BypassOfRealms,
+    BypassesOverlap { written: String, other: KeyPath },
     #[error(
-        "static ports are computed from addresses, which are not one subscriber's here; use a pool with mode = \"dynamic\""
+        "bypasses are of several realms here, of which no destination may be of two; write all of them in the rules, as destination"
     )]
-    DeterministicRealm,
+    BypassesInFile,
+    #[error(
+        "static ports are computed from addresses, so a deterministic pool is of one realm, and this one is of {}; give each realm a pool of its own, or set mode = \"dynamic\"",
+        realm_in_words(.other)
+    )]
+    DeterministicRealms { other: String },
     #[error("nobody in the realm has an address of {written}; correct the prefix, or delete it")]
     NobodyInGroup { written: String },
 
@@ -370,6 +380,14 @@ pub enum Fault {
         "every packet goes by the slow path, many times slower, and none while the daemon is away; write false but for tests"
     )]
     ForcedSlowPath,
+}
+
+/// A realm by its name; the first has none.
+fn realm_in_words(name: &str) -> String {
+    match name {
+        FIRST_NAME => "the first".to_owned(),
+        name => format!("{name:?}"),
+    }
 }
 
 /// The remedy for a name that is not known. Escaped, because names of pools are text from the file.

@@ -7,6 +7,7 @@ use cgn_common::layout::{KEY_NETWORKS, MOST_REALMS, SOCKET_DEVICES};
 use super::fault::{Fault, Findings};
 use super::groups;
 use super::limit;
+use super::notation::Ipv4Prefix;
 use super::place::KeyPath;
 use super::reader::nearest_name;
 use super::rules::RuleAction;
@@ -15,6 +16,7 @@ use super::validate::{check_limit, check_name, check_side, pools_named};
 
 pub(super) fn validate(config: &Config, findings: &mut Findings) {
     check_names_exist(config, findings);
+    check_bypasses(config, findings);
     if config.realm.is_empty() {
         return;
     }
@@ -127,32 +129,60 @@ fn check_room(config: &Config, findings: &mut Findings) {
 
 /// What knows inside addresses only.
 fn check_company(config: &Config, findings: &mut Findings) {
-    let throttle = &config.throttle;
-    let of_throttle = [
-        ("throttle.inside_host", throttle.inside_host),
-        ("throttle.inside_24", throttle.inside_24),
-        ("throttle.inside_20", throttle.inside_20),
-    ];
-    for (path, rate) in of_throttle {
-        let path = KeyPath::from(path);
-        if rate > 0 && findings.sound(&path) {
-            findings.add(path, Fault::ThrottleOfRealms);
+    let mut realm_of = HashMap::new();
+    for (path, realm, name) in pools_named(config) {
+        let pool = config.pool_index(name).map(|at| &config.pool[at]);
+        if pool.is_none_or(|pool| pool.mode != PoolMode::Deterministic) {
+            continue;
         }
-    }
-    for (index, rule) in config.rule.iter().enumerate() {
-        let path = KeyPath::from(format!("rule[{index}].action"));
-        if rule.action == RuleAction::Bypass && findings.sound(&path) {
-            findings.add(path, Fault::BypassOfRealms);
-        }
-    }
-    for (path, realm, pool) in pools_named(config) {
-        let pool = config.pool_index(pool).map(|at| &config.pool[at]);
-        let is_static = pool.is_some_and(|pool| pool.mode == PoolMode::Deterministic);
-        if is_static && !realm.is_empty() && findings.sound(&path) {
-            findings.add(path, Fault::DeterministicRealm);
+        let first = *realm_of.entry(name).or_insert(realm);
+        if first != realm && findings.sound(&path) {
+            let other = first.to_owned();
+            findings.add(path, Fault::DeterministicRealms { other });
         }
     }
     groups::check_prefixes_of_realms(config, findings);
+}
+
+/// What comes back untranslated has no realm but that of the rule whose destination it came from.
+fn check_bypasses(config: &Config, findings: &mut Findings) {
+    let bypasses = config.rule.iter().enumerate();
+    let bypasses: Vec<_> = bypasses
+        .filter(|(_, rule)| rule.action == RuleAction::Bypass)
+        .collect();
+    let are_of_several = bypasses
+        .iter()
+        .any(|(_, rule)| rule.realm != bypasses[0].1.realm);
+    for (index, rule) in config.rule.iter().enumerate() {
+        let section = KeyPath::from(format!("rule[{index}]"));
+        let path = section.key("realm");
+        let known = findings.sound(&path) && findings.sound(&section.key("action"));
+        if rule.action != RuleAction::Bypass && !rule.realm.is_empty() && known {
+            findings.add(path, Fault::RealmOfOtherRule);
+        }
+    }
+    for (at, (index, rule)) in bypasses.iter().enumerate() {
+        let section = KeyPath::from(format!("rule[{index}]"));
+        let path = section.key("destination_file");
+        let has_file = !rule.destination_file.as_os_str().is_empty();
+        if are_of_several && has_file && findings.sound(&path) {
+            findings.add(path, Fault::BypassesInFile);
+        }
+        let earlier = bypasses[..at].iter();
+        let of_others = earlier.filter(|(_, other)| other.realm != rule.realm);
+        for (number, prefix) in rule.destination.iter().enumerate() {
+            let path = section.key("destination").index(number);
+            let overlaps = |other: &Ipv4Prefix| other.range().overlaps(&prefix.range());
+            let other = of_others
+                .clone()
+                .find(|(_, other)| other.destination.iter().any(overlaps));
+            if let Some((other, _)) = other.filter(|_| findings.sound(&path)) {
+                let (written, other) =
+                    (prefix.to_string(), KeyPath::from(format!("rule[{other}]")));
+                findings.add(path, Fault::BypassesOverlap { written, other });
+            }
+        }
+    }
 }
 
 fn check_names_exist(config: &Config, findings: &mut Findings) {
@@ -163,7 +193,15 @@ fn check_names_exist(config: &Config, findings: &mut Findings) {
     let of_groups = of_groups.map(|(at, one)| (format!("group[{at}].realm"), &one.realm));
     let of_mirrors = config.mirror.iter().enumerate();
     let of_mirrors = of_mirrors.map(|(at, one)| (format!("mirror[{at}].realm"), &one.realm));
-    for (path, name) in of_subscribers.chain(of_groups).chain(of_mirrors) {
+    let sinks = config.sink.iter().enumerate();
+    let of_sinks = sinks.flat_map(|(at, sink)| {
+        let realms = sink.realms.iter().enumerate();
+        realms.map(move |(number, name)| (format!("sink[{at}].realms[{number}]"), name))
+    });
+    let of_rules = config.rule.iter().enumerate();
+    let of_rules = of_rules.map(|(at, rule)| (format!("rule[{at}].realm"), &rule.realm));
+    let of_all = of_subscribers.chain(of_groups).chain(of_mirrors);
+    for (path, name) in of_all.chain(of_sinks).chain(of_rules) {
         let path = KeyPath::from(path);
         let is_known = name.is_empty() || config.realm.iter().any(|realm| realm.name == *name);
         if is_known || !findings.sound(&path) {

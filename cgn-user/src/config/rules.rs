@@ -80,6 +80,10 @@ pub struct Rule {
     /// connections that are there go on. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
+    /// Of a `"bypass"`: the `name` of the `[[realm]]` whose packets go untranslated, and which what comes back is
+    /// for; so no destination is of bypasses of two realms. Other rules are for all. Default: the first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub realm: String,
 }
 
 fn is_empty(path: &Path) -> bool {
@@ -260,6 +264,7 @@ pub(super) fn read_rule(rule: &mut TableReader<'_>) -> Rule {
         rate: rule.optional("rate", None, |value| {
             integer(&limit::RULE_RATE)(value).map(Some)
         }),
+        realm: rule.optional("realm", String::new(), string),
     }
 }
 

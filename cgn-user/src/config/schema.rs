@@ -192,7 +192,8 @@ pub struct Pool {
     /// need; 50 to 99. Default: 80.
     #[serde(default = "Pool::default_watermark_percent")]
     pub watermark_percent: u8,
-    /// Percent of the pool's blocks in use or in hold at which sinks are told so; 0 never. Default: 90.
+    /// Percent of the pool's blocks in use or in hold at which sinks are told so; 0 never. In a
+    /// deterministic pool the same of its blocks for overflow by themselves. Default: 90.
     #[serde(default = "Pool::default_high_percent")]
     pub high_percent: u8,
     /// Percent at which they are told that it is over, below `high_percent`. Default: 80.
@@ -437,7 +438,8 @@ impl Default for Guard {
 }
 
 /// `[throttle]`: new sessions a second of the sources in one prefix, at most 10000000; 0 sets no limit,
-/// which is the default of each. A prefix beyond is limited for `limit_secs`.
+/// which is the default of each. A prefix beyond is limited for `limit_secs`. Prefixes are of IPv4, which
+/// alone is translated; inside, each realm's are its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Throttle {
@@ -814,6 +816,10 @@ pub struct Sink {
     /// Whether it is told of exhaustion, quotas and thresholds, too. Default: true.
     #[serde(default = "Sink::default_kind")]
     pub notices: bool,
+    /// Names of the realms that it is told of, `""` for the first: their subscribers' records, and notices of
+    /// their subscribers and of the pools that serve them. Starts, stops and gaps are in any case. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub realms: Vec<String>,
 }
 
 fn is_empty_path(path: &std::path::Path) -> bool {

@@ -204,8 +204,10 @@ impl Geometry {
         let maps = maps.flat_map(|(pool, map)| {
             let bits = |(first, last): &(Ipv4Addr, Ipv4Addr)| [first.to_bits(), last.to_bits()];
             let outside = pool.addresses.iter().flat_map(bits);
+            let realm = map.realm.bytes().map(u32::from);
             [map.compression, map.static_blocks]
                 .into_iter()
+                .chain(realm)
                 .chain(outside)
                 .chain(joined(map.inside.iter().map(bits)))
         });

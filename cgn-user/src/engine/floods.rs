@@ -127,15 +127,19 @@ impl Floods {
         let (table, now) = (&state.memory.newcomers, state.now_tick());
         let limited = (0..throttle::PREFIX_CELLS).filter_map(|cell| {
             let word = table.get(cell)?.limited.load();
-            Prefix::of(cell, Limited(word), now)
+            Prefix::of(cell, Limited(word), now, &state.geometry.realms)
         });
         let mut all: Vec<Prefix> = limited.collect();
         all.sort_unstable();
         all.dedup();
         let (begun, ended) = throttled.look(all.iter().copied());
         state.stats().floods.throttled = all;
-        let begun = begun.into_iter().map(What::throttled);
-        begun.chain(ended.into_iter().map(What::released)).collect()
+        let realm = |prefix: &Prefix| state.log_realm(prefix.realm);
+        let begun = begun.into_iter();
+        let begun = begun.map(|prefix| What::throttled(prefix, realm(&prefix)));
+        let ended = ended.into_iter();
+        let ended = ended.map(|prefix| What::released(prefix, realm(&prefix)));
+        begun.chain(ended).collect()
     }
 
     fn load(&mut self, state: &State, busy_percent: u64, overflowed: bool) -> Option<What> {

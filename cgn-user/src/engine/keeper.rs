@@ -225,8 +225,11 @@ impl Keeper {
     /// External address and number of the first static block that the subscriber has not got yet.
     fn next_static(&self, pool: u16, inside: InsideKey, subscriber: u32) -> Option<(u32, u16)> {
         let map = self.state.geometry.map(pool)?;
-        // A pool of several realms is never deterministic.
-        let share = map.forward(self.state.geometry.realms.who(inside).address)?;
+        let who = self.state.geometry.realms.who(inside);
+        // Who moved to another pool may still have blocks of this one.
+        let share = map
+            .forward(who.address)
+            .filter(|_| map.realm == who.realm)?;
         let owned = self.allocator.blocks_of(pool, subscriber);
         let is_owned = |number: u16| {
             owned.is_some_and(|owned| owned.blocks.iter().any(|one| one.block == number))
@@ -640,9 +643,8 @@ impl Keeper {
         for pool in 0..self.state.geometry.pools.len() as u16 {
             let status = self.allocator.status(pool).unwrap_or_default();
             let limits = self.limits(pool);
-            if let Some(what) = self.notices.used(pool, &status, &limits) {
-                self.post(what);
-            }
+            let told = self.notices.used(pool, &status, &limits);
+            told.into_iter().for_each(|what| self.post(what));
         }
     }
 

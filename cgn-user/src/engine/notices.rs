@@ -23,8 +23,9 @@ pub struct Notices {
     told: HashMap<What, u64>,
     /// When what is older than the window was removed last.
     tidied_ms: u64,
-    /// By number of the pool: its high threshold was reached, and its low one not since.
-    is_high: Vec<bool>,
+    /// By number of the pool: of all its blocks, and of those for overflow, the high threshold was
+    /// reached, and the low one not since.
+    is_high: Vec<[bool; 2]>,
 }
 
 /// A pool's limits, as the configuration has them.
@@ -34,6 +35,35 @@ pub struct Limits {
     /// Percent of its blocks; 0 never.
     pub high_percent: u8,
     pub low_percent: u8,
+}
+
+/// A threshold that was reached, and its percentage.
+enum Crossed {
+    High(u8),
+    Low(u8),
+}
+
+impl Limits {
+    /// Whether blocks are many now, or few again, of which `free` are neither in use nor in hold.
+    fn crossed(&self, is_high: &mut bool, total: u64, free: u64) -> Option<Crossed> {
+        let (high, low) = (self.high_percent, self.low_percent);
+        let taken = total - free;
+        if !*is_high && high > 0 && total > 0 && taken * 100 >= total * u64::from(high) {
+            *is_high = true;
+            return Some(Crossed::High(high));
+        }
+        // At the low percentage or below.
+        if *is_high && taken * 100 <= total * u64::from(low) {
+            *is_high = false;
+            return Some(Crossed::Low(low));
+        }
+        None
+    }
+}
+
+/// So many percent, rounded up.
+fn part(total: u64, percent: u8) -> u64 {
+    (total * u64::from(percent)).div_ceil(100)
 }
 
 impl Notices {
@@ -84,34 +114,37 @@ impl Notices {
     }
 
     /// What is to be told of a pool's use.
-    pub fn used(&mut self, pool: u16, status: &PoolStatus, limits: &Limits) -> Option<What> {
+    pub fn used(&mut self, pool: u16, status: &PoolStatus, limits: &Limits) -> Vec<What> {
         let number = usize::from(pool);
         if self.is_high.len() <= number {
-            self.is_high.resize(number + 1, false);
+            self.is_high.resize(number + 1, [false; 2]);
         }
-        let taken = status.blocks_total - status.blocks_free;
-        let reaches = |percent: u8| taken * 100 >= status.blocks_total * u64::from(percent);
-        let addresses = |percent: u8| {
-            (u64::from(status.addresses_total) * u64::from(percent)).div_ceil(100) as u32
-        };
-        let Limits {
-            high_percent: high,
-            low_percent: low,
-            ..
-        } = *limits;
-        let was_high = self.is_high[number];
-        if !was_high && high > 0 && status.blocks_total > 0 && reaches(high) {
-            self.is_high[number] = true;
-            let addresses = addresses(high);
-            return Some(What::PoolHigh { pool, addresses });
-        }
-        // At the low percentage or below.
-        if was_high && taken * 100 <= status.blocks_total * u64::from(low) {
-            self.is_high[number] = false;
-            let addresses = addresses(low);
-            return Some(What::PoolLow { pool, addresses });
-        }
-        None
+        let [is_high, is_overflow_high] = &mut self.is_high[number];
+        let addresses = |percent| part(status.addresses_total.into(), percent) as u32;
+        let of_all = limits.crossed(is_high, status.blocks_total, status.blocks_free);
+        let of_all = of_all.map(|crossed| match crossed {
+            Crossed::High(percent) => What::PoolHigh {
+                pool,
+                addresses: addresses(percent),
+            },
+            Crossed::Low(percent) => What::PoolLow {
+                pool,
+                addresses: addresses(percent),
+            },
+        });
+        let total = status.overflow_total;
+        let of_overflow = limits.crossed(is_overflow_high, total, status.overflow_free);
+        let of_overflow = of_overflow.map(|crossed| match crossed {
+            Crossed::High(percent) => What::OverflowHigh {
+                pool,
+                blocks: part(total, percent),
+            },
+            Crossed::Low(percent) => What::OverflowLow {
+                pool,
+                blocks: part(total, percent),
+            },
+        });
+        of_all.into_iter().chain(of_overflow).collect()
     }
 
     fn is_due(&mut self, what: What, now_ms: u64) -> bool {
@@ -245,12 +278,48 @@ mod tests {
                 addresses_total: 20,
                 ..PoolStatus::default()
             };
-            assert_eq!(notices.used(1, &status, &LIMITS), expected, "{what}");
+            let told = notices.used(1, &status, &LIMITS);
+            assert_eq!(told, Vec::from_iter(expected), "{what}");
             let never = Limits {
                 high_percent: 0,
                 ..LIMITS
             };
-            assert_eq!(Notices::new(60).used(1, &status, &never), None);
+            assert_eq!(Notices::new(60).used(1, &status, &never), []);
+        }
+    }
+
+    /// R7422-10: shares are as good as never used up together; what is behind them is.
+    #[test]
+    fn blocks_for_overflow_have_thresholds_of_their_own() {
+        let mut notices = Notices::new(60);
+        let high = What::OverflowHigh {
+            pool: 1,
+            blocks: 36,
+        };
+        let low = What::OverflowLow {
+            pool: 1,
+            blocks: 20,
+        };
+        // Of 1,000 blocks 40 are for overflow.
+        let cases = [
+            (35, None, "just below"),
+            (36, Some(high), "reached"),
+            (40, None, "all"),
+            (21, None, "between the two"),
+            (20, Some(low), "low reached"),
+            (36, Some(high), "high again"),
+        ];
+        for (taken, expected, what) in cases {
+            let status = PoolStatus {
+                blocks_total: 1000,
+                blocks_free: 1000 - 100 - taken,
+                overflow_total: 40,
+                overflow_free: 40 - taken,
+                addresses_total: 20,
+                ..PoolStatus::default()
+            };
+            let told = notices.used(1, &status, &LIMITS);
+            assert_eq!(told, Vec::from_iter(expected), "{what}");
         }
     }
 }

@@ -104,6 +104,17 @@ pub fn open_log(checked: &Checked) -> Result<(Log, Recovery)> {
     Ok((log, recovery))
 }
 
+/// Has each realm named in the mapping log: before the first record, and the first sink, that tells its
+/// number.
+///
+/// # Errors
+/// They cannot be read or written.
+pub fn name_realms(config: &Config) -> Result<Register> {
+    let names = config.realm.iter().map(|realm| realm.name.as_str());
+    Register::with(&config.log.directory, names, clock::system_ms())
+        .context("the realms cannot be named in the mapping log")
+}
+
 /// Starts everything but the thread that runs the engine.
 ///
 /// # Errors
@@ -113,16 +124,13 @@ pub fn start(
     checked: Checked,
     config_path: &Path,
     (log, recovery): (Log, Recovery),
+    realms: &Register,
     switches: Switches,
 ) -> Result<(Arc<State>, Engine)> {
     let mut geometry = shape::geometry(&checked);
     let plans = plan(&checked, &geometry.realms)?;
     let pins = Pins::open(&checked.config.control.pin_directory)?;
     pins.end_growth();
-    let names = geometry.realms.names().iter().map(String::as_str);
-    // Before the first record that has one of their numbers.
-    let realms = Register::with(&checked.config.log.directory, names, clock::system_ms())
-        .context("the realms cannot be named in the mapping log")?;
     let lists = shape::lists(&checked);
     geometry.sizes.prefix_lines = lists.lines();
     let constants = shape::constants(&checked.config);

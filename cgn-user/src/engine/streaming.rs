@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::clock;
-use crate::config::{self, Config, LogMode, SinkFormat, SinkTransport};
+use crate::config::{self, Checked, Config, LogMode, SinkFormat, SinkTransport};
 use crate::maplog::Committed;
-use crate::maplog::stream::{Format, Kinds, Options, Sink, Transport, Trust};
+use crate::maplog::realms::Register;
+use crate::maplog::stream::{Format, Kinds, Options, Scope, Sink, Transport, Trust};
 use crate::policy::shape;
 use crate::privileges::{self, Work};
 use crate::state::State;
@@ -28,10 +29,14 @@ impl Streaming {
     ///
     /// # Errors
     /// One of them is unusable.
-    pub fn open(config: &Config, committed: &Committed) -> Result<Self> {
-        let host = host_name();
+    pub fn open(checked: &Checked, committed: &Committed, realms: &Register) -> Result<Self> {
+        let (config, host) = (&checked.config, host_name());
         let sinks = config.sink.iter().map(|sink| {
-            let options = options(sink, config, &host);
+            let scope = scope(sink, checked, realms);
+            let options = Options {
+                scope,
+                ..options(sink, config, &host)
+            };
             Sink::open(&config.log.directory, options, committed.clone())
         });
         Ok(Self(sinks.collect::<Result<_, _>>()?))
@@ -142,8 +147,23 @@ fn options(sink: &config::Sink, config: &Config, host: &str) -> Options {
             sessions: sink.sessions && shape::logs_sessions(config),
             notices: sink.notices,
         },
+        scope: None,
         host: host.to_owned(),
     }
+}
+
+/// The realms that a sink is told of, with the pools that serve them.
+fn scope(sink: &config::Sink, checked: &Checked, realms: &Register) -> Option<Scope> {
+    let names = || sink.realms.iter();
+    let numbers: Vec<u8> = names()
+        .filter_map(|name| checked.config.realm_number(name))
+        .collect();
+    let ranges = checked.subscribers.iter();
+    let own = ranges.filter(|range| numbers.contains(&range.realm));
+    (!sink.realms.is_empty()).then(|| Scope {
+        realms: names().filter_map(|name| realms.number(name)).collect(),
+        pools: own.map(|range| range.pool as u16).collect(),
+    })
 }
 
 fn trust(sink: &config::Sink) -> Trust {

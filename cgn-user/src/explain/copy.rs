@@ -53,7 +53,8 @@ pub fn copy(
     for (address, port) in ends {
         copy.subscriber(address.into());
         copy.external(address);
-        copy.newcomers(address, realm);
+        copy.newcomers(Side::Outside, address.to_bits());
+        copy.rated(address, realm);
         if let Some(owner) = copy.owner(address, port) {
             copy.subscriber(owner);
         }
@@ -93,26 +94,36 @@ impl Copy<'_> {
         }
     }
 
-    /// What limits the prefixes of an address, on either side, and what rules count of it.
-    fn newcomers(&self, address: Ipv4Addr, realm: u8) {
-        let secret = self.own.settings.get(0).map_or(0, |s| s.id_secret.load());
-        let kinds = [Side::Inside, Side::Outside]
-            .into_iter()
-            .flat_map(|side| (0..THROTTLED_LENGTHS.len()).map(move |at| (side, at)));
-        let of_prefixes = kinds.flat_map(|(side, at)| {
-            let prefix = throttle::prefix_of(at, address.to_bits());
+    /// What limits the prefixes of a source: inside a key, outside an address.
+    fn newcomers(&self, side: Side, source: u32) {
+        let secret = self.secret();
+        self.cells((0..THROTTLED_LENGTHS.len()).flat_map(|at| {
+            let prefix = throttle::prefix_of(at, source);
             throttle::cells_of(secret, side, at, prefix)
-        });
+        }));
+    }
+
+    /// What rules with a rate count of an address of a realm.
+    fn rated(&self, address: Ipv4Addr, realm: u8) {
+        let secret = self.secret();
         let rules = 0..RULES as u32;
-        let of_rules =
-            rules.flat_map(|rule| throttle::cells_of_rule(secret, rule, realm, address.to_bits()));
-        for cell in of_prefixes.chain(of_rules) {
+        self.cells(
+            rules.flat_map(|rule| throttle::cells_of_rule(secret, rule, realm, address.to_bits())),
+        );
+    }
+
+    fn secret(&self) -> u64 {
+        self.own.settings.get(0).map_or(0, |s| s.id_secret.load())
+    }
+
+    fn cells(&self, cells: impl Iterator<Item = u32>) {
+        for cell in cells {
             let (live, own) = (&self.live.newcomers, &self.own.newcomers);
             own.copy_from(live, cell..cell + 1);
         }
     }
 
-    /// A subscriber with all its blocks; nothing if it is none.
+    /// A subscriber with all its blocks and what limits its prefixes; nothing if it is none.
     fn subscriber(&self, inside: InsideKey) {
         let page = page_of(inside.to_bits());
         if let Some(directory) = self.live.inside_pages.read(page) {
@@ -121,6 +132,7 @@ impl Copy<'_> {
         let Some(index) = self.geometry.subscriber_index(inside) else {
             return;
         };
+        self.newcomers(Side::Inside, inside.to_bits());
         self.own
             .subscribers
             .copy_from(&self.live.subscribers, index..index + 1);

@@ -3,7 +3,8 @@
 //!
 //! `maps.jsonl` in the log's directory has one line for each pool at each change of its map, and once
 //! a day: `{"time": "2026-03-03T14:03:07.123Z", "pool": "residential", "number": 0, "map": {...}}`;
-//! `map` is null from when on the pool is deterministic no more. A line counts with its end.
+//! `map` is null from when on the pool is deterministic no more. Where its subscribers are in another realm than
+//! the first, `realm` before `map` has its name: an older program refuses such a line. A line counts with its end.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -51,6 +52,8 @@ struct Line {
     time: String,
     pool: String,
     number: u16,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    realm: String,
     map: Option<Map>,
 }
 
@@ -67,7 +70,9 @@ pub struct Span<'a> {
 
 /// A static port, or share, in the hands of a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Static {
+pub struct Static<'a> {
+    /// Name of his realm; empty for the first.
+    pub realm: &'a str,
     pub inside: Ipv4Addr,
     pub share: Share,
     pub pool: u16,
@@ -182,6 +187,7 @@ impl Maps {
                 time: Utc(record.unix_ms).to_string(),
                 pool: record.pool.clone(),
                 number: record.number,
+                realm: record.map.as_ref().map_or("", |map| &map.realm).to_owned(),
                 map: record.map.clone(),
             };
             text += &serde_json::to_string(&line)?;
@@ -236,7 +242,7 @@ impl Maps {
         port: u16,
         from_ms: u64,
         to_ms: u64,
-    ) -> impl Iterator<Item = Static> {
+    ) -> impl Iterator<Item = Static<'_>> {
         self.spans(from_ms, to_ms).filter_map(move |span| {
             match span.map.reverse(external, port)? {
                 Owner::Static(inside) => span.of(inside),
@@ -245,21 +251,23 @@ impl Maps {
         })
     }
 
-    /// What an inside address had by a map from `from_ms` to `to_ms`.
-    pub fn of_subscriber(
-        &self,
-        inside: Ipv4Addr,
+    /// What an inside address in the realm with this name had by a map from `from_ms` to `to_ms`.
+    pub fn of_subscriber<'a>(
+        &'a self,
+        (realm, inside): (&'a str, Ipv4Addr),
         from_ms: u64,
         to_ms: u64,
-    ) -> impl Iterator<Item = Static> {
-        self.spans(from_ms, to_ms)
-            .filter_map(move |span| span.of(inside))
+    ) -> impl Iterator<Item = Static<'a>> {
+        let spans = self.spans(from_ms, to_ms);
+        let of_realm = spans.filter(move |span| span.map.realm == realm);
+        of_realm.filter_map(move |span| span.of(inside))
     }
 }
 
-impl Span<'_> {
-    fn of(&self, inside: Ipv4Addr) -> Option<Static> {
+impl<'a> Span<'a> {
+    fn of(&self, inside: Ipv4Addr) -> Option<Static<'a>> {
         Some(Static {
+            realm: &self.map.realm,
             inside,
             share: self.map.forward(inside)?,
             pool: self.record.number,
@@ -276,7 +284,7 @@ fn record_of(line: &str) -> Option<MapRecord> {
         unix_ms,
         pool: line.pool,
         number: line.number,
-        map: line.map,
+        map: line.map.map(|map| map.in_realm(&line.realm)),
     })
 }
 
@@ -371,6 +379,38 @@ mod tests {
         assert_eq!(both.len(), 2, "within the skew of a change");
         assert_eq!(both[0].since_ms, T0, "not the daily record's time");
         assert_eq!(both[0].until_ms, Some(around));
+    }
+
+    /// Two realms with equal addresses have pools of their own; a line without `realm` is of the first one.
+    #[test]
+    fn a_map_is_of_its_realm() {
+        let root = Root::new("realm");
+        let other = Ipv4Addr::new(203, 0, 113, 6);
+        let inside = map(10).inside;
+        let of_mvno = Map::new(inside, vec![(other, other)], 2, 1024, 6).unwrap();
+        let pools = [
+            ("first".to_owned(), Some(map(10))),
+            ("mvno".to_owned(), Some(of_mvno.in_realm("mvno"))),
+        ];
+        Maps::read(&root.0).unwrap().bring_up(&pools, T0).unwrap();
+        let text = fs::read_to_string(root.0.join(NAME)).unwrap();
+        let has_realm: Vec<bool> = text.lines().map(|line| line.contains("realm")).collect();
+        assert_eq!(has_realm, [false, true], "{text}");
+        let mut maps = Maps::read(&root.0).unwrap();
+        assert_eq!(
+            maps.bring_up(&pools, T0 + 1).unwrap(),
+            0,
+            "as it was written"
+        );
+        let home = Ipv4Addr::new(100, 64, 0, 10);
+        for (realm, external) in [("", EXTERNAL), ("mvno", other)] {
+            let had: Vec<_> = maps.of_subscriber((realm, home), T0, T0).collect();
+            assert_eq!(had.len(), 1, "{had:?}");
+            assert_eq!((had[0].realm, had[0].share.external), (realm, external));
+            let who: Vec<_> = maps.who(external, 1024, T0, T0).collect();
+            assert_eq!(who, had);
+        }
+        assert_eq!(maps.of_subscriber(("cloud", home), T0, T0).count(), 0);
     }
 
     #[test]

@@ -51,12 +51,18 @@ pub enum What {
     /// A prefix of sources on that side (`inside` or `outside`) opens too many sessions, and is limited.
     PrefixThrottled {
         side: &'static str,
+        /// Number of its realm in the log.
+        #[serde(skip)]
+        realm: u16,
         prefix: Ipv4Addr,
         length: u8,
     },
     /// It is limited no more.
     PrefixReleased {
         side: &'static str,
+        /// Number of its realm in the log.
+        #[serde(skip)]
+        realm: u16,
         prefix: Ipv4Addr,
         length: u8,
     },
@@ -64,6 +70,10 @@ pub enum What {
     OverloadBegan { busy_percent: u64 },
     /// Nobody is put off any more.
     OverloadEnded { busy_percent: u64 },
+    /// So many of a deterministic pool's blocks for overflow are in use or in hold.
+    OverflowHigh { pool: u16, blocks: u64 },
+    /// Again so few.
+    OverflowLow { pool: u16, blocks: u64 },
 }
 
 /// Says it once, with its time.
@@ -75,9 +85,20 @@ pub struct Notice {
     pub what: What,
 }
 
+/// Whom a notice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concern {
+    /// Somebody in the realm with this number in the log.
+    Realm(u16),
+    /// All whom the pool with this number serves.
+    Pool(u16),
+    /// Who runs the CGN.
+    Provider,
+}
+
 impl What {
     /// The names of all kinds.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 14] = [
         "addresses_exhausted",
         "ports_exhausted",
         "mappings_exceeded",
@@ -90,6 +111,8 @@ impl What {
         "prefix_released",
         "overload_began",
         "overload_ended",
+        "overflow_high",
+        "overflow_low",
     ];
 
     /// Place of the kind in [`Self::NAMES`].
@@ -108,15 +131,40 @@ impl What {
             Self::PrefixReleased { .. } => 9,
             Self::OverloadBegan { .. } => 10,
             Self::OverloadEnded { .. } => 11,
+            Self::OverflowHigh { .. } => 12,
+            Self::OverflowLow { .. } => 13,
         }
     }
 
-    /// A prefix is limited from now on.
     #[must_use]
-    pub const fn throttled(prefix: Prefix) -> Self {
+    pub const fn concern(&self) -> Concern {
+        match *self {
+            Self::AddressesExhausted { pool }
+            | Self::PortsExhausted { pool, .. }
+            | Self::MappingsExceeded { pool, .. }
+            | Self::PoolHigh { pool, .. }
+            | Self::PoolLow { pool, .. }
+            | Self::OverflowHigh { pool, .. }
+            | Self::OverflowLow { pool, .. }
+            | Self::AttackBegan { pool, .. }
+            | Self::AttackEnded { pool, .. } => Concern::Pool(pool),
+            Self::SubscriberExceeded { realm, .. } => Concern::Realm(realm),
+            Self::PrefixThrottled { side, realm, .. }
+            | Self::PrefixReleased { side, realm, .. } => match side.as_bytes() {
+                b"inside" => Concern::Realm(realm),
+                _ => Concern::Provider,
+            },
+            Self::OverloadBegan { .. } | Self::OverloadEnded { .. } => Concern::Provider,
+        }
+    }
+
+    /// A prefix, of the realm with this number in the log, is limited from now on.
+    #[must_use]
+    pub const fn throttled(prefix: Prefix, realm: u16) -> Self {
         let (prefix, length, side) = (prefix.first, prefix.length, prefix.side());
         Self::PrefixThrottled {
             side,
+            realm,
             prefix,
             length,
         }
@@ -124,10 +172,11 @@ impl What {
 
     /// And no more.
     #[must_use]
-    pub const fn released(prefix: Prefix) -> Self {
+    pub const fn released(prefix: Prefix, realm: u16) -> Self {
         let (prefix, length, side) = (prefix.first, prefix.length, prefix.side());
         Self::PrefixReleased {
             side,
+            realm,
             prefix,
             length,
         }

@@ -27,6 +27,8 @@ pub enum RealmsError {
     Io { path: PathBuf, source: io::Error },
     #[error("line {line} of {path} is no name of a realm: get the file from a copy", path = path.display())]
     Line { path: PathBuf, line: usize },
+    #[error("the records of deterministic maps are of a realm {name:?}, which {path} does not name: get the file from a copy", path = NAME)]
+    Unnamed { name: String },
     #[error("the log has named 65535 realms: begin a new one (log.directory)")]
     Full,
 }

@@ -139,6 +139,16 @@ pub const TABLE: &[Metric] = &[
             out.put(&[&shape.name, "held"], pool.status.blocks_held);
             out.put(&[&shape.name, "free"], pool.status.blocks_free);
         }),
+    gauge("cgn_overflow_blocks", &["pool", "state"],
+        "Blocks of a deterministic pool that are in nobody's share: taken (used or held) or free; of other pools none.",
+        |s, out| for (shape, pool) in s.each_pool() {
+            let (total, free) = (pool.status.overflow_total, pool.status.overflow_free);
+            out.put(&[&shape.name, "taken"], total - free);
+            out.put(&[&shape.name, "free"], free);
+        }),
+    gauge("cgn_overflow_full_addresses", POOL,
+        "External addresses of a deterministic pool whose blocks for overflow are all taken.",
+        |s, out| by_pool(s, out, |pool| pool.status.overflow_full)),
     counter("cgn_blocks_allocated_total", POOL,
         "Blocks given to subscribers.",
         |s, out| by_pool(s, out, |pool| pool.status.counters.allocated)),

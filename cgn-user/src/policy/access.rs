@@ -27,6 +27,8 @@ pub struct Rule {
     pub name: String,
     pub direction: Direction,
     pub action: Action,
+    /// Number of the realm of a bypass; other rules are for all realms.
+    pub realm: u8,
     /// Addresses of the source; empty: all.
     pub source: Vec<Range>,
     pub destination: Vec<Range>,
@@ -49,6 +51,8 @@ pub struct Placed {
     pub ranges: usize,
     /// What each inside address may send in a window; 0: no rate.
     pub most: u32,
+    /// Number of the realm of a bypass.
+    pub realm: u8,
     protocol: Option<u8>,
     ports: Ports,
     /// Addresses of the remote host, and ours; empty: all.
@@ -167,8 +171,9 @@ impl Lists {
                 Some(number) => RuleWords::ONE_PROTOCOL | u64::from(number) << 8,
                 None => 0,
             };
-            let most = u64::from(rule.most) << 32;
-            entry.action.store(rule.action as u64 | protocol | most);
+            let (realm, most) = (u64::from(rule.realm) << 24, u64::from(rule.most) << 32);
+            let action = rule.action as u64;
+            entry.action.store(action | protocol | realm | most);
         }
     }
 }
@@ -210,6 +215,7 @@ fn place(rule: &Rule, direction: Direction, subscribers: &[Range]) -> Option<Pla
         action: rule.action,
         ranges: rule.source.len() + rule.destination.len(),
         most: rule.most,
+        realm: rule.realm,
         protocol: rule.protocol,
         ports,
         ends: [outside, ours],

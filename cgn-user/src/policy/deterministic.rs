@@ -13,12 +13,17 @@ use cgn_common::limits::{FIRST_PORT, MAX_BLOCKS_PER_SUBSCRIBER, USABLE_PORTS};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::realms::FIRST_NAME;
+
 /// Inclusive ranges of addresses, ascending, without overlap.
 pub type Ranges = Vec<(Ipv4Addr, Ipv4Addr)>;
 
 /// What decides the static ports of the subscribers of one pool: the inputs of RFC 7422 section 2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Map {
+    /// Name of the realm that they are in; empty for the first. A record of the map has it beside.
+    #[serde(skip)]
+    pub realm: String,
     /// I: inside addresses.
     pub inside: Ranges,
     /// O: external addresses.
@@ -68,7 +73,7 @@ pub struct Share {
 /// Whose a port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// In the share of this inside address.
+    /// In the share of this inside address, in the map's realm.
     Static(Ipv4Addr),
     /// For overflow: the mapping log tells.
     Dynamic,
@@ -108,6 +113,7 @@ impl Map {
             return Err(MapError::TooMany { blocks, most });
         }
         Ok(Self {
+            realm: FIRST_NAME.to_owned(),
             inside,
             outside,
             // At most 64512, or a share were no whole block.
@@ -121,7 +127,14 @@ impl Map {
         })
     }
 
-    /// Static ports of `inside`; None if it is no subscriber of the pool.
+    /// The same of subscribers in the realm with this name.
+    #[must_use]
+    pub fn in_realm(self, realm: &str) -> Self {
+        let realm = realm.to_owned();
+        Self { realm, ..self }
+    }
+
+    /// Static ports of an address in the map's realm; None if it is no subscriber of the pool.
     #[must_use]
     pub fn forward(&self, inside: Ipv4Addr) -> Option<Share> {
         let number = ordinal(&self.inside, inside)?;

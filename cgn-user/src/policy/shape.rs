@@ -88,10 +88,11 @@ pub fn networks(config: &Config, realms: &Realms) -> Networks {
 pub fn lists(checked: &Checked) -> Lists {
     let config = &checked.config;
     let no_files = RuleLists::default();
-    let rules =
-        config.rule.iter().enumerate().map(|(number, rule)| {
-            access_rule(rule, checked.lists.get(number).unwrap_or(&no_files))
-        });
+    let rules = config.rule.iter().enumerate().map(|(number, rule)| {
+        let realm = config.realm_number(&rule.realm).unwrap_or_default();
+        let files = checked.lists.get(number).unwrap_or(&no_files);
+        access_rule(rule, realm, files)
+    });
     let mut rules: Vec<Rule> = rules.collect();
     if config.access.bogons {
         rules.extend(bogons());
@@ -103,7 +104,7 @@ pub fn lists(checked: &Checked) -> Lists {
     Lists::new(&rules, &subscribers.collect::<Vec<_>>())
 }
 
-fn access_rule(rule: &config::Rule, files: &RuleLists) -> Rule {
+fn access_rule(rule: &config::Rule, realm: u8, files: &RuleLists) -> Rule {
     let ranges = |prefixes: &[Ipv4Prefix], networks: &[prefix_list::Network]| {
         let prefixes = prefixes.iter().map(|prefix| {
             let range = prefix.range();
@@ -118,6 +119,7 @@ fn access_rule(rule: &config::Rule, files: &RuleLists) -> Rule {
         name: rule.name.clone(),
         direction: rule.direction.into(),
         action: rule.action.into(),
+        realm,
         source: ranges(&rule.source, &files.source),
         destination: ranges(&rule.destination, &files.destination),
         protocol: rule.protocol.map(|protocol| protocol.0),
@@ -143,6 +145,7 @@ fn bogons() -> [Rule; 2] {
             protocol: None,
             ports: Ports::ANY,
             most: 0,
+            realm: 0,
         }
     })
 }

@@ -9,6 +9,7 @@ use cgn_common::limits::ticks;
 use cgn_common::nat::throttle;
 
 use crate::config::{self, Throttle};
+use crate::realms::{InsideKey, Realms};
 
 /// Prefixes that are told of at once; beyond, who scans from everywhere would be a load for collectors.
 const MOST: usize = 4096;
@@ -17,6 +18,8 @@ const MOST: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Prefix {
     pub is_inside: bool,
+    /// Number of the realm in the configuration; outside there is none but 0.
+    pub realm: u8,
     pub first: Ipv4Addr,
     pub length: u8,
 }
@@ -28,16 +31,26 @@ impl fmt::Display for Prefix {
 }
 
 impl Prefix {
-    /// The one that a cell of `NEWCOMERS` limits at the tick `now`.
+    /// The one that a cell of `NEWCOMERS` limits at the tick `now`. Inside, its bits are of a key: a
+    /// key's upper half stands for one /16 of one realm, and no prefix here is wider.
     #[must_use]
-    pub fn of(cell: u32, limited: Limited, now: u32) -> Option<Self> {
+    pub fn of(cell: u32, limited: Limited, now: u32, realms: &Realms) -> Option<Self> {
         if limited.left(now) == 0 {
             return None;
         }
         let (side, at) = throttle::kind_of(cell);
+        let is_inside = side == Side::Inside;
+        let (realm, first) = match is_inside {
+            true => {
+                let who = realms.who(InsideKey::from_bits(limited.prefix()));
+                (who.number, who.address)
+            }
+            false => (0, Ipv4Addr::from_bits(limited.prefix())),
+        };
         Some(Self {
-            is_inside: side == Side::Inside,
-            first: Ipv4Addr::from_bits(limited.prefix()),
+            is_inside,
+            realm,
+            first,
             length: THROTTLED_LENGTHS[at] as u8,
         })
     }
@@ -98,6 +111,7 @@ mod tests {
     fn prefix(number: u32) -> Prefix {
         Prefix {
             is_inside: false,
+            realm: 0,
             first: Ipv4Addr::from_bits(number << 8),
             length: 24,
         }

@@ -6,12 +6,14 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use cgn_common::counters::{Carried, Counters};
-use cgn_common::layout::{NextHop, Refused, SlotState, refusal_of};
+use cgn_common::layout::{Limited, NextHop, Refused, SlotState, refusal_of};
 use cgn_common::limits::ticks;
+use cgn_common::nat::throttle;
 use cgn_common::verdict::{Effect, Protocol, Reason};
 use cgn_user::dataplane::install;
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::sweep::{Timers, sweep_slab};
+use cgn_user::policy::throttle::Prefix;
 use cgn_user::realms::InsideKey;
 
 use super::bpf::Bpf;
@@ -376,6 +378,29 @@ impl Trial {
             mapping.map(|m| Mapping { last_seen: 0, ..m })
         });
         let first = found.next().expect("a home");
+        for other in found {
+            assert_eq!(first, other, "{}: homes differ", self.sentence);
+        }
+        first
+    }
+
+    /// Prefixes that are limited, in order, the same in every home.
+    ///
+    /// # Panics
+    /// Homes differ.
+    #[must_use]
+    pub fn limited(&self) -> Vec<Prefix> {
+        let realms = &self.world.geometry.realms;
+        let mut found = self.homes.iter().map(|home| {
+            let table = &home.memory().newcomers;
+            let limited = (0..throttle::PREFIX_CELLS).filter_map(|cell| {
+                let word = table.get(cell)?.limited.load();
+                Prefix::of(cell, Limited(word), home.tick(), realms)
+            });
+            let all: BTreeSet<Prefix> = limited.collect();
+            all.into_iter().collect()
+        });
+        let first: Vec<Prefix> = found.next().expect("a home");
         for other in found {
             assert_eq!(first, other, "{}: homes differ", self.sentence);
         }

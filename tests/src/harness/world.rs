@@ -220,7 +220,15 @@ impl World {
         }
         let key = |realm| realms.key(realm, subscriber::PLAIN).expect("a subscriber");
         let (mvno, cloud) = (key(1), key(2));
+        let neighbour = realms.key(1, subscriber::TWO_BLOCKS);
         self.grants.extend([
+            Grant {
+                inside: neighbour.expect("a subscriber"),
+                external: POOL[1],
+                pool: 0,
+                block: 501,
+                slab: 41,
+            },
             Grant {
                 inside: mvno,
                 external: POOL[1],
@@ -242,6 +250,7 @@ impl World {
         self.geometry = Geometry::of(realms, self.geometry.pools, ranges);
         self.geometry.sizes.sessions = sizes.sessions;
         self.geometry.sizes.prefix_lines = sizes.prefix_lines;
+        self.geometry.sizes.newcomers = sizes.newcomers;
         self.constants.features.0 |= Features::REALMS;
         self
     }

@@ -90,6 +90,70 @@ fn static_ports_need_no_record_and_overflow_has_one() {
     });
 }
 
+/// 1,000 subscribers of one address have a block of 64 ports each, which leaves 8 of 1,008 for overflow: of
+/// these 3 are over 30 percent, and of all blocks next to nothing.
+const CROWDED: &str = "\"100.64.0.0/23\", \"100.64.2.0/24\", \"100.64.3.0/25\", \"100.64.3.128/26\", \
+                       \"100.64.3.192/27\", \"100.64.3.224/29\"";
+
+#[test]
+fn who_watches_is_told_when_overflow_runs_short_and_when_it_does_not_any_more() {
+    let name =
+        "deterministic::who_watches_is_told_when_overflow_runs_short_and_when_it_does_not_any_more";
+    in_lab(name, &Plan::default(), |lab| {
+        let toml = configuration(lab)
+            .replace("\"100.64.1.0/24\"", CROWDED)
+            .replace(
+                &format!("dynamic_factor = {FACTOR}\n"),
+                "dynamic_factor = 0\nhigh_percent = 30\nlow_percent = 10\n",
+            );
+        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
+        let echo = UdpEcho::start(&lab.internet, SERVER)?;
+        let inside = address::subscriber(1, 2);
+        let taken = |blocks: u32, told: [u32; 2]| -> Result<bool> {
+            let page = daemon.metrics()?;
+            let has = |line: String| page.lines().any(|found| found == line);
+            Ok(has(format!(
+                "cgn_overflow_blocks{{pool=\"lab\",state=\"taken\"}} {blocks}"
+            )) && has(format!(
+                "cgn_notices_total{{kind=\"overflow_high\"}} {}",
+                told[0]
+            )) && has(format!(
+                "cgn_notices_total{{kind=\"overflow_low\"}} {}",
+                told[1]
+            )) && has("cgn_notices_total{kind=\"pool_high\"} 0".to_owned()))
+        };
+        let mut flows = Vec::new();
+        for (ports, blocks, told) in [(64, 0, [0, 0]), (128, 1, [0, 0]), (193, 3, [1, 0])] {
+            while flows.len() < ports {
+                let socket = lab::echo_from(&lab.subscribers[0], inside)?;
+                lab::exchange(&socket, echo.address(), b"x", true, PATIENCE_SECS)?;
+                flows.push(socket);
+            }
+            wait_until(&format!("{blocks} blocks"), PATIENCE_SECS, || {
+                Ok(taken(blocks, told)?.then_some(()))
+            })?;
+        }
+        // Mappings end, ports and blocks are held, and then there is room again.
+        daemon.advance_clock(301)?;
+        wait_until("idle mappings end", PATIENCE_SECS, || {
+            Ok(daemon.mappings()?.is_empty().then_some(()))
+        })?;
+        daemon.advance_clock(121)?;
+        wait_until("no port is in hold", PATIENCE_SECS, || {
+            let rows = daemon.blocks()?;
+            Ok(rows.iter().all(|row| row.ports_used.udp == 0).then_some(()))
+        })?;
+        daemon.advance_clock(61)?;
+        wait_until("the static block alone is left", PATIENCE_SECS, || {
+            Ok((daemon.blocks()?.len() == 1).then_some(()))
+        })?;
+        daemon.advance_clock(121)?;
+        wait_until("the end of it", PATIENCE_SECS, || {
+            Ok(taken(0, [1, 1])?.then_some(()))
+        })
+    });
+}
+
 /// `cgn advise limits` has seen the subscriber's 193 ports.
 fn advice(daemon: &Daemon) -> Result<()> {
     wait_until("a sweep that saw all ports", PATIENCE_SECS, || {

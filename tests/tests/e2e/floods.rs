@@ -40,7 +40,7 @@ fn notices(daemon: &Daemon, kind: &str) -> Result<f64> {
 }
 
 /// Sends packets number 0, 1, ... at about `per_sec` until `stop`, or for so long.
-fn send(
+pub fn send(
     namespace: &Namespace,
     per_sec: u64,
     most: Duration,

@@ -68,9 +68,12 @@ fn every_metric_is_moved_by_what_it_counts() {
         let echo = UdpEcho::start(&lab.internet, SERVER)?;
         let _other = UdpEcho::start(&lab.internet, OTHER)?;
         flows(lab, &daemon, &echo, &mut moved)?;
+        overflow(lab, &daemon, &mut moved)?;
         odd_packets(lab, &daemon, &mut moved)?;
         an_unsolicited_syn(lab, &daemon, &mut moved)?;
         newcomers(lab, &daemon, "cgn_block_refusals_total", &mut moved)?;
+        // Mirrors see packets once the watching programs are in place, and before that nobody can stop.
+        newcomers(lab, &daemon, "cgn_mirror_missed_packets_total", &mut moved)?;
         // The next one adopts what is there.
         ensure!(daemon.stop()?.success(), "it ended badly");
         let guarded = toml.clone() + GUARDS;
@@ -131,10 +134,42 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
         + "\n[[rule]]\nname = \"few\"\naction = \"permit\"\ndirection = \"out\"\nprotocol = \"udp\"\n\
            destination_ports = \"9\"\nrate = 1\n"
         + "[[rule]]\nname = \"all\"\naction = \"permit\"\ndirection = \"out\"\n"
+        + FIXED
         + &mirror("sends", "127.0.0.1", 10_000)
         + &mirror("misses", "192.0.2.97", 1)
         + &sink("live", collector.local_addr()?.to_string())
         + &sink("dead", "127.0.0.1:9".to_owned()))
+}
+
+/// A deterministic pool of 1,000 subscribers, which leaves 8 blocks for overflow.
+const FIXED: &str = "
+[[pool]]
+name = \"fixed\"
+addresses = [\"203.0.113.210\"]
+block_ports = 64
+mode = \"deterministic\"
+dynamic_factor = 0
+[[subscribers]]
+prefixes = [\"100.127.0.0/23\", \"100.127.2.0/24\", \"100.127.3.0/25\", \"100.127.3.128/26\",
+    \"100.127.3.192/27\", \"100.127.3.224/29\"]
+pool = \"fixed\"
+";
+
+/// Three subscribers take all of the overflow.
+fn overflow(lab: &Lab, daemon: &Daemon, moved: &mut Moved) -> Result<()> {
+    let raw = RawSocket::open(&lab.subscribers[0])?;
+    wait_until("overflow is used up", PATIENCE_SECS, || {
+        for host in 1..=3 {
+            for port in 1..=260 {
+                let source = ([100, 127, 0, host].into(), 5000 + port);
+                let to = (*SERVER.ip(), SERVER.port());
+                raw.send(&Draft::udp(source, to).packet())?;
+            }
+        }
+        moved.scrape(daemon)?;
+        let name = "cgn_overflow_full_addresses";
+        Ok(moved.0.contains(name).then_some(()))
+    })
 }
 
 /// Translated packets of each protocol, two sessions of a mapping, a subscriber at its limit.

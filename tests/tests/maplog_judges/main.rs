@@ -94,6 +94,7 @@ fn sink(
         datagram_bytes: 484,
         interim_every: None,
         kinds,
+        scope: None,
         host: "edge1".to_owned(),
     };
     Sink::open(log.root(), options, log.committed()).expect("a sink")

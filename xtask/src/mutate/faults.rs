@@ -345,6 +345,18 @@ pub const FAULTS: &[Fault] = &[
         "flags.get() != 0",
     ),
     fault(
+        "a bypass of a realm is for all",
+        "cgn-common/src/layout/access.rs",
+        "!is_bypass || realm == NOBODY || «(action >> 24) as u8 == realm»",
+        "true",
+    ),
+    fault(
+        "what comes back untranslated is for the first realm",
+        "cgn-common/src/access.rs",
+        "match «realm::key_of(tables, realm, destination)» {",
+        "realm::key_of(tables, realm::FIRST, destination)",
+    ),
+    fault(
         "a Teredo client may have another's address",
         "cgn-common/src/tunnels.rs",
         "outer != 0 && «client != outer && server != outer»",

@@ -87,3 +87,40 @@ fn adopted_at_start_it_is_the_subscribers() {
     assert_eq!(allocator.blocks_of(0, 1).unwrap().blocks.len(), 2);
     assert_conserved(&allocator);
 }
+
+/// R7422-10: what alarms are told of.
+#[test]
+fn blocks_for_overflow_are_counted_by_themselves() {
+    let mut allocator = reserved();
+    let counts = |allocator: &Allocator<StdRng>| {
+        let status = allocator.status(0).unwrap();
+        (status.overflow_free, status.overflow_full)
+    };
+    assert_eq!(allocator.status(0).unwrap().overflow_total, 12);
+    allocator.assign(0, 1, FIRST, 5, 0).unwrap();
+    assert_eq!(
+        counts(&allocator),
+        (12, 0),
+        "a static block is none of them"
+    );
+    let further: Vec<_> = (0..3)
+        .map(|_| allocator.allocate(0, 1, 0).unwrap())
+        .collect();
+    assert_eq!(counts(&allocator), (9, 0));
+    allocator.assign(0, 2, FIRST, 6, 0).unwrap();
+    for _ in 0..3 {
+        allocator.allocate(0, 2, 0).unwrap();
+    }
+    assert_eq!(
+        counts(&allocator),
+        (6, 1),
+        "an address is full, the other one is not"
+    );
+    allocator.release(0, 1, FIRST, further[0].block, 0).unwrap();
+    assert_eq!(counts(&allocator), (6, 1), "in hold");
+    allocator.advance(HoldPolicy::default().block_hold_ms);
+    assert_eq!(counts(&allocator), (7, 0));
+    // Where nothing is static, there is no overflow.
+    let status = build(spec(2, 512, 4)).status(0).unwrap();
+    assert_eq!((status.overflow_total, status.overflow_free), (0, 0));
+}

@@ -15,6 +15,7 @@ use crate::config::Mirror;
 use crate::dataplane::geometry::{Arrangement, Geometry, PoolShape};
 use crate::policy::access::Placed;
 use crate::policy::throttle::Prefix;
+use crate::realms::FIRST_NAME;
 use crate::state::{PoolStats, Reconciliation, RulePackets, State, Stats};
 use crate::utc::Utc;
 use crate::watch::mirror::Figures;
@@ -206,13 +207,22 @@ pub fn status(state: &State) -> Status {
         waiting_packets: stats.punts.waiting_packets,
         busy_percent: stats.floods.busy_percent.round(),
         put_off_percent: stats.floods.put_off_percent,
-        throttled: stats.floods.throttled.iter().map(throttled).collect(),
+        throttled: stats
+            .floods
+            .throttled
+            .iter()
+            .map(|prefix| throttled(prefix, state))
+            .collect(),
         clock_offset_secs: state.memory.clock_offset_ns() / 1_000_000_000,
     }
 }
 
-fn throttled(prefix: &Prefix) -> String {
-    format!("{} {prefix}", prefix.side())
+fn throttled(prefix: &Prefix, state: &State) -> String {
+    let side = prefix.side();
+    match state.geometry.realms.names().get(usize::from(prefix.realm)) {
+        Some(realm) if realm != FIRST_NAME => format!("{side} {realm}/{prefix}"),
+        _ => format!("{side} {prefix}"),
+    }
 }
 
 fn found_at_start(found: &Reconciliation) -> ReconciliationRow {

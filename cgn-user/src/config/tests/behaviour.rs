@@ -554,7 +554,7 @@ fn tables_and_sweep_are_told_of_groups() {
 
 #[test]
 fn limits_of_floods_that_are_refused() {
-    let cases: [(&str, String, &[Expected<'_>]); 2] = [
+    let cases: [(&str, String, &[Expected<'_>]); 3] = [
         (
             "Guards out of range.",
             base_and(
@@ -582,6 +582,22 @@ fn limits_of_floods_that_are_refused() {
                 (26, "throttle.outside_20", &["is 10000001"]),
                 (27, "throttle.limit_secs", &["is 86401", "1 to 86400"]),
                 (28, "throttle.outside_16", &["outside"]),
+            ],
+        ),
+        (
+            "Lengths of IPv6 prefixes, of which none is translated.",
+            base_and("[throttle]\ninside_64 = 10\noutside_48 = 10\n"),
+            &[
+                (
+                    21,
+                    "throttle.inside_64",
+                    &["IPv6", "IPv4 alone", "inside_24"],
+                ),
+                (
+                    22,
+                    "throttle.outside_48",
+                    &["IPv6", "IPv4 alone", "outside"],
+                ),
             ],
         ),
     ];

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::Features;
+use cgn_common::layout::{Features, Guards, Side};
 
 use super::super::Config;
 use super::super::difference::{Effect, differences};
@@ -104,12 +104,29 @@ fn the_longest_prefix_of_a_realm_s_groups_counts_in_any_order() {
     }
 }
 
+/// A rule that bypasses, five lines with one key more.
+fn bypass(name: &str, keys: &str) -> String {
+    format!("[[rule]]\nname = \"{name}\"\naction = \"bypass\"\ndirection = \"out\"\n{keys}\n")
+}
+
+#[test]
+fn a_bypass_is_of_its_realm() {
+    let text = base_and(REALMS)
+        + &bypass("a", "destination = [\"192.0.2.64/27\"]")
+        + &bypass("b", "realm = \"cloud\"\ndestination = [\"192.0.2.99/32\"]")
+        + &bypass("c", "realm = \"cloud\"\ndestination = [\"192.0.2.96/30\"]");
+    let checked = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let lists = shape::lists(&checked);
+    let realms: Vec<_> = lists.rules().iter().map(|rule| rule.realm).collect();
+    assert_eq!(realms, [0, 2, 2, 0, 2, 2], "out, and back in");
+}
+
 #[test]
 fn what_is_refused() {
     let sixteen_of_8: Vec<_> = (16..32)
         .map(|first| format!("\"{first}.0.0.0/8\""))
         .collect();
-    let cases: [(&str, String, &[Expected<'_>]); 18] = [
+    let cases: [(&str, String, &[Expected<'_>]); 20] = [
         (
             "The same address twice in one realm.",
             with("\"100.65.255.0/24\"", "\"100.64.0.128/25\""),
@@ -209,15 +226,50 @@ fn what_is_refused() {
             &[(20, "realm", &["4098 networks", "4095"])],
         ),
         (
-            "Prefixes inside are told of by address.",
-            base_and(REALMS) + "[throttle]\ninside_24 = 10\noutside_24 = 10\n",
-            &[(40, "throttle.inside_24", &["write 0"])],
+            "What comes back untranslated would be of two realms.",
+            base_and(REALMS)
+                + &bypass("a", "destination = [\"192.0.2.64/26\"]")
+                + &bypass("b", "realm = \"mvno\"\ndestination = [\"192.0.2.99/32\"]")
+                + &bypass(
+                    "c",
+                    "realm = \"mvno\"\ndestination = [\"192.0.2.98/32\", \"192.0.2.1/32\"]",
+                ),
+            &[
+                (
+                    49,
+                    "rule[1].destination[0]",
+                    &["192.0.2.99/32", "also of rule[0]"],
+                ),
+                (
+                    55,
+                    "rule[2].destination[0]",
+                    &["192.0.2.98/32", "also of rule[0]"],
+                ),
+            ],
         ),
         (
-            "What is not translated does not tell its realm when it comes back.",
+            "Or nobody would have looked whether it is.",
             base_and(REALMS)
-                + "[[rule]]\nname = \"a\"\naction = \"bypass\"\ndirection = \"out\"\ndestination = [\"192.0.2.99/32\"]\n",
-            &[(41, "rule[0].action", &["does not tell its realm"])],
+                + &bypass("a", "destination = [\"192.0.2.99/32\"]")
+                + &bypass(
+                    "b",
+                    "realm = \"cloud\"\ndestination_file = \"/etc/cgn/portals.txt\"",
+                ),
+            &[(
+                49,
+                "rule[1].destination_file",
+                &["write all of them in the rules"],
+            )],
+        ),
+        (
+            "A realm of a rule that holds for all, and one that there is not.",
+            base_and(REALMS)
+                + "[[rule]]\nname = \"a\"\naction = \"deny\"\ndirection = \"out\"\nrealm = \"mvno\"\n"
+                + &bypass("b", "realm = \"clout\"\ndestination = [\"192.0.2.99/32\"]"),
+            &[
+                (43, "rule[0].realm", &["a bypass alone"]),
+                (48, "rule[1].realm", &["clout", "did you mean `cloud`"]),
+            ],
         ),
         (
             "Static ports of an address that is not one subscriber's.",
@@ -225,10 +277,14 @@ fn what_is_refused() {
                 "name = \"other\"\n",
                 "name = \"other\"\nmode = \"deterministic\"\n",
             ),
-            &[
-                (34, "subscribers[2].pool", &["dynamic"]),
-                (38, "subscribers[3].pool", &["dynamic"]),
-            ],
+            &[(38, "subscribers[3].pool", &["is of \"mvno\"", "dynamic"])],
+        ),
+        (
+            "A sink of a realm that there is not.",
+            base_and(REALMS)
+                + "[[sink]]\nname = \"a\"\nformat = \"jsonl\"\ntransport = \"tcp\"\naddress = \"192.0.2.9:1\"\n\
+                   realms = [\"\", \"mvno\", \"clout\"]\n",
+            &[(44, "sink[0].realms[2]", &["clout", "did you mean `cloud`"])],
         ),
         (
             "A group of addresses that nobody in the realm has.",
@@ -273,6 +329,10 @@ fn tables_and_programs_are_told_of_realms() {
     let networks = shape::networks(&checked.config, &geometry.realms);
     let tables: Vec<_> = networks.all().map(|one| (one.realm, one.table)).collect();
     assert_eq!(tables, [(1, 100), (1, 100), (2, 200)]);
+    let limited = base_and(REALMS) + "[throttle]\ninside_24 = 10\n";
+    let limited = Config::parse(&limited).unwrap_or_else(|errors| panic!("{errors}"));
+    let guards = shape::constants(&limited.config).guards.0;
+    assert_eq!(guards[Guards::newcomers(Side::Inside, 1)], 11, "in 1.07 s");
     // Without realms nothing is as before.
     let plain = Config::parse(BASE).expect("good");
     assert!(
@@ -281,6 +341,71 @@ fn tables_and_programs_are_told_of_realms() {
             .has(Features::REALMS)
     );
     assert_eq!(shape::geometry(&plain).realms.count(), 1);
+}
+
+/// The same inside addresses in two realms, each with a deterministic pool of its own.
+const DETERMINISTIC: &str = r#"[[realm]]
+name = "mvno"
+inside = [{ interface = "eth2" }]
+table = 100
+[[realm]]
+name = "cloud"
+inside = [{ interface = "eth3" }]
+table = 200
+[[pool]]
+name = "a"
+addresses = ["192.0.2.0/28"]
+mode = "deterministic"
+block_ports = 1024
+[[pool]]
+name = "b"
+addresses = ["192.0.2.16/28"]
+mode = "deterministic"
+block_ports = 1024
+[[subscribers]]
+prefixes = ["100.64.0.0/24"]
+pool = "a"
+realm = "mvno"
+[[subscribers]]
+prefixes = ["100.64.0.0/24"]
+pool = "b"
+realm = "cloud"
+"#;
+
+#[test]
+fn a_deterministic_pool_is_of_one_realm() {
+    let text = base_and(DETERMINISTIC);
+    let checked = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let geometry = shape::geometry(&checked);
+    let home = Ipv4Addr::new(100, 64, 0, 20);
+    // 256 subscribers on 16 addresses have 64512 / 17 = 3,794 ports each, which are three blocks.
+    for (pool, realm, external) in [(2, "mvno", 1), (3, "cloud", 17)] {
+        let map = geometry.map(pool).expect("deterministic");
+        assert_eq!(map.realm, realm);
+        let share = map.forward(home).expect("a subscriber");
+        let external = Ipv4Addr::new(192, 0, 2, external);
+        assert_eq!(
+            (share.external, share.first_port),
+            (external, 1024 + 4 * 3072)
+        );
+    }
+    let swapped = text
+        .replace("pool = \"a\"", "pool = \"x\"")
+        .replace("pool = \"b\"", "pool = \"a\"")
+        .replace("pool = \"x\"", "pool = \"b\"");
+    let fixed = |text: &str| shape::geometry(&Config::parse(text).expect("good")).fixed_word();
+    assert_ne!(
+        fixed(&text),
+        fixed(&swapped),
+        "the ports are another realm's"
+    );
+    let config = |text: &str| Config::parse(text).expect("good").config;
+    let found = differences(&config(&text), &config(&swapped));
+    assert!(!found.is_empty());
+    assert!(
+        found.iter().all(|one| one.effect == Effect::Disruptive),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::super::tables::{Resolved, Routing, UserTables};
 use super::{pool, subscribers};
 use crate::dataplane::geometry::Geometry;
 use crate::policy::throttle::Prefix;
+use crate::realms::Realms;
 
 /// No packet is sent.
 struct Nowhere;
@@ -47,7 +48,7 @@ fn memory() -> Memory {
 fn limited(memory: &Memory, now: u32) -> BTreeSet<Prefix> {
     let cells = (0..CELLS).filter_map(|cell| {
         let word = memory.newcomers.get(cell)?.limited.load();
-        Prefix::of(cell, Limited(word), now)
+        Prefix::of(cell, Limited(word), now, &Realms::default())
     });
     cells.collect()
 }
@@ -78,6 +79,7 @@ fn among_a_million_sources_the_busy_prefix_alone_is_limited() {
     assert!((300..=LIMITS[1]).contains(&let_in), "{let_in} were let in");
     let only = Prefix {
         is_inside: false,
+        realm: 0,
         first: Ipv4Addr::from_bits(busy),
         length: 24,
     };
@@ -105,6 +107,7 @@ fn who_comes_second_takes_the_other_cell() {
     }
     let both = hosts.map(|host| Prefix {
         is_inside: false,
+        realm: 0,
         first: Ipv4Addr::from_bits(host),
         length: 32,
     });

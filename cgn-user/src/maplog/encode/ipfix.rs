@@ -6,7 +6,6 @@
 use super::{Fields, Item, notice, realms, sets};
 use crate::maplog::event::PortRange;
 use crate::maplog::notice::Notice;
-use crate::maplog::realms::Register;
 use sets::{Kind, REALM, Template};
 
 /// Bytes of a message header: version, length, export time, sequence, domain (RFC 7011 section 3.1).
@@ -79,9 +78,9 @@ impl Exporter {
         all.concat()
     }
 
-    /// The messages that explain records of subscribers of other realms than the first, and tell the
-    /// name of each number that these have; at most `most_bytes` each.
-    pub fn realms(&mut self, now: u32, realms: &Register, most_bytes: usize) -> Vec<Vec<u8>> {
+    /// The messages that explain records of subscribers of other realms than the first, and tell
+    /// number and name of each of these; at most `most_bytes` each.
+    pub fn realms(&mut self, now: u32, realms: &[(u16, &str)], most_bytes: usize) -> Vec<Vec<u8>> {
         let mut messages = self.explained(now, &realms::templates(&KIND), most_bytes);
         let mut fields = self.header(now);
         for number in [

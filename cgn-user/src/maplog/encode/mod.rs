@@ -12,7 +12,7 @@ pub mod syslog;
 mod tests;
 
 use super::event::{Block, Event, Record};
-use super::notice::{Notice, What};
+use super::notice::{Concern, Notice};
 use super::session::Session;
 
 /// What is told of a block, start or stop.
@@ -47,15 +47,14 @@ impl Item {
         }
     }
 
-    /// Number of the realm of the subscriber that the item is about; 0: the first, or none.
+    /// Number of the realm of the subscriber, or prefix, that the item is about; 0: the first, or none.
     #[must_use]
     pub fn realm(&self) -> u16 {
         match self {
-            Self::Notice(Notice {
-                what: What::SubscriberExceeded { realm, .. },
-                ..
-            }) => *realm,
-            Self::Notice(_) => 0,
+            Self::Notice(notice) => match notice.what.concern() {
+                Concern::Realm(realm) => realm,
+                Concern::Pool(_) | Concern::Provider => 0,
+            },
             _ => match (self.block(), self.session()) {
                 (Some(block), _) => block.realm,
                 (_, Some(session)) => session.realm,

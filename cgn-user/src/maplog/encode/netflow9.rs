@@ -4,7 +4,6 @@
 use super::{Fields, Item, notice, realms, sets};
 use crate::maplog::event::PortRange;
 use crate::maplog::notice::Notice;
-use crate::maplog::realms::Register;
 use sets::{Kind, REALM, Template};
 
 /// Bytes of a packet header: version, count, uptime, time, sequence, source (RFC 3954 section 5.1).
@@ -76,13 +75,13 @@ impl Exporter {
         self.explained(now, uptime_ms, &notice::templates(), most_bytes)
     }
 
-    /// The packets that explain records of subscribers of other realms than the first, and tell the
-    /// name of each number that these have; at most `most_bytes` each.
+    /// The packets that explain records of subscribers of other realms than the first, and tell
+    /// number and name of each of these; at most `most_bytes` each.
     pub fn realms(
         &mut self,
         now: u32,
         uptime_ms: u32,
-        realms: &Register,
+        realms: &[(u16, &str)],
         most_bytes: usize,
     ) -> Vec<Vec<u8>> {
         let mut packets = self.explained(now, uptime_ms, &realms::templates(&KIND), most_bytes);

@@ -100,7 +100,9 @@ pub(super) fn put(notice: &Notice, fields: &mut Fields) -> Option<u16> {
         | What::PrefixThrottled { .. }
         | What::PrefixReleased { .. }
         | What::OverloadBegan { .. }
-        | What::OverloadEnded { .. } => return None,
+        | What::OverloadEnded { .. }
+        | What::OverflowHigh { .. }
+        | What::OverflowLow { .. } => return None,
     })
 }
 

@@ -7,7 +7,6 @@ use super::notice;
 use super::sets::{
     IN_REALM, Kind, REALM, SET_HEADER_BYTES, Template, block_template, session_templates,
 };
-use crate::maplog::realms::Register;
 
 /// Template of the names.
 pub(super) const NAME_TEMPLATE: u16 = 281;
@@ -29,15 +28,15 @@ pub(super) fn templates(kind: &Kind) -> Vec<Template> {
 /// The names as data sets, each in as many as take `most_bytes`, with how many are in it. `put` appends
 /// the record of a number and a name.
 pub(super) fn name_sets(
-    realms: &Register,
+    realms: &[(u16, &str)],
     most_bytes: usize,
     align: usize,
     put: impl Fn(&mut Fields, u16, &str),
 ) -> Vec<(Vec<u8>, u16)> {
     let mut sets: Vec<(Vec<u8>, u16)> = Vec::new();
-    for (number, name) in realms.named() {
+    for (number, name) in realms {
         let mut record = Fields(Vec::new());
-        put(&mut record, number, name);
+        put(&mut record, *number, name);
         match sets.last_mut() {
             Some((set, count)) if set.len() + record.0.len() + align - 1 <= most_bytes => {
                 set.extend_from_slice(&record.0);

@@ -144,6 +144,9 @@ fn put_notice(what: &What, text: &mut String) {
         What::PoolHigh { pool, addresses } | What::PoolLow { pool, addresses } => {
             write!(text, " pool=\"{pool}\" addresses=\"{addresses}\"")
         }
+        What::OverflowHigh { pool, blocks } | What::OverflowLow { pool, blocks } => {
+            write!(text, " pool=\"{pool}\" blocks=\"{blocks}\"")
+        }
         What::AttackBegan {
             pool,
             external,
@@ -159,11 +162,13 @@ fn put_notice(what: &What, text: &mut String) {
             side,
             prefix,
             length,
+            ..
         }
         | What::PrefixReleased {
             side,
             prefix,
             length,
+            ..
         } => write!(text, " side=\"{side}\" prefix=\"{prefix}/{length}\""),
         What::OverloadBegan { busy_percent } | What::OverloadEnded { busy_percent } => {
             write!(text, " busy_percent=\"{busy_percent}\"")

@@ -232,9 +232,9 @@ fn notices_are_lines_too() {
     }
 }
 
-/// Floods have no event in RFC 8158: only texts tell of them.
+/// Floods and overflow have no event in RFC 8158: only texts tell of them.
 #[test]
-fn floods_are_told_in_lines_only() {
+fn what_has_no_event_is_told_in_lines_only() {
     let (pool, external) = (3, BLOCK.external);
     let (side, prefix, length) = ("outside", [192, 0, 2, 0].into(), 24);
     let whats = [
@@ -246,16 +246,26 @@ fn floods_are_told_in_lines_only() {
         What::AttackEnded { pool, external },
         What::PrefixThrottled {
             side,
+            realm: 0,
             prefix,
             length,
         },
         What::PrefixReleased {
             side,
+            realm: 0,
             prefix,
             length,
         },
         What::OverloadBegan { busy_percent: 97 },
         What::OverloadEnded { busy_percent: 12 },
+        What::OverflowHigh { pool, blocks: 36 },
+        What::OverflowLow { pool, blocks: 20 },
+        What::PrefixThrottled {
+            side: "inside",
+            realm: 2,
+            prefix: BLOCK.inside,
+            length: 32,
+        },
     ];
     let notices = whats.map(|what| Notice { unix_ms: AT, what });
     let expected = [
@@ -283,12 +293,25 @@ fn floods_are_told_in_lines_only() {
             r#"overload_ended [cgn@32473 busy_percent="12"]"#,
             r#""kind":"overload_ended","busy_percent":12}"#,
         ),
+        (
+            r#"overflow_high [cgn@32473 pool="3" blocks="36"]"#,
+            r#""kind":"overflow_high","pool":3,"blocks":36}"#,
+        ),
+        (
+            r#"overflow_low [cgn@32473 pool="3" blocks="20"]"#,
+            r#""kind":"overflow_low","pool":3,"blocks":20}"#,
+        ),
+        (
+            r#"prefix_throttled [cgn@32473 realm="cloud" side="inside" prefix="100.64.0.1/32"]"#,
+            r#""realm":"cloud","unix_ms":1772546587123,"kind":"prefix_throttled","side":"inside","prefix":"100.64.0.1","length":32}"#,
+        ),
     ];
+    let realms = Register::of(&["mvno", "cloud"]);
     for (notice, (text, json)) in notices.into_iter().zip(expected) {
         let item = Item::Notice(notice);
-        let message = syslog::message(&item, "edge1", &Register::default());
+        let message = syslog::message(&item, "edge1", &realms);
         assert!(message.ends_with(text), "{message}");
-        let line = String::from_utf8(jsonl::line(&item, &Register::default())).unwrap();
+        let line = String::from_utf8(jsonl::line(&item, &realms)).unwrap();
         assert!(line.trim_end().ends_with(json), "{line}");
     }
     let none: [Vec<u8>; 0] = [];
@@ -540,7 +563,7 @@ fn a_realm_is_told_as_ingress_vrf_and_its_name_once() {
         0114 0006 0143 0008 00e6 0001 01d2 0004 01d9 0004 0008 0004 00ea 0004"
     );
     let of_block = "0143 0008 00e6 0001 0008 0004 00e1 0004 0169 0002 016a 0002";
-    let realms = Register::of(&["mvno", "cloud"]);
+    let realms = [(1, "mvno"), (2, "cloud")];
     let (items, notice) = of_realm();
     let at = "0000019cb40279f3";
     let quota = format!("{at} 0d 00000003 00000800 64400001 00000002");
@@ -612,7 +635,7 @@ fn no_datagram_of_realms_is_larger_than_it_may_be() {
         .map(|number| format!("r{}{number:02}", "-".repeat(number - 1)))
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let realms = Register::of(&names);
+    let realms: Vec<(u16, &str)> = (1..).zip(names.iter().copied()).collect();
     for most in [128, 200, 484, 1400] {
         let of_ipfix = ipfix::Exporter::new(7, 0).realms(NOW, &realms, most);
         let of_netflow9 = netflow9::Exporter::new(7, 0).realms(NOW, 0, &realms, most);

@@ -27,6 +27,7 @@ use super::directory::{self, Content, Hour};
 use super::error::ReadError;
 use super::event::{Block, Event, PortRange, ProtocolScope, ReleaseReason};
 use super::maps::Static;
+use super::realms::{RealmsError, Register};
 use super::scatter::{Keyring, KeyringError};
 use super::sealed::{Fact, Row, SealedFile};
 
@@ -41,24 +42,28 @@ pub struct Holding {
 }
 
 /// A share as if it were a block on record.
-fn held_by_map(held: Static) -> Option<Holding> {
+fn held_by_map(held: Static<'_>, realms: &Register) -> Option<Result<Holding, RealmsError>> {
     let count = held.share.last_port - held.share.first_port + 1;
+    let ports = PortRange::new(held.share.first_port, count)?;
+    let Some(realm) = realms.number(held.realm) else {
+        let name = held.realm.to_owned();
+        return Some(Err(RealmsError::Unnamed { name }));
+    };
     let block = Block {
         inside: held.inside,
-        // Realms have no deterministic pools.
-        realm: 0,
+        realm,
         external: held.share.external,
-        ports: PortRange::new(held.share.first_port, count)?,
+        ports,
         pool: held.pool,
         scope: ProtocolScope::All,
         key: 0,
     };
     let until = held.until_ms;
-    Some(Holding {
+    Some(Ok(Holding {
         block,
         since_ms: Some(held.since_ms),
         until: until.map(|ms| (ms, ReleaseReason::Reconfigured)),
-    })
+    }))
 }
 
 /// When a block that was held when a day began was allocated: its record is in the hour that

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::super::error::ReadError;
 use super::super::event::Event;
 use super::super::maps::Maps;
+use super::super::realms::Register;
 use super::super::sealed::{Fact, Row};
 use super::walk::{Gap, Source, Walk};
 use super::{Holding, exact_since, held_by_map};
@@ -59,9 +60,12 @@ pub fn subscriber(
         add(&mut holdings, root, &row)?;
     }
     holdings.retain(|holding| holding.until.is_none_or(|(until, _)| until >= from_ms));
-    let maps = Maps::read(root)?;
-    let fixed = maps.of_subscriber(inside, from_ms, to_ms);
-    holdings.extend(fixed.filter(|_| realm == 0).filter_map(held_by_map));
+    let (maps, realms) = (Maps::read(root)?, Register::read(root)?);
+    let name = realms.name(realm);
+    let fixed = maps.of_subscriber((&name, inside), from_ms, to_ms);
+    for held in fixed.filter_map(|held| held_by_map(held, &realms)) {
+        holdings.push(held?);
+    }
     holdings.sort_by_key(|holding| (holding.since_ms, holding.block.ports.first()));
     let mut remarks: Vec<String> = walk
         .missing

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::super::error::ReadError;
 use super::super::event::Event;
 use super::super::maps::Maps;
+use super::super::realms::Register;
 use super::super::scatter::Keyring;
 use super::super::sealed::{Fact, Row};
 use super::walk::{Gap, Source, Walk};
@@ -57,9 +58,10 @@ const STATIC: &str = "by the configuration of that time, which is on record: the
 pub fn who(root: &Path, enquiry: &Enquiry) -> Result<Answer, ReadError> {
     let from_ms = enquiry.at_ms.saturating_sub(enquiry.skew_ms);
     let to_ms = enquiry.at_ms.saturating_add(enquiry.skew_ms);
-    let maps = Maps::read(root)?;
+    let (maps, realms) = (Maps::read(root)?, Register::read(root)?);
     let fixed = maps.who(enquiry.external, enquiry.port, from_ms, to_ms);
-    let fixed: Vec<Holding> = fixed.filter_map(held_by_map).collect();
+    let fixed = fixed.filter_map(|held| held_by_map(held, &realms));
+    let fixed: Vec<Holding> = fixed.collect::<Result<_, _>>()?;
     // A static port is nobody else's while its map holds: the log has nothing to say of it.
     if let [one] = &fixed[..]
         && one.since_ms.is_some_and(|since| since <= from_ms)

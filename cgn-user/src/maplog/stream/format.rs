@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::link::Transport;
+use super::scope::{Scope, is_wanted};
 use super::{Kinds, Options};
 use crate::maplog::encode::{Item, ipfix, jsonl, netflow9, syslog};
 use crate::maplog::notice::Notice;
@@ -47,6 +48,7 @@ impl Message {
 pub(super) struct Encoder {
     format: Format,
     kinds: Kinds,
+    scope: Option<Scope>,
     is_stream: bool,
     most_bytes: usize,
     host: String,
@@ -70,6 +72,7 @@ impl Encoder {
         Self {
             format: options.format,
             kinds: options.kinds,
+            scope: options.scope.clone(),
             is_stream,
             most_bytes: match is_stream {
                 true => STREAM_MESSAGE_BYTES,
@@ -132,11 +135,16 @@ impl Encoder {
                     Format::Syslog | Format::JsonLines => Vec::new(),
                 });
             }
-            if self.realms.has(1) {
-                let (most, realms) = (self.most_bytes, &self.realms);
+            // To a sink of some realms the others' names are not told.
+            let scope = self.scope.as_ref();
+            let is_told = |number| scope.is_none_or(|scope| scope.realms.contains(&number));
+            let realms = self.realms.named();
+            let realms: Vec<_> = realms.filter(|(number, _)| is_told(*number)).collect();
+            if !realms.is_empty() {
+                let most = self.most_bytes;
                 messages.extend(match self.format {
-                    Format::Ipfix => self.ipfix.realms(unix_secs, realms, most),
-                    Format::Netflow9 => self.netflow9.realms(unix_secs, uptime_ms, realms, most),
+                    Format::Ipfix => self.ipfix.realms(unix_secs, &realms, most),
+                    Format::Netflow9 => self.netflow9.realms(unix_secs, uptime_ms, &realms, most),
                     Format::Syslog | Format::JsonLines => Vec::new(),
                 });
             }
@@ -170,15 +178,12 @@ impl Encoder {
         unix_secs: u32,
         items: &[Item],
     ) -> Vec<Message> {
-        if items.iter().all(|item| self.kinds.has(item)) {
+        let (kinds, scope) = (self.kinds, self.scope.as_ref());
+        let is_wanted = |item: &&Item| is_wanted(kinds, scope, item);
+        let wanted: Vec<Item> = items.iter().filter(is_wanted).copied().collect();
+        if wanted.len() == items.len() {
             return self.encoded(now, unix_secs, items);
         }
-        let kinds = self.kinds;
-        let wanted: Vec<Item> = items
-            .iter()
-            .filter(|item| kinds.has(item))
-            .copied()
-            .collect();
         let mut messages = self.encoded(now, unix_secs, &wanted);
         // What is not wanted has arrived when all before it has.
         messages.push(Message {

@@ -7,12 +7,13 @@
 //!
 //! * `cursor`: how far a sink is, on disk. * `link`: the socket, and what has arrived. * `kafka`: a topic
 //!   in its place.
-//! * `trust`: TLS, and whom it believes. * `format`: records to messages.
+//! * `trust`: TLS, and whom it believes. * `format`: records to messages. * `scope`: of which realms.
 
 mod cursor;
 mod format;
 mod kafka;
 mod link;
+mod scope;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -27,6 +28,7 @@ use thiserror::Error;
 
 pub use format::Format;
 pub use link::Transport;
+pub use scope::Scope;
 pub use trust::Trust;
 
 use super::encode::Item;
@@ -40,6 +42,7 @@ use super::replay::replay_sealed;
 use cursor::Cursor;
 use format::{Encoder, Message};
 use link::Link;
+use scope::is_wanted;
 
 /// Records that one turn sends at most.
 const BATCH: usize = 4096;
@@ -94,6 +97,8 @@ pub struct Options {
     pub interim_every: Option<Duration>,
     /// What it is sent.
     pub kinds: Kinds,
+    /// Of which realms; None: of all.
+    pub scope: Option<Scope>,
     /// HOSTNAME of syslog messages.
     pub host: String,
 }
@@ -244,11 +249,14 @@ impl Sink {
     /// Notices to send in the next turns, after `lost` that are gone already. They are in memory only:
     /// of those that a collector misses, the oldest are dropped and counted.
     pub fn notify(&mut self, notices: Vec<Notice>, lost: u64) {
-        if !self.options.kinds.notices {
+        let (kinds, scope) = (self.options.kinds, self.options.scope.as_ref());
+        if !kinds.notices {
             return;
         }
         self.stats.lost_notices += lost;
-        self.notices.extend(notices);
+        let notices = notices.into_iter();
+        let wanted = notices.filter(|notice| is_wanted(kinds, scope, &Item::Notice(*notice)));
+        self.notices.extend(wanted);
         let excess = self.notices.len().saturating_sub(MOST_KEPT);
         self.notices.drain(..excess);
         self.stats.lost_notices += excess as u64;
@@ -339,13 +347,12 @@ impl Sink {
             return Ok(());
         }
         self.interim_at = now + every;
-        let held = self.held.values();
-        let items: Vec<Item> = held
-            .map(|(block, since_ms)| Item::Interim {
-                block: *block,
-                since_ms: *since_ms,
-            })
-            .collect();
+        let (kinds, scope) = (self.options.kinds, self.options.scope.as_ref());
+        let held = self.held.values().map(|(block, since_ms)| Item::Interim {
+            block: *block,
+            since_ms: *since_ms,
+        });
+        let items: Vec<Item> = held.filter(|item| is_wanted(kinds, scope, item)).collect();
         for message in self.encoder.messages(now, unix_secs, &items) {
             self.send(&message, now)?;
         }

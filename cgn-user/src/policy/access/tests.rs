@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use cgn_common::access::{first_match, rules_of};
 use cgn_common::layout::{Action, End, Held, Ports};
+use cgn_common::realm::{FIRST, NOBODY};
 use cgn_common::verdict::Direction;
 use proptest::prelude::*;
 
@@ -45,6 +46,12 @@ fn memory_of(lists: &Lists) -> Memory {
 
 /// By the tables.
 fn found(memory: &Memory, seen: Seen) -> Option<(u32, Action)> {
+    let held = held(memory, seen, FIRST);
+    (held != Held::NONE).then(|| (held.rule(), held.action()))
+}
+
+/// The same of a packet that came from this realm.
+fn held(memory: &Memory, seen: Seen, realm: u8) -> Held {
     let vlans = std::collections::HashMap::new();
     let tables = UserTables::new(memory, &Nowhere, &vlans);
     let (outside, ours) = match seen.direction {
@@ -53,14 +60,13 @@ fn found(memory: &Memory, seen: Seen) -> Option<(u32, Action)> {
     };
     let candidates = rules_of(&tables, End::Outside, seen.direction, outside)
         & rules_of(&tables, End::Ours, seen.direction, ours);
-    let held = first_match(
+    first_match(
         &tables,
         candidates,
-        seen.direction,
+        (seen.direction, realm),
         seen.protocol,
         seen.ports,
-    );
-    (held != Held::NONE).then(|| (held.rule(), held.action()))
+    )
 }
 
 /// By a scan of the rules, which shares nothing with the tables.
@@ -146,6 +152,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             protocol,
             ports,
             most: 0,
+            realm: 0,
         },
     )
 }
@@ -187,6 +194,7 @@ fn rule_of(action: Action, direction: Direction) -> Rule {
         protocol: None,
         ports: Ports::ANY,
         most: 0,
+        realm: 0,
     }
 }
 
@@ -214,6 +222,34 @@ fn what_bypasses_comes_back_to_subscribers_and_to_no_pool_address() {
     assert!(packet(Direction::Inbound, server.0, host, (80, 5000)));
     assert!(!packet(Direction::Inbound, server.0, host, (443, 5000)));
     assert!(!packet(Direction::Inbound, server.0, pool, (80, 5000)));
+}
+
+/// Others than those of its realm meet the rule behind it; on the way back it tells the realm.
+#[test]
+fn a_bypass_holds_for_its_realm() {
+    let mut bypass = rule_of(Action::Bypass, Direction::Outbound);
+    let server = (0xcb00_710a, 0xcb00_710a);
+    (bypass.destination, bypass.realm) = (vec![server], 2);
+    let deny = rule_of(Action::Deny, Direction::Outbound);
+    let host = 0x6440_0009;
+    let memory = memory_of(&Lists::new(&[bypass, deny], &[(host, host)]));
+    let mut seen = Seen {
+        direction: Direction::Outbound,
+        source: host,
+        destination: server.0,
+        protocol: 47,
+        ports: None,
+    };
+    for (realm, action) in [
+        (FIRST, Action::Deny),
+        (1, Action::Deny),
+        (2, Action::Bypass),
+    ] {
+        assert_eq!(held(&memory, seen, realm).action(), action, "{realm}");
+    }
+    (seen.direction, seen.source, seen.destination) = (Direction::Inbound, server.0, host);
+    let back = held(&memory, seen, NOBODY);
+    assert_eq!((back.action(), back.realm()), (Action::Bypass, 2));
 }
 
 /// A hundred thousand scattered hosts and networks: each is found, its neighbours are not, and the

@@ -18,8 +18,8 @@ use crate::packets::{Draft, flag};
 const OF_HOST: u16 = 8;
 const OF_24: u16 = 12;
 /// New mappings in a window of a subscriber, and of its /24.
-const OF_SUBSCRIBER: u16 = 10;
-const OF_INSIDE_24: u16 = 15;
+pub const OF_SUBSCRIBER: u16 = 10;
+pub const OF_INSIDE_24: u16 = 15;
 /// Packets in a window to one address that nobody waits for.
 const UNSOLICITED: u16 = 6;
 const LIMIT_SECS: u32 = 20;

@@ -117,9 +117,19 @@ pub fn groups() -> Vec<Group> {
             cases: realms::CASES.to_vec(),
         },
         Group {
+            name: "access lists of several realms",
+            world: realms::world_of_rules,
+            cases: realms::RULES.to_vec(),
+        },
+        Group {
             name: "the first of several realms",
             world: realms::world_of_first,
             cases: all(),
+        },
+        Group {
+            name: "floods of several realms",
+            world: realms::world_of_floods,
+            cases: [realms::FLOODS, floods::CASES].concat(),
         },
         Group {
             name: "TCP sessions are timed one by one",

@@ -4,20 +4,22 @@
 use std::net::Ipv4Addr;
 
 use cgn_common::frame::Buffer;
-use cgn_common::layout::{Constants, FIRST_KEY, Features, Filtering, Policy};
+use cgn_common::layout::{Action, Constants, FIRST_KEY, Features, Filtering, Policy, Ports};
 use cgn_common::path;
-use cgn_common::verdict::{Protocol, Reason};
+use cgn_common::verdict::{Direction, Protocol, Reason};
 use cgn_user::dataplane::load::Entry::{Inside, Outside, Vlan};
 use cgn_user::dataplane::tables::UserTables;
+use cgn_user::policy::access::Rule;
+use cgn_user::policy::throttle::Prefix;
 use cgn_user::realms::InsideKey;
 
-use super::Case;
+use super::{Case, floods};
 use crate::harness::Ending;
 use crate::harness::trial::{Endpoint, Trial, protocol_of};
 use crate::harness::world::{
     INGRESS, INSIDE_VLAN, LARGE_POOL, POOL, REALM_QINQ, REALM_VLAN, World, hop, remote, subscriber,
 };
-use crate::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, flag};
+use crate::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, Transport, flag};
 
 /// The one inside address of three subscribers, and a port that all of them use.
 const HOME: Endpoint = (subscriber::PLAIN, 4000);
@@ -39,6 +41,36 @@ pub fn world() -> World {
 /// The first of several realms, in which all is as ever.
 pub fn world_of_first() -> World {
     World::new().with_realms()
+}
+
+/// New mappings are limited, in each realm by itself.
+pub fn world_of_floods() -> World {
+    floods::world().with_realms()
+}
+
+/// Who may go where untranslated: everyone has a host outside of his own; and nobody else goes there.
+pub fn world_of_rules() -> World {
+    let rule = |action, realm, to: Ipv4Addr| Rule {
+        name: String::new(),
+        direction: Direction::Outbound,
+        action,
+        realm,
+        source: Vec::new(),
+        destination: vec![(to.to_bits(), to.to_bits())],
+        protocol: None,
+        ports: Ports::ANY,
+        most: 0,
+    };
+    let own = [0, 1, 2].map(|realm| rule(Action::Bypass, realm, portal(realm)));
+    let denied = rule(Action::Deny, 0, portal(1));
+    World::new()
+        .with_realms()
+        .with_rules(&[own.as_slice(), &[denied]].concat())
+}
+
+/// The host that subscribers of a realm reach untranslated.
+fn portal(realm: u8) -> Ipv4Addr {
+    [remote::OTHER, remote::PLAIN, remote::VLAN][usize::from(realm)]
 }
 
 /// A subscriber with the address [`HOME`].
@@ -325,6 +357,124 @@ pub const CASES: &[Case] = &[
                 let own = tenant.sends(Draft::udp(HOME, (remote::EXACT_LOCAL, 22)));
                 t.stopped(Vlan, &own.bytes(), Reason::Local);
             }
+        },
+    ),
+];
+
+pub const FLOODS: &[Case] = &[
+    (
+        "who opens too many mappings is limited in his own realm: whom his address is elsewhere is not",
+        |t| {
+            let datagram = |port| Draft::udp((HOME.0, port), SERVER);
+            for tenant in tenants() {
+                t.comes_to(&format!("realm {}", tenant.realm));
+                t.align(2);
+                for port in 1..=floods::OF_SUBSCRIBER {
+                    tenant.goes_out(t, &datagram(port), hop::OUTSIDE);
+                }
+                let beyond = tenant.sends(datagram(100)).bytes();
+                t.stopped(Vlan, &beyond, Reason::Throttled);
+                tenant.goes_out(t, &datagram(1), hop::OUTSIDE);
+            }
+            let each = [0, 1, 2].map(|realm| Prefix {
+                is_inside: true,
+                realm,
+                first: HOME.0,
+                length: 32,
+            });
+            assert_eq!(t.limited(), each, "who reads the table is told of each");
+        },
+    ),
+    ("a /24 of a realm is not that of another", |t| {
+        let [first, mvno, cloud] = tenants();
+        let of_neighbour = |port| Draft::udp((subscriber::TWO_BLOCKS, port), SERVER);
+        for tenant in [&mvno, &first] {
+            t.align(2);
+            for port in 1..=floods::OF_SUBSCRIBER {
+                tenant.goes_out(t, &Draft::udp((HOME.0, port), SERVER), hop::OUTSIDE);
+            }
+            for port in 1..=floods::OF_INSIDE_24 - floods::OF_SUBSCRIBER {
+                let draft = tenant.sends(of_neighbour(port));
+                let opening = t.run(Vlan, &draft.bytes());
+                assert!(matches!(opening.ending, Ending::Sent { .. }), "{opening:?}");
+            }
+            let beyond = tenant.sends(of_neighbour(100)).bytes();
+            t.stopped(Vlan, &beyond, Reason::Throttled);
+        }
+        for port in 1..=floods::OF_SUBSCRIBER {
+            cloud.goes_out(t, &Draft::udp((HOME.0, port), SERVER), hop::OUTSIDE);
+        }
+    }),
+];
+
+pub const RULES: &[Case] = &[
+    (
+        "a bypass of a realm is for its packets, and what comes back from there is for its subscriber",
+        |t| {
+            for tenant in tenants() {
+                t.comes_to(&format!("realm {}", tenant.realm));
+                let to = portal(tenant.realm);
+                let out = match tenant.realm {
+                    2 => hop::OUTSIDE_VLAN,
+                    _ => hop::OUTSIDE,
+                };
+                let draft = Draft::udp(HOME, (to, 53));
+                let sends = tenant.sends(draft.clone());
+                t.becomes(Vlan, &sends, sends.clone(), out, &[]);
+                assert_eq!(t.mapping((tenant.key(t), HOME.1), Protocol::Udp), None);
+                let answer = Draft::udp((to, 53), HOME);
+                t.becomes(Outside, &answer, answer.clone(), tenant.hop, &[]);
+                // Whatever it carries, also without a block.
+                let other =
+                    Draft::new(Transport::Other(47), (subscriber::NO_BLOCK_YET, 0), (to, 0));
+                let sends = tenant.sends(other);
+                t.becomes(Vlan, &sends, sends.clone(), out, &[]);
+            }
+        },
+    ),
+    (
+        "others are translated on their way there, or denied by the rule behind it",
+        |t| {
+            let [first, mvno, cloud] = tenants();
+            let draft = |to| Draft::udp(HOME, (to, 53));
+            mvno.goes_out(t, &draft(portal(0)), hop::OUTSIDE);
+            first.goes_out(t, &draft(portal(2)), hop::OUTSIDE_VLAN);
+            for tenant in [&first, &cloud] {
+                let denied = tenant.sends(draft(portal(1))).bytes();
+                t.stopped(Vlan, &denied, Reason::AccessDenied);
+            }
+        },
+    ),
+    (
+        "nobody gets an answer who is in another realm, and nobody bypasses with another's address",
+        |t| {
+            // A subscriber of the first realm only, and one of nobody.
+            for address in [subscriber::LARGE, subscriber::NOT_ONE] {
+                for realm in [1, 2] {
+                    let to_other = Draft::udp((portal(realm), 53), (address, 1));
+                    t.stopped(Outside, &to_other.bytes(), Reason::NotForUs);
+                    let tenant = &tenants()[usize::from(realm)];
+                    let spoofed = tenant.sends(Draft::udp((address, 1), (portal(realm), 53)));
+                    t.stopped(Vlan, &spoofed.bytes(), Reason::SpoofedSource);
+                }
+            }
+            let of_first = Draft::udp((portal(0), 53), (subscriber::LARGE, 1));
+            t.becomes(Outside, &of_first, of_first.clone(), hop::INSIDE, &[]);
+            let like_a_key = Draft::udp((portal(1), 53), (LIKE_A_KEY, 1));
+            t.stopped(Outside, &like_a_key.bytes(), Reason::Martian);
+        },
+    ),
+    (
+        "what bypasses in a realm loses one of its time to live, and must fit, both ways",
+        |t| {
+            let mvno = &tenants()[1];
+            let late = Draft::udp(HOME, (portal(1), 53)).with(|d| d.ttl = 1);
+            t.stopped(Vlan, &mvno.sends(late).bytes(), Reason::TtlExpired);
+            let back = Draft::udp((portal(1), 53), HOME);
+            let late = back.clone().with(|d| d.ttl = 1);
+            t.stopped(Outside, &late.bytes(), Reason::TtlExpired);
+            let large = back.with(|d| d.payload = vec![7; 1490]);
+            t.stopped(Outside, &large.bytes(), Reason::TooBig);
         },
     ),
 ];

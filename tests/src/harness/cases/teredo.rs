@@ -36,6 +36,7 @@ pub fn world() -> World {
         protocol: Some(protocol),
         ports,
         most: 0,
+        realm: 0,
     };
     let any = (0, u16::MAX);
     let inspect = |direction, ports| rule(Action::Inspect, direction, 17, ports);

@@ -286,7 +286,7 @@ pub const ASKED_FOR: &[Row] = &[
     not_met(
         "SEED-19",
         "tenants",
-        "realms have equal addresses, own pools, groups and routes, and log, commands and metrics (subscribers, mappings) tell them apart; no log stream and no count of drops of their own",
+        "realms have equal addresses, own pools (deterministic ones, too), groups, limits, routes and log streams, and log, commands and metrics (subscribers, mappings) tell them apart; no count of drops of their own",
     ),
     met_by(
         "SEED-20",

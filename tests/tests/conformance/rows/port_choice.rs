@@ -1,6 +1,6 @@
 //! Choice of ports, other traffic, deterministic mapping, shared space, discovery.
 
-use crate::registry::{Row, met, met_by, not_met, refused};
+use crate::registry::{Row, met, met_by, refused};
 
 pub const CHOICE: &[Row] = &[
     met("R6056-1", "all ports from 1024 to 65535"),
@@ -119,10 +119,14 @@ pub const DETERMINISTIC: &[Row] = &[
             "cgn_user::maplog::query::tests::a_static_port_is_answered_by_the_map_of_its_time",
         ],
     ),
-    not_met(
+    met_by(
         "R7422-10",
-        "alarms of utilisation",
-        "`pool_high` and `pool_low` count all blocks of a pool, not those for overflow by themselves",
+        "alarms of utilisation: of all blocks (`pool_high`, `pool_low`), and of those for overflow (`overflow_high`, `overflow_low`)",
+        &[
+            "cgn_user::engine::notices::tests::a_threshold_is_told_again_only_after_the_other",
+            "cgn_user::engine::notices::tests::blocks_for_overflow_have_thresholds_of_their_own",
+            "e2e::deterministic::who_watches_is_told_when_overflow_runs_short_and_when_it_does_not_any_more",
+        ],
     ),
 ];
 
