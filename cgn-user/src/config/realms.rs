@@ -161,7 +161,10 @@ fn check_names_exist(config: &Config, findings: &mut Findings) {
         of_subscribers.map(|(at, one)| (format!("subscribers[{at}].realm"), &one.realm));
     let of_groups = config.group.iter().enumerate();
     let of_groups = of_groups.map(|(at, one)| (format!("group[{at}].realm"), &one.realm));
-    for (path, name) in of_subscribers.chain(of_groups) {
+    let of_clients = config.identity.client.iter().enumerate();
+    let of_clients =
+        of_clients.map(|(at, one)| (format!("identity.client[{at}].realm"), &one.realm));
+    for (path, name) in of_subscribers.chain(of_groups).chain(of_clients) {
         let path = KeyPath::from(path);
         let is_known = name.is_empty() || config.realm.iter().any(|realm| realm.name == *name);
         if is_known || !findings.sound(&path) {

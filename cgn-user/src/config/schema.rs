@@ -2,7 +2,7 @@
 //!
 //! Each key can be left out unless it is marked *required*.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::mirrors::Mirror;
 use super::notation::{AddressSpan, Ipv4Prefix};
 use super::rules::{Access, Rule};
+use crate::maplog::identity::Attribute;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,9 @@ pub struct Config {
     /// `[log]`
     #[serde(default)]
     pub log: Log,
+    /// `[identity]`
+    #[serde(default)]
+    pub identity: Identity,
     /// `[[sink]]`, any number: collectors that are sent the mapping log.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sink: Vec<Sink>,
@@ -762,6 +766,48 @@ pub enum OnFull {
     /// Blocks are given and taken without records, which are counted; the log has a gap, and says so.
     /// Warns.
     Continue,
+}
+
+/// `[identity]`: names of subscribers in the mapping log, as RADIUS accounting (RFC 2866) tells them. Off by
+/// default: with them the log says who did something, not only which address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Identity {
+    /// Address and UDP port (of RADIUS: 1813) to which the clients send accounting. Default: none, and no
+    /// names are logged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Which attributes make the name: the first of them that a request has. `"User-Name"`,
+    /// `"Calling-Station-Id"`, `"Chargeable-User-Identity"`, `"NAS-Port-Id"`, `"3GPP-IMSI"`,
+    /// `"ADSL-Agent-Circuit-Id"`. Default: `["User-Name"]`.
+    pub attributes: Vec<Attribute>,
+    /// `[[identity.client]]`, with `listen` *required*, once or more: who may tell names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub client: Vec<IdentityClient>,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            attributes: vec![Attribute::UserName],
+            client: Vec::new(),
+        }
+    }
+}
+
+/// `[[identity.client]]`: an access server, or a proxy that passes on what several say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityClient {
+    /// *Required*: its address; each once.
+    pub address: IpAddr,
+    /// *Required*: file with the secret that it shares with us, which nobody else may read; white space at
+    /// its end does not count.
+    pub secret_file: PathBuf,
+    /// The `name` of the `[[realm]]` of its subscribers. Default: the first, that of `[inside]`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub realm: String,
 }
 
 /// `[[sink]]`: a collector that is sent the mapping log while it is written.

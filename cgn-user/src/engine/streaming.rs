@@ -143,6 +143,7 @@ fn options(sink: &config::Sink, config: &Config, host: &str) -> Options {
             notices: sink.notices,
         },
         host: host.to_owned(),
+        identities: config.identity.listen.is_some(),
     }
 }
 

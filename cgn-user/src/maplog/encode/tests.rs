@@ -225,9 +225,9 @@ fn notices_are_lines_too() {
     ];
     for (notice, (name, text, json)) in notices().into_iter().zip(expected) {
         let item = Item::Notice(notice);
-        let message = syslog::message(&item, "edge1", &Register::default());
+        let message = syslog::message(&item, "edge1", &Register::default(), None);
         assert_eq!(message, format!("{head} {name} [cgn@32473 {text}]"));
-        let line = String::from_utf8(jsonl::line(&item, &Register::default())).unwrap();
+        let line = String::from_utf8(jsonl::line(&item, &Register::default(), None)).unwrap();
         assert_eq!(line, format!("{{{time},\"kind\":\"{name}\",{json}}}\n"));
     }
 }
@@ -286,9 +286,9 @@ fn floods_are_told_in_lines_only() {
     ];
     for (notice, (text, json)) in notices.into_iter().zip(expected) {
         let item = Item::Notice(notice);
-        let message = syslog::message(&item, "edge1", &Register::default());
+        let message = syslog::message(&item, "edge1", &Register::default(), None);
         assert!(message.ends_with(text), "{message}");
-        let line = String::from_utf8(jsonl::line(&item, &Register::default())).unwrap();
+        let line = String::from_utf8(jsonl::line(&item, &Register::default(), None)).unwrap();
         assert!(line.trim_end().ends_with(json), "{line}");
     }
     let none: [Vec<u8>; 0] = [];
@@ -457,7 +457,10 @@ fn mappings_and_sessions_are_lines_too() {
         ),
     ];
     for (item, (text, json)) in sessions().iter().zip(expected) {
-        assert_eq!(syslog::message(item, "edge1", &Register::default()), text);
+        assert_eq!(
+            syslog::message(item, "edge1", &Register::default(), None),
+            text
+        );
         assert_eq!(
             String::from_utf8(line_of(item)).unwrap(),
             format!("{json}\n")
@@ -478,7 +481,7 @@ fn syslog_is_one_line_of_structured_data() {
     ];
     for (item, expected) in items().iter().zip(expected) {
         assert_eq!(
-            syslog::message(item, "edge1", &Register::default()),
+            syslog::message(item, "edge1", &Register::default(), None),
             expected
         );
     }
@@ -488,7 +491,7 @@ fn syslog_is_one_line_of_structured_data() {
         ("käse", "-"),
         ("a.example", "a.example"),
     ] {
-        let message = syslog::message(&items()[0], host, &Register::default());
+        let message = syslog::message(&items()[0], host, &Register::default(), None);
         assert_eq!(message.split(' ').nth(2), Some(written), "{host:?}");
     }
     assert_eq!(syslog::framed("abc"), b"3 abc");
@@ -511,7 +514,7 @@ fn json_lines_are_flat_objects() {
 }
 
 fn line_of(item: &Item) -> Vec<u8> {
-    jsonl::line(item, &Register::default())
+    jsonl::line(item, &Register::default(), None)
 }
 
 /// The same story of a subscriber of realm 2: a block, a mapping, a session and a notice.
@@ -660,7 +663,7 @@ fn a_block_with_ports_below_1024_is_told_as_two_ranges() {
         0100 0038 {at} 01 64400001 cb007105 {ports} 0001 01f8 {at} 01 64400001 cb007105 {system} 0001 0008 0000"
     );
     assert_eq!(message.unwrap(), bytes(&expected));
-    let told = syslog::message(&allocate, "edge1", &Register::default());
+    let told = syslog::message(&allocate, "edge1", &Register::default(), None);
     assert!(told.contains(
         r#" first_port="2032" last_port="2535" first_system_port="32" last_system_port="39" pool="3""#
     ));

@@ -91,6 +91,7 @@ impl Place {
             interim_every: None,
             kinds: BLOCKS,
             host: "edge1".to_owned(),
+            identities: false,
         };
         change(&mut options);
         Sink::open(&self.root, options, self.log.committed()).unwrap()
