@@ -141,7 +141,8 @@ fn a_request_has_status_server_and_session() {
     let on: (u8, &[u8]) = (40, &[0, 0, 0, 7]);
     let server: (u8, &[u8]) = (32, b"bras1");
     let session: (u8, &[u8]) = (44, b"7");
-    let cases: [(&str, Vec<(u8, &[u8])>, bool); 6] = [
+    type Case<'a> = (&'a str, Vec<(u8, &'a [u8])>, bool);
+    let cases: [Case<'_>; 6] = [
         ("all", vec![status, server, session], true),
         ("no status", vec![server, session], false),
         (
