@@ -18,8 +18,8 @@ use super::schema::{
 };
 use super::value::{
     address, any_host, attribute, boolean, exhausted, filtering, integer, log_mode, log_sync,
-    midstream, on_full, path, pool_mode, port_mode, sink_format, sink_transport, socket_address,
-    string, xdp_mode,
+    midstream, on_full, path, pool_mode, port_mode, sink_format, sink_sasl, sink_transport,
+    socket_address, string, xdp_mode,
 };
 use crate::maplog::identity::Attribute;
 
@@ -503,6 +503,9 @@ fn read_sink(sink: &mut TableReader<'_>) -> Sink {
         ca_file: sink.optional("ca_file", std::path::PathBuf::new(), path),
         server_name: sink.optional("server_name", String::new(), string),
         topic: sink.optional("topic", String::new(), string),
+        sasl: sink.optional("sasl", None, |value| sink_sasl(value).map(Some)),
+        user: sink.optional("user", String::new(), string),
+        password_file: sink.optional("password_file", std::path::PathBuf::new(), path),
         partition: sink.optional("partition", 0, integer(&limit::PARTITION)),
         domain: sink.optional(
             "domain",

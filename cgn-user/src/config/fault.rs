@@ -107,6 +107,16 @@ pub enum Fault {
     DuplicatePoolName { name: String, other: KeyPath },
     #[error("{name:?} is also the name of {other}; give each sink a name of its own")]
     DuplicateSinkName { name: String, other: KeyPath },
+    #[error("with `sasl`, it must be there; add for example `{example}`")]
+    SaslNeeds { example: &'static str },
+    #[error(
+        "only a sink with `sasl` uses it; remove it, or write for example `sasl = \"scram-sha-512\"`"
+    )]
+    NotSasl,
+    #[error(
+        "shows the password to whoever listens; write `transport = \"kafka_tls\"`, or \"scram-sha-512\" here"
+    )]
+    PlainInClear,
     #[error(
         "nobody may tell names; add a section [[identity.client]] with address and secret_file, or remove `listen`"
     )]

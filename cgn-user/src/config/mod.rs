@@ -56,8 +56,8 @@ pub use rules::{Access, Rule};
 pub use schema::{
     Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Guard, Hold, Icmp, Identity,
     IdentityClient, Log, LogMode, LogSync, Metrics, Midstream, OnFull, Pool, PoolMode, PortMode,
-    Realm, Scatter, Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Throttle,
-    Timeouts, Xdp, XdpMode,
+    Realm, Scatter, Sessions, Side, Sink, SinkFormat, SinkSasl, SinkTransport, Subscribers, Tcp,
+    Throttle, Timeouts, Xdp, XdpMode,
 };
 
 use fault::Findings;

@@ -834,6 +834,17 @@ pub struct Sink {
     /// With Kafka: the topic, which must be there.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub topic: String,
+    /// With Kafka: how the cluster learns who we are (SASL): `"scram-sha-256"`, `"scram-sha-512"`, or, which shows it
+    /// the password and so needs `"kafka_tls"`, `"plain"`. Default: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sasl: Option<SinkSasl>,
+    /// With `sasl`, *required*: the user.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// With `sasl`, *required*: file with the password, which nobody else may read; white space at its end does
+    /// not count.
+    #[serde(default, skip_serializing_if = "is_empty_path")]
+    pub password_file: PathBuf,
     /// With Kafka: the partition that all records go to, in order; at most 65535. Default: 0.
     #[serde(default)]
     pub partition: u32,
@@ -919,6 +930,17 @@ impl SinkTransport {
     pub const fn is_kafka(self) -> bool {
         matches!(self, Self::Kafka | Self::KafkaTls)
     }
+}
+
+/// The values of `sink.sasl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SinkSasl {
+    #[serde(rename = "plain")]
+    Plain,
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    #[serde(rename = "scram-sha-512")]
+    ScramSha512,
 }
 
 /// `[metrics]`: where Prometheus scrapes.

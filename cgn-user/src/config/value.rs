@@ -10,7 +10,7 @@ use super::limit::Limit;
 use super::notation::AddressError;
 use super::schema::{
     Exhausted, Filtering, LogMode, LogSync, Midstream, OnFull, PoolMode, PortMode, SinkFormat,
-    SinkTransport, XdpMode,
+    SinkSasl, SinkTransport, XdpMode,
 };
 use crate::maplog::identity::Attribute;
 
@@ -201,6 +201,19 @@ pub(super) fn sink_format(value: &DeValue<'_>) -> Result<SinkFormat, Fault> {
         _ => Err(Fault::UnknownChoice {
             text,
             choices: "\"ipfix\", \"netflow9\", \"syslog\" or \"jsonl\"",
+        }),
+    }
+}
+
+pub(super) fn sink_sasl(value: &DeValue<'_>) -> Result<SinkSasl, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "plain" => Ok(SinkSasl::Plain),
+        "scram-sha-256" => Ok(SinkSasl::ScramSha256),
+        "scram-sha-512" => Ok(SinkSasl::ScramSha512),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"scram-sha-256\", \"scram-sha-512\" or \"plain\"",
         }),
     }
 }

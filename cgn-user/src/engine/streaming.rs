@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::clock;
-use crate::config::{self, Config, LogMode, SinkFormat, SinkTransport};
+use crate::config::{self, Config, LogMode, SinkFormat, SinkSasl, SinkTransport};
 use crate::maplog::Committed;
-use crate::maplog::stream::{Format, Kinds, Options, Sink, Transport, Trust};
+use crate::maplog::stream::{Format, Kinds, Mechanism, Options, Sasl, Sink, Transport, Trust};
 use crate::policy::shape;
 use crate::privileges::{self, Work};
 use crate::state::State;
@@ -125,6 +125,7 @@ fn options(sink: &config::Sink, config: &Config, host: &str) -> Options {
                 topic: sink.topic.clone(),
                 partition: sink.partition as i32,
                 trust: sink.transport.is_tls().then(|| trust(sink)),
+                sasl: sasl(sink),
             },
         },
         address: sink.address,
@@ -145,6 +146,19 @@ fn options(sink: &config::Sink, config: &Config, host: &str) -> Options {
         host: host.to_owned(),
         identities: config.identity.listen.is_some(),
     }
+}
+
+fn sasl(sink: &config::Sink) -> Option<Sasl> {
+    let mechanism = match sink.sasl? {
+        SinkSasl::Plain => Mechanism::Plain,
+        SinkSasl::ScramSha256 => Mechanism::ScramSha256,
+        SinkSasl::ScramSha512 => Mechanism::ScramSha512,
+    };
+    Some(Sasl {
+        mechanism,
+        user: sink.user.clone(),
+        password_file: sink.password_file.clone(),
+    })
 }
 
 fn trust(sink: &config::Sink) -> Trust {

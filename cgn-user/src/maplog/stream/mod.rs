@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 pub use format::Format;
+pub use kafka::{Mechanism, Sasl};
 pub use link::Transport;
 pub use trust::Trust;
 
@@ -137,8 +138,8 @@ pub enum SinkError {
         path: PathBuf,
         source: io::Error,
     },
-    #[error("sink {name}: cannot set up TLS")]
-    Tls { name: String, source: io::Error },
+    #[error("sink {name}: its certificates or its password cannot be used")]
+    Secrets { name: String, source: io::Error },
     #[error("sink {name}: cannot read the log")]
     Read { name: String, source: ReadError },
 }
@@ -179,7 +180,7 @@ impl Sink {
         )?;
         let connector =
             link::Connector::new(&options.transport, options.address).map_err(|source| {
-                SinkError::Tls {
+                SinkError::Secrets {
                     name: name(),
                     source,
                 }
