@@ -13,6 +13,7 @@
 //! | `explain` | the translator, run on a copy of the tables | no |
 //! | `watch` | packets of the fast path, for one who watches | yes |
 //! | `wiring` | how packets come in | no |
+//! | `radius` | names of subscribers, as access servers tell them | socket only |
 //! | `histogram` | distributions | no |
 //! | `metrics`, `api`, `cli` | what an operator sees | yes |
 //! | `report` | the dashboard's plots as a page, from a Prometheus | yes |
@@ -37,6 +38,7 @@ pub mod metrics;
 pub mod netlink;
 pub mod policy;
 pub mod privileges;
+pub mod radius;
 pub mod realms;
 pub mod reload;
 pub mod report;

@@ -18,11 +18,13 @@ use crate::config::Checked;
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::memory::Memory;
 use crate::histogram::{self, Histogram};
+use crate::maplog::inbox::Inbox;
 use crate::maplog::notice::{Board, What};
 use crate::maplog::stream::SinkStats;
 use crate::policy::access::{Lists, Placed};
 use crate::policy::advice::Peaks;
 use crate::policy::throttle::Prefix;
+use crate::radius::Outcome;
 use crate::realms::InsideKey;
 use crate::reload::Reload;
 use crate::slowpath::answers::AnswerStats;
@@ -57,6 +59,8 @@ pub struct State {
     pub stats: Mutex<Stats>,
     /// What sinks are told besides the log.
     pub notices: Board,
+    /// Names of subscribers that are to be recorded.
+    pub identities: Inbox,
     /// When the daemon started, in milliseconds of Unix time.
     pub started_unix_ms: u64,
     pub fast_path_counters: ReadCounters,
@@ -178,6 +182,7 @@ pub struct Stats {
     pub sweep: SweepStats,
     pub sessions: SessionStats,
     pub log: LogStats,
+    pub identity: IdentityStats,
     pub reconciliation: Reconciliation,
     /// One for each sink, in the order of the configuration.
     pub sinks: Vec<(String, SinkStats)>,
@@ -295,6 +300,8 @@ pub struct LogStats {
     pub release_records: u64,
     /// Of mappings and sessions, where they are logged.
     pub session_records: u64,
+    /// Of names of subscribers.
+    pub identity_records: u64,
     /// Records of the daemon's start and stop.
     pub mark_records: u64,
     /// Groups of records that could not be written.
@@ -324,6 +331,15 @@ pub struct LogStats {
     pub unsealed_records: u64,
     /// Notices for sinks, by [`What::number`].
     pub notices: [u64; What::NAMES.len()],
+}
+
+/// Figures of names of subscribers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdentityStats {
+    /// Subscribers whose name is known.
+    pub names: u64,
+    /// Datagrams that came to `identity.listen`, by [`Outcome`].
+    pub requests: [u64; Outcome::NAMES.len()],
 }
 
 /// Blocks that the daemon found at its start, by what tables and log said of them.

@@ -1,11 +1,11 @@
 //! Which task owns what, and in which order things start and stop.
 //!
 //! ```text
-//! start: config -> log (lock) -> API, metrics (bind) -> tables -> routes -> XDP -> sockets -> engine
+//! start: config -> log (lock) -> API, RADIUS, metrics (bind) -> tables -> routes -> XDP -> sockets -> engine
 //! reload: a stop, then the program executes itself again (ADR 13)
 //! stop:  engine: what is to be logged -> log threads -> API, metrics; XDP and tables stay
 //! ```
-//! The engine has a thread of its own, the sealer of the mapping log another, and each sink one; API and metrics share one more.
+//! The engine has a thread of its own, the sealer of the mapping log another, the listener for RADIUS one, and each sink one; API and metrics share one more.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -25,6 +25,7 @@ use crate::engine::sealing::Sealing;
 use crate::engine::start::Switches;
 use crate::engine::streaming::Streaming;
 use crate::privileges::{self, Work};
+use crate::radius;
 use crate::reload::Reload;
 use crate::state::State;
 use crate::watch::mirror;
@@ -73,6 +74,8 @@ pub fn run(arguments: &cli::Run) -> Result<Option<Reload>> {
     let sealing = Sealing::open(&checked.config.log, log.0.committed())?;
     let realms = engine::start::name_realms(&checked.config)?;
     let streaming = Streaming::open(&checked, &log.0.committed(), &realms)?;
+    let names = log.1.names.clone();
+    let identities = radius::Listener::open(&checked, names)?;
     let metrics = runtime.block_on(metrics::Listener::bind(checked.config.metrics.listen))?;
     let api = {
         let _context = runtime.enter();
@@ -89,7 +92,7 @@ pub fn run(arguments: &cli::Run) -> Result<Option<Reload>> {
     runtime.block_on(serve(
         state,
         engine,
-        (sealing, streaming),
+        (sealing, streaming, identities),
         (api, remote),
         metrics,
     ))
@@ -98,7 +101,7 @@ pub fn run(arguments: &cli::Run) -> Result<Option<Reload>> {
 async fn serve(
     state: Arc<State>,
     engine: Engine,
-    (sealing, streaming): (Sealing, Streaming),
+    (sealing, streaming, identities): (Sealing, Streaming, Option<radius::Listener>),
     (api, remote): (api::Socket, Option<api::Remote>),
     metrics: metrics::Listener,
 ) -> Result<Option<Reload>> {
@@ -132,6 +135,9 @@ async fn serve(
     let sealer = sealing.spawn(Arc::clone(&state), Arc::clone(&stop_log))?;
     let mut log_threads = streaming.spawn(&state, &stop_log)?;
     log_threads.push(sealer);
+    if let Some(identities) = identities {
+        log_threads.push(identities.spawn(Arc::clone(&state), Arc::clone(&stop_log))?);
+    }
     tokio::spawn(mirror::start_all(
         Arc::clone(&state),
         mirror::open_all(&state),

@@ -128,6 +128,11 @@ const RUN: &[Need] = &[
     need("bird2", Sign::Program("bird"), "announces the pool by BGP"),
     need("frr", Sign::File("/usr/lib/frr/bgpd"), "announces it, too"),
     need("tshark", Sign::Program("tshark"), "judges IPFIX"),
+    need(
+        "freeradius-utils",
+        Sign::Program("radclient"),
+        "its RADIUS client tells names of subscribers",
+    ),
     need("nfdump", Sign::Program("nfcapd"), "judges NetFlow 9"),
     need("rsyslog", Sign::Program("rsyslogd"), "judges syslog"),
     need(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::maplog::query::{AnswerRow, Enquiry, Told, sessions, who};
+use crate::maplog::query::{AnswerRow, Enquiry, Told, names, sessions, who};
 use crate::maplog::realms::Register;
 use crate::maplog::{Protocol, ReadError};
 use crate::utc::Utc;
@@ -67,12 +67,14 @@ pub fn answer(root: &Path, asked: &Asked, now_ms: u64) -> Result<AnswerRow, Enqu
         at_ms,
         skew_ms: u64::from(skew_secs) * 1000,
     };
+    let answer = who(root, &enquiry)?;
     let told = Told {
         enquiry,
         protocol: protocol.name(),
         realms: Register::read(root).map_err(ReadError::Realms)?,
-        answer: who(root, &enquiry)?,
         sessions: sessions(root, &enquiry, protocol)?,
+        names: names(root, &enquiry, &answer)?,
+        answer,
     };
     Ok(told.row())
 }

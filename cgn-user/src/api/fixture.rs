@@ -182,6 +182,7 @@ impl Fixture {
             memory: self.memory,
             stats: Mutex::new(stats),
             notices: Default::default(),
+            identities: Default::default(),
             started_unix_ms: ALLOCATED_MS,
             fast_path_counters: Box::new(move || fast_path),
             fast_path_hits: Box::new(|| Hits::ZERO),

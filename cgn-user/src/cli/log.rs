@@ -258,8 +258,9 @@ fn tell(root: &Path, enquiry: Enquiry, proto: Proto) -> Result<Told, LogError> {
         enquiry,
         protocol: protocol.name(),
         realms: realms_of(root)?,
-        answer,
         sessions: query::sessions(root, &enquiry, protocol)?,
+        names: query::names(root, &enquiry, &answer)?,
+        answer,
     })
 }
 

@@ -12,14 +12,16 @@ use super::place::{KeyPath, Places};
 use super::reader::{TableReader, read_table};
 use super::rules;
 use super::schema::{
-    Config, Control, Debug, Filtering, Fragments, Group, Guard, Hold, Icmp, Log, Metrics,
-    Midstream, Pool, PoolMode, PortMode, Realm, Scatter, Sessions, Side, Sink, SinkFormat,
-    SinkTransport, Subscribers, Tcp, Throttle, Timeouts, Xdp, XdpMode,
+    Config, Control, Debug, Filtering, Fragments, Group, Guard, Hold, Icmp, Identity,
+    IdentityClient, Log, Metrics, Midstream, Pool, PoolMode, PortMode, Realm, Scatter, Sessions,
+    Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Throttle, Timeouts, Xdp, XdpMode,
 };
 use super::value::{
-    address, boolean, exhausted, filtering, integer, log_mode, log_sync, midstream, on_full, path,
-    pool_mode, port_mode, sink_format, sink_transport, socket_address, string, xdp_mode,
+    address, any_host, attribute, boolean, exhausted, filtering, integer, log_mode, log_sync,
+    midstream, on_full, path, pool_mode, port_mode, sink_format, sink_sasl, sink_transport,
+    socket_address, string, xdp_mode,
 };
+use crate::maplog::identity::Attribute;
 
 /// Reads a file. `None` when it is not TOML; the findings say why.
 ///
@@ -111,6 +113,7 @@ fn read_config(file: &mut TableReader<'_>) -> Config {
         hold: file.section("hold", "a section [hold]", read_hold),
         scatter: file.section("scatter", "a section [scatter]", read_scatter),
         log: file.section("log", "a section [log]", read_log),
+        identity: file.section("identity", "a section [identity]", read_identity),
         sink: file.sections("sink", "a section [[sink]], with two brackets", read_sink),
         mirror: file.sections(
             "mirror",
@@ -454,6 +457,41 @@ fn read_log(log: &mut TableReader<'_>) -> Log {
     }
 }
 
+fn read_identity(identity: &mut TableReader<'_>) -> Identity {
+    let default = Identity::default();
+    let attributes = identity.list("attributes", Attribute::UserName, attribute);
+    Identity {
+        listen: identity.optional("listen", None, |value| socket_address(value).map(Some)),
+        attributes: match attributes.is_empty() && !identity.has("attributes") {
+            true => default.attributes,
+            false => attributes,
+        },
+        client: identity.sections(
+            "client",
+            "a section [[identity.client]], with two brackets",
+            read_identity_client,
+        ),
+    }
+}
+
+fn read_identity_client(client: &mut TableReader<'_>) -> IdentityClient {
+    IdentityClient {
+        address: client.required(
+            "address",
+            "address = \"192.0.2.30\"",
+            Ipv4Addr::UNSPECIFIED.into(),
+            any_host,
+        ),
+        secret_file: client.required(
+            "secret_file",
+            "secret_file = \"/etc/cgn/radius.secret\"",
+            std::path::PathBuf::new(),
+            path,
+        ),
+        realm: client.optional("realm", String::new(), string),
+    }
+}
+
 fn read_sink(sink: &mut TableReader<'_>) -> Sink {
     Sink {
         name: sink.required("name", "name = \"collector\"", String::new(), string),
@@ -478,6 +516,9 @@ fn read_sink(sink: &mut TableReader<'_>) -> Sink {
         ca_file: sink.optional("ca_file", std::path::PathBuf::new(), path),
         server_name: sink.optional("server_name", String::new(), string),
         topic: sink.optional("topic", String::new(), string),
+        sasl: sink.optional("sasl", None, |value| sink_sasl(value).map(Some)),
+        user: sink.optional("user", String::new(), string),
+        password_file: sink.optional("password_file", std::path::PathBuf::new(), path),
         partition: sink.optional("partition", 0, integer(&limit::PARTITION)),
         domain: sink.optional(
             "domain",

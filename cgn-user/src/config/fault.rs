@@ -23,7 +23,7 @@ pub enum Fault {
     )]
     Syntax { column: usize, message: String },
     #[error(
-        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]], [[subscribers]], [[group]], [[rule]], [[realm]], [[sink]] and [[mirror]] can repeat)",
+        "column {column}: the key stands here for the second time{}; delete one of the two (only [[pool]], [[subscribers]], [[group]], [[rule]], [[realm]], [[sink]], [[identity.client]] and [[mirror]] can repeat)",
         .first_line.map(|line| format!(", first in line {line}")).unwrap_or_default()
     )]
     DuplicateKey {
@@ -69,6 +69,8 @@ pub enum Fault {
     SocketAddress { text: String },
     #[error("{text:?} is not an IPv4 address; write one, for example \"192.0.2.20\"")]
     Host { text: String },
+    #[error("{text:?} is not an IP address; write one, for example \"192.0.2.30\"")]
+    AnyHost { text: String },
     #[error(
         "{listen} can be reached from other machines and has no access control; write a loopback address, for example \"127.0.0.1:{}\"",
         .listen.port()
@@ -110,6 +112,28 @@ pub enum Fault {
     DuplicatePoolName { name: String, other: KeyPath },
     #[error("{name:?} is also the name of {other}; give each sink a name of its own")]
     DuplicateSinkName { name: String, other: KeyPath },
+    #[error("with `sasl`, it must be there; add for example `{example}`")]
+    SaslNeeds { example: &'static str },
+    #[error(
+        "only a sink with `sasl` uses it; remove it, or write for example `sasl = \"scram-sha-512\"`"
+    )]
+    NotSasl,
+    #[error(
+        "shows the password to whoever listens; write `transport = \"kafka_tls\"`, or \"scram-sha-512\" here"
+    )]
+    PlainInClear,
+    #[error(
+        "nobody may tell names; add a section [[identity.client]] with address and secret_file, or remove `listen`"
+    )]
+    NoClients,
+    #[error(
+        "nothing is listened to; write for example `listen = \"192.0.2.1:1813\"` in [identity]"
+    )]
+    NoListen,
+    #[error("is also the address of {other}; a client has one secret and one realm")]
+    DuplicateClient { other: KeyPath },
+    #[error("stands here twice; remove one")]
+    AttributeTwice,
     #[error("{name:?} is also the name of {other}; give each mirror a name of its own")]
     DuplicateMirrorName { name: String, other: KeyPath },
     #[error("{other} has this session at this collector; give each a number of its own")]

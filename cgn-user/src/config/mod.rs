@@ -14,7 +14,7 @@
 //! | `reader`, `value`, `document` | TOML text to [`Config`]; collects every fault instead of stopping |
 //! | [`rules`], [`prefix_list`] | access lists, and the files with their prefixes |
 //! | [`mirrors`] | copies of packets |
-//! | `validate`, `groups`, `realms`, `sinks`, `overlap`, `caution` | what the keys must fulfil together (errors), and should (warnings) |
+//! | `validate`, `groups`, `realms`, `identity`, `sinks`, `overlap`, `caution` | what the keys must fulfil together (errors), and should (warnings) |
 //!
 //! The order of steps is in [`Config::parse`]. Nothing here does I/O or knows the machine: whether
 //! an interface exists is asked through a closure ([`Checked::check_interfaces`]).
@@ -28,6 +28,7 @@ pub mod difference;
 mod document;
 pub mod fault;
 mod groups;
+mod identity;
 pub mod limit;
 pub mod mirrors;
 pub mod notation;
@@ -53,10 +54,10 @@ pub use notation::{AddressError, AddressSpan, Ipv4Prefix};
 pub use place::KeyPath;
 pub use rules::{Access, Rule};
 pub use schema::{
-    Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Guard, Hold, Icmp, Log,
-    LogMode, LogSync, Metrics, Midstream, OnFull, Pool, PoolMode, PortMode, Realm, Scatter,
-    Sessions, Side, Sink, SinkFormat, SinkTransport, Subscribers, Tcp, Throttle, Timeouts, Xdp,
-    XdpMode,
+    Config, Control, Debug, Exhausted, Filtering, Fragments, Group, Guard, Hold, Icmp, Identity,
+    IdentityClient, Log, LogMode, LogSync, Metrics, Midstream, OnFull, Pool, PoolMode, PortMode,
+    Realm, Scatter, Sessions, Side, Sink, SinkFormat, SinkSasl, SinkTransport, Subscribers, Tcp,
+    Throttle, Timeouts, Xdp, XdpMode,
 };
 
 use fault::Findings;

@@ -111,6 +111,11 @@ impl TableReader<'_> {
         self.list(key, placeholder, read)
     }
 
+    /// Whether the key is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// `[key]`. A section that is left out is read as an empty one.
     pub(super) fn section<T>(
         &mut self,

@@ -201,7 +201,11 @@ fn check_names_exist(config: &Config, findings: &mut Findings) {
     let of_rules = config.rule.iter().enumerate();
     let of_rules = of_rules.map(|(at, rule)| (format!("rule[{at}].realm"), &rule.realm));
     let of_all = of_subscribers.chain(of_groups).chain(of_mirrors);
-    for (path, name) in of_all.chain(of_sinks).chain(of_rules) {
+    let of_clients = config.identity.client.iter().enumerate();
+    let of_clients =
+        of_clients.map(|(at, one)| (format!("identity.client[{at}].realm"), &one.realm));
+    let of_all = of_all.chain(of_sinks).chain(of_rules);
+    for (path, name) in of_all.chain(of_clients) {
         let path = KeyPath::from(path);
         let is_known = name.is_empty() || config.realm.iter().any(|realm| realm.name == *name);
         if is_known || !findings.sound(&path) {

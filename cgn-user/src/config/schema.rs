@@ -2,7 +2,7 @@
 //!
 //! Each key can be left out unless it is marked *required*.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::mirrors::Mirror;
 use super::notation::{AddressSpan, Ipv4Prefix};
 use super::rules::{Access, Rule};
+use crate::maplog::identity::Attribute;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,9 @@ pub struct Config {
     /// `[log]`
     #[serde(default)]
     pub log: Log,
+    /// `[identity]`
+    #[serde(default)]
+    pub identity: Identity,
     /// `[[sink]]`, any number: collectors that are sent the mapping log.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sink: Vec<Sink>,
@@ -766,6 +770,48 @@ pub enum OnFull {
     Continue,
 }
 
+/// `[identity]`: names of subscribers in the mapping log, as RADIUS accounting (RFC 2866) tells them. Off by
+/// default: with them the log says who did something, not only which address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Identity {
+    /// Address and UDP port (of RADIUS: 1813) to which the clients send accounting. Default: none, and no
+    /// names are logged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Which attributes make the name: the first of them that a request has. `"User-Name"`,
+    /// `"Calling-Station-Id"`, `"Chargeable-User-Identity"`, `"NAS-Port-Id"`, `"3GPP-IMSI"`,
+    /// `"ADSL-Agent-Circuit-Id"`. Default: `["User-Name"]`.
+    pub attributes: Vec<Attribute>,
+    /// `[[identity.client]]`, with `listen` *required*, once or more: who may tell names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub client: Vec<IdentityClient>,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            attributes: vec![Attribute::UserName],
+            client: Vec::new(),
+        }
+    }
+}
+
+/// `[[identity.client]]`: an access server, or a proxy that passes on what several say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityClient {
+    /// *Required*: its address; each once.
+    pub address: IpAddr,
+    /// *Required*: file with the secret that it shares with us, which nobody else may read; white space at
+    /// its end does not count.
+    pub secret_file: PathBuf,
+    /// The `name` of the `[[realm]]` of its subscribers. Default: the first, that of `[inside]`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub realm: String,
+}
+
 /// `[[sink]]`: a collector that is sent the mapping log while it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -790,6 +836,17 @@ pub struct Sink {
     /// With Kafka: the topic, which must be there.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub topic: String,
+    /// With Kafka: how the cluster learns who we are (SASL): `"scram-sha-256"`, `"scram-sha-512"`, or, which shows it
+    /// the password and so needs `"kafka_tls"`, `"plain"`. Default: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sasl: Option<SinkSasl>,
+    /// With `sasl`, *required*: the user.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// With `sasl`, *required*: file with the password, which nobody else may read; white space at its end does
+    /// not count.
+    #[serde(default, skip_serializing_if = "is_empty_path")]
+    pub password_file: PathBuf,
     /// With Kafka: the partition that all records go to, in order; at most 65535. Default: 0.
     #[serde(default)]
     pub partition: u32,
@@ -879,6 +936,17 @@ impl SinkTransport {
     pub const fn is_kafka(self) -> bool {
         matches!(self, Self::Kafka | Self::KafkaTls)
     }
+}
+
+/// The values of `sink.sasl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SinkSasl {
+    #[serde(rename = "plain")]
+    Plain,
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    #[serde(rename = "scram-sha-512")]
+    ScramSha512,
 }
 
 /// `[metrics]`: where Prometheus scrapes.

@@ -3,7 +3,7 @@
 use super::fault::{Fault, Findings};
 use super::limit;
 use super::place::KeyPath;
-use super::schema::{Config, PortMode, Sink, SinkFormat, SinkTransport};
+use super::schema::{Config, PortMode, Sink, SinkFormat, SinkSasl, SinkTransport};
 use super::validate::{check_limit, check_name};
 
 pub(super) fn validate(config: &Config, findings: &mut Findings) {
@@ -23,6 +23,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
         check_format(config, &section, sink, findings);
         check_transport(&section, sink, findings);
         check_topic(&section, sink, findings);
+        check_sasl(&section, sink, findings);
         for (key, value, limit) in [
             ("template_secs", sink.template_secs, &limit::TEMPLATE_SECS),
             (
@@ -73,6 +74,41 @@ fn check_topic(section: &KeyPath, sink: &Sink, findings: &mut Findings) {
     }
     if !matches!(sink.format, SinkFormat::Jsonl | SinkFormat::Syslog) {
         findings.add(transport, Fault::KafkaFormat);
+    }
+}
+
+fn check_sasl(section: &KeyPath, sink: &Sink, findings: &mut Findings) {
+    let (sasl, file) = (section.key("sasl"), section.key("password_file"));
+    if !findings.sound(&sasl) || !findings.sound(&section.key("transport")) {
+        return;
+    }
+    if sink.sasl.is_some() && !sink.transport.is_kafka() {
+        findings.add(sasl, Fault::NotKafka);
+        return;
+    }
+    if sink.sasl == Some(SinkSasl::Plain) && !sink.transport.is_tls() {
+        findings.add(sasl, Fault::PlainInClear);
+    }
+    let has_file = !sink.password_file.as_os_str().is_empty();
+    for (key, has, example) in [
+        ("user", !sink.user.is_empty(), "user = \"cgn\""),
+        (
+            "password_file",
+            has_file,
+            "password_file = \"/etc/cgn/kafka.password\"",
+        ),
+    ] {
+        let key = section.key(key);
+        match (sink.sasl.is_some(), has) {
+            _ if !findings.sound(&key) => {}
+            (true, false) => findings.add(key, Fault::SaslNeeds { example }),
+            (false, true) => findings.add(key, Fault::NotSasl),
+            _ => {}
+        }
+    }
+    if has_file && !sink.password_file.is_absolute() && findings.sound(&file) {
+        let path = sink.password_file.clone();
+        findings.add(file, Fault::NotAbsolute { path });
     }
 }
 

@@ -4,6 +4,7 @@ mod address;
 mod behaviour;
 mod deterministic;
 mod hostile;
+mod identity;
 mod logged;
 mod mirrors;
 mod pools_of_groups;

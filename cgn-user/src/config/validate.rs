@@ -11,6 +11,7 @@ use super::address::Ipv4Range;
 use super::deterministic;
 use super::fault::{Fault, Findings};
 use super::groups;
+use super::identity;
 use super::limit::{self, Limit};
 use super::mirrors;
 use super::overlap;
@@ -49,6 +50,7 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
     check_numbers(config, findings);
     groups::validate(config, findings);
     rules::validate(config, findings);
+    identity::validate(config, findings);
     sinks::validate(config, findings);
     mirrors::validate(config, findings);
     check_daemon(config, findings);

@@ -10,8 +10,9 @@ use super::limit::Limit;
 use super::notation::AddressError;
 use super::schema::{
     Exhausted, Filtering, LogMode, LogSync, Midstream, OnFull, PoolMode, PortMode, SinkFormat,
-    SinkTransport, XdpMode,
+    SinkSasl, SinkTransport, XdpMode,
 };
+use crate::maplog::identity::Attribute;
 
 /// A whole number. Values that `T` cannot hold are refused here, values outside `limit` that it
 /// can hold are left to the validation.
@@ -60,6 +61,20 @@ pub(super) fn socket_address(value: &DeValue<'_>) -> Result<std::net::SocketAddr
 pub(super) fn host(value: &DeValue<'_>) -> Result<std::net::Ipv4Addr, Fault> {
     let text = string(value)?;
     text.parse().map_err(|_| Fault::Host { text })
+}
+
+/// Of either family.
+pub(super) fn any_host(value: &DeValue<'_>) -> Result<std::net::IpAddr, Fault> {
+    let text = string(value)?;
+    text.parse().map_err(|_| Fault::AnyHost { text })
+}
+
+pub(super) fn attribute(value: &DeValue<'_>) -> Result<Attribute, Fault> {
+    let text = string(value)?;
+    Attribute::named(&text).ok_or(Fault::UnknownChoice {
+        text,
+        choices: "\"User-Name\", \"Calling-Station-Id\", \"Chargeable-User-Identity\", \"NAS-Port-Id\", \"3GPP-IMSI\" or \"ADSL-Agent-Circuit-Id\"",
+    })
 }
 
 pub(super) fn xdp_mode(value: &DeValue<'_>) -> Result<XdpMode, Fault> {
@@ -186,6 +201,19 @@ pub(super) fn sink_format(value: &DeValue<'_>) -> Result<SinkFormat, Fault> {
         _ => Err(Fault::UnknownChoice {
             text,
             choices: "\"ipfix\", \"netflow9\", \"syslog\" or \"jsonl\"",
+        }),
+    }
+}
+
+pub(super) fn sink_sasl(value: &DeValue<'_>) -> Result<SinkSasl, Fault> {
+    let text = string(value)?;
+    match text.as_str() {
+        "plain" => Ok(SinkSasl::Plain),
+        "scram-sha-256" => Ok(SinkSasl::ScramSha256),
+        "scram-sha-512" => Ok(SinkSasl::ScramSha512),
+        _ => Err(Fault::UnknownChoice {
+            text,
+            choices: "\"scram-sha-256\", \"scram-sha-512\" or \"plain\"",
         }),
     }
 }

@@ -18,6 +18,7 @@ use super::scatter::Scatter;
 use crate::alloc::Allocator;
 use crate::dataplane::geometry::Arrangement;
 use crate::dataplane::install::{self, Grant};
+use crate::maplog::identity::Login;
 use crate::maplog::maps::Maps;
 use crate::maplog::{Entry as LogEntry, Event, Log, LoggedBlock, Recovery, ReleaseReason};
 use crate::policy::shape;
@@ -81,6 +82,17 @@ pub fn keeper(
         .record_maps()
         .context("static ports must be on record before they are used")?;
     keeper.mark(Event::Start);
+    if state.config.config.identity.listen.is_none() {
+        // Nobody tells of their end any more.
+        let logins = recovery.names.all().map(|named| named.login);
+        let ends = logins.map(|login| {
+            Event::Logout(Login {
+                early_secs: 0,
+                ..login
+            })
+        });
+        keeper.log_identities(&ends.collect::<Vec<_>>());
+    }
     keeper.advance();
     keeper.follow_withheld();
     Ok(keeper)

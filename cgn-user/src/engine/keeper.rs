@@ -515,6 +515,40 @@ impl Keeper {
         news.iter().filter_map(|news| news.settle(memory)).collect()
     }
 
+    /// Puts names of subscribers on record that were told, and says whether they are. Blocks do not depend
+    /// on them: a name is never a reason for a gap.
+    pub fn record_identities(&mut self) {
+        for wanted in self.state.identities.take() {
+            let is_recorded = self.log_identities(&wanted.events);
+            wanted.answer(is_recorded);
+        }
+    }
+
+    /// The same of some names; true if they are on record.
+    pub fn log_identities(&mut self, events: &[Event]) -> bool {
+        if events.is_empty() {
+            return true;
+        }
+        let entries: Vec<Entry> = events.iter().map(|event| self.entry(*event)).collect();
+        let started = Instant::now();
+        match self.log.append(&entries) {
+            Ok(_) => {
+                self.note(None);
+                let log = &mut self.state.stats().log;
+                log.commits += 1;
+                log.commit_secs += started.elapsed().as_secs_f64();
+                log.identity_records += entries.len() as u64;
+                true
+            }
+            Err(error) => {
+                if self.state.config.config.log.on_full == OnFull::Refuse {
+                    self.note(Some(&error));
+                }
+                false
+            }
+        }
+    }
+
     /// Logs what the last daemon did without records, first of all.
     ///
     /// # Errors

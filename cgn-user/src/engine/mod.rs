@@ -211,6 +211,7 @@ impl Engine {
         self.follow_routes();
         let punted = self.receive();
         self.process(&punted);
+        self.keeper.record_identities();
         let now = self.state.now_tick();
         self.give_up_waiting(now);
         self.give_up_fragments(now);

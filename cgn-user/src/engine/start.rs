@@ -173,6 +173,7 @@ pub fn start(
                 memory: Arc::clone(dataplane.memory()),
                 stats: Mutex::new(Stats::default()),
                 notices: Default::default(),
+                identities: Default::default(),
                 started_unix_ms: clock::system_ms(),
                 fast_path_counters: Box::new(dataplane.counters_reader()?),
                 fast_path_hits: Box::new(dataplane.hits_reader()?),

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::clock;
-use crate::config::{self, Checked, Config, LogMode, SinkFormat, SinkTransport};
+use crate::config::{self, Checked, Config, LogMode, SinkFormat, SinkSasl, SinkTransport};
 use crate::maplog::Committed;
 use crate::maplog::realms::Register;
-use crate::maplog::stream::{Format, Kinds, Options, Scope, Sink, Transport, Trust};
+use crate::maplog::stream::{
+    Format, Kinds, Mechanism, Options, Sasl, Scope, Sink, Transport, Trust,
+};
 use crate::policy::shape;
 use crate::privileges::{self, Work};
 use crate::state::State;
@@ -130,6 +132,7 @@ fn options(sink: &config::Sink, config: &Config, host: &str) -> Options {
                 topic: sink.topic.clone(),
                 partition: sink.partition as i32,
                 trust: sink.transport.is_tls().then(|| trust(sink)),
+                sasl: sasl(sink),
             },
         },
         address: sink.address,
@@ -149,6 +152,7 @@ fn options(sink: &config::Sink, config: &Config, host: &str) -> Options {
         },
         scope: None,
         host: host.to_owned(),
+        identities: config.identity.listen.is_some(),
     }
 }
 
@@ -163,6 +167,19 @@ fn scope(sink: &config::Sink, checked: &Checked, realms: &Register) -> Option<Sc
     (!sink.realms.is_empty()).then(|| Scope {
         realms: names().filter_map(|name| realms.number(name)).collect(),
         pools: own.map(|range| range.pool as u16).collect(),
+    })
+}
+
+fn sasl(sink: &config::Sink) -> Option<Sasl> {
+    let mechanism = match sink.sasl? {
+        SinkSasl::Plain => Mechanism::Plain,
+        SinkSasl::ScramSha256 => Mechanism::ScramSha256,
+        SinkSasl::ScramSha512 => Mechanism::ScramSha512,
+    };
+    Some(Sasl {
+        mechanism,
+        user: sink.user.clone(),
+        password_file: sink.password_file.clone(),
     })
 }
 

@@ -43,6 +43,7 @@ fn state() -> Arc<State> {
         memory: Arc::new(memory),
         stats: Mutex::new(Stats::default()),
         notices: Default::default(),
+        identities: Default::default(),
         started_unix_ms: 1,
         fast_path_counters: Box::new(|| Counters::ZERO),
         fast_path_hits: Box::new(|| Hits::ZERO),

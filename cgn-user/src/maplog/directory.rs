@@ -7,6 +7,8 @@
 //!   wal/00000000000000123457.log          write-ahead segments, by their first sequence number
 //!   2026-03-03/held-00000000000000100001.parquet   who had which block before that record
 //!   2026-03-03/14-00000000000000120333.parquet     the records from that one on, of 14 h UTC
+//!   2026-03-03/identities-14-00000000000000120333.parquet   names of subscribers among them
+//!   2026-03-03/identities-held-00000000000000100001.parquet   those that were known before
 //!   2026-03-03/manifest.json              the day's files and their hashes, once it is over
 //! ```
 //!
@@ -26,6 +28,9 @@ pub const HOUR_MS: u64 = 3_600_000;
 const DAY_HOURS: u64 = 24;
 /// Digits of a sequence number in a name: all of 64 bits.
 const DIGITS: usize = 20;
+/// Heads of names.
+const HELD: &str = "held";
+const OF_IDENTITIES: &str = "identities-";
 /// End of the name of a file that is being written.
 const UNFINISHED: &str = "tmp";
 
@@ -55,10 +60,22 @@ impl Hour {
 /// What a sealed file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Content {
+    /// Every name of a subscriber that was known then; there if there was one.
+    IdentitiesHeld,
     /// Every block that was held before record `first_sequence`; stands at the head of a day.
     Held,
-    /// The records from `first_sequence` on.
+    /// Names of subscribers that the records from `first_sequence` on tell; there if they tell any.
+    Identities,
+    /// The other records from `first_sequence` on.
     Records,
+}
+
+impl Content {
+    /// True for files of blocks, mappings and marks; false for those of names of subscribers.
+    #[must_use]
+    pub const fn is_of_blocks(self) -> bool {
+        matches!(self, Self::Held | Self::Records)
+    }
 }
 
 /// A sealed file, as its name tells.
@@ -66,7 +83,7 @@ pub enum Content {
 pub struct SealedName {
     pub first_sequence: u64,
     pub content: Content,
-    /// Of a [`Content::Held`], the first hour of its day.
+    /// Of what was held, the first hour of its day.
     pub hour: Hour,
 }
 
@@ -76,23 +93,32 @@ impl SealedName {
     pub fn path(&self, root: &Path) -> PathBuf {
         let day = self.hour.day();
         let sequence = self.first_sequence;
-        root.join(day.to_string()).join(match self.content {
-            Content::Held => format!("held-{sequence:0DIGITS$}.parquet"),
-            Content::Records => {
-                let hour = self.hour.0 % DAY_HOURS;
-                format!("{hour:02}-{sequence:0DIGITS$}.parquet")
-            }
-        })
+        let of_identities = match self.content.is_of_blocks() {
+            true => "",
+            false => OF_IDENTITIES,
+        };
+        let head = match self.content {
+            Content::IdentitiesHeld | Content::Held => HELD.to_owned(),
+            Content::Identities | Content::Records => format!("{:02}", self.hour.0 % DAY_HOURS),
+        };
+        let name = format!("{of_identities}{head}-{sequence:0DIGITS$}.parquet");
+        root.join(day.to_string()).join(name)
     }
 
     fn parse(day: Day, name: &str) -> Option<Self> {
-        let (head, sequence) = name.strip_suffix(".parquet")?.split_once('-')?;
+        let name = name.strip_suffix(".parquet")?;
+        let of_identities = name.strip_prefix(OF_IDENTITIES);
+        let (head, sequence) = of_identities.unwrap_or(name).split_once('-')?;
+        let (held, records) = match of_identities {
+            Some(_) => (Content::IdentitiesHeld, Content::Identities),
+            None => (Content::Held, Content::Records),
+        };
         let first_hour = day.0 * DAY_HOURS;
         let (content, hour) = match head {
-            "held" => (Content::Held, first_hour),
+            HELD => (held, first_hour),
             _ if head.len() == 2 => {
                 let hour: u64 = head.parse().ok().filter(|hour| *hour < DAY_HOURS)?;
-                (Content::Records, first_hour + hour)
+                (records, first_hour + hour)
             }
             _ => return None,
         };
@@ -175,6 +201,16 @@ pub fn sealed_of(root: &Path, day: Day) -> io::Result<Vec<SealedName>> {
         .filter_map(|name| SealedName::parse(day, name))
         .collect();
     found.sort_unstable_by_key(SealedName::order);
+    Ok(found)
+}
+
+/// Those of them that are not of names of subscribers.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn blocks_of(root: &Path, day: Day) -> io::Result<Vec<SealedName>> {
+    let mut found = sealed_of(root, day)?;
+    found.retain(|file| file.content.is_of_blocks());
     Ok(found)
 }
 
@@ -276,6 +312,15 @@ mod tests {
                 "23-18446744073709551615.parquet",
                 Some((u64::MAX, Content::Records, 23)),
             ),
+            (
+                "identities-14-00000000000000000007.parquet",
+                Some((7, Content::Identities, 14)),
+            ),
+            (
+                "identities-held-00000000000000000007.parquet",
+                Some((7, Content::IdentitiesHeld, 0)),
+            ),
+            ("names-14-00000000000000000007.parquet", None),
             ("24-00000000000000000001.parquet", None),
             ("0-00000000000000000001.parquet", None),
             ("00-1.parquet", None),

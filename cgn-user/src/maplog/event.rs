@@ -6,6 +6,7 @@ use cgn_common::nat::class;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::identity::{Attribute, Login, Piece};
 use super::session::Session;
 
 /// At least one port, none beyond 65535. Host byte order.
@@ -127,6 +128,19 @@ pub enum Event {
     Open(Session),
     /// It ended. The release of its block is its end, too.
     Close(Session),
+    /// Bytes of the name that the next login has.
+    Name(Piece),
+    /// The subscriber has a name from now on, in the place of the one before.
+    Login {
+        #[serde(flatten)]
+        login: Login,
+        attribute: Attribute,
+        /// Bytes of the name, which is in the records before.
+        #[serde(skip)]
+        name_bytes: u8,
+    },
+    /// It has none any more.
+    Logout(Login),
 }
 
 impl Serialize for Block {
@@ -191,6 +205,7 @@ impl Event {
         match self {
             Self::Start | Self::Stop | Self::Gap | Self::Resume => None,
             Self::Open(_) | Self::Close(_) => None,
+            Self::Name(_) | Self::Login { .. } | Self::Logout(_) => None,
             Self::Allocate(block) | Self::Release { block, .. } => Some(*block),
         }
     }
@@ -202,6 +217,21 @@ impl Event {
             Self::Open(session) | Self::Close(session) => Some(*session),
             _ => None,
         }
+    }
+
+    /// The login that begins or ends.
+    #[must_use]
+    pub fn login(&self) -> Option<Login> {
+        match self {
+            Self::Login { login, .. } | Self::Logout(login) => Some(*login),
+            _ => None,
+        }
+    }
+
+    /// True for records of names of subscribers.
+    #[must_use]
+    pub const fn is_of_identity(&self) -> bool {
+        matches!(self, Self::Name(_) | Self::Login { .. } | Self::Logout(_))
     }
 }
 

@@ -41,6 +41,7 @@ impl Lacking {
             Event::Start | Event::Stop | Event::Gap | Event::Resume => {}
             // Which ones came and went is as unknown as blocks that did.
             Event::Open(_) | Event::Close(_) => {}
+            Event::Name(_) | Event::Login { .. } | Event::Logout(_) => {}
         }
     }
 

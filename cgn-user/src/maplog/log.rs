@@ -17,7 +17,7 @@ use super::file::{LogFile, LogOptions, now_unix_ms, open_locked};
 use super::gap::{Lacking, Mark};
 use super::reader;
 use super::recovery::Recovery;
-use super::replay::replay_sealed;
+use super::replay::{names_at_end, replay_sealed};
 
 /// Most records of a segment: bounds the memory that sealing it takes.
 pub const SEGMENT_RECORDS: u64 = 1 << 20;
@@ -80,6 +80,7 @@ impl Log {
         let released_since_ms = now_unix_ms().saturating_sub(options.keep_released_ms);
         let mut recovery = Recovery::default();
         let sealed = replay_sealed(root, released_since_ms, &mut recovery)?;
+        recovery.names = names_at_end(root)?;
         let mut next_sequence = sealed.next_sequence;
         let segments = directory::segments(root).map_err(prepare)?;
         let unsealed = segments.partition_point(|first| *first < next_sequence);

@@ -6,6 +6,7 @@
 //!
 //! * `event`: what a record says. Pure.
 //! * `session`: mappings and sessions, where they are logged. Pure.
+//! * `identity`: names of subscribers, where they are logged. Pure.
 //! * `record`: how its bytes look. Pure.
 //! * `text`: a record as one line for people. Pure.
 //! * `recovery`: what a log says of blocks at start. Pure.
@@ -16,6 +17,7 @@
 //! * `maps`: what static ports need no records for.
 //! * `realms`: which realm a number stands for.
 //! * `scatter`: the keys of scattered blocks.
+//! * `inbox`: records that other threads want.
 //! * `reader`: the same file for other programs, also while it grows.
 
 mod appender;
@@ -25,6 +27,8 @@ mod error;
 mod event;
 mod file;
 mod gap;
+pub mod identity;
+pub mod inbox;
 pub mod keys;
 mod log;
 pub mod maps;

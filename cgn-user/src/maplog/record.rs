@@ -31,6 +31,22 @@
 //! Kinds 7 and 8 are allocate and release of a block of another realm than the first. They have a
 //! time of 6 bytes, and at byte 18 the number of the realm (2 bytes, see `realms`).
 //!
+//! Kinds 9 to 11 are names of subscribers (`[identity]`): 9 a login, 10 a logout, 11 bytes of the
+//! name that the next login has. They differ from byte 12 on:
+//!
+//! ```text
+//! login, logout                       bytes of a name
+//! byte  size                          byte  size
+//!   12     6  time, Unix ms             12     6  time, Unix ms
+//!   18     2  number of the realm       18    18  the bytes, zeros after the last
+//!   20     4  inside address
+//!   24     2  seconds before that time that it happened
+//!   26     1  number of the attribute, of a login
+//!   27     1  bytes of the name, of a login
+//!   28     4  digest of the access server
+//!   32     4  digest of its session
+//! ```
+//!
 //! Kinds 32 to 43 are mappings and sessions (`log.mode`): 32 + 6 with a remote endpoint + 3 of an
 //! end + 0 TCP, 1 UDP, 2 ICMP. They differ from byte 12 on:
 //!
@@ -56,6 +72,7 @@
 use thiserror::Error;
 
 use super::event::{Block, Entry, Event, PortRange, ProtocolScope, Record, ReleaseReason};
+use super::identity::{Attribute, Login, Piece};
 use super::session::{Protocol, Remote, Session};
 
 /// First bytes of every mapping log.
@@ -88,7 +105,13 @@ mod field {
     /// In the place of the time's two highest bytes, which are 0 until the year 10889.
     pub const REMOTE_PORT: usize = 18;
     pub const REALM: usize = REMOTE_PORT;
+    pub const PIECE: usize = 18;
     pub const INSIDE: usize = 20;
+    pub const EARLY_SECS: usize = 24;
+    pub const ATTRIBUTE: usize = 26;
+    pub const NAME_BYTES: usize = 27;
+    pub const NAS: usize = 28;
+    pub const NAS_SESSION: usize = 32;
     pub const EXTERNAL: usize = 24;
     pub const FIRST_PORT: usize = 28;
     pub const PORT_COUNT: usize = 30;
@@ -111,6 +134,9 @@ mod kind {
     /// Of a block in another realm than the first.
     pub const ALLOCATE_IN_REALM: u8 = 7;
     pub const RELEASE_IN_REALM: u8 = 8;
+    pub const LOGIN: u8 = 9;
+    pub const LOGOUT: u8 = 10;
+    pub const NAME: u8 = 11;
     /// The first and the last of mappings and sessions, and what is added.
     pub const SESSION: u8 = 32;
     pub const SESSION_IN_REALM: u8 = SESSION + IN_REALM;
@@ -178,6 +204,8 @@ pub enum DecodeError {
     Kind { found: u8 },
     #[error("release reason {found} is unknown: a newer program wrote it")]
     Reason { found: u8 },
+    #[error("attribute {found} is unknown: a newer program wrote it")]
+    Attribute { found: u8 },
     #[error("{count} ports from {first} on are no range of ports")]
     Ports { first: u16, count: u16 },
     #[error("a field that this kind does not use is not 0")]
@@ -216,6 +244,10 @@ fn reason_of(found: u8) -> Result<ReleaseReason, DecodeError> {
     known.map_or(Err(DecodeError::Reason { found }), |&(_, reason)| {
         Ok(reason)
     })
+}
+
+fn attribute_of(found: u8) -> Result<Attribute, DecodeError> {
+    Attribute::numbered(found).ok_or(DecodeError::Attribute { found })
 }
 
 fn put<const N: usize>(bytes: &mut [u8; 40], at: usize, value: [u8; N]) {
@@ -328,6 +360,24 @@ impl Record {
             }
             Event::Open(session) => session.encode(&mut bytes),
             Event::Close(session) => session.encode(&mut bytes) + kind::CLOSED,
+            Event::Name(piece) => {
+                put(&mut bytes, field::PIECE, piece.bytes);
+                kind::NAME
+            }
+            Event::Login {
+                login,
+                attribute,
+                name_bytes,
+            } => {
+                login.encode(&mut bytes);
+                bytes[field::ATTRIBUTE] = *attribute as u8;
+                bytes[field::NAME_BYTES] = *name_bytes;
+                kind::LOGIN
+            }
+            Event::Logout(login) => {
+                login.encode(&mut bytes);
+                kind::LOGOUT
+            }
         };
         bytes[field::KIND] = kind | place.bits();
         let checksum = crc32fast::hash(&bytes[..field::CHECKSUM]);
@@ -367,6 +417,15 @@ impl Record {
                 reason: reason_of(bytes[field::REASON])?,
             },
             kind::SESSION..=kind::LAST_SESSION => Session::decode(bytes, found),
+            kind::NAME => Event::Name(Piece {
+                bytes: get(bytes, field::PIECE),
+            }),
+            kind::LOGIN => Event::Login {
+                login: Login::decode(bytes),
+                attribute: attribute_of(bytes[field::ATTRIBUTE])?,
+                name_bytes: bytes[field::NAME_BYTES],
+            },
+            kind::LOGOUT => Event::Logout(Login::decode(bytes)),
             _ => return Err(DecodeError::Kind { found }),
         };
         let record = Self {
@@ -380,6 +439,9 @@ impl Record {
                 unix_ms: match found {
                     kind::ALLOCATE_IN_REALM
                     | kind::RELEASE_IN_REALM
+                    | kind::LOGIN
+                    | kind::LOGOUT
+                    | kind::NAME
                     | kind::SESSION..=kind::LAST_SESSION => u64_at(bytes, field::UNIX_MS) & MOST_MS,
                     _ => u64_at(bytes, field::UNIX_MS),
                 },
@@ -457,6 +519,26 @@ impl Session {
         match what % kind::WITH_REMOTE < kind::CLOSED {
             true => Event::Open(session),
             false => Event::Close(session),
+        }
+    }
+}
+
+impl Login {
+    fn encode(&self, bytes: &mut [u8; RECORD_BYTES]) {
+        put(bytes, field::REALM, self.realm.to_le_bytes());
+        put(bytes, field::INSIDE, self.inside.to_bits().to_le_bytes());
+        put(bytes, field::EARLY_SECS, self.early_secs.to_le_bytes());
+        put(bytes, field::NAS, self.nas.to_le_bytes());
+        put(bytes, field::NAS_SESSION, self.session.to_le_bytes());
+    }
+
+    fn decode(bytes: &[u8; RECORD_BYTES]) -> Self {
+        Self {
+            inside: u32_at(bytes, field::INSIDE).into(),
+            realm: u16_at(bytes, field::REALM),
+            early_secs: u16_at(bytes, field::EARLY_SECS),
+            nas: u32_at(bytes, field::NAS),
+            session: u32_at(bytes, field::NAS_SESSION),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use super::event::{Block, Entry, Event, Record};
+use super::identity::Book;
 
 /// A block and the time of its last record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Recovery {
     /// Allocations of a live block and releases of one that was not live: signs
     /// of a fault in the daemon. The later record counts.
     pub unpaired: u64,
+    /// Names of subscribers.
+    pub names: Book,
 }
 
 impl Recovery {
@@ -50,6 +53,7 @@ impl Recovery {
     /// are not kept, so that memory follows what is of use.
     pub(super) fn add(&mut self, record: &Record, released_since_ms: u64) {
         self.last_sequence = Some(record.sequence);
+        self.names.follow(&record.entry);
         self.add_entry(&record.entry, released_since_ms);
         self.last_unix_ms = Some(record.entry.unix_ms);
     }
@@ -65,6 +69,7 @@ impl Recovery {
             Event::Start | Event::Stop | Event::Gap | Event::Resume => {}
             // The tables know them.
             Event::Open(_) | Event::Close(_) => {}
+            Event::Name(_) | Event::Login { .. } | Event::Logout(_) => {}
             Event::Allocate(block) => {
                 let key = (block.external, block.ports.first());
                 self.released.remove(&key);

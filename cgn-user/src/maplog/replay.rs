@@ -6,8 +6,10 @@ use std::path::Path;
 use super::directory::{self, Content, SealedName};
 use super::error::ReadError;
 use super::event::{Entry, Event};
+use super::identity::Book;
+use super::reader;
 use super::recovery::Recovery;
-use super::sealed::{Fact, Hash, Row, SealedFile};
+use super::sealed::{Fact, Hash, IdentityFile, Row, SealedFile, place_of};
 use super::sealer::follow_sessions;
 use super::session::Session;
 
@@ -31,7 +33,7 @@ pub(super) fn replay_sealed(
     };
     let mut files = Vec::new();
     for day in directory::days(root).map_err(io)?.into_iter().rev() {
-        let of_day = directory::sealed_of(root, day).map_err(io)?;
+        let of_day = directory::blocks_of(root, day).map_err(io)?;
         let begins = of_day.first().is_some_and(|file| {
             file.content == Content::Held && file.hour.start_ms() <= released_since_ms
         });
@@ -77,7 +79,7 @@ pub(super) fn lasting_at_end(root: &Path) -> Result<BTreeMap<Session, u64>, Read
     let Some(day) = last_day else {
         return Ok(lasting);
     };
-    for name in directory::sealed_of(root, day).map_err(io)? {
+    for name in directory::blocks_of(root, day).map_err(io)? {
         let file = SealedFile::open(&name.path(root))?;
         if !file.has_sessions() && lasting.is_empty() {
             continue;
@@ -98,6 +100,74 @@ pub(super) fn lasting_at_end(root: &Path) -> Result<BTreeMap<Session, u64>, Read
         }
     }
     Ok(lasting)
+}
+
+/// The names of subscribers at the end of the sealed files: those that were known when the last day
+/// began, and what came after.
+pub(super) fn names_at_end(root: &Path) -> Result<Book, ReadError> {
+    let io = |source| ReadError::Io {
+        path: root.into(),
+        source,
+    };
+    let mut book = Book::default();
+    let last_day = directory::days(root).map_err(io)?.pop();
+    let Some(day) = last_day else {
+        return Ok(book);
+    };
+    let mut files = directory::sealed_of(root, day).map_err(io)?;
+    files.retain(|file| !file.content.is_of_blocks());
+    for name in files {
+        for row in IdentityFile::open(&name.path(root))?.rows()? {
+            row.follow(&mut book);
+        }
+    }
+    Ok(book)
+}
+
+/// The names as of the record of this number, or of the first that the write-ahead segments have if that is
+/// later.
+pub(super) fn names_before(root: &Path, sequence: u64) -> Result<Book, ReadError> {
+    let io = |source| ReadError::Io {
+        path: root.into(),
+        source,
+    };
+    let segments = directory::segments(root).map_err(io)?;
+    let sealed_end = match directory::last_sealed(root).map_err(io)? {
+        Some(file) => place_of(&file.path(root))?.0.next_sequence,
+        None => 1,
+    };
+    let most = sequence.min(sealed_end);
+    let earlier = segments.iter().rev().find(|first| **first <= most);
+    let Some(first) = earlier.or(segments.first()).copied() else {
+        return names_at_end(root);
+    };
+    let mut book = Book::default();
+    for day in directory::days(root).map_err(io)?.into_iter().rev() {
+        let files = directory::sealed_of(root, day).map_err(io)?;
+        let mut held = files.iter().filter(|file| file.content == Content::Held);
+        if held.all(|file| file.first_sequence > first) {
+            continue;
+        }
+        let earlier = files.iter().filter(|file| match file.content {
+            Content::IdentitiesHeld => true,
+            Content::Identities => file.first_sequence < first,
+            Content::Held | Content::Records => false,
+        });
+        for name in earlier {
+            for row in IdentityFile::open(&name.path(root))?.rows()? {
+                row.follow(&mut book);
+            }
+        }
+        break;
+    }
+    for record in reader::read_from(root, first)? {
+        let record = record?;
+        if record.sequence >= sequence {
+            break;
+        }
+        book.follow(&record.entry);
+    }
+    Ok(book)
 }
 
 fn open_next(root: &Path, name: &SealedName, expected: u64) -> Result<SealedFile, ReadError> {

@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod files;
 mod gap;
+mod identities;
 mod model;
 mod proof;
 mod realms;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::identity::{Attribute, Login, PIECE_BYTES, Piece, login};
 use super::record::{LAST_SEQUENCE, Place};
 use super::*;
 
@@ -180,6 +182,17 @@ fn any_reason() -> impl Strategy<Value = ReleaseReason> {
     ]
 }
 
+fn any_login() -> impl Strategy<Value = Login> {
+    let numbers = any::<(u32, u16, u16, u32, u32)>();
+    numbers.prop_map(|(inside, realm, early_secs, nas, session)| Login {
+        inside: inside.into(),
+        realm,
+        early_secs,
+        nas,
+        session,
+    })
+}
+
 fn any_entry() -> impl Strategy<Value = Entry> {
     let event = prop_oneof![
         Just(Event::Start),
@@ -190,12 +203,19 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         (any_block(), any_reason()).prop_map(|(block, reason)| Event::Release { block, reason }),
         any_session().prop_map(Event::Open),
         any_session().prop_map(Event::Close),
+        any::<[u8; PIECE_BYTES]>().prop_map(|bytes| Event::Name(Piece { bytes })),
+        (any_login(), any::<u8>()).prop_map(|(login, name_bytes)| Event::Login {
+            login,
+            attribute: Attribute::Imsi,
+            name_bytes,
+        }),
+        any_login().prop_map(Event::Logout),
     ];
     (any::<u64>(), event).prop_map(|(unix_ms, event)| Entry {
-        // Records of sessions, and of realms, have 48 bits of time.
+        // Records of sessions, of realms and of names have 48 bits of time.
         unix_ms: match event.block() {
             Some(Block { realm: 1.., .. }) => unix_ms >> 16,
-            _ if event.session().is_some() => unix_ms >> 16,
+            _ if event.session().is_some() || event.is_of_identity() => unix_ms >> 16,
             _ => unix_ms,
         },
         event,

@@ -3,6 +3,7 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::event::{Block, Event, Ranges, Record, ReleaseReason};
+use super::identity::Login;
 use super::session::Session;
 use crate::utc::Utc;
 
@@ -51,6 +52,19 @@ impl Display for Session {
     }
 }
 
+impl Display for Login {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "{}", self.inside)?;
+        if self.realm != 0 {
+            write!(f, " (realm {})", self.realm)?;
+        }
+        match self.early_secs {
+            0 => Ok(()),
+            secs => write!(f, " {secs} s before"),
+        }
+    }
+}
+
 impl Display for Record {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "{} #{} ", Utc(self.entry.unix_ms), self.sequence)?;
@@ -63,6 +77,11 @@ impl Display for Record {
             Event::Release { block, reason } => write!(f, "release {block} {reason}"),
             Event::Open(session) => write!(f, "open {session}"),
             Event::Close(session) => write!(f, "close {session}"),
+            Event::Name(_) => f.write_str("name"),
+            Event::Login {
+                login, attribute, ..
+            } => write!(f, "login {login} by {}", attribute.name()),
+            Event::Logout(login) => write!(f, "logout {login}"),
         }
     }
 }

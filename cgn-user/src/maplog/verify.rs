@@ -13,9 +13,12 @@ use std::path::{Path, PathBuf};
 use super::directory::{self, Content, SealedName};
 use super::error::ReadError;
 use super::event::{Block, Event};
+use super::identity::{Book, Named};
 use super::keys::VerifyingKey;
 use super::reader;
-use super::sealed::{Fact, Hash, Row, SealedFile, hash_of, hex};
+use super::sealed::{
+    Chained, Fact, Hash, IdentityFile, IdentityRow, Row, SealedError, SealedFile, hash_of, hex,
+};
 use super::sealer::manifest::{self, Listed, Manifest};
 use crate::utc::Day;
 
@@ -52,6 +55,8 @@ pub fn verify(root: &Path, key: Option<&VerifyingKey>) -> Result<Verdict, ReadEr
         last_hash: None,
         last_manifest: None,
         held: None,
+        names: None,
+        of_names: 0,
     };
     let days = directory::days(root).map_err(io)?;
     for (number, day) in days.iter().enumerate() {
@@ -74,6 +79,27 @@ struct State {
     last_manifest: Option<Hash>,
     /// What is held after what was read; None before the first file that says it.
     held: Option<HashSet<Block>>,
+    /// Names that are known after what was read; None before the first file that says it.
+    names: Option<Book>,
+    /// Records that the file of names stands for, which are not in the next one.
+    of_names: u64,
+}
+
+/// What a sealed file holds.
+enum Rows {
+    Blocks(Vec<Row>),
+    Identities(Vec<IdentityRow>),
+}
+
+impl Rows {
+    fn read(name: &SealedName, path: &Path) -> Result<(Chained, Self), SealedError> {
+        if name.content.is_of_blocks() {
+            let file = SealedFile::open(path)?;
+            return Ok((*file.chained(), Self::Blocks(file.rows()?)));
+        }
+        let file = IdentityFile::open(path)?;
+        Ok((*file.chained(), Self::Identities(file.rows()?)))
+    }
 }
 
 impl State {
@@ -85,20 +111,19 @@ impl State {
         let path = name.path(&self.root);
         let named = path.display().to_string();
         let read = Listed::of(&path).and_then(|listed| {
-            let file = SealedFile::open(&path)?;
-            let rows = file.rows()?;
-            Ok((listed, file, rows))
+            let (chained, rows) = Rows::read(name, &path)?;
+            Ok((listed, chained, rows))
         });
-        let (listed, file, rows) = match read {
+        let (listed, chained, rows) = match read {
             Ok(read) => read,
             Err(error) => {
                 self.problem(told(&error));
                 // What follows cannot be judged by it.
                 (self.next_sequence, self.last_hash, self.held) = (None, None, None);
+                (self.names, self.of_names) = (None, 0);
                 return None;
             }
         };
-        let chained = file.chained();
         self.verdict.files += 1;
         if chained.first_sequence != name.first_sequence {
             let first = chained.first_sequence;
@@ -112,20 +137,21 @@ impl State {
         {
             self.problem(format!("{named} does not follow the file before it: one of the two was changed, or one is missing between"));
         }
-        let expected = match name.content {
-            Content::Records => chained.next_sequence - chained.first_sequence,
-            Content::Held => file.row_count(),
-        };
-        if rows.len() as u64 != expected {
-            let count = rows.len();
-            self.problem(format!("{named} has {count} records instead of {expected}"));
-        }
-        match name.content {
-            Content::Records => {
-                self.verdict.records += rows.len() as u64;
+        match rows {
+            Rows::Blocks(rows) if name.content == Content::Held => self.compare_held(&named, &rows),
+            Rows::Blocks(rows) => {
+                let expected = chained.next_sequence - chained.first_sequence;
+                let count = rows.len() as u64 + std::mem::take(&mut self.of_names);
+                if count != expected {
+                    self.problem(format!("{named} has {count} records instead of {expected}"));
+                }
+                self.verdict.records += count;
                 self.follow(&rows);
             }
-            Content::Held => self.compare_held(&named, &rows),
+            Rows::Identities(rows) if name.content == Content::IdentitiesHeld => {
+                self.compare_names(&named, &rows);
+            }
+            Rows::Identities(rows) => self.follow_names(&rows),
         }
         let begins = self
             .verdict
@@ -163,6 +189,7 @@ impl State {
                 }
                 Fact::Event(Event::Start | Event::Stop | Event::Gap | Event::Resume)
                 | Fact::Event(Event::Open(_) | Event::Close(_))
+                | Fact::Event(Event::Name(_) | Event::Login { .. } | Event::Logout(_))
                 | Fact::Held(_)
                 | Fact::Lasting(_) => {}
             }
@@ -180,6 +207,31 @@ impl State {
             ));
         }
         self.held = Some(said);
+    }
+
+    fn follow_names(&mut self, rows: &[IdentityRow]) {
+        self.of_names = rows.iter().map(|row| u64::from(row.records())).sum();
+        let names = self.names.get_or_insert_default();
+        rows.iter().for_each(|row| row.follow(names));
+    }
+
+    fn compare_names(&mut self, named: &str, rows: &[IdentityRow]) {
+        let mut said = Book::default();
+        rows.iter().for_each(|row| row.follow(&mut said));
+        let differs = |name: &&Named, other: &Book| {
+            let other = other.of(name.login.who());
+            other.is_none_or(|other| other.name != name.name)
+        };
+        if let Some(names) = &self.names {
+            let lost = names.all().filter(|name| differs(name, &said)).count();
+            let added = said.all().filter(|name| differs(name, names)).count();
+            if lost + added > 0 {
+                self.problem(format!(
+                    "{named} differs in names from what the records before it leave: {lost} and {added}"
+                ));
+            }
+        }
+        self.names = Some(said);
     }
 
     fn manifest(&mut self, day: Day, listed: &[Listed], is_last: bool, key: Option<&VerifyingKey>) {

@@ -8,6 +8,7 @@ use cgn_common::verdict::{Effect, Protocol, Reason};
 use super::{Kind as MetricKind, Metric, Samples, Snapshot};
 use crate::api::rows::MirrorRow;
 use crate::maplog::notice::What;
+use crate::radius::Outcome;
 use crate::realms::FIRST_NAME;
 use crate::slowpath::answers::{Kind, Withheld};
 use crate::state::Retry;
@@ -326,6 +327,7 @@ pub const TABLE: &[Metric] = &[
             out.put(&["release"], s.stats.log.release_records);
             out.put(&["session"], s.stats.log.session_records);
             out.put(&["mark"], s.stats.log.mark_records);
+            out.put(&["identity"], s.stats.log.identity_records);
         }),
     counter("cgn_log_errors_total", NONE,
         "Groups of log records that could not be written; by log.on_full their blocks were not given, or given without records.",
@@ -355,6 +357,14 @@ pub const TABLE: &[Metric] = &[
     gauge("cgn_log_unsealed_records", NONE,
         "Records of the mapping log that are in no sealed file yet; those of an hour are sealed when it is over.",
         |s, out| out.put(&[], s.stats.log.unsealed_records)),
+    gauge("cgn_identities", NONE,
+        "Subscribers whose name is known by RADIUS accounting.",
+        |s, out| out.put(&[], s.stats.identity.names)),
+    counter("cgn_identity_requests_total", &["outcome"],
+        "Datagrams to identity.listen: recorded, known (on record before) or ignored (no name of a subscriber), which are answered; unrecorded (the log could not be written), stranger, forged or malformed, which are not.",
+        |s, out| for ((_, name), count) in Outcome::NAMES.iter().zip(s.stats.identity.requests) {
+            out.put(&[name], count);
+        }),
     counter("cgn_log_sealed_files_total", NONE,
         "Sealed files of the mapping log that were made.",
         |s, out| out.put(&[], s.stats.log.sealed_files)),

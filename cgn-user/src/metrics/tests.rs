@@ -23,10 +23,11 @@ use crate::maplog::notice::What;
 use crate::maplog::stream::SinkStats;
 use crate::policy::access::{Lists, Placed, Rule};
 use crate::policy::throttle::Prefix;
+use crate::radius::Outcome;
 use crate::slowpath::answers::AnswerStats;
 use crate::state::{
-    FloodStats, FragmentStats, InterfaceStats, LogStats, PoolStats, PuntStats, RealmStats,
-    Reconciliation, RulePackets, SessionStats, Stats, SweepStats,
+    FloodStats, FragmentStats, IdentityStats, InterfaceStats, LogStats, PoolStats, PuntStats,
+    RealmStats, Reconciliation, RulePackets, SessionStats, Stats, SweepStats,
 };
 
 /// Where every figure is zero, and one pool has no name yet.
@@ -161,6 +162,7 @@ fn busy() -> Snapshot {
                 allocate_records: next(),
                 release_records: next(),
                 session_records: next(),
+                identity_records: next(),
                 mark_records: next(),
                 append_errors: next(),
                 is_refusing: true,
@@ -175,6 +177,10 @@ fn busy() -> Snapshot {
                 seal_errors: next(),
                 unsealed_records: next(),
                 notices: [0; What::NAMES.len()].map(|_| next()),
+            },
+            identity: IdentityStats {
+                names: next(),
+                requests: [0; Outcome::NAMES.len()].map(|_| next()),
             },
             reconciliation: Reconciliation {
                 identical: next(),

@@ -51,6 +51,7 @@ mod flows;
 mod fragments;
 mod groups;
 mod icmp;
+mod identity;
 mod life;
 mod maplog;
 mod metrics;

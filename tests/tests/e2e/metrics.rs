@@ -1,7 +1,9 @@
 //! Every metric is moved by what it counts, in a running daemon; and the dashboard's queries.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -71,6 +73,7 @@ fn every_metric_is_moved_by_what_it_counts() {
         overflow(lab, &daemon, &mut moved)?;
         odd_packets(lab, &daemon, &mut moved)?;
         an_unsolicited_syn(lab, &daemon, &mut moved)?;
+        a_name(lab, &daemon, &mut moved)?;
         newcomers(lab, &daemon, "cgn_block_refusals_total", &mut moved)?;
         // Mirrors see packets once the watching programs are in place, and before that nobody can stop.
         newcomers(lab, &daemon, "cgn_mirror_missed_packets_total", &mut moved)?;
@@ -105,6 +108,9 @@ fn every_metric_is_moved_by_what_it_counts() {
 /// Blocks at once: more than records that the log has room for ahead.
 const MOST_BLOCKS: u32 = 500;
 
+/// Where names are told.
+const RADIUS: &str = "127.0.0.1:1813";
+
 /// Few blocks and holds, filters that note sessions, two sinks and two mirrors of which one is dead.
 fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<String> {
     let settings = Settings {
@@ -125,6 +131,9 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
             "[[mirror]]\nname = \"{name}\"\nto = \"gre\"\ncollector = \"{collector}\"\nrate = {rate}\n"
         )
     };
+    let secret = lab.folder().join("radius.secret");
+    std::fs::write(&secret, "xyzzy5461")?;
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o600))?;
     let toml = settings.toml(lab);
     let toml = toml.replace("[hold]\n", "[hold]\nmax_ports = 2\n").replace(
         "[[pool]]\n",
@@ -135,6 +144,10 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
            destination_ports = \"9\"\nrate = 1\n"
         + "[[rule]]\nname = \"all\"\naction = \"permit\"\ndirection = \"out\"\n"
         + FIXED
+        + &format!(
+            "[identity]\nlisten = \"{RADIUS}\"\n[[identity.client]]\naddress = \"127.0.0.1\"\nsecret_file = \"{}\"\n",
+            secret.display()
+        )
         + &mirror("sends", "127.0.0.1", 10_000)
         + &mirror("misses", "192.0.2.97", 1)
         + &sink("live", collector.local_addr()?.to_string())
@@ -270,6 +283,24 @@ fn an_unsolicited_syn(lab: &Lab, daemon: &Daemon, moved: &mut Moved) -> Result<(
     );
     RawSocket::open(&lab.internet)?.send(&syn.bytes()[14..])?;
     moved.wait_for(daemon, &["cgn_syns_held"])
+}
+
+/// An Accounting-Request with the secret `xyzzy5461`, made with hashlib of Python: a start of alice@example.net
+/// at 100.64.0.5.
+const REQUEST: &str = "042a006aef559fda6d3bcd57a19b70ba63cbc6bc210770726f78792806000000012c0a30303030303031370406c000021e0806644000050113616c696365406578616d706c652e6e65742906000000071a1a000028af0203780111303031303130313233343536373839";
+
+/// An access server tells the name of a subscriber.
+fn a_name(lab: &Lab, daemon: &Daemon, moved: &mut Moved) -> Result<()> {
+    let pairs = (0..REQUEST.len()).step_by(2);
+    let request: Result<Vec<u8>, _> = pairs
+        .map(|at| u8::from_str_radix(&REQUEST[at..at + 2], 16))
+        .collect();
+    let socket = lab.cgn.within(|| Ok(UdpSocket::bind("127.0.0.1:0")?))?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    socket.send_to(&request?, RADIUS)?;
+    let answered = socket.recv(&mut [0; 64]);
+    ensure!(answered.context("no answer")? == 27, "its length");
+    moved.wait_for(daemon, &["cgn_identities", "cgn_identity_requests_total"])
 }
 
 /// Limits that a test reaches soon.

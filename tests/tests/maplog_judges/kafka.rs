@@ -8,18 +8,82 @@ use serde_json::Value;
 
 use super::*;
 use cgn_tests::skip::python_with;
+use cgn_user::maplog::stream::{Mechanism, Sasl};
 
 /// Says where the broker is, makes the topic, and prints so many messages as it is asked for. With a
-/// certificate and its key it is behind TLS, and announces itself as `localhost`, in as many bytes.
+/// certificate and its key it is behind TLS, and announces itself as `localhost`, in as many bytes. With a
+/// mechanism, a user and a password it asks for them (SASL) before it passes anything on.
 const BROKER: &str = r#"
-import socket, ssl, struct, sys, threading
-def behind_tls(plain, certificate, key):
+import base64, hashlib, hmac, socket, ssl, struct, sys, threading
+def exact(source, count):
+    data = b''
+    while len(data) < count:
+        more = source.recv(count - len(data))
+        if not more:
+            raise OSError('closed')
+        data += more
+    return data
+def frame(source):
+    return exact(source, struct.unpack('>i', exact(source, 4))[0])
+def scram(digest, user, password):
+    salt, rounds = b'salt of the judge', 4096
+    def mac(key, text):
+        return hmac.new(key, text, digest).digest()
+    first = (yield b'').removeprefix(b'n,,')
+    fields = dict(field.split(b'=', 1) for field in first.split(b','))
+    nonce = fields[b'r'] + b'judge'
+    challenge = b'r=%s,s=%s,i=%d' % (nonce, base64.b64encode(salt), rounds)
+    last = yield challenge
+    plain, proof = last.rsplit(b',p=', 1)
+    said = first + b',' + challenge + b',' + plain
+    salted = hashlib.pbkdf2_hmac(digest, password, salt, rounds)
+    stored = hashlib.new(digest, mac(salted, b'Client Key')).digest()
+    key = bytes(a ^ b for a, b in zip(base64.b64decode(proof), mac(stored, said)))
+    is_right = hashlib.new(digest, key).digest() == stored and fields[b'n'] == user
+    yield b'v=' + base64.b64encode(mac(mac(salted, b'Server Key'), said)) if is_right else None
+    yield 'done'
+def by_password(user, password):
+    yield (b'' if (yield b'') == b'\0' + user + b'\0' + password else None)
+    yield 'done'
+def is_known(client, server, mechanism, user, password):
+    digests = {'SCRAM-SHA-256': 'sha256', 'SCRAM-SHA-512': 'sha512'}
+    steps = scram(digests[mechanism], user, password) if mechanism in digests else by_password(user, password)
+    next(steps)
+    rounds = 2 if mechanism in digests else 1
+    while True:
+        request = frame(client)
+        key, version, number, name = struct.unpack('>hhih', request[:10])
+        rest = request[10 + max(name, 0):]
+        if key == 18:
+            server.sendall(struct.pack('>i', len(request)) + request)
+            body = frame(server)[4:]
+            own = [struct.pack('>hhh', *entry) for entry in ((17, 1, 1), (36, 0, 1))]
+            if version >= 3:
+                body = body[:2] + bytes([body[2] + 2]) + b''.join(entry + b'\0' for entry in own) + body[3:]
+            else:
+                count = struct.unpack('>i', body[2:6])[0] + 2
+                body = body[:2] + struct.pack('>i', count) + b''.join(own) + body[6:]
+        elif key == 17:
+            body = struct.pack('>hih', 0, 1, len(mechanism)) + mechanism.encode()
+        elif key == 36:
+            answer = steps.send(rest[4:])
+            rounds -= 1
+            error = 58 if answer is None else 0
+            body = struct.pack('>hhi', error, -1, len(answer or b'')) + (answer or b'')
+            body += struct.pack('>q', 0) if version else b''
+        else:
+            return False
+        client.sendall(struct.pack('>ii', len(body) + 4, number) + body)
+        if key == 36 and (error or not rounds):
+            return not error
+def guarded(plain, certificate, key, mechanism, user, password):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    if certificate:
+        context.load_cert_chain(certificate, key)
     listener = socket.create_server(('127.0.0.1', 0))
     port = listener.getsockname()[1]
     own = plain[0].encode() + struct.pack('>i', plain[1])
-    announced = b'localhost' + struct.pack('>i', port)
+    announced = (b'localhost' if certificate else b'127.0.0.1') + struct.pack('>i', port)
     assert len(own) == len(announced)
     def pump(source, target, change):
         try:
@@ -29,11 +93,14 @@ def behind_tls(plain, certificate, key):
             pass
         target.close()
     def serve(client):
+        server = socket.create_connection(plain)
         try:
-            client = context.wrap_socket(client, server_side=True)
+            if certificate:
+                client = context.wrap_socket(client, server_side=True)
+            if mechanism and not is_known(client, server, mechanism, user.encode(), password.encode()):
+                return client.close()
         except OSError:
             return
-        server = socket.create_connection(plain)
         threading.Thread(target=pump, args=(client, server, bytes), daemon=True).start()
         pump(server, client, lambda data: data.replace(own, announced))
     def accept():
@@ -47,7 +114,7 @@ own = Producer({'test.mock.num.brokers': 1, 'log_level': 0})
 broker = list(own.list_topics(timeout=10).brokers.values())[0]
 own.list_topics('cgn', timeout=10)
 plain = (broker.host, broker.port)
-print('%s:%d' % (plain if len(sys.argv) < 2 else behind_tls(plain, sys.argv[1], sys.argv[2])), flush=True)
+print('%s:%d' % (guarded(plain, *sys.argv[1:]) if any(sys.argv[1:]) else plain), flush=True)
 reader = Consumer({'bootstrap.servers': '%s:%d' % (broker.host, broker.port), 'group.id': 'judge', 'log_level': 0})
 reader.assign([TopicPartition('cgn', 0, 0)])
 for line in sys.stdin:
@@ -75,14 +142,19 @@ impl Drop for Broker {
 
 impl Broker {
     fn start(python: &Path) -> Self {
-        Self::start_with(python, &[])
+        Self::start_with(python, &[], ["", "", ""])
     }
 
-    /// Behind TLS, with this certificate and key.
-    fn start_with(python: &Path, files: &[&Path]) -> Self {
-        let mut process = Command::new(python)
-            .args(["-c", BROKER])
-            .args(files)
+    /// Behind TLS, with this certificate and key, if they are there; with mechanism, user and password, if those are.
+    fn start_with(python: &Path, files: &[&Path], sasl: [&str; 3]) -> Self {
+        let mut command = Command::new(python);
+        command.args(["-c", BROKER]);
+        match files {
+            [] => command.args(["", ""]),
+            files => command.args(files),
+        };
+        let mut process = command
+            .args(sasl)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -118,6 +190,7 @@ fn topic(name: &str) -> Transport {
         topic: name.to_owned(),
         partition: 0,
         trust: None,
+        sasl: None,
     }
 }
 
@@ -172,7 +245,7 @@ fn behind_tls_only_the_right_brokers_are_sent_anything() {
         let place = Place::new(&format!("kafka-tls-{number}"));
         let [own, key] = certificate(&place, "own", names);
         let [other, _] = certificate(&place, "other", names);
-        let mut broker = Broker::start_with(&python, &[&own, &key]);
+        let mut broker = Broker::start_with(&python, &[&own, &key], ["", "", ""]);
         let transport = Transport::Kafka {
             topic: "cgn".to_owned(),
             partition: 0,
@@ -180,6 +253,7 @@ fn behind_tls_only_the_right_brokers_are_sent_anything() {
                 ca_file: if is_trusted { own } else { other },
                 server_name: server_name.to_owned(),
             }),
+            sasl: None,
         };
         let mut log = place.log();
         let mut sink = sink(
@@ -204,6 +278,99 @@ fn behind_tls_only_the_right_brokers_are_sent_anything() {
             let error = outcome.expect_err(sentence);
             let text = format!("{error:?}");
             assert!(text.contains("InvalidCertificate"), "{sentence}: {text}");
+            assert_eq!((stats.sent, stats.pending), (0, 2), "{sentence}");
+        }
+    }
+}
+
+/// The broker believes who knows the password, by each mechanism, and nobody else.
+#[test]
+fn who_knows_the_password_may_send() {
+    const TEST: &str = "kafka::who_knows_the_password_may_send";
+    let Some(python) = python_with(TEST, "confluent_kafka") else {
+        return;
+    };
+    use Mechanism::{Plain, ScramSha256, ScramSha512};
+    // Mechanism, its name, whether behind TLS, our user and password, and whether they are right.
+    let cases = [
+        (
+            ScramSha256,
+            "SCRAM-SHA-256",
+            false,
+            "cgn",
+            "secret one",
+            true,
+        ),
+        (
+            ScramSha512,
+            "SCRAM-SHA-512",
+            true,
+            "cgn",
+            "secret one",
+            true,
+        ),
+        (Plain, "PLAIN", true, "cgn", "secret one", true),
+        (
+            ScramSha512,
+            "SCRAM-SHA-512",
+            false,
+            "cgn",
+            "secret two",
+            false,
+        ),
+        (Plain, "PLAIN", true, "cgn", "secret two", false),
+        (Plain, "PLAIN", true, "another", "secret one", false),
+        (
+            ScramSha256,
+            "SCRAM-SHA-512",
+            false,
+            "cgn",
+            "secret one",
+            false,
+        ),
+    ];
+    for (number, (mechanism, name, has_tls, user, password, arrives)) in
+        cases.into_iter().enumerate()
+    {
+        let sentence = format!("{name}, {user}, {password}");
+        let place = Place::new(&format!("kafka-sasl-{number}"));
+        let [own, key] = certificate(&place, "own", &["broker.test", "localhost"]);
+        let files: &[&Path] = if has_tls { &[&own, &key] } else { &[] };
+        let mut broker = Broker::start_with(&python, files, [name, "cgn", "secret one"]);
+        let password_file = place.0.join("password");
+        fs::write(&password_file, format!("{password}\n")).expect("a file");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&password_file, mode).expect("a mode");
+        let transport = Transport::Kafka {
+            topic: "cgn".to_owned(),
+            partition: 0,
+            trust: has_tls.then(|| Trust {
+                ca_file: own.clone(),
+                server_name: "broker.test".to_owned(),
+            }),
+            sasl: Some(Sasl {
+                mechanism,
+                user: user.to_owned(),
+                password_file,
+            }),
+        };
+        let mut log = place.log();
+        let mut sink = sink(
+            &log,
+            Format::JsonLines,
+            transport,
+            broker.address,
+            Kinds::ALL,
+        );
+        log.append(&story()).expect("records");
+        let outcome = sink.turn(Instant::now(), 0);
+        let stats = sink.stats();
+        if arrives {
+            outcome.unwrap_or_else(|error| panic!("{sentence}: {error:?}"));
+            assert_eq!((stats.sent, stats.pending), (2, 0), "{sentence}");
+            assert_eq!(broker.messages(2)[1]["kind"], "release", "{sentence}");
+        } else {
+            assert!(outcome.is_err(), "{sentence}");
             assert_eq!((stats.sent, stats.pending), (0, 2), "{sentence}");
         }
     }

@@ -3,6 +3,7 @@
 //! ClickHouse (Parquet). None of them needs root.
 
 mod kafka;
+mod names;
 mod notices;
 mod parsers;
 mod realms;
@@ -84,7 +85,12 @@ fn sink(
     address: SocketAddr,
     kinds: Kinds,
 ) -> Sink {
-    let options = Options {
+    let options = options(format, transport, address, kinds);
+    Sink::open(log.root(), options, log.committed()).expect("a sink")
+}
+
+fn options(format: Format, transport: Transport, address: SocketAddr, kinds: Kinds) -> Options {
+    Options {
         name: "judge".to_owned(),
         format,
         transport,
@@ -96,8 +102,8 @@ fn sink(
         kinds,
         scope: None,
         host: "edge1".to_owned(),
-    };
-    Sink::open(log.root(), options, log.committed()).expect("a sink")
+        identities: false,
+    }
 }
 
 /// Sends the story to `address` and returns when all of it has arrived.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::check::counted;
 use crate::cli::csv::quoted;
 use crate::cli::table::{Column, Table, numbers, words};
-use crate::maplog::query::{HoldingRow, Owned, Told};
+use crate::maplog::query::{HoldingRow, NameRow, Owned, Told};
 use crate::maplog::realms::Register;
 use crate::maplog::verify::Verdict;
 use crate::realms::FIRST_NAME;
@@ -31,7 +31,7 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
         Format::Csv => {
             writeln!(
                 out,
-                "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm,first_system_port,last_system_port"
+                "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm,first_system_port,last_system_port,identity"
             )?;
             for told in told {
                 let answer = told.row();
@@ -41,12 +41,12 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
                 );
                 let remarks = quoted(&answer.remarks.join("; "));
                 if answer.holdings.is_empty() {
-                    writeln!(out, "{head},,,,,,,,,{remarks},,,")?;
+                    writeln!(out, "{head},,,,,,,,,{remarks},,,,")?;
                 }
                 for held in &answer.holdings {
                     writeln!(
                         out,
-                        "{head},{},{},{},{},{},{},{},{},{remarks},{},{},{}",
+                        "{head},{},{},{},{},{},{},{},{},{remarks},{},{},{},{}",
                         held.subscriber,
                         held.first_port,
                         held.last_port,
@@ -57,7 +57,8 @@ pub fn answers(format: Format, told: &[Told], out: &mut dyn Write) -> io::Result
                         held.release_reason,
                         held.realm,
                         or_nothing(held.first_system_port),
-                        or_nothing(held.last_system_port)
+                        or_nothing(held.last_system_port),
+                        identities(held)
                     )?;
                 }
             }
@@ -77,6 +78,7 @@ fn answers_table(told: &[Told], out: &mut dyn Write) -> io::Result<()> {
         words("UNTIL"),
     ];
     let mut cells = Vec::new();
+    let mut names = Vec::new();
     for told in told {
         let answer = told.row();
         let head = [
@@ -89,6 +91,10 @@ fn answers_table(told: &[Told], out: &mut dyn Write) -> io::Result<()> {
             cells.push([head.to_vec(), vec![nobody]].concat());
         }
         for held in answer.holdings {
+            for known in &held.identities {
+                let subscriber = named(&held.realm, &held.subscriber);
+                names.push(format!("{}: {subscriber} is {}", head[1], told_name(known)));
+            }
             let tail = vec![
                 named(&held.realm, &held.subscriber),
                 or(held.since, "(before the log)"),
@@ -98,6 +104,9 @@ fn answers_table(told: &[Told], out: &mut dyn Write) -> io::Result<()> {
         }
     }
     write!(out, "{}", Table::new(COLUMNS, cells))?;
+    for name in names {
+        writeln!(out, "{name}")?;
+    }
     for told in told {
         let enquiry = &told.enquiry;
         for session in told.row().sessions {
@@ -128,6 +137,31 @@ fn named(realm: &str, subscriber: &str) -> String {
     match realm {
         FIRST_NAME => subscriber.to_owned(),
         realm => format!("{realm}/{subscriber}"),
+    }
+}
+
+/// A name of a subscriber, and when it had it.
+fn told_name(known: &NameRow) -> String {
+    let NameRow {
+        identity,
+        attribute,
+        since,
+        until,
+    } = known;
+    let until = or(until.clone(), "(known)");
+    format!("{identity} ({attribute}) from {since} to {until}")
+}
+
+/// The names as a cell of a CSV.
+fn identities(row: &HoldingRow) -> String {
+    let names: Vec<&str> = row
+        .identities
+        .iter()
+        .map(|known| &*known.identity)
+        .collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => quoted(&names.join("; ")),
     }
 }
 
@@ -162,7 +196,14 @@ pub fn owned(
         words("RELEASED"),
     ];
     let holdings = owned.holdings.iter();
-    let rows: Vec<_> = holdings.map(|held| HoldingRow::of(held, realms)).collect();
+    let rows: Vec<_> = holdings
+        .map(|held| {
+            let (since_ms, until_ms) = held.time_ms();
+            let names = owned.names.iter();
+            let names = names.filter(|known| known.overlaps(since_ms, until_ms));
+            HoldingRow::of(held, realms).named(names)
+        })
+        .collect();
     if format == Format::Json {
         let remarks = &owned.remarks;
         return json(
@@ -188,6 +229,7 @@ pub fn owned(
         system.into_iter().chain([row])
     });
     let cells = ranges.map(|row| {
+        let names = identities(&row);
         vec![
             subscriber(&row),
             row.external,
@@ -201,12 +243,13 @@ pub fn owned(
             row.realm,
             or_nothing(row.first_system_port),
             or_nothing(row.last_system_port),
+            names,
         ]
     });
     if format == Format::Csv {
         writeln!(
             out,
-            "subscriber,external,first_port,last_port,key,pool,since,until,release_reason,realm,first_system_port,last_system_port"
+            "subscriber,external,first_port,last_port,key,pool,since,until,release_reason,realm,first_system_port,last_system_port,identity"
         )?;
         for cells in cells {
             writeln!(out, "{}", cells.join(","))?;
@@ -222,6 +265,9 @@ pub fn owned(
     match cells.is_empty() {
         true => writeln!(out, "no block in that time")?,
         false => write!(out, "{}", Table::new(COLUMNS, cells))?,
+    }
+    for known in &owned.names {
+        writeln!(out, "identity {}", told_name(&known.into()))?;
     }
     for remark in &owned.remarks {
         writeln!(out, "{remark}")?;

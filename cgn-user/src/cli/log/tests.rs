@@ -6,6 +6,7 @@ use clap::Parser;
 
 use super::*;
 use crate::maplog::directory::HOUR_MS;
+use crate::maplog::identity::{Attribute, Login, login};
 use crate::maplog::sealer::{Retention, Sealer};
 use crate::maplog::{Block, Entry, Event, LogOptions, PortRange, ProtocolScope, ReleaseReason};
 
@@ -97,7 +98,7 @@ fn ask(root: &Path, line: &str) -> (String, bool) {
 }
 
 const WHO: &str = "who 203.0.113.5:1030 --proto udp --at 2026-03-03T00:00:05Z --skew 0";
-const CSV_HEAD: &str = "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm,first_system_port,last_system_port\n";
+const CSV_HEAD: &str = "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm,first_system_port,last_system_port,identity\n";
 
 /// What came after the time that is asked for is not read: the block was held then.
 #[test]
@@ -112,8 +113,8 @@ fn one_subscriber_is_named_in_each_format() {
         ),
         (
             "csv",
-            "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm,first_system_port,last_system_port\n\
-             203.0.113.5,1030,udp,2026-03-03T00:00:05.000Z,one,100.64.0.1,1024,1087,0,2,2026-03-03T00:00:01.000Z,,,,,,\n",
+            "external,port,protocol,at,outcome,subscriber,first_port,last_port,key,pool,since,until,release_reason,remarks,realm,first_system_port,last_system_port,identity\n\
+             203.0.113.5,1030,udp,2026-03-03T00:00:05.000Z,one,100.64.0.1,1024,1087,0,2,2026-03-03T00:00:01.000Z,,,,,,,\n",
         ),
         (
             "json",
@@ -179,8 +180,8 @@ fn what_is_not_clear_is_told_with_its_reason() {
             for line in lines {
                 assert!(line.contains(&format!(",{outcome},")), "{what}: {line}");
                 let quoted = match remark {
-                    "" => ",,,".to_owned(),
-                    remark => format!(",\"{remark}\",,,"),
+                    "" => ",,,,".to_owned(),
+                    remark => format!(",\"{remark}\",,,,"),
                 };
                 assert!(line.ends_with(&quoted), "{what}: {line}");
             }
@@ -240,8 +241,8 @@ fn what_a_subscriber_had_is_printed() {
     let root = place("subscriber");
     let _log = write(&root.0);
     let line = "subscriber 100.64.0.2 --from 2026-03-03T00:00:00Z --to 2026-03-03T12:00:00Z";
-    let expected = "subscriber,external,first_port,last_port,key,pool,since,until,release_reason,realm,first_system_port,last_system_port\n\
-                    100.64.0.2,203.0.113.5,1024,1087,0,2,2026-03-03T00:02:11.000Z,,,,,\n";
+    let expected = "subscriber,external,first_port,last_port,key,pool,since,until,release_reason,realm,first_system_port,last_system_port,identity\n\
+                    100.64.0.2,203.0.113.5,1024,1087,0,2,2026-03-03T00:02:11.000Z,,,,,,\n";
     let (said, _) = ask(&root.0, &format!("{line} --format csv"));
     assert_eq!(said, expected);
     let (said, _) = ask(&root.0, &format!("{line} --format json"));
@@ -249,4 +250,73 @@ fn what_a_subscriber_had_is_printed() {
     assert_eq!(json["holdings"][0]["subscriber"], "100.64.0.2");
     let nothing = "subscriber 100.64.0.9 --from 2026-03-03T00:00:00Z --to 2026-03-03T12:00:00Z";
     assert_eq!(ask(&root.0, nothing).0, "no block in that time\n");
+}
+
+/// The first subscriber, who has no block any more, is alice, and four seconds later bob.
+fn write_names(root: &Path) -> crate::maplog::Log {
+    let mut log = write(root);
+    let stay = |session| Login {
+        inside: [100, 64, 0, 1].into(),
+        realm: 0,
+        early_secs: 0,
+        nas: 1,
+        session,
+    };
+    for (after_ms, name) in [
+        (3 * HOUR_MS + 2_000, "alice"),
+        (3 * HOUR_MS + 6_000, "bob, jr."),
+    ] {
+        let unix_ms = START + after_ms;
+        let events = login(stay(after_ms as u32), Attribute::UserName, name.as_bytes());
+        let entries = events.into_iter().map(|event| Entry { unix_ms, event });
+        log.append(&entries.collect::<Vec<_>>()).unwrap();
+    }
+    log
+}
+
+#[test]
+fn names_are_told_in_each_format() {
+    let root = place("names");
+    let mut log = write_names(&root.0);
+    let line = "subscriber 100.64.0.1 --from 2026-03-03T00:00:00Z --to 2026-03-03T12:00:00Z";
+    let (table, _) = ask(&root.0, line);
+    for name in [
+        "identity alice (User-Name) from 2026-03-03T03:00:02.000Z to 2026-03-03T03:00:06.000Z",
+        "identity bob, jr. (User-Name) from 2026-03-03T03:00:06.000Z to (known)",
+    ] {
+        assert!(table.contains(name), "{table}");
+    }
+    // Its block was released before it had a name.
+    let (csv, _) = ask(&root.0, &format!("{line} --format csv"));
+    assert!(csv.ends_with("idle,,,,\n"), "{csv}");
+    // Of the third, who has its block still, there is one.
+    let stay = Login {
+        inside: [100, 64, 0, 3].into(),
+        realm: 0,
+        early_secs: 60,
+        nas: 1,
+        session: 9,
+    };
+    let unix_ms = START + 4 * HOUR_MS;
+    let events = login(stay, Attribute::Imsi, b"001010123456789");
+    let entries = events.into_iter().map(|event| Entry { unix_ms, event });
+    log.append(&entries.collect::<Vec<_>>()).unwrap();
+    let who = "who 203.0.113.5:2050 --proto tcp --at 2026-03-03T04:00:00Z";
+    let (json, _) = ask(&root.0, &format!("{who} --format json"));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let identity = &json[0]["holdings"][0]["identities"][0];
+    assert_eq!(
+        *identity,
+        serde_json::json!({
+            "identity": "001010123456789",
+            "attribute": "3GPP-IMSI",
+            "since": "2026-03-03T03:59:00.000Z",
+            "until": "",
+        })
+    );
+    let (csv, _) = ask(&root.0, &format!("{who} --format csv"));
+    assert!(csv.ends_with(",001010123456789\n"), "{csv}");
+    let (table, _) = ask(&root.0, who);
+    let told = "203.0.113.5:2050: 100.64.0.3 is 001010123456789 (3GPP-IMSI) from 2026-03-03T03:59:00.000Z to (known)\n";
+    assert!(table.ends_with(told), "{table}");
 }

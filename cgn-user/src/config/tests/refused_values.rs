@@ -7,7 +7,7 @@ use super::{BASE, Expected, base_and, base_with, errors_of, expect};
 #[test]
 fn sinks_that_cannot_be_sent_anything() {
     let sink = |more: &str| base_and(&format!("[[sink]]\naddress = \"192.0.2.9:4739\"\n{more}\n"));
-    let cases: [(&str, String, &[Expected<'_>]); 8] = [
+    let cases: [(&str, String, &[Expected<'_>]); 11] = [
         (
             "Nothing but an address.",
             sink(""),
@@ -48,6 +48,28 @@ fn sinks_that_cannot_be_sent_anything() {
             &[
                 (20, "sink[0].ca_file", &["certificates"]),
                 (21, "sink[0].address", &["IPv4"]),
+            ],
+        ),
+        (
+            "A password in clear, of nobody, from nowhere.",
+            sink("name = \"a\"\nformat = \"jsonl\"\ntransport = \"kafka\"\ntopic = \"cgn\"\nsasl = \"plain\""),
+            &[
+                (20, "sink[0].password_file", &["password_file = "]),
+                (20, "sink[0].user", &["user = "]),
+                (26, "sink[0].sasl", &["kafka_tls"]),
+            ],
+        ),
+        (
+            "One for a collector that does not ask.",
+            sink("name = \"a\"\nformat = \"jsonl\"\ntransport = \"tcp\"\nsasl = \"scram-sha-256\""),
+            &[(25, "sink[0].sasl", &["kafka"])],
+        ),
+        (
+            "A user and a password that nothing uses.",
+            sink("name = \"a\"\nformat = \"jsonl\"\ntransport = \"kafka\"\ntopic = \"cgn\"\nuser = \"u\"\npassword_file = \"p\""),
+            &[
+                (26, "sink[0].user", &["sasl"]),
+                (27, "sink[0].password_file", &["sasl"]),
             ],
         ),
         (

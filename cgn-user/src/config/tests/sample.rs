@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use super::super::capacity::{DEFAULT_MAX_BLOCKS, PORTS_PER_ADDRESS};
 use super::super::{
-    Config, Control, Debug, Fragments, Guard, Hold, Icmp, Log, Metrics, Pool, Sessions, Sink, Tcp,
-    Throttle, Timeouts, Xdp,
+    Config, Control, Debug, Fragments, Guard, Hold, Icmp, Identity, Log, Metrics, Pool, Sessions,
+    Sink, Tcp, Throttle, Timeouts, Xdp,
 };
 use super::{BASE, base_with};
 
@@ -75,7 +75,7 @@ fn every_key_of_the_structs_stands_in_the_sample() {
     let whole = Config::parse(&whole_sample()).expect("valid").config;
     (config.sink, config.group, config.rule) = (whole.sink, whole.group, whole.rule);
     (config.control, config.access) = (whole.control, whole.access);
-    config.mirror = whole.mirror;
+    (config.mirror, config.identity) = (whole.mirror, whole.identity);
     let written = toml::to_string(&config).expect("serializes");
     assert_eq!(keys_of(&written), keys_of(&whole_sample()));
 }
@@ -93,6 +93,7 @@ fn the_sample_shows_the_defaults() {
     assert_eq!(config.timeouts, Timeouts::default());
     assert_eq!(config.hold, Hold::default());
     assert_eq!(config.log, Log::default());
+    assert_eq!(config.identity, Identity::default());
     assert_eq!(config.metrics, Metrics::default());
     assert_eq!(config.control, Control::default());
     assert_eq!(config.debug, Debug::default());

@@ -3,7 +3,7 @@
 //!
 //! All numbers are big endian.
 
-use super::{Fields, Item, notice, realms, sets};
+use super::{Fields, Item, Names, names, notice, realms, sets};
 use crate::maplog::event::PortRange;
 use crate::maplog::notice::Notice;
 use sets::{Kind, REALM, Template};
@@ -78,6 +78,12 @@ impl Exporter {
         all.concat()
     }
 
+    /// The messages that explain records of subscribers whose name is known, of at most `most_bytes` each.
+    #[must_use]
+    pub fn name_templates(&self, now: u32, most_bytes: usize) -> Vec<Vec<u8>> {
+        self.explained(now, &names::templates(&KIND), most_bytes)
+    }
+
     /// The messages that explain records of subscribers of other realms than the first, and tell
     /// number and name of each of these; at most `most_bytes` each.
     pub fn realms(&mut self, now: u32, realms: &[(u16, &str)], most_bytes: usize) -> Vec<Vec<u8>> {
@@ -145,8 +151,19 @@ impl Exporter {
         items: &[Item],
         most_bytes: usize,
     ) -> (Option<Vec<u8>>, usize) {
+        self.message_with(now, items, &[], most_bytes)
+    }
+
+    /// The same with the names of subscribers.
+    pub fn message_with(
+        &mut self,
+        now: u32,
+        items: &[Item],
+        names: Names<'_>,
+        most_bytes: usize,
+    ) -> (Option<Vec<u8>>, usize) {
         let room = most_bytes.saturating_sub(HEADER_BYTES);
-        let (sets, records, covered) = sets::data_sets(items, room, &KIND);
+        let (sets, records, covered) = sets::data_sets(items, names, room, &KIND);
         if records == 0 {
             return (None, covered);
         }

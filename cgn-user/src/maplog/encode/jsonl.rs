@@ -1,6 +1,6 @@
 //! JSON lines: one object per record, as `cgn_user::maplog::Record` serializes, with the time also
 //! as text. Where there are several realms, a subscriber's has its name as `realm`; the first has
-//! none. An interim record has `kind` `interim`, no `sequence`, and the time of the allocation.
+//! none. `identity` is the subscriber's name, if the log has it. An interim record has `kind` `interim`, no `sequence`, and the time of the allocation.
 
 use serde::Serialize;
 
@@ -15,6 +15,8 @@ struct RecordLine<'a> {
     time: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     realm: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
     #[serde(flatten)]
     record: &'a Record,
 }
@@ -33,6 +35,8 @@ struct InterimLine<'a> {
     time: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     realm: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
     unix_ms: u64,
     kind: &'static str,
     #[serde(flatten)]
@@ -41,13 +45,14 @@ struct InterimLine<'a> {
 
 /// One line, with its end.
 #[must_use]
-pub fn line(item: &Item, realms: &Register) -> Vec<u8> {
+pub fn line(item: &Item, realms: &Register, identity: Option<&str>) -> Vec<u8> {
     let time = Utc(item.unix_ms()).to_string();
     let realm = realms.name(item.realm());
     let mut line = match item {
         Item::Record(record) => serde_json::to_vec(&RecordLine {
             time,
             realm,
+            identity,
             record,
         }),
         Item::Notice(notice) => serde_json::to_vec(&NoticeLine {
@@ -58,6 +63,7 @@ pub fn line(item: &Item, realms: &Register) -> Vec<u8> {
         Item::Interim { block, since_ms } => serde_json::to_vec(&InterimLine {
             time,
             realm,
+            identity,
             unix_ms: *since_ms,
             kind: "interim",
             block,

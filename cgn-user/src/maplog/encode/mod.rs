@@ -3,6 +3,7 @@
 
 pub mod ipfix;
 pub mod jsonl;
+mod names;
 pub mod netflow9;
 mod notice;
 mod realms;
@@ -11,7 +12,10 @@ pub mod syslog;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use super::event::{Block, Event, Record};
+use super::identity::{Login, Who};
 use super::notice::{Concern, Notice};
 use super::session::Session;
 
@@ -55,12 +59,29 @@ impl Item {
                 Concern::Realm(realm) => realm,
                 Concern::Pool(_) | Concern::Provider => 0,
             },
-            _ => match (self.block(), self.session()) {
-                (Some(block), _) => block.realm,
-                (_, Some(session)) => session.realm,
-                _ => 0,
-            },
+            _ => self.who().map_or(0, |(realm, _)| realm),
         }
+    }
+
+    /// The login that begins or ends.
+    #[must_use]
+    pub fn login(&self) -> Option<Login> {
+        match self {
+            Self::Record(record) => record.entry.event.login(),
+            Self::Interim { .. } | Self::Notice(_) => None,
+        }
+    }
+
+    /// The subscriber that the item is about; a notice names him without.
+    #[must_use]
+    pub fn who(&self) -> Option<Who> {
+        let of_block = self.block().map(|block| (block.realm, block.inside));
+        let of_session = || {
+            self.session()
+                .map(|session| (session.realm, session.inside))
+        };
+        let of_login = || self.login().map(|login| login.who());
+        of_block.or_else(of_session).or_else(of_login)
     }
 
     /// Milliseconds of Unix time; of an interim record, that of its allocation.
@@ -85,6 +106,9 @@ impl Item {
         }
     }
 }
+
+/// The name of each item's subscriber, if it is known; too short: of the others it is not.
+pub type Names<'a> = &'a [Option<Arc<str>>];
 
 /// Appends big-endian fields.
 struct Fields(Vec<u8>);

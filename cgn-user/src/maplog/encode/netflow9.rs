@@ -156,7 +156,7 @@ impl Exporter {
         most_bytes: usize,
     ) -> (Option<Vec<u8>>, usize) {
         let room = most_bytes.saturating_sub(HEADER_BYTES);
-        let (sets, records, covered) = sets::data_sets(items, room, &KIND);
+        let (sets, records, covered) = sets::data_sets(items, &[], room, &KIND);
         if records == 0 {
             return (None, covered);
         }

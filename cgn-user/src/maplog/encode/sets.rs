@@ -1,7 +1,7 @@
 //! Records of blocks, mappings and sessions as data sets, which IPFIX and NetFlow 9 have in common: the
 //! same fields by the same numbers, but for what NEL adds to a block and how it counts events.
 
-use super::{Fields, Item};
+use super::{Fields, Item, Names, names};
 use crate::maplog::event::PortRange;
 use crate::maplog::session::Session;
 
@@ -54,17 +54,21 @@ pub(super) struct Kind {
     pub align: usize,
 }
 
-/// Template and bytes of each of the item's records; None if it has none.
-fn shape(item: &Item, kind: &Kind) -> Option<(u16, usize)> {
+/// Template and bytes of each of the records of an item whose subscriber has this name; None if it has none.
+fn shape(item: &Item, name: Option<&str>, kind: &Kind) -> Option<(u16, usize)> {
     let (template, bytes) = match (item.block(), item.session()) {
         (Some(_), _) => (BLOCK_TEMPLATE, kind.block_bytes),
         (_, Some(Session { remote: None, .. })) => (MAPPING_TEMPLATE, MAPPING_BYTES),
         (_, Some(_)) => (SESSION_TEMPLATE, SESSION_BYTES),
         _ => return None,
     };
-    Some(match item.realm() {
+    let (template, bytes) = match item.realm() {
         0 => (template, bytes),
         _ => (template + IN_REALM, bytes + usize::from(REALM.1)),
+    };
+    Some(match name {
+        None => (template, bytes),
+        Some(name) => (template + names::NAMED, bytes + names::bytes(name)),
     })
 }
 
@@ -96,13 +100,19 @@ fn put_session(item: &Item, session: &Session, kind: &Kind, fields: &mut Fields)
 
 /// Data sets that take `most_bytes` at most (but one item in any case), how many records they
 /// hold, and how many of `items` they cover: those without a record are passed over.
-pub(super) fn data_sets(items: &[Item], most_bytes: usize, kind: &Kind) -> (Vec<u8>, u16, usize) {
+pub(super) fn data_sets(
+    items: &[Item],
+    names: Names<'_>,
+    most_bytes: usize,
+    kind: &Kind,
+) -> (Vec<u8>, u16, usize) {
     let mut fields = Fields(Vec::new());
     let (mut records, mut covered) = (0, 0);
     // Where the open set begins, and its template.
     let mut open: Option<(usize, u16)> = None;
-    for item in items {
-        if let Some((template, bytes)) = shape(item, kind) {
+    let names = names.iter().map(Option::as_deref);
+    for (item, name) in items.iter().zip(names.chain(std::iter::repeat(None))) {
+        if let Some((template, bytes)) = shape(item, name, kind) {
             let is_open = open.is_some_and(|(_, of)| of == template);
             let head = if is_open {
                 0
@@ -127,6 +137,9 @@ pub(super) fn data_sets(items: &[Item], most_bytes: usize, kind: &Kind) -> (Vec<
                 }
                 if item.realm() != 0 {
                     fields.u32(item.realm().into());
+                }
+                if let Some(name) = name {
+                    names::put(name, &mut fields);
                 }
                 records += 1;
             }

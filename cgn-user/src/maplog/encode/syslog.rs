@@ -5,10 +5,10 @@
 //!     external="203.0.113.5" first_port="1024" last_port="1535" pool="0"]
 //! ```
 //!
-//! What is about a subscriber of another realm than the first has `realm`, its name. A scattered block has `first_place`, `last_place` and `key` in place of the ports (see `maplog::scatter`);
+//! What is about a subscriber of another realm than the first has `realm`, its name; `identity` is his own, if the log has it. A scattered block has `first_place`, `last_place` and `key` in place of the ports (see `maplog::scatter`);
 //! one with ports below 1024 has `first_system_port` and `last_system_port`, too.
 //! MSGID is `allocate`, `release` (with `reason`), `open` or `close` (of a mapping or session: `inside`, `inside_port`,
-//! `external`, `external_port`, `protocol`, and `remote`, `remote_port` where destinations are logged), `start`, `stop`,
+//! `external`, `external_port`, `protocol`, and `remote`, `remote_port` where destinations are logged), `start`, `stop`, `login` or `logout` (of a name),
 //! `gap`, `resume` or `interim` (without `sequence`; the
 //! message's time is that of the allocation), or the name of a notice. 32473 is the enterprise number for documentation
 //! (RFC 5612): the project has none of its own.
@@ -31,7 +31,7 @@ const HOSTNAME_BYTES: usize = 255;
 
 /// One message, without framing.
 #[must_use]
-pub fn message(item: &Item, host: &str, realms: &Register) -> String {
+pub fn message(item: &Item, host: &str, realms: &Register, identity: Option<&str>) -> String {
     let (name, sequence, reason) = match item {
         Item::Notice(notice) => (notice.what.name(), None, None),
         Item::Interim { .. } => ("interim", None, None),
@@ -45,6 +45,9 @@ pub fn message(item: &Item, host: &str, realms: &Register) -> String {
                 Event::Release { reason, .. } => ("release", Some(reason.name())),
                 Event::Open(_) => ("open", None),
                 Event::Close(_) => ("close", None),
+                Event::Name(_) => ("name", None),
+                Event::Login { .. } => ("login", None),
+                Event::Logout(_) => ("logout", None),
             };
             (name, Some(record.sequence), reason)
         }
@@ -64,6 +67,16 @@ pub fn message(item: &Item, host: &str, realms: &Register) -> String {
     }
     if item.realm() != 0 {
         let _ = write!(text, " realm=\"{}\"", realms.name(item.realm()));
+    }
+    if let Some(identity) = identity {
+        let _ = write!(text, " identity=\"{}\"", escaped(identity));
+    }
+    if let Some(login) = item.login() {
+        let _ = write!(
+            text,
+            " inside=\"{}\" early_secs=\"{}\"",
+            login.inside, login.early_secs
+        );
     }
     if let Some(block) = item.block() {
         let _ = write!(
@@ -181,6 +194,18 @@ fn put_notice(what: &What, text: &mut String) {
 #[must_use]
 pub fn framed(message: &str) -> Vec<u8> {
     format!("{} {message}", message.len()).into_bytes()
+}
+
+/// A value of a parameter (RFC 5424 section 6.3.3).
+fn escaped(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for one in value.chars() {
+        if matches!(one, '"' | '\\' | ']') {
+            escaped.push('\\');
+        }
+        escaped.push(one);
+    }
+    escaped
 }
 
 /// Visible ASCII, or the NILVALUE.

@@ -225,9 +225,9 @@ fn notices_are_lines_too() {
     ];
     for (notice, (name, text, json)) in notices().into_iter().zip(expected) {
         let item = Item::Notice(notice);
-        let message = syslog::message(&item, "edge1", &Register::default());
+        let message = syslog::message(&item, "edge1", &Register::default(), None);
         assert_eq!(message, format!("{head} {name} [cgn@32473 {text}]"));
-        let line = String::from_utf8(jsonl::line(&item, &Register::default())).unwrap();
+        let line = String::from_utf8(jsonl::line(&item, &Register::default(), None)).unwrap();
         assert_eq!(line, format!("{{{time},\"kind\":\"{name}\",{json}}}\n"));
     }
 }
@@ -309,9 +309,9 @@ fn what_has_no_event_is_told_in_lines_only() {
     let realms = Register::of(&["mvno", "cloud"]);
     for (notice, (text, json)) in notices.into_iter().zip(expected) {
         let item = Item::Notice(notice);
-        let message = syslog::message(&item, "edge1", &realms);
+        let message = syslog::message(&item, "edge1", &realms, None);
         assert!(message.ends_with(text), "{message}");
-        let line = String::from_utf8(jsonl::line(&item, &realms)).unwrap();
+        let line = String::from_utf8(jsonl::line(&item, &realms, None)).unwrap();
         assert!(line.trim_end().ends_with(json), "{line}");
     }
     let none: [Vec<u8>; 0] = [];
@@ -480,7 +480,10 @@ fn mappings_and_sessions_are_lines_too() {
         ),
     ];
     for (item, (text, json)) in sessions().iter().zip(expected) {
-        assert_eq!(syslog::message(item, "edge1", &Register::default()), text);
+        assert_eq!(
+            syslog::message(item, "edge1", &Register::default(), None),
+            text
+        );
         assert_eq!(
             String::from_utf8(line_of(item)).unwrap(),
             format!("{json}\n")
@@ -501,7 +504,7 @@ fn syslog_is_one_line_of_structured_data() {
     ];
     for (item, expected) in items().iter().zip(expected) {
         assert_eq!(
-            syslog::message(item, "edge1", &Register::default()),
+            syslog::message(item, "edge1", &Register::default(), None),
             expected
         );
     }
@@ -511,7 +514,7 @@ fn syslog_is_one_line_of_structured_data() {
         ("käse", "-"),
         ("a.example", "a.example"),
     ] {
-        let message = syslog::message(&items()[0], host, &Register::default());
+        let message = syslog::message(&items()[0], host, &Register::default(), None);
         assert_eq!(message.split(' ').nth(2), Some(written), "{host:?}");
     }
     assert_eq!(syslog::framed("abc"), b"3 abc");
@@ -534,7 +537,7 @@ fn json_lines_are_flat_objects() {
 }
 
 fn line_of(item: &Item) -> Vec<u8> {
-    jsonl::line(item, &Register::default())
+    jsonl::line(item, &Register::default(), None)
 }
 
 /// The same story of a subscriber of realm 2: a block, a mapping, a session and a notice.
@@ -683,7 +686,7 @@ fn a_block_with_ports_below_1024_is_told_as_two_ranges() {
         0100 0038 {at} 01 64400001 cb007105 {ports} 0001 01f8 {at} 01 64400001 cb007105 {system} 0001 0008 0000"
     );
     assert_eq!(message.unwrap(), bytes(&expected));
-    let told = syslog::message(&allocate, "edge1", &Register::default());
+    let told = syslog::message(&allocate, "edge1", &Register::default(), None);
     assert!(told.contains(
         r#" first_port="2032" last_port="2535" first_system_port="32" last_system_port="39" pool="3""#
     ));

@@ -4,9 +4,11 @@
 //! * `walk`: the log's files backwards from a time. * `who`: an address and port at a time.
 //! * `subscriber`: all that one subscriber had. * `access_log`: lines of servers' logs. Pure.
 //! * `sessions`: the mappings and sessions of a port, where the log has them.
+//! * `identities`: the names of a subscriber, where the log has them.
 //! * `rows`: answers as they are told.
 
 pub mod access_log;
+mod identities;
 mod rows;
 mod sessions;
 mod subscriber;
@@ -18,7 +20,8 @@ mod who;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-pub use rows::{AnswerRow, HoldingRow, SessionRow, Told};
+pub use identities::{Known, identities, names};
+pub use rows::{AnswerRow, HoldingRow, NameRow, SessionRow, Told};
 pub use sessions::{Lasted, sessions};
 pub use subscriber::{Owned, subscriber};
 pub use who::{Answer, Enquiry, Outcome, who};
@@ -26,6 +29,7 @@ pub use who::{Answer, Enquiry, Outcome, who};
 use super::directory::{self, Content, Hour};
 use super::error::ReadError;
 use super::event::{Block, Event, PortRange, ProtocolScope, ReleaseReason};
+use super::identity::Who;
 use super::maps::Static;
 use super::realms::{RealmsError, Register};
 use super::scatter::{Keyring, KeyringError};
@@ -39,6 +43,21 @@ pub struct Holding {
     pub since_ms: Option<u64>,
     /// When it was released, and why; None if it was still held at the end of what was read.
     pub until: Option<(u64, ReleaseReason)>,
+}
+
+impl Holding {
+    /// Whose it was.
+    #[must_use]
+    pub const fn who(&self) -> Who {
+        (self.block.realm, self.block.inside)
+    }
+
+    /// From when to when, as far as is known.
+    #[must_use]
+    pub fn time_ms(&self) -> (u64, u64) {
+        let until = self.until.map_or(u64::MAX, |(until, _)| until);
+        (self.since_ms.unwrap_or(0), until)
+    }
 }
 
 /// A share as if it were a block on record.

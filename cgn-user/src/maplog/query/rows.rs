@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Answer, Enquiry, Holding, Lasted, Outcome};
+use super::{Answer, Enquiry, Holding, Known, Lasted, Outcome};
 use crate::maplog::event::{PortRange, Ranges};
 use crate::maplog::realms::Register;
 use crate::utc::Utc;
@@ -17,6 +17,8 @@ pub struct Told {
     pub answer: Answer,
     /// Where the log has them.
     pub sessions: Vec<Lasted>,
+    /// Names of the subscriber of each holding at that time, where the log has them.
+    pub names: Vec<Vec<Known>>,
 }
 
 /// A block in the hands of one subscriber.
@@ -43,6 +45,20 @@ pub struct HoldingRow {
     /// Empty while it is held.
     pub until: String,
     pub release_reason: &'static str,
+    /// Names of the subscriber, if `[identity]` has them logged; left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<NameRow>,
+}
+
+/// A name that a subscriber had.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct NameRow {
+    pub identity: String,
+    /// The attribute of RADIUS that it is from.
+    pub attribute: &'static str,
+    pub since: String,
+    /// Empty while it has it.
+    pub until: String,
 }
 
 /// A mapping or session of the port.
@@ -118,6 +134,26 @@ impl HoldingRow {
             since: time(holding.since_ms),
             until: time(holding.until.map(|until| until.0)),
             release_reason: holding.until.map_or("", |until| until.1.name()),
+            identities: Vec::new(),
+        }
+    }
+
+    /// The same with the subscriber's names.
+    #[must_use]
+    pub fn named<'a>(mut self, names: impl Iterator<Item = &'a Known>) -> Self {
+        self.identities.extend(names.map(NameRow::from));
+        self
+    }
+}
+
+impl From<&Known> for NameRow {
+    fn from(known: &Known) -> Self {
+        let time = |ms| Utc(ms).to_string();
+        Self {
+            identity: known.name.to_string(),
+            attribute: known.attribute.name(),
+            since: time(known.since_ms),
+            until: known.until_ms.map_or_else(String::new, time),
         }
     }
 }
@@ -143,8 +179,11 @@ impl Told {
     #[must_use]
     pub fn row(&self) -> AnswerRow {
         let enquiry = &self.enquiry;
-        let holdings = self.answer.holdings.iter();
-        let holdings = holdings.map(|holding| HoldingRow::of(holding, &self.realms));
+        let names = self.names.iter().map(Vec::as_slice);
+        let names = names.chain(std::iter::repeat(&[][..]));
+        let holdings = self.answer.holdings.iter().zip(names);
+        let holdings = holdings
+            .map(|(holding, names)| HoldingRow::of(holding, &self.realms).named(names.iter()));
         let sessions = self.sessions.iter();
         let sessions = sessions.map(|lasted| SessionRow::of(lasted, &self.realms));
         AnswerRow {

@@ -9,13 +9,15 @@ use super::super::maps::Maps;
 use super::super::realms::Register;
 use super::super::sealed::{Fact, Row};
 use super::walk::{Gap, Source, Walk};
-use super::{Holding, exact_since, held_by_map};
+use super::{Holding, Known, exact_since, held_by_map, identities};
 
 /// What a subscriber had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owned {
     /// In the order of allocation.
     pub holdings: Vec<Holding>,
+    /// The subscriber's names, where the log has them.
+    pub names: Vec<Known>,
     /// What the asker must know of the answer, each a sentence.
     pub remarks: Vec<String>,
 }
@@ -81,7 +83,12 @@ pub fn subscriber(
             "this is a copy without write-ahead segments: its last hours may be missing".to_owned(),
         );
     }
-    Ok(Owned { holdings, remarks })
+    let names = identities(root, (realm, inside), from_ms, to_ms)?;
+    Ok(Owned {
+        holdings,
+        names,
+        remarks,
+    })
 }
 
 fn add(holdings: &mut Vec<Holding>, root: &Path, row: &Row) -> Result<(), ReadError> {
@@ -110,6 +117,7 @@ fn add(holdings: &mut Vec<Holding>, root: &Path, row: &Row) -> Result<(), ReadEr
         }
         Fact::Event(Event::Start | Event::Stop | Event::Gap | Event::Resume)
         | Fact::Event(Event::Open(_) | Event::Close(_))
+        | Fact::Event(Event::Name(_) | Event::Login { .. } | Event::Logout(_))
         | Fact::Lasting(_) => {}
     }
     Ok(())

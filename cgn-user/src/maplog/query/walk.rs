@@ -127,7 +127,7 @@ impl Walk {
         // The file after the last one tells by its name alone whether one is missing between.
         let mut after: Option<SealedName> = None;
         while let Some(day) = days.pop() {
-            let files = directory::sealed_of(root, day).map_err(io)?;
+            let files = directory::blocks_of(root, day).map_err(io)?;
             if day > last.day() {
                 after = first_of_records(&files).or(after);
                 continue;
@@ -190,7 +190,7 @@ impl Walk {
             let Some(day) = self.days.pop() else {
                 return Ok(None);
             };
-            self.files = directory::sealed_of(&self.root, day).map_err(|source| ReadError::Io {
+            self.files = directory::blocks_of(&self.root, day).map_err(|source| ReadError::Io {
                 path: self.root.clone(),
                 source,
             })?;
@@ -205,8 +205,8 @@ impl Walk {
         }
         self.begins_at = Some(name.first_sequence);
         Ok(Some(match name.content {
-            Content::Records => Source::Records(file),
             Content::Held => Source::Held(file, name.hour.start_ms()),
+            _ => Source::Records(file),
         }))
     }
 

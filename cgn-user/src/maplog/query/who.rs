@@ -222,6 +222,7 @@ fn holdings(rows: &[Row], from_ms: u64) -> Vec<Holding> {
             }
             Fact::Event(Event::Start | Event::Stop | Event::Gap | Event::Resume)
             | Fact::Event(Event::Open(_) | Event::Close(_))
+            | Fact::Event(Event::Name(_) | Event::Login { .. } | Event::Logout(_))
             | Fact::Lasting(_) => {}
         }
     }

@@ -3,16 +3,22 @@
 //! * `row`: what stands in a row, and the schema. Pure.
 //! * `write`: rows to a file, atomically.
 //! * `read`: a file to rows: all, or those of one address.
+//! * `identities`: names of subscribers, in files of their own.
+//! * `table`: a file as columns.
 
+mod identities;
 mod read;
 mod row;
+mod table;
 mod write;
 
 use std::io;
 use std::path::PathBuf;
 
+pub use identities::{IdentityFile, IdentityRow, Told, seal_identities};
 pub use read::SealedFile;
 pub use row::{Fact, Row};
+pub use table::place_of;
 pub use write::{Chained, seal};
 
 use parquet::errors::ParquetError;

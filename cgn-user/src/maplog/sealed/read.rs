@@ -1,32 +1,25 @@
 //! Reads sealed files. A look-up reads the pages that can hold the address, and no others.
 
-use std::fs::File;
 use std::net::Ipv4Addr;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use cgn_common::limits::MAX_BLOCK_PORTS;
-use parquet::column::reader::ColumnReaderImpl;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::row::{
     Numbers, Row, SCHEMA, SCHEMA_WITH_REALMS, SCHEMA_WITH_SESSIONS, SCHEMA_WITHOUT_KEY, column,
     has_schema,
 };
-use super::write::{VERSION, VERSION_WITH_REALMS, VERSION_WITH_SESSIONS, VERSION_WITHOUT_KEY, key};
-use super::{Chained, SealedError, unhex};
+use super::table::Table;
+use super::write::{VERSION, VERSION_WITH_REALMS, VERSION_WITH_SESSIONS, VERSION_WITHOUT_KEY};
+use super::{Chained, SealedError};
 
 /// A sealed file, open for reading.
 #[derive(Debug)]
 pub struct SealedFile {
-    path: PathBuf,
-    file: Arc<File>,
-    metadata: ParquetMetaData,
+    table: Table,
     chained: Chained,
     has_key: bool,
     has_sessions: bool,
@@ -39,25 +32,8 @@ impl SealedFile {
     /// # Errors
     /// It cannot be read, or is no sealed file that this program knows.
     pub fn open(path: &Path) -> Result<Self, SealedError> {
-        let file = File::open(path).map_err(|source| SealedError::Io {
-            operation: "open",
-            path: path.into(),
-            source,
-        })?;
-        let mut reader =
-            ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let metadata = reader
-            .try_parse(&file)
-            .and_then(|()| reader.finish())
-            .map_err(|source| SealedError::Parquet {
-                path: path.into(),
-                source,
-            })?;
-        let unknown = |what: &str| SealedError::Unknown {
-            path: path.into(),
-            what: what.to_owned(),
-        };
-        let columns = metadata.file_metadata().schema_descr();
+        let table = Table::open(path)?;
+        let columns = table.columns();
         let has_realms = columns.num_columns() == column::ALL;
         let has_sessions = has_realms || columns.num_columns() == column::ALL_OF_SESSIONS;
         let has_key = columns.num_columns() > column::KEY;
@@ -67,15 +43,9 @@ impl SealedFile {
             (_, true) => (&SCHEMA, VERSION),
             _ => (&SCHEMA_WITHOUT_KEY, VERSION_WITHOUT_KEY),
         };
-        if !has_schema(columns, schema) {
-            return Err(unknown("columns"));
-        }
-        let chained = chained(&metadata, version);
-        let chained = chained.ok_or_else(|| unknown("a version or numbers"))?;
+        let chained = table.chained_as(version, has_schema(columns, schema))?;
         Ok(Self {
-            path: path.into(),
-            file: Arc::new(file),
-            metadata,
+            table,
             chained,
             has_key,
             has_sessions,
@@ -98,7 +68,7 @@ impl SealedFile {
     /// How many rows it has.
     #[must_use]
     pub fn row_count(&self) -> u64 {
-        self.metadata.file_metadata().num_rows().unsigned_abs()
+        self.table.row_count()
     }
 
     /// All rows, in the file's order.
@@ -107,8 +77,8 @@ impl SealedFile {
     /// The file is damaged.
     pub fn rows(&self) -> Result<Vec<Row>, SealedError> {
         let mut rows = Vec::new();
-        for group in 0..self.metadata.num_row_groups() {
-            let count = self.metadata.row_group(group).num_rows() as usize;
+        for group in 0..self.table.metadata.num_row_groups() {
+            let count = self.table.rows_of_group(group);
             rows.extend(self.rows_in(group, 0..count)?);
         }
         Ok(rows)
@@ -120,7 +90,7 @@ impl SealedFile {
     /// The file is damaged.
     pub fn rows_of_external(&self, external: Ipv4Addr) -> Result<Vec<Row>, SealedError> {
         let mut rows = Vec::new();
-        for group in 0..self.metadata.num_row_groups() {
+        for group in 0..self.table.metadata.num_row_groups() {
             rows.extend(self.rows_in(group, self.range_of_external(group, external)?)?);
         }
         Ok(rows)
@@ -138,15 +108,17 @@ impl SealedFile {
         }
         let mut rows = Vec::new();
         let least = i32::from(port.saturating_sub(MAX_BLOCK_PORTS as u16 - 1));
-        for group in 0..self.metadata.num_row_groups() {
+        for group in 0..self.table.metadata.num_row_groups() {
             let range = self.range_of_external(group, external)?;
             // A scattered block has any ports.
-            let keys = self.read::<Int32Type>(group, column::KEY, &range)?;
+            let keys = self.table.read::<Int32Type>(group, column::KEY, &range)?;
             if keys.iter().any(|key| *key != 0) {
                 rows.extend(self.rows_in(group, range)?);
                 continue;
             }
-            let ports = self.read::<Int32Type>(group, column::FIRST_PORT, &range)?;
+            let ports = self
+                .table
+                .read::<Int32Type>(group, column::FIRST_PORT, &range)?;
             let first = ports.partition_point(|first| *first < least);
             let after = ports.partition_point(|first| *first <= i32::from(port));
             rows.extend(self.rows_in(group, range.start + first..range.start + after)?);
@@ -162,6 +134,7 @@ impl SealedFile {
         let wanted = external.to_bits();
         let pages = self.pages_with(group, wanted);
         let addresses: Vec<u32> = self
+            .table
             .read::<Int32Type>(group, column::EXTERNAL, &pages)?
             .into_iter()
             .map(i32::cast_unsigned)
@@ -178,9 +151,11 @@ impl SealedFile {
     pub fn rows_of_inside(&self, inside: Ipv4Addr) -> Result<Vec<Row>, SealedError> {
         let mut rows = Vec::new();
         let wanted = inside.to_bits().cast_signed();
-        for group in 0..self.metadata.num_row_groups() {
-            let count = self.metadata.row_group(group).num_rows() as usize;
-            let addresses = self.read::<Int32Type>(group, column::INSIDE, &(0..count))?;
+        for group in 0..self.table.metadata.num_row_groups() {
+            let count = self.table.rows_of_group(group);
+            let addresses = self
+                .table
+                .read::<Int32Type>(group, column::INSIDE, &(0..count))?;
             let found = addresses.iter().enumerate();
             for (at, _) in found.filter(|(_, address)| **address == wanted) {
                 rows.extend(self.rows_in(group, at..at + 1)?);
@@ -193,8 +168,8 @@ impl SealedFile {
 
     /// The rows of the pages that can hold an external address; all without a page index.
     fn pages_with(&self, group: usize, wanted: u32) -> Range<usize> {
-        let count = self.metadata.row_group(group).num_rows() as usize;
-        let index = self.metadata.page_index_for_row_group(group);
+        let count = self.table.rows_of_group(group);
+        let index = self.table.metadata.page_index_for_row_group(group);
         let (Some(ColumnIndexMetaData::INT32(pages)), Some(places)) = (
             index.column_index(column::EXTERNAL),
             index.offset_index(column::EXTERNAL),
@@ -225,10 +200,14 @@ impl SealedFile {
     }
 
     fn rows_in(&self, group: usize, range: Range<usize>) -> Result<Vec<Row>, SealedError> {
-        let times = self.read::<Int64Type>(group, column::TIME, &range)?;
-        let events = self.read::<ByteArrayType>(group, column::EVENT, &range)?;
-        let reasons = self.read::<ByteArrayType>(group, column::REASON, &range)?;
-        let number = |number| self.read::<Int32Type>(group, number, &range);
+        let times = self.table.read::<Int64Type>(group, column::TIME, &range)?;
+        let events = self
+            .table
+            .read::<ByteArrayType>(group, column::EVENT, &range)?;
+        let reasons = self
+            .table
+            .read::<ByteArrayType>(group, column::REASON, &range)?;
+        let number = |number| self.table.read::<Int32Type>(group, number, &range);
         let externals = number(column::EXTERNAL)?;
         let first_ports = number(column::FIRST_PORT)?;
         let port_counts = number(column::PORT_COUNT)?;
@@ -239,14 +218,16 @@ impl SealedFile {
             false => vec![0; range.len()],
         };
         let of_sessions = |column| match self.has_sessions {
-            true => self.read::<Int32Type>(group, column, &range),
+            true => self.table.read::<Int32Type>(group, column, &range),
             false => Ok(vec![0; range.len()]),
         };
         let inside_ports = of_sessions(column::INSIDE_PORT)?;
         let remotes = of_sessions(column::REMOTE)?;
         let remote_ports = of_sessions(column::REMOTE_PORT)?;
         let protocols = match self.has_sessions {
-            true => self.read::<ByteArrayType>(group, column::PROTOCOL, &range)?,
+            true => self
+                .table
+                .read::<ByteArrayType>(group, column::PROTOCOL, &range)?,
             false => Vec::new(),
         };
         let realms = match self.has_realms {
@@ -273,72 +254,15 @@ impl SealedFile {
                     text(&reasons[at]),
                     protocols.get(at).map_or(b"", text),
                 );
-                row.ok_or_else(|| SealedError::Unknown {
-                    path: self.path.clone(),
-                    what: format!("{:?} with {numbers:?}", events[at].as_utf8().unwrap_or("?")),
+                row.ok_or_else(|| {
+                    let event = events[at].as_utf8().unwrap_or("?");
+                    self.table.unknown(&format!("{event:?} with {numbers:?}"))
                 })
             })
             .collect()
     }
-
-    /// The values of a column in `range`, exactly that many.
-    fn read<T: DataType>(
-        &self,
-        group: usize,
-        column: usize,
-        range: &Range<usize>,
-    ) -> Result<Vec<T::T>, SealedError> {
-        let mut values = Vec::with_capacity(range.len());
-        if range.is_empty() {
-            return Ok(values);
-        }
-        let read = |values: &mut Vec<T::T>| -> Result<bool, ParquetError> {
-            let row_group = self.metadata.row_group(group);
-            let index = self.metadata.page_index_for_row_group(group);
-            let places = index.offset_index(column);
-            let pages = SerializedPageReader::new(
-                Arc::clone(&self.file),
-                row_group.column(column),
-                row_group.num_rows() as usize,
-                places.map(|places| places.page_locations().clone()),
-            )?;
-            let description = self.metadata.file_metadata().schema_descr().column(column);
-            let mut reader = ColumnReaderImpl::<T>::new(description, Box::new(pages));
-            let skipped = reader.skip_records(range.start)?;
-            let (count, _, _) = reader.read_records(range.len(), None, None, values)?;
-            Ok(skipped == range.start && count == range.len())
-        };
-        let outcome = read(&mut values).and_then(|is_whole| match is_whole {
-            true => Ok(values),
-            false => Err(ParquetError::EOF("the column is too short".into())),
-        });
-        outcome.map_err(|source| SealedError::Parquet {
-            path: self.path.clone(),
-            source,
-        })
-    }
 }
 
-fn text(value: &ByteArray) -> &[u8] {
+pub(super) fn text(value: &ByteArray) -> &[u8] {
     value.data()
-}
-
-/// None if a fact is missing or is not as we write it.
-fn chained(metadata: &ParquetMetaData, version: &str) -> Option<Chained> {
-    let facts = metadata.file_metadata().key_value_metadata()?;
-    let fact = |name: &str| {
-        let found = facts.iter().find(|fact| fact.key == name)?;
-        found.value.as_deref()
-    };
-    if fact(key::VERSION)? != version {
-        return None;
-    }
-    Some(Chained {
-        first_sequence: fact(key::FIRST_SEQUENCE)?.parse().ok()?,
-        next_sequence: fact(key::NEXT_SEQUENCE)?.parse().ok()?,
-        previous: match fact(key::PREVIOUS)? {
-            "" => None,
-            hash => Some(unhex(hash)?),
-        },
-    })
 }

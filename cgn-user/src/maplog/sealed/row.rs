@@ -208,6 +208,10 @@ impl Row {
             Fact::Held(_) | Fact::Lasting(_) => ("held", ""),
             Fact::Event(Event::Open(_)) => ("open", ""),
             Fact::Event(Event::Close(_)) => ("close", ""),
+            // They are in files of their own.
+            Fact::Event(Event::Name(_)) => ("name", ""),
+            Fact::Event(Event::Login { .. }) => ("login", ""),
+            Fact::Event(Event::Logout(_)) => ("logout", ""),
             Fact::Event(Event::Start) => ("start", ""),
             Fact::Event(Event::Stop) => ("stop", ""),
             Fact::Event(Event::Gap) => ("gap", ""),

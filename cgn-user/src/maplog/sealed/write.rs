@@ -19,9 +19,9 @@ use crate::maplog::directory;
 use crate::maplog::realms::Register;
 
 /// Rows of a page: what a look-up decompresses at least.
-const PAGE_ROWS: usize = 4096;
+pub(super) const PAGE_ROWS: usize = 4096;
 /// Compression level; higher ones take longer and gain nothing on columns this dense.
-const ZSTD_LEVEL: i32 = 3;
+pub(super) const ZSTD_LEVEL: i32 = 3;
 
 /// Keys of a file's own facts, in its Parquet metadata.
 pub(super) mod key {
@@ -60,6 +60,16 @@ pub fn seal(
     chained: &Chained,
     realms: &Register,
 ) -> Result<Hash, SealedError> {
+    // Stable: rows of one block stay in the order in which they happened.
+    rows.sort_by_key(Row::key);
+    atomically(path, |out| encode(out, rows, chained, realms))
+}
+
+/// Writes what `encode` gives to `path`: whole, on disk, and only then under its name. Returns its hash.
+pub(super) fn atomically(
+    path: &Path,
+    encode: impl FnOnce(BufWriter<&File>) -> Result<(), ParquetError>,
+) -> Result<Hash, SealedError> {
     let failed = |operation| {
         move |source| SealedError::Io {
             operation,
@@ -68,10 +78,8 @@ pub fn seal(
         }
     };
     directory::create(directory::above(path)).map_err(failed("create the directory of"))?;
-    // Stable: rows of one block stay in the order in which they happened.
-    rows.sort_by_key(Row::key);
     let unfinished = directory::unfinished(path);
-    let outcome = write_unfinished(&unfinished, rows, chained, realms).and_then(|hash| {
+    let outcome = write_unfinished(&unfinished, encode).and_then(|hash| {
         fs::rename(&unfinished, path).map_err(failed("rename the new file to"))?;
         directory::sync(directory::above(path)).map_err(failed("bring to disk the name of"))?;
         Ok(hash)
@@ -85,9 +93,7 @@ pub fn seal(
 
 fn write_unfinished(
     path: &Path,
-    rows: &[Row],
-    chained: &Chained,
-    realms: &Register,
+    encode: impl FnOnce(BufWriter<&File>) -> Result<(), ParquetError>,
 ) -> Result<Hash, SealedError> {
     let failed = |operation| {
         move |source| SealedError::Io {
@@ -104,7 +110,7 @@ fn write_unfinished(
         .mode(0o640)
         .open(path)
         .map_err(failed("create"))?;
-    encode(BufWriter::new(&file), rows, chained, realms).map_err(|error| match error {
+    encode(BufWriter::new(&file)).map_err(|error| match error {
         ParquetError::External(source) => failed("write")(io::Error::other(source)),
         source => SealedError::Parquet {
             path: path.into(),
@@ -216,7 +222,7 @@ fn write_numbers<W: Write + Send>(
     Ok(())
 }
 
-fn write_column<T: DataType, W: Write + Send>(
+pub(super) fn write_column<T: DataType, W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
     values: &[T::T],
 ) -> Result<(), ParquetError> {
@@ -226,9 +232,8 @@ fn write_column<T: DataType, W: Write + Send>(
     column.close()
 }
 
-/// Encodings that every reader knows: a dictionary for what repeats, deltas for
-/// numbers that do not.
-fn properties(chained: &Chained, version: &str) -> WriterProperties {
+/// A file's own facts.
+pub(super) fn facts(chained: &Chained, version: &str) -> Vec<KeyValue> {
     let facts = [
         (key::VERSION, version.to_owned()),
         (key::FIRST_SEQUENCE, chained.first_sequence.to_string()),
@@ -239,6 +244,12 @@ fn properties(chained: &Chained, version: &str) -> WriterProperties {
         ),
     ];
     let facts = facts.map(|(key, value)| KeyValue::new(key.to_owned(), value));
+    facts.to_vec()
+}
+
+/// Encodings that every reader knows: a dictionary for what repeats, deltas for
+/// numbers that do not.
+fn properties(chained: &Chained, version: &str) -> WriterProperties {
     let sorted = [column::EXTERNAL, column::FIRST_PORT];
     let sorted = sorted.map(|column| SortingColumn {
         column_idx: column as i32,
@@ -254,7 +265,7 @@ fn properties(chained: &Chained, version: &str) -> WriterProperties {
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_key_value_metadata(Some(facts.to_vec()))
+        .set_key_value_metadata(Some(facts(chained, version)))
         .set_sorting_columns(Some(sorted.to_vec()));
     let name = |number: usize| SCHEMA_WITH_SESSIONS.get_fields()[number].name().into();
     builder =

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::maplog::directory::{self, SealedName};
 use crate::maplog::keys::SigningKey;
-use crate::maplog::sealed::{SealedError, SealedFile, hash_of, hex};
+use crate::maplog::sealed::{SealedError, hash_of, hex, place_of};
 use crate::utc::Day;
 
 /// Version of the manifest.
@@ -75,13 +75,13 @@ impl Listed {
             source,
         };
         let (hash, bytes) = hash_of(&mut File::open(path).map_err(io)?).map_err(io)?;
-        let file = SealedFile::open(path)?;
+        let (chained, rows) = place_of(path)?;
         let name = path.file_name().unwrap_or_default();
         Ok(Self {
             name: name.to_string_lossy().into_owned(),
-            first_sequence: file.chained().first_sequence,
-            next_sequence: file.chained().next_sequence,
-            rows: file.row_count(),
+            first_sequence: chained.first_sequence,
+            next_sequence: chained.next_sequence,
+            rows,
             bytes,
             sha256: hex(&hash),
         })

@@ -20,12 +20,13 @@ pub use retention::Retention;
 use super::directory::{self, Content, Hour, SealedName};
 use super::error::ReadError;
 use super::event::{Block, Event, Record};
+use super::identity::Book;
 use super::keys::SigningKey;
 use super::reader;
 use super::realms::Register;
 use super::recovery::{LoggedBlock, Recovery};
-use super::replay::{last_hash, lasting_at_end, replay_sealed};
-use super::sealed::{Chained, Hash, Row, SealedError, seal};
+use super::replay::{last_hash, lasting_at_end, names_at_end, replay_sealed};
+use super::sealed::{Chained, Hash, IdentityRow, Row, SealedError, seal, seal_identities};
 use super::session::Session;
 use crate::utc::Day;
 use manifest::ManifestError;
@@ -69,6 +70,8 @@ pub struct Sealer {
     held: HashMap<(Ipv4Addr, u16), LoggedBlock>,
     /// What lasts of mappings and sessions, by them, and since when.
     lasting: BTreeMap<Session, u64>,
+    /// Names of subscribers.
+    names: Book,
     next_sequence: u64,
     last_hash: Option<Hash>,
     /// Hour of the last sealed file.
@@ -96,6 +99,7 @@ impl Sealer {
             retention,
             held: recovery.live,
             lasting: lasting_at_end(root)?,
+            names: names_at_end(root)?,
             next_sequence: sealed.next_sequence,
             last_hash: last_hash(root)?,
             last_hour: last.map(|file| file.hour),
@@ -158,17 +162,22 @@ impl Sealer {
         let mut reader = reader::read(&path)?;
         let records: Vec<Record> = reader.by_ref().collect::<Result<_, _>>()?;
         let next_sequence = reader.end_of_whole_segment()?;
-        let mut rows: Vec<Row> = records.iter().map(|record| record.entry.into()).collect();
-        let of_first = rows.first().map_or(Hour(0), |row| Hour::of(row.unix_ms));
+        let first = records.first();
+        let of_first = first.map_or(Hour(0), |record| Hour::of(record.entry.unix_ms));
         // A clock that goes back does not open an old hour again.
         let hour = self.last_hour.map_or(of_first, |last| last.max(of_first));
         self.begin_day(hour)?;
+        self.seal_names(hour, &records)?;
         let name = SealedName {
             first_sequence,
             content: Content::Records,
             hour,
         };
         let realms = Register::read(&self.root).map_err(ReadError::Realms)?;
+        let others = records
+            .iter()
+            .filter(|record| !record.entry.event.is_of_identity());
+        let mut rows: Vec<Row> = others.map(|record| record.entry.into()).collect();
         let chained = Chained {
             first_sequence,
             next_sequence,
@@ -186,14 +195,19 @@ impl Sealer {
     /// The first file of a day says what is held, so that an enquiry never looks further back.
     fn begin_day(&mut self, hour: Hour) -> Result<(), SealError> {
         let day = hour.day();
-        let there = directory::sealed_of(&self.root, day).map_err(failed(&self.root))?;
+        let there = directory::blocks_of(&self.root, day).map_err(failed(&self.root))?;
         if !there.is_empty() {
             return Ok(());
         }
+        let first = Hour(day.0 * 24);
+        let names = self.names.all();
+        let names = names.map(|named| IdentityRow::held(named, first.start_ms()));
+        let rows = names.collect();
+        self.seal_identities(Content::IdentitiesHeld, first, rows)?;
         let name = SealedName {
             first_sequence: self.next_sequence,
             content: Content::Held,
-            hour: Hour(day.0 * 24),
+            hour: first,
         };
         let held = self.held.values();
         let mut rows: Vec<Row> = held
@@ -211,6 +225,39 @@ impl Sealer {
         Ok(())
     }
 
+    /// The names that these records tell.
+    fn seal_names(&mut self, hour: Hour, records: &[Record]) -> Result<(), SealError> {
+        let entries = records.iter().map(|record| record.entry);
+        let rows = IdentityRow::of(entries, &mut self.names);
+        self.seal_identities(Content::Identities, hour, rows)
+    }
+
+    /// Before the file of blocks with the same number: what a crash leaves without that is not made again.
+    fn seal_identities(
+        &mut self,
+        content: Content,
+        hour: Hour,
+        mut rows: Vec<IdentityRow>,
+    ) -> Result<(), SealError> {
+        let name = SealedName {
+            first_sequence: self.next_sequence,
+            content,
+            hour,
+        };
+        let path = name.path(&self.root);
+        if rows.is_empty() || path.exists() {
+            return Ok(());
+        }
+        let realms = Register::read(&self.root).map_err(ReadError::Realms)?;
+        let chained = Chained {
+            first_sequence: self.next_sequence,
+            next_sequence: self.next_sequence,
+            previous: self.last_hash,
+        };
+        self.last_hash = Some(seal_identities(&path, &mut rows, &chained, &realms)?);
+        Ok(())
+    }
+
     fn follow(&mut self, record: &Record) {
         let unix_ms = record.entry.unix_ms;
         match record.entry.event {
@@ -223,6 +270,7 @@ impl Sealer {
                 self.held.remove(&(block.external, block.ports.first()));
             }
             Event::Open(_) | Event::Close(_) => {}
+            Event::Name(_) | Event::Login { .. } | Event::Logout(_) => {}
         }
         follow_sessions(&mut self.lasting, &record.entry.event, unix_ms);
     }

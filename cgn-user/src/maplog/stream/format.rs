@@ -1,12 +1,15 @@
 //! Items to messages, as the sink's format and transport want them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::link::Transport;
 use super::scope::{Scope, is_wanted};
 use super::{Kinds, Options};
 use crate::maplog::encode::{Item, ipfix, jsonl, netflow9, syslog};
+use crate::maplog::event::Event;
+use crate::maplog::identity::Book;
 use crate::maplog::notice::Notice;
 use crate::maplog::realms::Register;
 
@@ -15,8 +18,15 @@ const STREAM_MESSAGE_BYTES: usize = 16 * 1024;
 /// Datagrams with the templates before the first data: one may be lost (RFC 7011 section 10.3.6).
 const FIRST_TEMPLATES: usize = 2;
 
-/// Item, host, names of realms, and whether it goes to a stream.
-type Encode = fn(&Item, &str, &Register, bool) -> Vec<u8>;
+/// Host, names of realms, the subscriber's own, and whether it goes to a stream.
+struct Beside<'a> {
+    host: &'a str,
+    realms: &'a Register,
+    identity: Option<&'a str>,
+    is_stream: bool,
+}
+
+type Encode = fn(&Item, &Beside<'_>) -> Vec<u8>;
 
 /// How records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +65,9 @@ pub(super) struct Encoder {
     /// Directory of the log, which has the names of realms, and those that were read.
     root: PathBuf,
     realms: Register,
+    /// Whether names of subscribers are told; those as of the last record, once it is known.
+    tells_names: bool,
+    names: Option<Book>,
     domain: u32,
     ipfix: ipfix::Exporter,
     netflow9: netflow9::Exporter,
@@ -81,6 +94,8 @@ impl Encoder {
             host: options.host.clone(),
             root: root.to_owned(),
             realms: named(root).unwrap_or_default(),
+            tells_names: options.identities,
+            names: None,
             domain: options.domain,
             ipfix: ipfix::Exporter::new(options.domain, 0),
             netflow9: netflow9::Exporter::new(options.domain, 0),
@@ -134,6 +149,9 @@ impl Encoder {
                     Format::Netflow9 => self.netflow9.notice_templates(unix_secs, uptime_ms, most),
                     Format::Syslog | Format::JsonLines => Vec::new(),
                 });
+            }
+            if self.tells_names && self.format == Format::Ipfix {
+                messages.extend(self.ipfix.name_templates(unix_secs, self.most_bytes));
             }
             // To a sink of some realms the others' names are not told.
             let scope = self.scope.as_ref();
@@ -197,8 +215,16 @@ impl Encoder {
         match self.format {
             Format::Ipfix => {
                 let most = self.most_bytes;
+                let names = match self.names {
+                    Some(_) => items.iter().map(|item| self.follow(item)).collect(),
+                    None => Vec::new(),
+                };
                 let exporter = &mut self.ipfix;
-                packed(items, |rest| exporter.message(unix_secs, rest, most))
+                packed(items, |rest| {
+                    let before = items.len() - rest.len();
+                    let names = names.get(before..).unwrap_or_default();
+                    exporter.message_with(unix_secs, rest, names, most)
+                })
             }
             Format::Netflow9 => {
                 let (most, uptime_ms) = (self.most_bytes, self.uptime_ms(now));
@@ -207,28 +233,62 @@ impl Encoder {
                     exporter.message(unix_secs, uptime_ms, rest, most)
                 })
             }
-            Format::Syslog => self.each(items, |item, host, realms, is_stream| {
-                let message = syslog::message(item, host, realms);
-                match is_stream {
+            Format::Syslog => self.each(items, |item, beside| {
+                let message = syslog::message(item, beside.host, beside.realms, beside.identity);
+                match beside.is_stream {
                     true => syslog::framed(&message),
                     false => message.into_bytes(),
                 }
             }),
-            Format::JsonLines => self.each(items, |item, _, realms, _| jsonl::line(item, realms)),
+            Format::JsonLines => self.each(items, |item, beside| {
+                jsonl::line(item, beside.realms, beside.identity)
+            }),
         }
     }
 
     fn each(&mut self, items: &[Item], encode: Encode) -> Vec<Message> {
         self.learn_realms(items);
-        let messages = items.iter().map(|item| Message {
-            bytes: encode(item, &self.host, &self.realms, self.is_stream),
-            next_sequence: next_of(item),
-        });
+        let mut messages = Vec::with_capacity(items.len());
+        for item in items {
+            let identity = self.follow(item);
+            if is_piece(item) {
+                continue;
+            }
+            let beside = Beside {
+                host: &self.host,
+                realms: &self.realms,
+                identity: identity.as_deref(),
+                is_stream: self.is_stream,
+            };
+            messages.push(Message {
+                bytes: encode(item, &beside),
+                next_sequence: next_of(item),
+            });
+        }
         match self.is_stream {
             // A write for each line would be a packet for each line.
-            true => joined(messages),
-            false => messages.collect(),
+            true => joined(messages.into_iter()),
+            false => messages,
         }
+    }
+
+    /// The name of the item's subscriber at its time; of a logout, the one that ends.
+    fn follow(&mut self, item: &Item) -> Option<Arc<str>> {
+        let names = self.names.as_mut()?;
+        let of = |names: &Book| {
+            let named = names.of(item.who()?)?;
+            Some(Arc::clone(&named.name))
+        };
+        let before = of(names);
+        if let Item::Record(record) = item {
+            names.follow(&record.entry);
+        }
+        of(names).or(before)
+    }
+
+    /// The names as of the record that comes next.
+    pub(super) fn set_names(&mut self, names: Book) {
+        self.names = Some(names);
     }
 
     /// Reads the names of realms, if some are missing: each was written before its first record.
@@ -259,6 +319,11 @@ fn named(root: &Path) -> Option<Register> {
             None
         }
     }
+}
+
+/// Bytes of a name are told with the login that has it.
+fn is_piece(item: &Item) -> bool {
+    matches!(item, Item::Record(record) if matches!(record.entry.event, Event::Name(_)))
 }
 
 fn next_of(item: &Item) -> Option<u64> {

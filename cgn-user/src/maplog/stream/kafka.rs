@@ -2,17 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rskafka::BackoffConfig;
-use rskafka::client::ClientBuilder;
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
+use rskafka::client::{ClientBuilder, Credentials, SaslConfig};
 use rskafka::record::Record;
 use rustls::ClientConfig;
 use tokio::runtime::{Builder, Runtime};
 
 use super::format::Message;
+use crate::secret;
 
 /// Longest time for an answer of the cluster, its retries included.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,6 +24,40 @@ const RETRIES: Duration = Duration::from_secs(2);
 const MOST_BYTES: usize = 400_000;
 /// What a message takes besides its bytes, about.
 const OVERHEAD: usize = 32;
+
+/// How a password is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// As it is (RFC 4616).
+    Plain,
+    /// Not at all: both sides prove that they know it (RFC 5802, RFC 7677).
+    ScramSha256,
+    ScramSha512,
+}
+
+/// Who we are to a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sasl {
+    pub mechanism: Mechanism,
+    pub user: String,
+    /// Nobody else may read it; white space at its end does not count.
+    pub password_file: PathBuf,
+}
+
+impl Sasl {
+    /// # Errors
+    /// The password cannot be read, or by others, too.
+    pub(super) fn config(&self) -> io::Result<SaslConfig> {
+        let bytes = secret::read(&self.password_file).map_err(io::Error::other)?;
+        let password = String::from_utf8(bytes).map_err(io::Error::other)?;
+        let credentials = Credentials::new(self.user.clone(), password.trim_end().to_owned());
+        Ok(match self.mechanism {
+            Mechanism::Plain => SaslConfig::Plain(credentials),
+            Mechanism::ScramSha256 => SaslConfig::ScramSha256(credentials),
+            Mechanism::ScramSha512 => SaslConfig::ScramSha512(credentials),
+        })
+    }
+}
 
 /// A connection to the leader of a partition.
 pub(super) struct Topic {
@@ -39,6 +75,7 @@ impl Topic {
         topic: &str,
         number: i32,
         tls: Option<Arc<ClientConfig>>,
+        sasl: Option<SaslConfig>,
     ) -> io::Result<Self> {
         // One thread, the sink's own.
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -51,6 +88,10 @@ impl Topic {
                 });
             let client = match tls {
                 Some(config) => client.tls_config(config),
+                None => client,
+            };
+            let client = match sasl {
+                Some(config) => client.sasl_config(config),
                 None => client,
             };
             let client = client.build().await?;

@@ -11,10 +11,11 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rskafka::client::SaslConfig;
 use rustls::ClientConnection;
 
 use super::format::Message;
-use super::kafka::Topic;
+use super::kafka::{Sasl, Topic};
 use super::trust::{Client, Trust};
 
 /// For a connection, and for a write that a collector does not read.
@@ -34,6 +35,8 @@ pub enum Transport {
         partition: i32,
         /// None: without TLS.
         trust: Option<Trust>,
+        /// None: the cluster does not ask who we are.
+        sasl: Option<Sasl>,
     },
 }
 
@@ -42,6 +45,7 @@ pub(super) struct Connector {
     address: SocketAddr,
     transport: Transport,
     tls: Option<Client>,
+    sasl: Option<SaslConfig>,
 }
 
 impl Connector {
@@ -54,10 +58,15 @@ impl Connector {
             }
             Transport::Udp | Transport::Tcp => None,
         };
+        let sasl = match transport {
+            Transport::Kafka { sasl, .. } => sasl.as_ref().map(Sasl::config).transpose()?,
+            _ => None,
+        };
         Ok(Self {
             address,
             transport: transport.clone(),
             tls,
+            sasl,
         })
     }
 
@@ -67,7 +76,7 @@ impl Connector {
         } = &self.transport
         {
             let tls = self.tls.as_ref().map(|client| Arc::clone(&client.config));
-            let topic = Topic::connect(self.address, topic, *partition, tls)?;
+            let topic = Topic::connect(self.address, topic, *partition, tls, self.sasl.clone())?;
             return Ok(Link::Kafka(topic));
         }
         if self.transport == Transport::Udp {

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 pub use format::Format;
+pub use kafka::{Mechanism, Sasl};
 pub use link::Transport;
 pub use scope::Scope;
 pub use trust::Trust;
@@ -38,7 +39,7 @@ use super::log::Committed;
 use super::notice::{MOST_KEPT, Notice};
 use super::reader::{Reader, read_from};
 use super::recovery::Recovery;
-use super::replay::replay_sealed;
+use super::replay::{names_before, replay_sealed};
 use cursor::Cursor;
 use format::{Encoder, Message};
 use link::Link;
@@ -101,6 +102,8 @@ pub struct Options {
     pub scope: Option<Scope>,
     /// HOSTNAME of syslog messages.
     pub host: String,
+    /// Whether syslog and JSON are told the names of subscribers that the log has.
+    pub identities: bool,
 }
 
 /// Figures of a sink, since start but for `pending`.
@@ -140,8 +143,8 @@ pub enum SinkError {
         path: PathBuf,
         source: io::Error,
     },
-    #[error("sink {name}: cannot set up TLS")]
-    Tls { name: String, source: io::Error },
+    #[error("sink {name}: its certificates or its password cannot be used")]
+    Secrets { name: String, source: io::Error },
     #[error("sink {name}: cannot read the log")]
     Read { name: String, source: ReadError },
 }
@@ -182,7 +185,7 @@ impl Sink {
         )?;
         let connector =
             link::Connector::new(&options.transport, options.address).map_err(|source| {
-                SinkError::Tls {
+                SinkError::Secrets {
                     name: name(),
                     source,
                 }
@@ -313,6 +316,9 @@ impl Sink {
             let link = self.connector.connect(now).map_err(Trouble::Link)?;
             self.encoder.begin(now);
             self.link = Some(link);
+            if self.options.interim_every.is_some() {
+                self.learn_names(self.cursor.next_sequence())?;
+            }
         }
         for message in self.encoder.templates(now, unix_secs) {
             self.send(&message, now)?;
@@ -390,6 +396,8 @@ impl Sink {
                 self.stats.lost += lost;
                 self.cursor.advance(reader.next_sequence());
             }
+            // What is sent again is told with the names of its time.
+            self.learn_names(reader.next_sequence())?;
             self.reader = Some(reader);
         }
         let Some(reader) = &mut self.reader else {
@@ -406,6 +414,15 @@ impl Sink {
             }
         }
         Ok(records)
+    }
+
+    /// The names as of the record of this number, which is told next.
+    fn learn_names(&mut self, sequence: u64) -> Result<(), Trouble> {
+        if self.options.identities {
+            let names = names_before(&self.root, sequence).map_err(Trouble::Read)?;
+            self.encoder.set_names(names);
+        }
+        Ok(())
     }
 
     fn confirm(&mut self, now: Instant) -> Result<(), Trouble> {
@@ -447,6 +464,7 @@ fn follow(held: &mut Held, record: &Record) {
     match record.entry.event {
         Event::Start | Event::Stop | Event::Gap | Event::Resume => {}
         Event::Open(_) | Event::Close(_) => {}
+        Event::Name(_) | Event::Login { .. } | Event::Logout(_) => {}
         Event::Allocate(block) => {
             let key = (block.external, block.ports.first());
             held.insert(key, (block, record.entry.unix_ms));

@@ -25,8 +25,7 @@ impl Scope {
                 Concern::Pool(pool) => self.pools.contains(&pool),
                 Concern::Provider => false,
             },
-            _ if item.block().is_none() && item.session().is_none() => true,
-            _ => self.realms.contains(&item.realm()),
+            _ => item.who().is_none_or(|(realm, _)| self.realms.contains(&realm)),
         }
     }
 }

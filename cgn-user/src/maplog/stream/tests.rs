@@ -95,6 +95,7 @@ impl Place {
             kinds: BLOCKS,
             scope: None,
             host: "edge1".to_owned(),
+            identities: false,
         };
         change(&mut options);
         Sink::open(&self.root, options, self.log.committed()).unwrap()
@@ -156,6 +157,7 @@ fn a_sink_is_sent_what_it_wants_and_the_rest_counts_as_arrived() {
 /// nor the names of others.
 #[test]
 fn a_sink_of_some_realms_is_sent_theirs_only() {
+    use super::super::identity::{Attribute, Login, login};
     use super::super::notice::What;
     use super::super::realms::Register;
     let notices = || {
@@ -193,6 +195,7 @@ fn a_sink_of_some_realms_is_sent_theirs_only() {
             (options.format, options.transport, options.address) = (format, transport, address);
             options.kinds = Kinds::ALL;
             options.interim_every = Some(Duration::from_secs(60));
+            options.identities = true;
             options.scope = Some(Scope {
                 realms: [2].into(),
                 pools: [7].into(),
@@ -205,8 +208,19 @@ fn a_sink_of_some_realms_is_sent_theirs_only() {
             place.write(number, true);
         }
         let unix_ms = place.unix_ms;
-        let event = Event::Stop;
-        place.log.append(&[Entry { unix_ms, event }]).unwrap();
+        let mut events = vec![Event::Stop];
+        for (realm, name) in [(1, &b"alice"[..]), (2, b"bob")] {
+            let stay = Login {
+                inside: [100, 64, 0, 1].into(),
+                realm,
+                early_secs: 0,
+                nas: 1,
+                session: 1,
+            };
+            events.extend(login(stay, Attribute::UserName, name));
+        }
+        let entries = events.into_iter().map(|event| Entry { unix_ms, event });
+        place.log.append(&entries.collect::<Vec<_>>()).unwrap();
     };
     let mut place = Place::new();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -243,9 +257,11 @@ fn a_sink_of_some_realms_is_sent_theirs_only() {
         "overflow_high -",
         "allocate cloud",
         "stop -",
+        "login cloud",
         "interim cloud",
     ];
     assert_eq!(told, expected, "{text}");
+    assert!(text.contains("bob") && !text.contains("alice"), "{text}");
 
     let mut place = Place::new();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -260,6 +276,7 @@ fn a_sink_of_some_realms_is_sent_theirs_only() {
     }
     let has = |name: &str| all.windows(name.len()).any(|part| part == name.as_bytes());
     assert!(has("cloud") && !has("mvno"), "{all:?}");
+    assert!(!has("alice"), "{all:?}");
 }
 
 #[test]

@@ -125,10 +125,10 @@ fn sinks_are_told_the_name() {
         ];
         for item in items {
             let line: serde_json::Value =
-                serde_json::from_slice(&jsonl::line(&item, &realms)).unwrap();
+                serde_json::from_slice(&jsonl::line(&item, &realms, None)).unwrap();
             assert_eq!(line["realm"].as_str(), name, "{line}");
             assert_eq!(line["inside"], "100.64.0.10");
-            let message = syslog::message(&item, "edge1", &realms);
+            let message = syslog::message(&item, "edge1", &realms, None);
             let told = name.map(|name| format!(" realm=\"{name}\" inside=\"100.64.0.10\""));
             assert_eq!(message.contains(" realm="), told.is_some(), "{message}");
             assert!(message.contains(&told.unwrap_or_default()), "{message}");

@@ -65,6 +65,7 @@ fn measure_of(root: &Path, subscribers: u64, sessions: u64) -> Result<Volume> {
             &Item::Record(record),
             "edge1.example.net",
             &Register::default(),
+            None,
         )
         .len()
             + 1;

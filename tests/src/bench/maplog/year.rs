@@ -82,6 +82,7 @@ fn line_bytes(sample: &[Entry]) -> f64 {
             &Item::Record(record),
             "edge1.example.net",
             &Register::default(),
+            None,
         )
         .len()
             + 1

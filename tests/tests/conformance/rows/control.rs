@@ -2,7 +2,7 @@
 
 use crate::registry::{Row, not_met};
 
-const NO_RADIUS: &str = "no RADIUS";
+const NO_RADIUS: &str = "RADIUS is heard for names only";
 const NO_PCP: &str = "no PCP";
 
 pub const RADIUS: &[Row] = &[

@@ -1,6 +1,6 @@
 //! The mapping log and its streams.
 
-use crate::registry::{Row, met_by, not_met, refused};
+use crate::registry::{Row, met_by, refused};
 
 const TSHARK_BLOCKS: &str = "maplog_judges::tshark_reads_the_block_events_of_ipfix";
 const TSHARK_NOTICES: &str = "maplog_judges::notices::tshark_reads_each_kind_of_notice";
@@ -178,7 +178,16 @@ pub const TEXT_LOGS: &[Row] = &[
             "maplog_judges::rsyslogd_parses_the_structured_data_of_syslog",
         ],
     ),
-    not_met("LOG-3", "identity of the subscriber", "only its address"),
+    met_by(
+        "LOG-3",
+        "identity of the subscriber by RADIUS accounting, off by default",
+        &[
+            "e2e::identity::a_name_is_answered_once_it_is_on_record_and_told_with_the_ports",
+            "e2e::identity::what_cannot_be_on_record_is_not_answered_and_traffic_goes_on",
+            "cgn_user::radius::tests::sessions_begin_and_end_in_whatever_order_they_are_told",
+            "cgn_user::maplog::tests::identities::a_name_is_found_at_its_time_alike_in_segments_sealed_files_and_a_copy",
+        ],
+    ),
     met_by(
         "LOG-4",
         "retention and tamper evidence",
