@@ -164,7 +164,7 @@ fn frr(lab: &Lab, router: Router) -> Result<Vec<Process>> {
     let start = |(daemon, text): (&str, String)| {
         let file = |end: &str| folder.join(format!("{daemon}.{end}"));
         fs::write(file("conf"), text)?;
-        let mut command = namespace.command(&format!("{FRR}/{daemon}"));
+        let mut command = namespace.command(format!("{FRR}/{daemon}"));
         command.args(["-u", "root", "-g", "frrvty", "--log", "stdout"]);
         command
             .arg("-f")
