@@ -155,7 +155,7 @@ fn fill(tree: &Tree, program: &Path) -> Result<()> {
         said(&["sample-config"])?.as_bytes(),
         0o644,
     )?;
-    for folder in ["prometheus", "grafana"] {
+    for folder in ["prometheus", "grafana", "clickhouse"] {
         copy_folder(
             tree,
             &format!("deploy/{folder}"),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use plotters::prelude::{
-    ChartBuilder, Color, IntoDrawingArea as _, LineSeries, RGBColor, SVGBackend, WHITE,
+    ChartBuilder, Circle, Color, IntoDrawingArea as _, LineSeries, RGBColor, SVGBackend, WHITE,
 };
 
 use super::dashboard::Plot;
@@ -94,10 +94,13 @@ impl Chart<'_> {
             let colour = colour(number);
             let gap = 1.5 * self.step_secs as f64;
             for part in points.chunk_by(|one, next| next.0 - one.0 <= gap) {
-                chart.draw_series(LineSeries::new(
-                    part.iter().copied(),
-                    colour.stroke_width(2),
-                ))?;
+                let points = part.iter().copied();
+                if part.len() == 1 {
+                    // A line of one point would not be seen.
+                    chart.draw_series(points.map(|at| Circle::new(at, 2, colour.filled())))?;
+                } else {
+                    chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+                }
             }
         }
         area.present()?;
@@ -199,6 +202,9 @@ mod tests {
         let broken = draw(&[(0.0, 1.0), (10.0, 2.0), (50.0, 2.0), (60.0, 1.0)]);
         let lines = |html: &str| html.matches("stroke=\"#0072B2\"").count();
         assert_eq!((lines(&whole), lines(&broken)), (1, 2), "{broken}");
+        let lone = draw(&[(0.0, 1.0), (50.0, 2.0), (60.0, 2.0)]);
+        let dots = |html: &str| html.matches("<circle").count();
+        assert_eq!((dots(&whole), dots(&lone)), (0, 1), "{lone}");
         assert!(
             whole.contains("a &lt; b") && whole.contains("&lt;b&gt;") && !whole.contains("<b>")
         );

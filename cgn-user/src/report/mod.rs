@@ -87,7 +87,7 @@ pub async fn page(source: &Source, request: &Request<'_>) -> Result<String, Prom
 }
 
 const STYLE: &str = "body{font-family:sans-serif;max-width:1240px;margin:1em auto;color:#222}\
-    figure{display:inline-block;width:600px;margin:4px;vertical-align:top}\
+    figure{display:inline-block;width:600px;margin:4px 4px 16px;vertical-align:top}\
     figcaption{font-weight:bold}figure p{margin:2px 0;font-size:80%;color:#555}\
     figure span{margin-right:1em;font-size:80%;white-space:nowrap}";
 

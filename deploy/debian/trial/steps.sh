@@ -6,7 +6,7 @@ cd /root/trial
 export DEBIAN_FRONTEND=noninteractive
 fail() { echo "FAILED: $*"; systemctl status --no-pager --full cgn.service; journalctl --no-pager -u cgn.service | tail -n 60; exit 1; }
 step() { local sentence=$1; shift; "$@" >step.log 2>&1 || { cat step.log; fail "$sentence"; }; echo "passed: $sentence"; }
-eventually() { for _ in $(seq 100); do "$@" && return 0; sleep 0.1; done; return 1; }
+eventually() { for _ in $(seq 300); do "$@" && return 0; sleep 0.1; done; return 1; }
 
 pid() { systemctl show --property=MainPID --value cgn.service; }
 is() { [ "$(systemctl is-active "$1")" = "$2" ]; }
@@ -88,6 +88,40 @@ killed() {
     eventually eval "[ \"\$(pid)\" != 0 ] && [ \"\$(pid)\" != $before ] && is cgn.service active"
 }
 
+# What an operator looks for beside the program.
+packed() {
+    local here=/usr/share/doc/cgn file
+    cgn check --no-interfaces --config $here/examples/cgn.toml || return 1
+    for file in $here/{README.md,changelog.gz,copyright,docs/operate/deploy.md,docs/rfc.md.gz} \
+        $here/examples/{grafana/cgn.json,prometheus/alerts.yml,clickhouse/mapping_log.sql} \
+        /usr/share/bash-completion/completions/cgn /usr/share/zsh/vendor-completions/_cgn \
+        /usr/share/fish/vendor_completions.d/cgn.fish /lib/systemd/system/cgn{,-announce}.service; do
+        [ -s "$file" ] || { echo "no $file"; return 1; }
+    done
+}
+
+# Both kinds of socket that mirrors send by must be among what the unit allows.
+mirrored() {
+    ip link add name tap type veth peer name tapped
+    ip link set dev tap up
+    ip link set dev tapped up
+    cat >>/etc/cgn/cgn.toml <<END
+[[mirror]]
+name = "by-interface"
+to = "interface"
+interface = "tap"
+[[mirror]]
+name = "by-collector"
+to = "gre"
+collector = "198.51.100.2"
+END
+    systemctl reload cgn.service && eventually copied && ip -statistics link show dev tapped
+}
+copied() { [ "$(cgn show mirrors --csv | grep -c ',[1-9][0-9]*,on,')" = 2 ]; }
+
+# What asks whether the clock is right must be among the system calls that it may do.
+clock_asked() { ! journalctl -u cgn.service | grep "does not tell whether the system's clock"; }
+
 tidy() {
     local left=""
     for path in /usr/bin/cgn /etc/cgn /run/cgn /sys/fs/bpf/cgn /lib/systemd/system/cgn.service /usr/share/doc/cgn; do
@@ -104,6 +138,7 @@ installed=$(dpkg-query --show --showformat='${Version}' cgn)
 step "nothing runs before there is a configuration" is cgn.service inactive
 step "a start without one fails, and says so" bash -c '! systemctl start cgn.service && journalctl -u cgn.service | grep -q cgn.toml'
 step "there is a manual page for each command" bash -c 'for page in cgn cgn-run cgn-show cgn-reload cgn-log-who cgn-report; do man --where $page || exit 1; done'
+step "sample, completions, units, dashboard and alerts are there" packed
 step "bash completes the command" bash -c '. /usr/share/bash-completion/completions/cgn && complete -p cgn'
 step "links between namespaces" links
 step "cgn check takes the configuration" configure
@@ -119,6 +154,9 @@ step "an upgrade restarts it" upgrade
 step "... and no answer was lost" steady
 step "systemd starts it again after SIGKILL" killed
 step "... and no answer was lost" steady
+step "mirrors reach an interface and a collector" mirrored
+step "... and no answer was lost" steady
+step "the kernel says whether its clock is right" clock_asked
 step "cgn show subscribers knows the subscriber" bash -c 'cgn show subscribers | grep -q 100.64.0.2'
 step "the exposure that systemd sees is below 5 of 10" bash -c 'systemd-analyze security --threshold=50 --no-pager cgn.service | tail -n 1'
 cat step.log

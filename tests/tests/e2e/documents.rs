@@ -266,8 +266,9 @@ fn examples_of_the_configuration_are_taken() -> Result<()> {
             true => (*text).to_owned(),
             false => format!("{whole}{text}"),
         };
-        if let Err(errors) = Config::parse(&text) {
-            anyhow::bail!("{}: {errors}\n{text}", file.display());
+        match Config::parse(&text) {
+            Ok(checked) => ensure!(checked.warnings.is_empty(), "{:?}", checked.warnings),
+            Err(errors) => anyhow::bail!("{}: {errors}\n{text}", file.display()),
         }
     }
     Ok(())

@@ -124,6 +124,27 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
             "[[sink]]\nname = \"{name}\"\nformat = \"jsonl\"\ntransport = \"tcp\"\naddress = \"{address}\"\n"
         )
     };
+    let toml = settings.toml(lab);
+    let toml = toml.replace("[hold]\n", "[hold]\nmax_ports = 2\n").replace(
+        "[[pool]]\n",
+        "[[pool]]\nfiltering = \"address-dependent\"\n",
+    );
+    let secret = lab.folder().join("radius.secret");
+    std::fs::write(&secret, "xyzzy5461")?;
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o600))?;
+    Ok(toml
+        + &rules_and_mirrors(lab)?
+        + FIXED
+        + &format!(
+            "[identity]\nlisten = \"{RADIUS}\"\n[[identity.client]]\naddress = \"127.0.0.1\"\nsecret_file = \"{}\"\n",
+            secret.display()
+        )
+        + &sink("live", collector.local_addr()?.to_string())
+        + &sink("dead", "127.0.0.1:9".to_owned()))
+}
+
+/// A rule with a rate and one for the rest, a mirror that sends and one that can neither keep up nor send.
+fn rules_and_mirrors(lab: &Lab) -> Result<String> {
     // To a collector that is not there, nothing is sent.
     lab.cgn.ip("route add unreachable 192.0.2.97\n")?;
     let mirror = |name: &str, collector: &str, rate: u32| {
@@ -131,27 +152,13 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
             "[[mirror]]\nname = \"{name}\"\nto = \"gre\"\ncollector = \"{collector}\"\nrate = {rate}\n"
         )
     };
-    let secret = lab.folder().join("radius.secret");
-    std::fs::write(&secret, "xyzzy5461")?;
-    std::fs::set_permissions(&secret, Permissions::from_mode(0o600))?;
-    let toml = settings.toml(lab);
-    let toml = toml.replace("[hold]\n", "[hold]\nmax_ports = 2\n").replace(
-        "[[pool]]\n",
-        "[[pool]]\nfiltering = \"address-dependent\"\n",
-    );
-    Ok(toml
-        + "\n[[rule]]\nname = \"few\"\naction = \"permit\"\ndirection = \"out\"\nprotocol = \"udp\"\n\
-           destination_ports = \"9\"\nrate = 1\n"
-        + "[[rule]]\nname = \"all\"\naction = \"permit\"\ndirection = \"out\"\n"
-        + FIXED
-        + &format!(
-            "[identity]\nlisten = \"{RADIUS}\"\n[[identity.client]]\naddress = \"127.0.0.1\"\nsecret_file = \"{}\"\n",
-            secret.display()
-        )
-        + &mirror("sends", "127.0.0.1", 10_000)
-        + &mirror("misses", "192.0.2.97", 1)
-        + &sink("live", collector.local_addr()?.to_string())
-        + &sink("dead", "127.0.0.1:9".to_owned()))
+    Ok(format!(
+        "\n[[rule]]\nname = \"few\"\naction = \"permit\"\ndirection = \"out\"\nprotocol = \"udp\"\n\
+         destination_ports = \"9\"\nrate = 1\n\
+         [[rule]]\nname = \"all\"\naction = \"permit\"\ndirection = \"out\"\n{}{}",
+        mirror("sends", "127.0.0.1", 10_000),
+        mirror("misses", "192.0.2.97", 1)
+    ))
 }
 
 /// A deterministic pool of 1,000 subscribers, which leaves 8 blocks for overflow.
@@ -501,7 +508,9 @@ fn each_query_of_the_dashboard_has_an_answer_and_the_report_draws_it() {
             blocks_per_subscriber: 1,
             ..Settings::default()
         };
-        let daemon = Daemon::start(lab, &settings)?;
+        let toml = settings.toml(lab) + &rules_and_mirrors(lab)?;
+        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
+        daemon.wait_for_mirrors()?;
         let (_prometheus, address) = start_prometheus(lab, &daemon)?;
         // It begins to scrape some seconds after its start.
         wait_until("the first scrape", 30.0, || {
@@ -511,7 +520,7 @@ fn each_query_of_the_dashboard_has_an_answer_and_the_report_draws_it() {
         let tcp = TcpServer::start(&lab.internet, SERVER, 60.0)?;
         let host = &lab.subscribers[0];
         let mut stream = lab::connect(host, None, tcp.address(), PATIENCE_SECS)?;
-        // Some seconds of traffic: new subscribers, some at their limit, and answers.
+        // Some seconds of traffic: new subscribers, some at their limit, some over a rate, and answers.
         let mut sockets = Vec::new();
         for round in 0..12 {
             for index in 0..20 {
@@ -523,6 +532,9 @@ fn each_query_of_the_dashboard_has_an_answer_and_the_report_draws_it() {
                 let socket = lab::echo_from(host, address::subscriber(1, 2))?;
                 socket.send_to(b"one", echo.address())?;
                 sockets.push(socket);
+            }
+            for socket in sockets.iter().rev().take(3) {
+                socket.send_to(b"discard", (*SERVER.ip(), 9))?;
             }
             lab::converse(&mut stream, (10_000, 100_000), PATIENCE_SECS)?;
             std::thread::sleep(Duration::from_millis(500));

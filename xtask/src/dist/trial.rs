@@ -49,8 +49,11 @@ fn bare_debian() -> Result<PathBuf> {
     if bare.join("done").exists() {
         return Ok(bare);
     }
-    let archives = debian::archives()?;
-    let archive = archives.first().context("no Debian archive")?;
+    // Not that of security updates, which may be the first.
+    let mut archives = debian::archives()?.into_iter();
+    let archive = archives
+        .find(|archive| debian::Suite::open(archive, suite).is_ok())
+        .with_context(|| format!("no Debian archive has the suite {suite}"))?;
     step(format!("a bare Debian {suite}, once"), || {
         if bare.exists() {
             fs::remove_dir_all(&bare)?;

@@ -25,7 +25,9 @@ impl Scope {
                 Concern::Pool(pool) => self.pools.contains(&pool),
                 Concern::Provider => false,
             },
-            _ => item.who().is_none_or(|(realm, _)| self.realms.contains(&realm)),
+            _ => item
+                .who()
+                .is_none_or(|(realm, _)| self.realms.contains(&realm)),
         }
     }
 }
