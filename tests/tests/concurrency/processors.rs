@@ -184,7 +184,7 @@ fn two_realms() -> World {
     let mut world = World::new().with_realms();
     let realms = &world.geometry.realms;
     let inside = realms.key(1, INSIDE).expect("a subscriber");
-    world.grants.extend([41, 42].map(|slab| Grant {
+    world.grants.extend([42, 43].map(|slab| Grant {
         inside,
         external: POOL[1],
         pool: 0,
