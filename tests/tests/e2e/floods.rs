@@ -236,16 +236,20 @@ fn an_infected_host_inside_is_limited_alone_and_named() {
     });
 }
 
-/// Thread of the daemon that serves new subscribers.
+/// Thread of the daemon that serves new subscribers. It names itself, perhaps when the daemon is ready already.
 fn engine_of(daemon: &mut Daemon) -> Result<libc::pid_t> {
     let tasks = format!("/proc/{}/task", daemon.process().id());
-    for task in std::fs::read_dir(&tasks)? {
-        let task = task?;
-        if std::fs::read_to_string(task.path().join("comm"))?.trim() == "cgn-engine" {
-            return Ok(task.file_name().to_string_lossy().parse()?);
+    wait_until("the engine has a name", PATIENCE_SECS, || {
+        for task in std::fs::read_dir(&tasks)? {
+            let task = task?;
+            // Another thread may end meanwhile.
+            let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            if name.trim() == "cgn-engine" {
+                return Ok(Some(task.file_name().to_string_lossy().parse()?));
+            }
         }
-    }
-    anyhow::bail!("no engine in {tasks}")
+        Ok(None)
+    })
 }
 
 /// Binds a thread (0: this one) to the first processor.
