@@ -39,13 +39,13 @@ pub enum Gate {
     Bypass,
     /// Into the translator, if [`inspect`] lets it.
     Inspect,
-    /// Nowhere; counted.
+    /// Nowhere.
     Done(Verdict),
 }
 
 /// What the rules say of a frame that came in by `entry`; the side that it came from, and of a bypass the
-/// realm, if they matter: beside the answer, since of a part that only some answers have the verifier says that it is unwritten.
-/// What is no packet to be translated is left to the translator, which knows why.
+/// realm, if they matter: beside the answer, since of a part that only some answers have the verifier says
+/// that it is unwritten. What is no packet to be translated is left to the translator, which knows why.
 #[inline(always)]
 pub fn gate<F: Frame, T: Tables>(frame: &F, tables: &T, entry: Entry) -> (Gate, Side, u8) {
     // 1 parse

@@ -75,7 +75,7 @@ pub enum Entry {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// At the end of the way; counted.
+    /// At the end of the way; counted, unless it is dropped: see [`stop`].
     Done(Verdict),
     /// In [`crate::rare`], from this side, for this reason; not counted yet.
     Rare(Side, Reason),

@@ -69,8 +69,8 @@ impl Rule {
 }
 
 /// The rule that holds for a packet: bits 0-7 its number, 8-15 its [`Action`], 16-23 realm of a bypass, 32-63
-/// most packets of one inside address in a window, 0 where there is no rate. A word, not an option: of what may not be there the
-/// compiler keeps a part that the verifier takes for unwritten.
+/// most packets of one inside address in a window, 0 where there is no rate. A word, not an option: of what
+/// may not be there the compiler keeps a part that the verifier takes for unwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held(pub u64);
 

@@ -17,6 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cgn_tests::skip;
+use cgn_user::maplog::sealer::{Retention, Sealer};
 use cgn_user::maplog::stream::{Format, Kinds, Options, Sink, Transport, Trust};
 use cgn_user::maplog::{
     Block, Entry, Event, Log, LogOptions, PortRange, ProtocolScope, ReleaseReason,
@@ -24,6 +25,7 @@ use cgn_user::maplog::{
 
 /// 2026-03-03T00:00Z.
 const START: u64 = 1_772_496_000_000;
+const HOUR_MS: u64 = 3_600_000;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A folder of a test with a log in it, removed with everything.
@@ -75,6 +77,18 @@ fn story() -> [Entry; 2] {
             event: Event::Release { block, reason },
         },
     ]
+}
+
+/// Seals the hours of the log that began less than so many after the first.
+fn seal(log: &mut Log, hours: u64) {
+    log.end_hour(START + hours * HOUR_MS).expect("a segment");
+    let keep = Retention {
+        days: None,
+        sealed_bytes: None,
+        spool_bytes: 0,
+    };
+    let mut sealer = Sealer::open(log.root(), keep, None).expect("a sealer");
+    sealer.turn(START).expect("sealed files");
 }
 
 /// A sink of the log to `address`.

@@ -3,7 +3,6 @@
 use cgn_tests::skip::python_with;
 use cgn_user::maplog::identity::{Attribute, Login, login};
 use cgn_user::maplog::realms::Register;
-use cgn_user::maplog::sealer::{Retention, Sealer};
 
 use super::*;
 
@@ -94,8 +93,6 @@ fn tshark_reads_the_names_of_ipfix() {
     );
 }
 
-const HOUR_MS: u64 = 3_600_000;
-
 const READER: &str = r#"
 import duckdb, sys
 files = sys.argv[1] + '/*/identities-*.parquet'
@@ -128,14 +125,7 @@ fn duckdb_reads_the_sealed_files_of_names() {
         event: Event::Logout(stay),
     };
     log.append(&[end]).expect("a record");
-    log.end_hour(START + 48 * HOUR_MS).expect("a segment");
-    let keep = Retention {
-        days: None,
-        sealed_bytes: None,
-        spool_bytes: 0,
-    };
-    let mut sealer = Sealer::open(log.root(), keep, None).expect("a sealer");
-    sealer.turn(START).expect("sealed files");
+    seal(&mut log, 48);
     let mut command = Command::new(python);
     let text = said(command.args(["-c", READER]).arg(log.root()));
     let odd = format!("0x{}", "ff".repeat(200));

@@ -1,7 +1,6 @@
 //! Mappings and sessions as tshark, nfdump and the crate `netflow_parser` read them, and their columns in
 //! sealed files as DuckDB and pyarrow do.
 
-use cgn_user::maplog::sealer::{Retention, Sealer};
 use cgn_user::maplog::{Protocol, Remote, Session};
 
 use serde_json::json;
@@ -159,14 +158,7 @@ fn other_programs_read_the_columns_of_sessions() {
     let place = Place::new("sessions-parquet");
     let mut log = place.log();
     log.append(&talk()).expect("records");
-    log.end_hour(START + 3_600_000).expect("a segment");
-    let keep = Retention {
-        days: None,
-        sealed_bytes: None,
-        spool_bytes: 0,
-    };
-    let mut sealer = Sealer::open(log.root(), keep, None).expect("a sealer");
-    sealer.turn(START).expect("sealed files");
+    seal(&mut log, 1);
     let ends = "3405803781 1030 1681915913";
     let expected = format!(
         "{} open {ends} udp 40000 0 0\n{} open {ends} tcp 40000 3221226064 443\n{} close {ends} tcp 40000 3221226064 443\n{} close {ends} udp 40000 0 0\n",

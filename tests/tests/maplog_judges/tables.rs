@@ -2,11 +2,8 @@
 //! in `deploy/clickhouse`.
 
 use cgn_tests::skip::python_with;
-use cgn_user::maplog::sealer::{Retention, Sealer};
 
 use super::*;
-
-const HOUR_MS: u64 = 3_600_000;
 
 /// How each of them gets the rows of the files in `files`.
 const READERS: [(&str, &str); 3] = [
@@ -58,14 +55,7 @@ fn sealed(name: &str) -> Place {
     for entry in &entries {
         log.append(&[*entry]).expect("a record");
     }
-    log.end_hour(START + 48 * HOUR_MS).expect("a segment");
-    let keep = Retention {
-        days: None,
-        sealed_bytes: None,
-        spool_bytes: 0,
-    };
-    let mut sealer = Sealer::open(log.root(), keep, None).expect("a sealer");
-    sealer.turn(START).expect("sealed files");
+    seal(&mut log, 48);
     place
 }
 

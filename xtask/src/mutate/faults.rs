@@ -345,6 +345,12 @@ pub const FAULTS: &[Fault] = &[
         "flags.get() != 0",
     ),
     fault(
+        "in a full block a mapping that stands elsewhere is refused",
+        "cgn-common/src/path.rs",
+        "&& («home.is_free_of(inside_port) || tables.is_clear(flow)»)",
+        "true",
+    ),
+    fault(
         "a bypass of a realm is for all",
         "cgn-common/src/layout/access.rs",
         "!is_bypass || realm == NOBODY || «(action >> 24) as u8 == realm»",

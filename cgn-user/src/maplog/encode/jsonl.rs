@@ -1,6 +1,7 @@
 //! JSON lines: one object per record, as `cgn_user::maplog::Record` serializes, with the time also
 //! as text. Where there are several realms, a subscriber's has its name as `realm`; the first has
-//! none. `identity` is the subscriber's name, if the log has it. An interim record has `kind` `interim`, no `sequence`, and the time of the allocation.
+//! none. `identity` is the subscriber's name, if the log has it. An interim record has `kind` `interim`, no
+//! `sequence`, and the time of the allocation.
 
 use serde::Serialize;
 

@@ -21,10 +21,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::TypePtr;
@@ -32,7 +30,7 @@ use parquet::schema::types::TypePtr;
 use super::read::text;
 use super::row::has_schema;
 use super::table::Table;
-use super::write::{PAGE_ROWS, ZSTD_LEVEL, atomically, facts, write_column};
+use super::write::{atomically, builder, write_column};
 use super::{Chained, Hash, SealedError};
 use crate::maplog::event::Entry;
 use crate::maplog::identity::{Attribute, Book, Change, Login, Named, Who};
@@ -186,7 +184,9 @@ fn encode(
     chained: &Chained,
     realms: &Register,
 ) -> Result<(), ParquetError> {
-    let properties = Arc::new(properties(chained));
+    let dense = [column::TIME, column::SINCE, column::INSIDE];
+    let dense = dense.map(|number| SCHEMA.get_fields()[number].name());
+    let properties = Arc::new(builder(chained, VERSION, dense).build());
     let mut writer = SerializedFileWriter::new(&mut out, Arc::clone(&SCHEMA), properties)?;
     let mut group = writer.next_row_group()?;
     let signed = |of: fn(&IdentityRow) -> u64| -> Vec<i64> {
@@ -220,26 +220,6 @@ fn encode(
     drop(writer);
     out.flush()?;
     Ok(())
-}
-
-fn properties(chained: &Chained) -> WriterProperties {
-    let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
-    let mut builder = WriterProperties::builder()
-        .set_writer_version(WriterVersion::PARQUET_2_0)
-        .set_created_by(concat!("cgn ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(None)
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_key_value_metadata(Some(facts(chained, VERSION)));
-    let name = |number: usize| SCHEMA.get_fields()[number].name().into();
-    for number in [column::TIME, column::SINCE, column::INSIDE] {
-        builder = builder
-            .set_column_dictionary_enabled(name(number), false)
-            .set_column_encoding(name(number), Encoding::DELTA_BINARY_PACKED);
-    }
-    builder.build()
 }
 
 /// A sealed file of names, open for reading.

@@ -10,7 +10,9 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::properties::{
+    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
+};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
 use super::row::{Numbers, Row, SCHEMA, SCHEMA_WITH_REALMS, SCHEMA_WITH_SESSIONS, column};
@@ -20,9 +22,9 @@ use crate::maplog::realms::Register;
 
 /// Rows of a page: what a look-up decompresses at least. With half as many, the pages' headers cost 0.07 bytes
 /// an event more, and no look-up is quicker.
-pub(super) const PAGE_ROWS: usize = 8192;
+const PAGE_ROWS: usize = 8192;
 /// Compression level; higher ones take longer and gain nothing on columns this dense.
-pub(super) const ZSTD_LEVEL: i32 = 3;
+const ZSTD_LEVEL: i32 = 3;
 
 /// Keys of a file's own facts, in its Parquet metadata.
 pub(super) mod key {
@@ -234,7 +236,7 @@ pub(super) fn write_column<T: DataType, W: Write + Send>(
 }
 
 /// A file's own facts.
-pub(super) fn facts(chained: &Chained, version: &str) -> Vec<KeyValue> {
+fn facts(chained: &Chained, version: &str) -> Vec<KeyValue> {
     let facts = [
         (key::VERSION, version.to_owned()),
         (key::FIRST_SEQUENCE, chained.first_sequence.to_string()),
@@ -248,17 +250,15 @@ pub(super) fn facts(chained: &Chained, version: &str) -> Vec<KeyValue> {
     facts.to_vec()
 }
 
-/// Encodings that every reader knows: a dictionary for what repeats, deltas for
-/// numbers that do not.
-fn properties(chained: &Chained, version: &str) -> WriterProperties {
-    let sorted = [column::EXTERNAL, column::FIRST_PORT];
-    let sorted = sorted.map(|column| SortingColumn {
-        column_idx: column as i32,
-        descending: false,
-        nulls_first: false,
-    });
+/// What all sealed files have in common: encodings that every reader knows, a dictionary for what repeats, and
+/// deltas for the `dense` columns, of numbers that do not.
+pub(super) fn builder<'a>(
+    chained: &Chained,
+    version: &str,
+    dense: impl IntoIterator<Item = &'a str>,
+) -> WriterPropertiesBuilder {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default();
-    let mut builder = WriterProperties::builder()
+    let builder = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_created_by(concat!("cgn ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(level))
@@ -266,18 +266,28 @@ fn properties(chained: &Chained, version: &str) -> WriterProperties {
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_key_value_metadata(Some(facts(chained, version)))
-        .set_sorting_columns(Some(sorted.to_vec()));
-    let name = |number: usize| SCHEMA_WITH_SESSIONS.get_fields()[number].name().into();
-    builder =
-        builder.set_column_statistics_enabled(name(column::EXTERNAL), EnabledStatistics::Page);
+        .set_key_value_metadata(Some(facts(chained, version)));
+    dense.into_iter().fold(builder, |builder, name| {
+        builder
+            .set_column_dictionary_enabled(name.into(), false)
+            .set_column_encoding(name.into(), Encoding::DELTA_BINARY_PACKED)
+    })
+}
+
+fn properties(chained: &Chained, version: &str) -> WriterProperties {
+    let sorted = [column::EXTERNAL, column::FIRST_PORT];
+    let sorted = sorted.map(|column| SortingColumn {
+        column_idx: column as i32,
+        descending: false,
+        nulls_first: false,
+    });
+    let name = |number: usize| SCHEMA_WITH_SESSIONS.get_fields()[number].name();
     let is_held = chained.first_sequence == chained.next_sequence;
-    let dense = [column::EXTERNAL, column::INSIDE, column::TIME];
+    let dense = [column::EXTERNAL, column::INSIDE, column::TIME].map(name);
     // Hours repeat, times to the millisecond do not.
-    for number in dense.into_iter().take(if is_held { 2 } else { 3 }) {
-        builder = builder
-            .set_column_dictionary_enabled(name(number), false)
-            .set_column_encoding(name(number), Encoding::DELTA_BINARY_PACKED);
-    }
-    builder.build()
+    let dense = dense.into_iter().take(if is_held { 2 } else { 3 });
+    builder(chained, version, dense)
+        .set_sorting_columns(Some(sorted.to_vec()))
+        .set_column_statistics_enabled(name(column::EXTERNAL).into(), EnabledStatistics::Page)
+        .build()
 }
