@@ -18,7 +18,7 @@ use cgn_tests::harness::world::{
 use cgn_tests::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, Transport, flag, scapy};
 use cgn_user::dataplane::load::Entry::{self, Inside, Outside, Vlan};
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::tables::UserTables;
+use cgn_user::dataplane::tables::{Counted, UserTables};
 use cgn_user::slowpath::answers::{Answer, AnswerStats, Answers, Kind, Withheld};
 use cgn_user::slowpath::process::{Outcome, process};
 use cgn_user::slowpath::unsolicited;
@@ -66,7 +66,13 @@ impl SlowPath {
 
     /// What becomes of a frame, and what its sender is told.
     fn run(&mut self, entry: Entry, frame: &[u8]) -> (Outcome, Option<Answer>) {
-        let tables = UserTables::new(&self.memory, &self.world.routes, &self.world.vlans);
+        let counted = Counted::default();
+        let tables = UserTables::new(
+            &self.memory,
+            &self.world.routes,
+            &self.world.vlans,
+            &counted,
+        );
         tables.now.set(self.now);
         tables.ingress.set(INGRESS);
         let mut memory = frame.to_vec();
@@ -85,7 +91,13 @@ impl SlowPath {
 
     /// The external endpoint of an inside one.
     fn open(&mut self, draft: &Draft) -> (Ipv4Addr, u16) {
-        let tables = UserTables::new(&self.memory, &self.world.routes, &self.world.vlans);
+        let counted = Counted::default();
+        let tables = UserTables::new(
+            &self.memory,
+            &self.world.routes,
+            &self.world.vlans,
+            &counted,
+        );
         let mut memory = draft.bytes();
         let end = memory.len();
         let mut buffer = Buffer::new(&mut memory, 0, end).expect("in range");
@@ -346,7 +358,13 @@ fn unreachable() {
     );
     // The engine tells it when a packet waited in vain.
     let waited = Draft::udp(CLIENT, (remote::LOST, 443));
-    let tables = UserTables::new(&slow.memory, &slow.world.routes, &slow.world.vlans);
+    let counted = Counted::default();
+    let tables = UserTables::new(
+        &slow.memory,
+        &slow.world.routes,
+        &slow.world.vlans,
+        &counted,
+    );
     let reason = Reason::NeighbourUnresolved;
     let answer = slow
         .answers
@@ -410,7 +428,13 @@ fn filtering() -> (SlowPath, (Ipv4Addr, u16)) {
 impl SlowPath {
     /// What the sender of a SYN is told when it has waited.
     fn after_six_seconds(&mut self, syn: &Draft) -> Option<Answer> {
-        let tables = UserTables::new(&self.memory, &self.world.routes, &self.world.vlans);
+        let counted = Counted::default();
+        let tables = UserTables::new(
+            &self.memory,
+            &self.world.routes,
+            &self.world.vlans,
+            &counted,
+        );
         tables.now.set(self.now);
         tables.ingress.set(INGRESS);
         self.answers.answer_syn(&syn.bytes(), &tables, Outside)
@@ -418,7 +442,13 @@ impl SlowPath {
 
     /// Whether it waits at all.
     fn is_held(&self, entry: Entry, draft: &Draft, reason: Reason) -> bool {
-        let tables = UserTables::new(&self.memory, &self.world.routes, &self.world.vlans);
+        let counted = Counted::default();
+        let tables = UserTables::new(
+            &self.memory,
+            &self.world.routes,
+            &self.world.vlans,
+            &counted,
+        );
         tables.ingress.set(INGRESS);
         unsolicited::is_one(&draft.bytes(), &tables, entry, reason)
     }
@@ -557,7 +587,13 @@ fn never_about_what_rfc_1812_forbids() {
             base().with(|d| d.source.0 = Ipv4Addr::new(224, 0, 0, 5)),
         ),
     ];
-    let tables = UserTables::new(&slow.memory, &slow.world.routes, &slow.world.vlans);
+    let counted = Counted::default();
+    let tables = UserTables::new(
+        &slow.memory,
+        &slow.world.routes,
+        &slow.world.vlans,
+        &counted,
+    );
     for (what, draft) in cases {
         let answer = slow.answers.answer(&draft.bytes(), &tables, Inside, reason);
         assert_eq!(answer, None, "{what}");
@@ -681,7 +717,13 @@ fn no_two_packets_to_one_host_have_one_identification() {
         slow.answers = Answers::new(Rates::new(1000, 1000), PROHIBITED);
         let (_, answer) = slow.run(Inside, &expired(Draft::udp(CLIENT, SERVER)).bytes());
         assert!(seen.insert(identification(&answer.expect("told").frame)));
-        let tables = UserTables::new(&slow.memory, &slow.world.routes, &slow.world.vlans);
+        let counted = Counted::default();
+        let tables = UserTables::new(
+            &slow.memory,
+            &slow.world.routes,
+            &slow.world.vlans,
+            &counted,
+        );
         let (own, host) = (OWN_INSIDE.to_bits(), CLIENT.0.to_bits());
         assert!(seen.insert(tables.fresh_id(own, host, 1)));
         slow.now += 4;

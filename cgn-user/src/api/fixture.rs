@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::dataplane::geometry::{Arrangement, Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::install::{Grant, give};
 use crate::dataplane::memory::Memory;
-use crate::dataplane::tables::{Resolved, Routing, UserTables};
+use crate::dataplane::tables::{Counted, Resolved, Routing, UserTables};
 use crate::policy::access::Lists;
 use crate::routes::Fib;
 use crate::state::{State, Stats};
@@ -130,7 +130,8 @@ impl Fixture {
         tick: u32,
     ) -> Verdict {
         let vlans = HashMap::new();
-        let tables = UserTables::new(&self.memory, &OneHop, &vlans);
+        let counted = Counted::default();
+        let tables = UserTables::new(&self.memory, &OneHop, &vlans, &counted);
         tables.now.set(tick);
         let mut bytes = packet(protocol, inside, inside_port);
         let length = bytes.len();

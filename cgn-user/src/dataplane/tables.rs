@@ -57,6 +57,15 @@ pub enum Resolved {
     None,
 }
 
+/// What runs of the translator counted, to be taken by who runs it. They are large: not made anew
+/// for every packet.
+#[derive(Debug, Default)]
+pub struct Counted {
+    pub counters: RefCell<Counters>,
+    /// How often rules of the access lists held; XDP counted those of packets that it punted.
+    pub hits: RefCell<Hits>,
+}
+
 /// The tables with what one run of the translator needs beside them.
 pub struct UserTables<'a, R: Routing> {
     pub memory: &'a Memory,
@@ -74,9 +83,7 @@ pub struct UserTables<'a, R: Routing> {
     pub asked: Cell<Option<FragmentKey>>,
     /// MTU that the last packet is too large for.
     pub mtu: Cell<u16>,
-    pub counters: RefCell<Counters>,
-    /// How often rules of the access lists held; XDP counted those of packets that it punted.
-    pub hits: RefCell<Hits>,
+    pub counted: &'a Counted,
     /// The rule that held for the last packet that any held for.
     pub hit: Cell<Option<(Direction, u32)>>,
     /// Requests for further blocks, to be taken by the caller.
@@ -96,6 +103,7 @@ impl<'a, R: Routing> UserTables<'a, R> {
         memory: &'a Memory,
         routing: &'a R,
         vlans: &'a HashMap<(u32, [u16; 2]), Role>,
+        counted: &'a Counted,
     ) -> Self {
         Self {
             memory,
@@ -106,8 +114,7 @@ impl<'a, R: Routing> UserTables<'a, R> {
             unknown: Cell::new(None),
             asked: Cell::new(None),
             mtu: Cell::new(0),
-            counters: RefCell::new(Counters::ZERO),
-            hits: RefCell::new(Hits::ZERO),
+            counted,
             hit: Cell::new(None),
             requests: RefCell::new(Vec::new()),
             punts_answered: Cell::new(false),
@@ -291,10 +298,10 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn hit(&self, direction: Direction, rule: u32) {
         self.hit.set(Some((direction, rule)));
-        self.hits.borrow_mut().count(direction, rule);
+        self.counted.hits.borrow_mut().count(direction, rule);
     }
     fn over_rate(&self, rule: u32) {
-        self.hits.borrow_mut().count_over(rule);
+        self.counted.hits.borrow_mut().count_over(rule);
     }
     fn is_within_rate(&self, held: Held, realm: u8, inside: u32) -> bool {
         !self.sees_first.get() || throttle::is_within_rate(self, held, (realm, inside))
@@ -323,7 +330,7 @@ impl<R: Routing> Tables for UserTables<'_, R> {
         self.steps.set(self.steps.get().and(step));
     }
     fn count(&self, f: impl FnOnce(&mut Counters)) {
-        f(&mut self.counters.borrow_mut());
+        f(&mut self.counted.counters.borrow_mut());
     }
     fn request_block(&self, event: Event) -> bool {
         self.requests.borrow_mut().push(event);

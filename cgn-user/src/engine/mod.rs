@@ -39,7 +39,7 @@ use tokio::sync::watch;
 use crate::dataplane::diagnostics::Reader;
 use crate::dataplane::load::{Dataplane, Entry};
 use crate::dataplane::routing::Applied;
-use crate::dataplane::tables::UserTables;
+use crate::dataplane::tables::{Counted, UserTables};
 use crate::histogram::Histogram;
 use crate::netlink::{Follower, Question};
 use crate::realms::InsideKey;
@@ -114,18 +114,8 @@ fn is_forced(state: &State) -> bool {
     features.has(Features::FORCE_SLOW_PATH)
 }
 
-/// Adds up what the translator counted. XDP counted the hits of what it punted, unless it punts
-/// everything.
-fn count(state: &State, tables: &UserTables<'_, Applied>) {
-    let mut stats = state.stats();
-    stats.slow_path.merge(&tables.counters.take());
-    if is_forced(state) {
-        stats.hits.merge(&tables.hits.take());
-    }
-}
-
-/// Runs the translator on a frame, and adds up what it counted. With `last`, a
-/// packet that needs a block is dropped for that reason instead.
+/// Runs the translator on a frame. With `last`, a packet that needs a block is dropped for that
+/// reason instead.
 fn run(
     state: &State,
     tables: UserTables<'_, Applied>,
@@ -142,7 +132,6 @@ fn run(
     if let (Outcome::NeedsBlock { .. }, Some(reason)) = (outcome, last) {
         outcome = process::drop(frame, &tables, reason);
     }
-    count(state, &tables);
     let answer = match outcome {
         Outcome::Dropped(reason) => answers.answer(frame.bytes(), &tables, entry, reason),
         _ => None,
@@ -185,6 +174,8 @@ pub struct Engine {
     /// When the last wait ended.
     woke: Instant,
     latency: Histogram,
+    /// What the translator counted in this turn.
+    counted: Counted,
     floods: Floods,
 }
 
@@ -335,7 +326,20 @@ impl Engine {
         }
     }
 
+    /// Adds up what the translator counted. XDP counted the hits of what it punted, unless it punts
+    /// everything.
+    fn add_up(&self) {
+        let mut stats = self.state.stats();
+        stats.slow_path.merge(&self.counted.counters.take());
+        let hits = self.counted.hits.take();
+        if is_forced(&self.state) {
+            stats.hits.merge(&hits);
+        }
+    }
+
+    /// What is sent has been counted.
     fn flush(&mut self) {
+        self.add_up();
         for port in &mut self.ports {
             for socket in &mut port.sockets {
                 socket.flush();
@@ -367,7 +371,12 @@ impl Engine {
         let received_by = (port.entry, port.ifindex);
         let (memory, start, end) = port.sockets[punted.queue].frame(punted.received);
         let mut frame = Buffer::new(memory, start, end)?;
-        let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
+        let tables = UserTables::new(
+            &self.state.memory,
+            &self.routing,
+            &self.vlans,
+            &self.counted,
+        );
         let answers = &mut self.answers;
         let ran = run(&self.state, tables, answers, received_by, &mut frame, last);
         if let (Outcome::NeedsRoute, Some((source, destination))) = (ran.outcome, ran.unknown) {
@@ -393,7 +402,12 @@ impl Engine {
         memory.extend_from_slice(frame);
         let end = memory.len();
         let received_by = (self.ports[port].entry, self.ports[port].ifindex);
-        let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
+        let tables = UserTables::new(
+            &self.state.memory,
+            &self.routing,
+            &self.vlans,
+            &self.counted,
+        );
         let answers = &mut self.answers;
         match Buffer::new(&mut memory, HEAD_ROOM, end) {
             Some(mut frame) => run(&self.state, tables, answers, received_by, &mut frame, last),
@@ -548,7 +562,12 @@ impl Engine {
                 self.ports[packet.port].entry,
                 self.ports[packet.port].ifindex,
             );
-            let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
+            let tables = UserTables::new(
+                &self.state.memory,
+                &self.routing,
+                &self.vlans,
+                &self.counted,
+            );
             tables.now.set(now);
             tables.ingress.set(ifindex);
             let reason = Reason::NeighbourUnresolved;

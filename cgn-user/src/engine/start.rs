@@ -33,6 +33,7 @@ use crate::dataplane::interface;
 use crate::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT};
 use crate::dataplane::routing::{self, Applied};
 use crate::dataplane::swap::Place;
+use crate::dataplane::tables::Counted;
 use crate::histogram::{self, Histogram};
 use crate::maplog::realms::Register;
 use crate::maplog::{Log, LogOptions, Recovery};
@@ -329,6 +330,7 @@ impl Parts {
             came: Instant::now(),
             woke: Instant::now(),
             latency: Histogram::new(histogram::SECONDS),
+            counted: Counted::default(),
             floods: Floods::new(&state.config.config, state.memory.constants.features),
             state,
         }

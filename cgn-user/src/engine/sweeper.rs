@@ -22,10 +22,9 @@ const SLICE: Duration = Duration::from_millis(1);
 const MOST_NEWS: usize = 2048;
 /// A new sweep begins no sooner after the last one began.
 const PERIOD: Duration = Duration::from_millis(500);
-/// The same for each live mapping: a hundred times what a sweep takes for it (16 ns, by `bench
-/// control`), so that sweeping takes about a hundredth of one processor. A mapping of ten
-/// million so ends up to 16 s late.
-const PERIOD_PER_MAPPING: Duration = Duration::from_nanos(1600);
+/// The same in times of what the last sweep took: sweeping takes a hundredth of one processor. With ten
+/// million mappings (16 ns each, by `bench control`) one ends up to 16 s late.
+const PERIOD_OF_BUSY: u32 = 100;
 /// But no later than this.
 const LONGEST_PERIOD: Duration = Duration::from_secs(20);
 
@@ -280,11 +279,10 @@ impl Sweeper {
         let mut timers = self.group_timers.iter().chain([&self.timers]);
         self.is_journaling = timers.any(|timers| timers.logged != Logged::Nothing)
             || self.swept.iter().any(|swept| swept.logged > 0);
-        let live = self.swept.iter().flat_map(|swept| swept.live).sum();
         // The time of a session's record is that of the sweep.
         self.period = match self.is_journaling {
             true => PERIOD,
-            false => period_for(live),
+            false => period_after(self.busy),
         };
         for (number, swept) in self.swept.iter_mut().enumerate() {
             for protocol in 0..3 {
@@ -307,9 +305,9 @@ impl Sweeper {
     }
 }
 
-/// Time between the beginnings of two sweeps, for so many live mappings.
-fn period_for(live: u32) -> Duration {
-    let all = PERIOD_PER_MAPPING.saturating_mul(live);
+/// Time between the beginnings of two sweeps, the first of which took so long.
+fn period_after(busy: Duration) -> Duration {
+    let all = busy.saturating_mul(PERIOD_OF_BUSY);
     all.clamp(PERIOD, LONGEST_PERIOD)
 }
 
@@ -328,16 +326,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_mappings_are_swept_less_often() {
+    fn a_sweep_that_takes_long_comes_less_often() {
         let cases = [
             ("a small table: as often as ever", 0, 500),
-            ("still within half a second", 300_000, 500),
-            ("ten million", 10_000_000, 16_000),
-            ("never later than that", u32::MAX, 20_000),
+            ("still a hundredth of a processor", 5_000, 500),
+            ("ten million mappings", 160_000, 16_000),
+            ("never later than that", 4_000_000, 20_000),
         ];
-        for (sentence, live, millis) in cases {
+        for (sentence, micros, millis) in cases {
             assert_eq!(
-                period_for(live),
+                period_after(Duration::from_micros(micros)),
                 Duration::from_millis(millis),
                 "{sentence}"
             );

@@ -17,7 +17,12 @@ impl Engine {
             return;
         }
         let (entry, ifindex) = (self.ports[port].entry, self.ports[port].ifindex);
-        let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
+        let tables = UserTables::new(
+            &self.state.memory,
+            &self.routing,
+            &self.vlans,
+            &self.counted,
+        );
         tables.ingress.set(ifindex);
         let is_told = unsolicited::is_one(&frame, &tables, entry, reason)
             && tables.features().has(Features::TELL_SYN);
@@ -31,7 +36,12 @@ impl Engine {
         while let Some(syn) = self.syns.next_due(now) {
             let port = &self.ports[syn.port];
             let (entry, ifindex) = (port.entry, port.ifindex);
-            let tables = UserTables::new(&self.state.memory, &self.routing, &self.vlans);
+            let tables = UserTables::new(
+                &self.state.memory,
+                &self.routing,
+                &self.vlans,
+                &self.counted,
+            );
             tables.now.set(now);
             tables.ingress.set(ifindex);
             let answer = self.answers.answer_syn(&syn.frame, &tables, entry);

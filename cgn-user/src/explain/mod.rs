@@ -30,7 +30,7 @@ use crate::api::view::{Part, Selection, View};
 use crate::dataplane::geometry::Geometry;
 use crate::dataplane::interface;
 use crate::dataplane::memory::Memory;
-use crate::dataplane::tables::UserTables;
+use crate::dataplane::tables::{Counted, UserTables};
 use crate::realms::InsideKey;
 use crate::routes::{Fib, Resolution};
 use crate::state::State;
@@ -187,7 +187,8 @@ impl Trial<'_> {
         let mut memory = vec![0; HEAD_ROOM];
         memory.extend(packet.frame(&way.tags));
         let end = memory.len();
-        let tables = UserTables::new(self.own, &*self.fib, &self.wiring.vlans);
+        let counted = Counted::default();
+        let tables = UserTables::new(self.own, &*self.fib, &self.wiring.vlans, &counted);
         tables.now.set(self.now);
         tables.ingress.set(way.ifindex);
         tables.punts_answered.set(true);

@@ -115,7 +115,6 @@ pub struct QueueSocket {
     free: Vec<u64>,
     /// Frames to be given back to the kernel for receiving.
     refill: Vec<u64>,
-    queued: bool,
     /// Packets that the kernel could not deliver, as last read.
     undelivered: u64,
 }
@@ -173,7 +172,6 @@ impl QueueSocket {
             area,
             free: (FRAMES..2 * FRAMES).map(frame).collect(),
             refill: (0..FRAMES).map(frame).collect(),
-            queued: false,
             undelivered: 0,
         };
         socket.flush();
@@ -227,9 +225,7 @@ impl QueueSocket {
         let queued = writer.insert_once(descriptor);
         writer.commit();
         drop(writer);
-        if queued {
-            self.queued = true;
-        } else {
+        if !queued {
             self.free.push(address);
         }
         queued
@@ -260,12 +256,23 @@ impl QueueSocket {
         new
     }
 
+    /// Has the kernel take what is queued, of which it takes 32 frames at a call (`TX_BATCH_SIZE` of
+    /// `net/xdp/xsk.c`). What a busy device leaves has its turn at the next flush.
+    fn transmit(&self) {
+        let mut pending = self.tx.pending();
+        while pending > 0 && self.tx.needs_wakeup() {
+            self.tx.wake();
+            let left = self.tx.pending();
+            if left >= pending {
+                return;
+            }
+            pending = left;
+        }
+    }
+
     /// Sends what is queued, takes back what was sent, refills for receiving.
     pub fn flush(&mut self) {
-        if self.queued && self.tx.needs_wakeup() {
-            self.tx.wake();
-        }
-        self.queued = self.tx.pending() > 0;
+        self.transmit();
         let sent = self.device.available();
         let mut reader = self.device.complete(sent);
         while let Some(address) = reader.read() {

@@ -8,7 +8,7 @@
 //! | `rig` | packets a second through real links, beside other systems |
 //! | `control` | what the control plane costs and does |
 //! | `rfc9693` | the tests of RFC 9693 on the rig |
-//! | `processor` | which processor a thread runs on |
+//! | `processor` | which processor a thread runs on, and for how long |
 //! | `sample` | from time stamps to one figure |
 //! | `maplog` | the size and speed of the mapping log, on years that it generates |
 //! | `browsing`, `sharing` | a model of those who browse, and how ports may be shared out among them |

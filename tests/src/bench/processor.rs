@@ -1,9 +1,9 @@
-//! Which processor a thread runs on.
+//! Which processor a thread runs on, and for how long.
 
 use std::fs;
 use std::io;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// Number of processors that this process may use.
 ///
@@ -31,6 +31,33 @@ pub fn keep_process(process: u32, cpu: usize) -> Result<()> {
         keep(thread?.file_name().to_string_lossy().parse()?, cpu)?;
     }
     Ok(())
+}
+
+/// The thread of a process with this name.
+///
+/// # Errors
+/// There is none, or no such process.
+pub fn thread_of(process: u32, name: &str) -> Result<i32> {
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let thread = thread?;
+        // A thread may have ended since.
+        let named = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        if named.trim() == name {
+            return Ok(thread.file_name().to_string_lossy().parse()?);
+        }
+    }
+    bail!("process {process} has no thread {name}")
+}
+
+/// Seconds that a thread has had a processor.
+///
+/// # Errors
+/// There is no such thread.
+pub fn seconds_of(thread: i32) -> Result<f64> {
+    let path = format!("/proc/{thread}/schedstat");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let nanoseconds = text.split(' ').next().context("no figures")?;
+    Ok(nanoseconds.parse::<f64>()? / 1e9)
 }
 
 /// Keeps a thread (0: this one) on one processor.

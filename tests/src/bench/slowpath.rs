@@ -15,15 +15,19 @@ use etherparse::PacketBuilder;
 use serde::Serialize;
 
 use super::processor;
-use crate::lab::{Daemon, Lab, Plan, Settings, UdpEcho, address, cgn_program};
+use crate::lab::{Daemon, Lab, Plan, Settings, UdpEcho, address, cgn_program, run_to_end};
 
 /// The goal: blocks a second on one core.
 pub const GOAL: f64 = 300_000.0;
 /// First and last of the flood's subscribers.
 const FIRST: Ipv4Addr = Ipv4Addr::new(100, 64, 16, 0);
 const SUBSCRIBERS: u32 = 61_440;
+/// Where the flood's packets go to.
+const FLOOD_PORT: u16 = 9;
 /// The whole measurement ends after so long.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How often the blocks are counted. The daemon answers on the engine's processor.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Frames of the flood that may be on the link to the CGN at a time. A veth device
 /// takes 256 and drops the rest, whoever's they are, before the CGN has seen them.
 const MOST_ON_LINK: u64 = 128;
@@ -40,6 +44,8 @@ pub struct Figures {
     pub blocks: u64,
     pub seconds: f64,
     pub blocks_per_second: f64,
+    /// Processor time of the engine's thread for each block; other work on the machine does not count.
+    pub engine_us_per_block: f64,
     pub known_sent: u64,
     pub known_answered: u64,
     /// Frames, of anybody, that were lost on the link before the CGN.
@@ -72,31 +78,47 @@ pub fn measure(sync: bool) -> Result<Figures> {
     let (sent, answered) = (AtomicU64::new(0), AtomicU64::new(0));
     let lost_before = AtomicU64::new(0);
     let echo = UdpEcho::start(&lab.internet, SocketAddrV4::new(address::SERVERS[0], 7))?;
+    end_at_the_door(&lab)?;
     let result = std::thread::scope(|scope| {
         let known = scope.spawn(|| {
             lab.subscribers[0].within(|| converse(echo.address().into(), &stop, &sent, &answered))
         });
         std::thread::sleep(Duration::from_millis(300));
         let flood = scope.spawn(|| lab.access.within(|| flood(&stop, &sent, &lost_before)));
-        let rate = watch(&daemon);
+        let rate = watch(&mut daemon);
         stop.store(true, Ordering::Relaxed);
         join(known)?;
         join(flood)?;
         rate
     });
-    let (blocks, seconds) = result?;
+    let given = result?;
     // The daemon reads the kernel's counters twice a second.
     std::thread::sleep(Duration::from_secs(1));
     Ok(Figures {
         sync,
-        blocks,
-        seconds,
-        blocks_per_second: blocks as f64 / seconds,
+        blocks: given.blocks,
+        seconds: given.seconds,
+        blocks_per_second: given.blocks as f64 / given.seconds,
+        engine_us_per_block: 1e6 * given.engine_secs / given.blocks as f64,
         known_sent: sent.into_inner(),
         known_answered: answered.into_inner(),
         lost_before: lost_before.into_inner(),
         punts_undelivered: daemon.count_of("punt_undelivered")?,
     })
+}
+
+/// What the flood sends ends before the internet's host looks at it: the kernel would do that, and make its
+/// errors, on the processor of whoever sent the frame, which is the daemon.
+fn end_at_the_door(lab: &Lab) -> Result<()> {
+    let rules = format!(
+        "add table netdev flood\nadd chain netdev flood door {{ type filter hook ingress device uplink priority 0; }}\n\
+         add rule netdev flood door udp dport {FLOOD_PORT} drop\n"
+    );
+    let path = lab.folder().join("door.nft");
+    std::fs::write(&path, rules)?;
+    run_to_end(lab.internet.command("nft").arg("-f").arg(&path), 10.0)
+        .context("nft (Debian package nftables)")?;
+    Ok(())
 }
 
 /// The run of median speed, with the packets of all runs: one that is lost in any counts.
@@ -123,21 +145,33 @@ fn join(thread: std::thread::ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
     }
 }
 
-/// Blocks given between the first few and nearly all, and the seconds that took.
-fn watch(daemon: &Daemon) -> Result<(u64, f64)> {
+/// What happened between the first few blocks and nearly all.
+struct Given {
+    blocks: u64,
+    seconds: f64,
+    /// Of the engine's thread.
+    engine_secs: f64,
+}
+
+fn watch(daemon: &mut Daemon) -> Result<Given> {
+    let engine = processor::thread_of(daemon.process().id(), "cgn-engine")?;
     let deadline = Instant::now() + DEADLINE;
     let mut first = None;
     while Instant::now() < deadline {
         let (count, now) = (allocated(daemon)?, Instant::now());
         if count > 100 && first.is_none() {
-            first = Some((count, now));
+            first = Some((count, now, processor::seconds_of(engine)?));
         }
-        if let Some((start_count, start)) = first
+        if let Some((start_count, start, before)) = first
             && count >= u64::from(SUBSCRIBERS) * 9 / 10
         {
-            return Ok((count - start_count, (now - start).as_secs_f64()));
+            return Ok(Given {
+                blocks: count - start_count,
+                seconds: (now - start).as_secs_f64(),
+                engine_secs: processor::seconds_of(engine)? - before,
+            });
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(LOOK_EVERY);
     }
     bail!(
         "{} of {SUBSCRIBERS} blocks after {DEADLINE:?}",
@@ -214,7 +248,7 @@ fn first_packets() -> Result<Vec<Vec<u8>>> {
         let source = Ipv4Addr::from_bits(FIRST.to_bits() + number);
         let packet = PacketBuilder::ethernet2(own, gateway)
             .ipv4(source.octets(), address::SERVERS[1].octets(), 64)
-            .udp(40_000, 9);
+            .udp(40_000, FLOOD_PORT);
         let mut frame = Vec::new();
         packet.write(&mut frame, b"first")?;
         Ok(frame)

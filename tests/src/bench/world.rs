@@ -14,7 +14,7 @@ use cgn_common::verdict::{Direction, Protocol};
 use cgn_user::dataplane::geometry::{Arrangement, Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::tables::{Resolved, Routing, UserTables};
+use cgn_user::dataplane::tables::{Counted, Resolved, Routing, UserTables};
 
 use super::plan::{LAYOUTS, OFFSETS, Plan, reciprocal, remote};
 
@@ -220,7 +220,8 @@ impl World {
     /// Opens one mapping of a row; its slot.
     fn open(&self, memory: &Memory, row: u32, number: u32) -> Result<u16> {
         let vlans = HashMap::new();
-        let tables = UserTables::new(memory, &Nowhere, &vlans);
+        let counted = Counted::default();
+        let tables = UserTables::new(memory, &Nowhere, &vlans, &counted);
         let grant = self.grant(row);
         let subscriber = self
             .geometry

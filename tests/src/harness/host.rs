@@ -10,7 +10,7 @@ use cgn_common::tables::Tables as _;
 use cgn_common::verdict::{Reason, Verdict};
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::tables::UserTables;
+use cgn_user::dataplane::tables::{Counted, UserTables};
 use cgn_user::slowpath::process::{self, Outcome};
 
 use super::world::{FixedRoutes, INGRESS, World};
@@ -71,7 +71,8 @@ pub fn run_over(
     entry: Entry,
     frame: &[u8],
 ) -> Run {
-    let tables = UserTables::new(memory, &world.routes, &world.vlans);
+    let counted = Counted::default();
+    let tables = UserTables::new(memory, &world.routes, &world.vlans, &counted);
     tables.now.set(now);
     tables.ingress.set(INGRESS);
     tables.punts_answered.set(true);
@@ -91,7 +92,7 @@ pub fn run_over(
         }
     };
     let bytes = buffer.bytes().to_vec();
-    let counters = tables.counters.into_inner();
+    let counters = counted.counters.take();
     Run {
         ending,
         bytes,
@@ -108,7 +109,8 @@ pub(crate) fn run_slowly(
     entry: Entry,
     frame: &[u8],
 ) -> Run {
-    let tables = UserTables::new(memory, &world.routes, &world.vlans);
+    let counted = Counted::default();
+    let tables = UserTables::new(memory, &world.routes, &world.vlans, &counted);
     tables.now.set(now);
     tables.ingress.set(INGRESS);
     // As if XDP had counted one of each punt before.
@@ -116,15 +118,14 @@ pub(crate) fn run_slowly(
         reasons: [1; cgn_common::verdict::REASONS],
         ..Counters::ZERO
     };
-    tables.counters.replace(seen);
+    counted.counters.replace(seen);
     let mut bytes = vec![0x5a; HEAD_ROOM];
     bytes.extend(frame);
     let end = bytes.len();
     let mut buffer = Buffer::new(&mut bytes, HEAD_ROOM, end).expect("in range");
     let outcome = process::process(&mut buffer, &tables, entry);
     let bytes = buffer.bytes().to_vec();
-    let counted = tables.counters.take();
-    let mut counters = super::difference(&counted, &seen);
+    let mut counters = super::difference(&counted.counters.take(), &seen);
     let ending = match outcome {
         Outcome::Send { ifindex } => Ending::Sent {
             back: ifindex == INGRESS,

@@ -14,7 +14,7 @@ use cgn_common::verdict::Protocol;
 use cgn_tests::harness::audit;
 use cgn_tests::harness::world::{World, subscriber};
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::tables::UserTables;
+use cgn_user::dataplane::tables::{Counted, UserTables};
 
 const ROUNDS: u32 = 100_000;
 /// As many as there are processors on the smallest machine.
@@ -48,8 +48,9 @@ fn one_of_all_who_claim_a_slot_at_once_gets_it() {
         state: SlotState::Open,
         tick: 9,
     };
-    let tables = || UserTables::new(&memory, &world.routes, &world.vlans);
-    let Outcome::Free(slot) = tables().search(flow(0)).outcome() else {
+    let counted = Counted::default();
+    let tables = UserTables::new(&memory, &world.routes, &world.vlans, &counted);
+    let Outcome::Free(slot) = tables.search(flow(0)).outcome() else {
         panic!("no slot is free");
     };
     let (begin, end, again) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
@@ -57,9 +58,11 @@ fn one_of_all_who_claim_a_slot_at_once_gets_it() {
     thread::scope(|scope| {
         for number in 0..THREADS {
             let (begin, end, again) = (&begin, &end, &again);
-            let (owners, wrong, tables) = (&owners, &wrong, &tables);
+            let (owners, wrong, memory, world) = (&owners, &wrong, &memory, &world);
             scope.spawn(move || {
-                let (tables, flow) = (tables(), flow(number as u16));
+                let counted = Counted::default();
+                let tables = UserTables::new(memory, &world.routes, &world.vlans, &counted);
+                let flow = flow(number as u16);
                 for round in 1..=ROUNDS {
                     meet(begin, round);
                     let is_mine = open::claim(&tables, flow, slot);

@@ -19,7 +19,7 @@ use cgn_common::word::Word;
 use cgn_tests::harness::world::{FixedRoutes, INGRESS, World};
 use cgn_tests::packets::mutate::Dice;
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::tables::UserTables;
+use cgn_user::dataplane::tables::{Counted, UserTables};
 
 pub struct Hesitant<'a> {
     pub tables: UserTables<'a, FixedRoutes>,
@@ -29,8 +29,8 @@ pub struct Hesitant<'a> {
 }
 
 impl<'a> Hesitant<'a> {
-    pub fn new(memory: &'a Memory, world: &'a World, seed: usize) -> Self {
-        let tables = UserTables::new(memory, &world.routes, &world.vlans);
+    pub fn new(memory: &'a Memory, world: &'a World, counted: &'a Counted, seed: usize) -> Self {
+        let tables = UserTables::new(memory, &world.routes, &world.vlans, counted);
         tables.ingress.set(INGRESS);
         Self {
             tables,

@@ -20,7 +20,7 @@ use cgn_tests::harness::world::{FixedRoutes, POOL, World, subscriber};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::sweep::{Logged, PortSet, Timers, sweep_slab};
-use cgn_user::dataplane::tables::UserTables;
+use cgn_user::dataplane::tables::{Counted, UserTables};
 
 type Tables<'a> = UserTables<'a, FixedRoutes>;
 
@@ -354,7 +354,8 @@ fn explore(processors: usize, event: Event, at_home: bool) -> usize {
     let world = World::new();
     let memory = Memory::private(world.geometry.sizes).expect("memory");
     world.install(&memory);
-    let tables = UserTables::new(&memory, &world.routes, &world.vlans);
+    let counted = Counted::default();
+    let tables = UserTables::new(&memory, &world.routes, &world.vlans, &counted);
     let index = world
         .geometry
         .subscriber_index(subscriber::NO_BLOCK_YET)

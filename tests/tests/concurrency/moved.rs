@@ -8,6 +8,7 @@ use cgn_common::verdict::Protocol;
 use cgn_tests::harness::world::{POOL, SMALL_SHIFT, World, subscriber};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
+use cgn_user::dataplane::tables::Counted;
 
 use super::hesitant::Hesitant;
 
@@ -31,7 +32,8 @@ fn a_mapping_in_a_block_that_moved_past_is_not_overlooked() {
     let give = |slab| {
         install::give(&memory, &world.geometry, &grant(slab), 0, 0).expect("the block is free");
     };
-    let tables = Hesitant::new(&memory, &world, 0);
+    let counted = Counted::default();
+    let tables = Hesitant::new(&memory, &world, &counted, 0);
     let index = world
         .geometry
         .subscriber_index(subscriber::NO_BLOCK_YET)

@@ -14,6 +14,7 @@ use cgn_tests::packets::mutate::Dice;
 use cgn_tests::packets::{Draft, Transport};
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::sweep::{Logged, PortSet, Swept, Timers, sweep_slab};
+use cgn_user::dataplane::tables::Counted;
 use cgn_user::realms::InsideKey;
 
 use super::hesitant::Hesitant;
@@ -109,7 +110,8 @@ fn race_in(world: World, inside: Ipv4Addr, ports: u16, room: u16) {
             let (world, memory, external_of, inside_of) =
                 (&world, &memory, &external_of, &inside_of);
             scope.spawn(move || {
-                let tables = Hesitant::new(memory, world, number);
+                let counted = Counted::default();
+                let tables = Hesitant::new(memory, world, &counted, number);
                 let template = template(inside);
                 let mut dice = Dice::new(number as u64 + 1);
                 // All begin together at each port, then wander.
@@ -179,7 +181,8 @@ fn a_sweep_between_racing_threads_leaves_everything_sound() {
         for number in 0..thread_count() {
             let (world, memory, clock, stop, sent) = (&world, &memory, &clock, &stop, &sent);
             scope.spawn(move || {
-                let tables = Hesitant::new(memory, world, number);
+                let counted = Counted::default();
+                let tables = Hesitant::new(memory, world, &counted, number);
                 let inside = [subscriber::SIX_BLOCKS, subscriber::TWO_BLOCKS][number % 2];
                 let template = template(inside);
                 let mut dice = Dice::new(number as u64 + 1);

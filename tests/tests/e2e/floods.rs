@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use cgn_common::wire::transport::flag;
+use cgn_tests::bench::processor;
 use cgn_tests::lab::{
     self, Daemon, Lab, Namespace, Plan, RawSocket, Settings, TcpServer, UdpEcho, UdpStream,
     address, cgn_program, wait_until,
@@ -238,39 +239,19 @@ fn an_infected_host_inside_is_limited_alone_and_named() {
 
 /// Thread of the daemon that serves new subscribers. It names itself, perhaps when the daemon is ready already.
 fn engine_of(daemon: &mut Daemon) -> Result<libc::pid_t> {
-    let tasks = format!("/proc/{}/task", daemon.process().id());
+    let process = daemon.process().id();
     wait_until("the engine has a name", PATIENCE_SECS, || {
-        for task in std::fs::read_dir(&tasks)? {
-            let task = task?;
-            // Another thread may end meanwhile.
-            let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-            if name.trim() == "cgn-engine" {
-                return Ok(Some(task.file_name().to_string_lossy().parse()?));
-            }
-        }
-        Ok(None)
+        Ok(processor::thread_of(process, "cgn-engine").ok())
     })
-}
-
-/// Binds a thread (0: this one) to the first processor.
-fn bind_to_first(thread: libc::pid_t) -> Result<()> {
-    // SAFETY: all bytes zero is an empty set of the kernel's plain C struct; it is valid for the call.
-    let bound = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(0, &mut set);
-        libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &set)
-    };
-    ensure!(bound == 0, "{}", std::io::Error::last_os_error());
-    Ok(())
 }
 
 /// Leaves the thread a hundredth of the first processor: the rest is burnt until `stop`.
 fn burn(engine: libc::pid_t, stop: &AtomicBool) -> Result<()> {
-    bind_to_first(engine)?;
+    processor::keep(engine, 0)?;
     // SAFETY: a system call without pointers.
     let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, engine as libc::id_t, 19) };
     ensure!(set == 0, "{}", std::io::Error::last_os_error());
-    bind_to_first(0)?;
+    processor::stay_on(0)?;
     while !stop.load(Ordering::Relaxed) {
         std::hint::spin_loop();
     }

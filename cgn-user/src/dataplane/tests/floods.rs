@@ -9,7 +9,7 @@ use cgn_common::nat::throttle::{self, CELLS};
 use cgn_common::tables::Tables as _;
 
 use super::super::memory::Memory;
-use super::super::tables::{Resolved, Routing, UserTables};
+use super::super::tables::{Counted, Resolved, Routing, UserTables};
 use super::{pool, subscribers};
 use crate::dataplane::geometry::Geometry;
 use crate::policy::throttle::Prefix;
@@ -58,7 +58,8 @@ fn limited(memory: &Memory, now: u32) -> BTreeSet<Prefix> {
 fn among_a_million_sources_the_busy_prefix_alone_is_limited() {
     let memory = memory();
     let vlans = HashMap::new();
-    let tables = UserTables::new(&memory, &Nowhere, &vlans);
+    let counted = Counted::default();
+    let tables = UserTables::new(&memory, &Nowhere, &vlans, &counted);
     tables.now.set(4000);
     let comes = |source: u32| throttle::count(&tables, Side::Outside, source);
     let busy = 0xc633_6400_u32;
@@ -92,7 +93,8 @@ fn among_a_million_sources_the_busy_prefix_alone_is_limited() {
 fn who_comes_second_takes_the_other_cell() {
     let memory = memory();
     let vlans = HashMap::new();
-    let tables = UserTables::new(&memory, &Nowhere, &vlans);
+    let counted = Counted::default();
+    let tables = UserTables::new(&memory, &Nowhere, &vlans, &counted);
     tables.now.set(4000);
     let first_cell = |host| throttle::cells_of(tables.id_secret(), Side::Outside, 0, host)[0];
     let first = 0x0500_0001_u32;
@@ -119,7 +121,8 @@ fn who_comes_second_takes_the_other_cell() {
 fn what_others_add_to_a_count_is_little() {
     let memory = memory();
     let vlans = HashMap::new();
-    let tables = UserTables::new(&memory, &Nowhere, &vlans);
+    let counted = Counted::default();
+    let tables = UserTables::new(&memory, &Nowhere, &vlans, &counted);
     tables.now.set(4000);
     let mut let_in = Vec::new();
     for number in 0..1_000_000_u32 {

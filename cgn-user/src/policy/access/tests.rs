@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{Ipv4Range, Ipv4Set};
 use crate::dataplane::memory::Sizes;
-use crate::dataplane::tables::{Resolved, Routing, UserTables};
+use crate::dataplane::tables::{Counted, Resolved, Routing, UserTables};
 
 struct Nowhere;
 impl Routing for Nowhere {
@@ -53,7 +53,8 @@ fn found(memory: &Memory, seen: Seen) -> Option<(u32, Action)> {
 /// The same of a packet that came from this realm.
 fn held(memory: &Memory, seen: Seen, realm: u8) -> Held {
     let vlans = std::collections::HashMap::new();
-    let tables = UserTables::new(memory, &Nowhere, &vlans);
+    let counted = Counted::default();
+    let tables = UserTables::new(memory, &Nowhere, &vlans, &counted);
     let (outside, ours) = match seen.direction {
         Direction::Outbound => (seen.destination, seen.source),
         Direction::Inbound => (seen.source, seen.destination),

@@ -8,7 +8,7 @@ use cgn_common::layout::{Action, Constants, FIRST_KEY, Features, Filtering, Poli
 use cgn_common::path;
 use cgn_common::verdict::{Direction, Protocol, Reason};
 use cgn_user::dataplane::load::Entry::{Inside, Outside, Vlan};
-use cgn_user::dataplane::tables::UserTables;
+use cgn_user::dataplane::tables::{Counted, UserTables};
 use cgn_user::policy::access::Rule;
 use cgn_user::policy::throttle::Prefix;
 use cgn_user::realms::InsideKey;
@@ -309,7 +309,9 @@ pub const CASES: &[Case] = &[
         "a frame whose VLAN is not ours any more is nobody's, not one of the first realm",
         |t| {
             let world = std::rc::Rc::clone(&t.world);
-            let tables = UserTables::new(t.homes[0].memory(), &world.routes, &world.vlans);
+            let counted = Counted::default();
+            let tables =
+                UserTables::new(t.homes[0].memory(), &world.routes, &world.vlans, &counted);
             tables.ingress.set(INGRESS);
             for (tags, key) in [
                 (vec![], Some(HOME.0.to_bits())),
