@@ -312,8 +312,8 @@ impl Parts {
         Engine {
             ports: self.ports,
             events: self.events,
+            sweeper: sweeper(&state, !self.keeper.granted.is_empty()),
             keeper: self.keeper,
-            sweeper: sweeper(&state),
             gathering: gathering(&state),
             waiting: Waiting::default(),
             answers: self.answers,
@@ -342,7 +342,8 @@ fn gathering(state: &State) -> Gathering {
     Gathering::new(Duration::from_millis(group_ms.into()))
 }
 
-pub(super) fn sweeper(state: &State) -> Sweeper {
+/// `is_after_another`: another daemon left blocks.
+pub(super) fn sweeper(state: &State, is_after_another: bool) -> Sweeper {
     let hold = &state.config.config.hold;
     let most_held = match hold.max_ports {
         0 => u32::MAX,
@@ -352,7 +353,13 @@ pub(super) fn sweeper(state: &State) -> Sweeper {
     let pools = state.geometry.pools.len();
     let realms = state.geometry.realms.count();
     let timers = shape::timers(&state.config);
-    Sweeper::new(timers, most_held, idle_ticks, pools, realms)
+    Sweeper::new(
+        timers,
+        most_held,
+        idle_ticks,
+        (pools, realms),
+        is_after_another,
+    )
 }
 
 fn build(

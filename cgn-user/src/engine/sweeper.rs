@@ -69,16 +69,17 @@ enum Step {
 }
 
 impl Sweeper {
-    /// `timers` are those of all, and of each group.
+    /// `timers` are those of all, and of each group. Another daemon that left blocks may have left
+    /// marks in them, too.
     #[must_use]
     pub fn new(
         (timers, group_timers): (Timers, Vec<Timers>),
         most_held: u32,
         idle_ticks: u32,
-        pools: usize,
-        realms: usize,
+        (pools, realms): (usize, usize),
+        is_after_another: bool,
     ) -> Self {
-        Self {
+        let mut sweeper = Self {
             timers,
             group_timers,
             most_held,
@@ -92,9 +93,16 @@ impl Sweeper {
             subscriber_ports: vec![NO_PORTS; pools],
             realms: vec![RealmStats::default(); realms],
             held: vec![0; pools],
-            // The last daemon may have left marks.
-            is_journaling: true,
-        }
+            is_journaling: is_after_another,
+        };
+        sweeper.is_journaling |= sweeper.is_logging();
+        sweeper
+    }
+
+    /// True if the log is to know of anybody's mappings.
+    fn is_logging(&self) -> bool {
+        let mut timers = self.group_timers.iter().chain([&self.timers]);
+        timers.any(|timers| timers.logged != Logged::Nothing)
     }
 
     /// Sweeps for about a millisecond at most. `now` in ticks.
@@ -276,9 +284,7 @@ impl Sweeper {
         stats.sweep.count += 1;
         stats.sweep.last_secs = self.busy.as_secs_f64();
         stats.sweep.total_secs += self.busy.as_secs_f64();
-        let mut timers = self.group_timers.iter().chain([&self.timers]);
-        self.is_journaling = timers.any(|timers| timers.logged != Logged::Nothing)
-            || self.swept.iter().any(|swept| swept.logged > 0);
+        self.is_journaling = self.is_logging() || self.swept.iter().any(|swept| swept.logged > 0);
         // The time of a session's record is that of the sweep.
         self.period = match self.is_journaling {
             true => PERIOD,
