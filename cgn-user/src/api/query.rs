@@ -6,7 +6,7 @@ use std::time::Duration;
 use cgn_common::diagnostics::LINES_PER_SECOND;
 use cgn_common::layout::Side;
 use cgn_common::verdict::Protocol;
-use cgn_common::watch::{Filter, MOST_BYTES};
+use cgn_common::watch::{Filter, MOST_BYTES, details};
 use cgn_common::wire::transport;
 use serde::Deserialize;
 
@@ -178,6 +178,7 @@ impl WatchQuery {
             protocol: protocol.unwrap_or(0),
             per_second,
             bytes,
+            details: details::ALL,
             ..Filter::default()
         };
         let bounds = Bounds {

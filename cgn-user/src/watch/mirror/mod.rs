@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cgn_common::layout::Side;
-use cgn_common::watch::{FRONT, Filter, MOST_BYTES};
+use cgn_common::watch::{FRONT, Filter, MOST_BYTES, details};
 
 use self::encapsulation::{About, Encapsulation};
 use self::sender::{Outcome, Sender, SenderError};
@@ -21,7 +21,7 @@ use super::frames::{Frame, Frames, Moment, Sides};
 use super::redact::Redaction;
 use super::seen::Seen;
 use super::{Clock, Watcher, redact};
-use crate::config::{Config, Ipv4Prefix, Mirror, MirrorSide, MirrorWhen};
+use crate::config::{Config, Ipv4Prefix, Mirror, MirrorSide, MirrorTo, MirrorWhen};
 use crate::secret::{self, SecretError};
 use crate::state::State;
 use crate::wiring::Wiring;
@@ -141,6 +141,18 @@ impl Reflector {
         self.whose = whose;
     }
 
+    /// What of a packet it needs beside the frame as it left.
+    fn details(&self) -> u32 {
+        // Whose a packet is may be seen by how it came.
+        let has_came = self.frames.moment != Some(Moment::After) || self.whose.is_some();
+        let came = if has_came { details::CAME } else { 0 };
+        // The other headers have no time.
+        match self.encapsulation.to {
+            MirrorTo::Erspan3 => came | details::TIMES,
+            _ => came,
+        }
+    }
+
     /// A frame with what goes in front of it.
     fn packet(&mut self, frame: &Frame<'_>) -> Vec<u8> {
         let mut bytes = frame.bytes.to_vec();
@@ -162,7 +174,10 @@ impl Reflector {
 
 impl Watcher for Reflector {
     fn filter(&self) -> Filter {
-        self.filter
+        Filter {
+            details: self.details(),
+            ..self.filter
+        }
     }
 
     fn hear(&mut self, seen: &Seen) {
