@@ -131,7 +131,7 @@ fn what_is_in_nobody_s_sample_goes_on_in_the_plain_programs() {
         let plain = plain.expect("the verifier accepts them");
         let mut bpf = Bpf::sampling(&world, ONE_OF);
         let frame = Draft::udp((subscriber::PLAIN, 5000), (remote::PLAIN, 53)).bytes();
-        let mut translated = |bpf: &mut Bpf, packets| {
+        let translated = |bpf: &mut Bpf, packets| {
             let program = bpf.dataplane().program(Entry::Inside).expect("loaded");
             let actions = (0..packets).map(|_| test_run(program, &frame).0);
             actions.filter(|action| *action > PASS).count()
