@@ -79,6 +79,8 @@ fn side(text: Option<&str>) -> Result<Option<Side>, QueryError> {
 pub struct WatchQuery {
     /// Address or prefix of subscribers.
     pub inside: Option<String>,
+    /// Name of their realm, empty for the first; without it, they are of all.
+    pub realm: Option<String>,
     /// Port of the subscriber.
     pub port: Option<String>,
     /// Address or prefix beyond the border, with or without a port.
@@ -145,6 +147,18 @@ impl WatchQuery {
         };
         let (filter, bounds) = self.resolve(rate, MOST_BYTES as u32)?;
         Ok((filter, bounds, framing))
+    }
+
+    /// Number of the realm whose packets are wanted; `None`: all are.
+    ///
+    /// # Errors
+    /// There is none of this name, or there are no realms.
+    pub fn realm(&self, geometry: &Geometry) -> Result<Option<u8>, QueryError> {
+        match &self.realm {
+            Some(_) if geometry.realms.count() == 1 => Err(QueryError::NoRealms),
+            Some(name) => realm(name, geometry).map(Some),
+            None => Ok(None),
+        }
     }
 
     fn resolve(&self, per_second: u32, bytes: u32) -> Result<(Filter, Bounds), QueryError> {
@@ -248,9 +262,12 @@ impl Keys {
         "limit",
         "cursor",
     ]);
-    pub const TRACE: Self = Self(&["inside", "port", "outside", "protocol", "count", "seconds"]);
+    pub const TRACE: Self = Self(&[
+        "inside", "realm", "port", "outside", "protocol", "count", "seconds",
+    ]);
     pub const CAPTURE: Self = Self(&[
-        "inside", "port", "outside", "protocol", "count", "seconds", "side", "snap", "rate",
+        "inside", "realm", "port", "outside", "protocol", "count", "seconds", "side", "snap",
+        "rate",
     ]);
     pub const WHO: Self = Self(&["external", "protocol", "at", "skew"]);
     pub const EXPLAIN: Self = Self(&["packet", "side", "realm"]);
@@ -274,6 +291,8 @@ pub enum QueryError {
     NoSuchPool { name: String, known: Vec<String> },
     #[error("there is no realm {name:?}; the configuration has {}", .known.join(", "))]
     NoSuchRealm { name: String, known: Vec<String> },
+    #[error("there are no realms: the configuration has no [[realm]]; ask without `realm`")]
+    NoRealms,
     #[error("{address} is in no subscriber prefix of the configuration")]
     NoSuchSubscriber { address: Ipv4Addr },
     #[error("{address} is in no pool of the configuration")]

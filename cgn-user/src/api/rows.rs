@@ -470,6 +470,9 @@ pub struct TraceRow {
     pub time: String,
     /// As it came; with `send`, as it leaves.
     pub packet: String,
+    /// Name of the subscriber's realm, empty for the first; `null` where there are no realms, and for a packet
+    /// that is nobody's.
+    pub realm: Option<String>,
     /// Interface and receive queue that it came by; with `send`, the interface that it leaves by.
     pub interface: String,
     pub queue: u32,

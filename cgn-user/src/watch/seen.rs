@@ -88,9 +88,9 @@ impl Seen {
         }
     }
 
-    /// What the API says of it; `time` is when it came.
+    /// What the API says of it; `time` is when it came, `realm` whose it is.
     #[must_use]
-    pub fn row(&self, time: String) -> TraceRow {
+    pub fn row(&self, time: String, realm: Option<&str>) -> TraceRow {
         let words = |frame: &[u8]| match Packet::of(frame) {
             Some(packet) => packet.to_string(),
             None => format!("a frame of {} bytes", frame.len()),
@@ -102,6 +102,7 @@ impl Seen {
         TraceRow {
             time,
             packet: words(frame),
+            realm: realm.map(str::to_owned),
             interface: name_of(ifindex),
             queue: self.queue,
             bytes,
