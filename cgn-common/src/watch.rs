@@ -214,7 +214,7 @@ impl Filter {
     pub const fn gap(&self, chance: u32) -> u64 {
         match self.packets_of {
             0 | 1 => 1,
-            of => 1 + (chance as u64 * (2 * of as u64 - 1) >> 32),
+            of => 1 + ((chance as u64 * (2 * of as u64 - 1)) >> 32),
         }
     }
 
