@@ -455,6 +455,10 @@ pub struct CaptureRequest {
 /// A line of `/v1/trace`: a packet of the fast path, or how many are missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and nearly all are the large one"
+)]
 pub enum TraceLine {
     Packet(TraceRow),
     /// Packets that fitted, and of which there is no line.
