@@ -6,9 +6,10 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::block::block_of;
 use crate::frame::Frame;
-use crate::layout::{MMAPABLE, MapKind, MapSpec};
+use crate::layout::{MMAPABLE, MapKind, MapSpec, RareProgram};
 use crate::nat::next_hop::rows_of;
 use crate::nat::ports;
+use crate::path::Entry;
 use crate::realm;
 use crate::tables::Tables;
 use crate::wire::ipv4::{self, Ipv4};
@@ -46,22 +47,84 @@ pub struct Filter {
     pub per_second: u32,
     /// Bytes of a frame that are told at most, up to [`MOST_BYTES`].
     pub bytes: u32,
-    /// One packet of so many is told of, by chance; 0 and 1: each.
+    /// One packet of so many is told of, by chance; 0 and 1: each. Less than 2^31.
     pub packets_of: u32,
     /// All packets of one flow of so many, both ways; 0 and 1: of each.
     pub flows_of: u32,
     /// Which flows: another seed, other flows.
     pub seed: u32,
-    pub reserved: u32,
+    /// What is told beside the frame as it left, see [`details`].
+    pub details: u32,
+}
+
+/// Bits of [`Filter::details`]: what a packet pays for only if somebody wants it.
+pub mod details {
+    /// The frame as it came.
+    pub const CAME: u32 = 1;
+    /// How long it took.
+    pub const TIMES: u32 = 2;
+    /// All that there is.
+    pub const ALL: u32 = CAME | TIMES;
+    /// Its ends are asked for; set by [`super::Filter::with_ends`] alone.
+    pub const ENDS: u32 = 4;
 }
 
 /// All filters, in one element.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Filters {
+    /// Another one each time that anything else is, but for the times of filters.
+    pub generation: u64,
     /// How many of the first may be in use.
     pub count: u64,
     pub filters: [Filter; WATCHERS],
+}
+
+/// Which packet of one processor is the next that somebody wants: what is in nobody's
+/// sample costs one look at this. Packets are numbered as they come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Draws {
+    /// Number of the last one that came.
+    pub came: u64,
+    /// Those before this one are nobody's, as long as the filters are of this generation.
+    pub next: u64,
+    pub generation: u64,
+    /// The next one of each watcher's sample.
+    pub next_of: [u64; WATCHERS],
+}
+
+impl Draws {
+    /// A packet comes; false: it is in nobody's sample.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_due(&mut self, generation: u64) -> bool {
+        self.came += 1;
+        self.came >= self.next || self.generation != generation
+    }
+
+    /// Whether the packet is in the sample of watcher `number`; draws the next one if it is,
+    /// and the first one where the filter is a new one. To be asked of all watchers, with
+    /// [`Draws::next`] beyond all numbers before.
+    #[inline(always)]
+    #[must_use]
+    pub fn takes(&mut self, number: usize, filter: &Filter, is_new: bool, chance: u32) -> bool {
+        let Some(next) = self.next_of.get_mut(number) else {
+            return false;
+        };
+        let gap = filter.gap(chance);
+        if is_new {
+            *next = self.came + gap - 1;
+        }
+        let is_taken = self.came >= *next;
+        if is_taken {
+            *next = self.came + gap;
+        }
+        if *next < self.next {
+            self.next = *next;
+        }
+        is_taken
+    }
 }
 
 /// Both ends of a packet; all zero where it has none. Host order.
@@ -120,12 +183,39 @@ impl Ends {
 }
 
 impl Filter {
-    /// True until the time of the filter is over, and, where one packet of so many is
-    /// told of, for one of so many numbers that chance gives.
+    /// The same, which says whether the ends of a packet decide if it fits: who is told of
+    /// any does not pay for a look at them.
+    #[must_use]
+    pub const fn with_ends(self) -> Self {
+        let is_any = self.inside_mask == 0
+            && self.outside_mask == 0
+            && self.inside_port == 0
+            && self.outside_port == 0
+            && self.protocol == 0
+            && self.flows_of <= 1;
+        Self {
+            details: self.details | if is_any { 0 } else { details::ENDS },
+            ..self
+        }
+    }
+
+    /// True until the time of the filter is over.
     #[inline(always)]
     #[must_use]
-    pub const fn is_open(&self, now_ns: u64, chance: u32) -> bool {
-        now_ns <= self.until_ns && (self.packets_of <= 1 || chance.is_multiple_of(self.packets_of))
+    pub const fn is_open(&self, now_ns: u64) -> bool {
+        now_ns <= self.until_ns
+    }
+
+    /// By how much the number of a packet of the sample is greater than that of the one
+    /// before, by chance: each number below twice `packets_of` is as likely, which is
+    /// `packets_of` on average, and nobody can tell the next one from those before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn gap(&self, chance: u32) -> u64 {
+        match self.packets_of {
+            0 | 1 => 1,
+            of => 1 + ((chance as u64 * (2 * of as u64 - 1)) >> 32),
+        }
     }
 
     /// True for the flows that are told of: both directions of one are one flow, by the
@@ -215,17 +305,18 @@ pub struct Arrival {
     pub ends: Ends,
     /// Where its way ended.
     pub left: Ends,
+    /// When that was.
+    pub left_ns: u64,
     /// Length of the frame in bytes.
     pub length: u32,
-    /// Which bytes of `front` are the frame's: the first so many.
-    pub front_length: u32,
-    /// Whose filters were open when it came, a bit each.
+    /// Whose filters were open when it came, and took it, a bit each.
     pub watchers: u32,
+    /// What they want, see [`details`].
+    pub details: u32,
     /// Whom it is told, a bit each, and the most bytes that one of them wants.
     pub told: u32,
     pub bytes: u32,
     pub reserved: u32,
-    pub front: [u8; FRONT],
 }
 
 /// What is told of a packet beside its bytes.
@@ -236,7 +327,7 @@ pub struct Head {
     pub at_ns: u64,
     /// See [`crate::steps::Steps`].
     pub steps: u64,
-    /// Nanoseconds from the first step to the verdict.
+    /// Nanoseconds from the first step to the verdict; 0 if nobody wants to know.
     pub took_ns: u32,
     /// Number of the reason, or [`TRANSLATED`].
     pub verdict: u32,
@@ -247,26 +338,22 @@ pub struct Head {
     /// Length of the frame when it came, and in the end.
     pub came: u32,
     pub left: u32,
-    /// Which bytes of `front` are the frame's: the first so many.
+    /// How many of the first bytes behind this are of the frame as it came; none if nobody wants it.
     pub front_length: u32,
     /// Whom it is told, a bit each.
     pub watchers: u32,
     pub reserved: u32,
 }
 
-/// What is told of a packet: the first bytes of the frame as it came, and as it left
-/// (or ended). The payload behind [`FRONT`] bytes is the same in both.
+/// What is told of a packet: the first bytes of the frame as it came, at most [`FRONT`],
+/// and right behind them those of it as it left (or ended), as many as the ring tells. The
+/// payload behind [`FRONT`] bytes is the same in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Record {
     pub head: Head,
-    pub front: [u8; FRONT],
-    /// The frame in the end. Only the first bytes of it are sent, as the ring tells.
-    pub end: [u8; MOST_BYTES],
+    pub frames: [[u8; FRONT]; 1 + MOST_BYTES / FRONT],
 }
-
-/// Bytes of a [`Record`] before the frame as it left.
-pub const RECORD_HEADER: usize = size_of::<Record>() - MOST_BYTES;
 
 /// Maps that only the watching object has. None is pinned or part of the layout.
 pub const FILTERS: MapSpec = MapSpec {
@@ -277,6 +364,7 @@ pub const FILTERS: MapSpec = MapSpec {
     entries: 1,
     flags: MMAPABLE,
 };
+pub const DRAWS: MapSpec = own("DRAWS", size_of::<Draws>(), 1);
 pub const ARRIVAL: MapSpec = own("ARRIVAL", size_of::<Arrival>(), 1);
 pub const RECORD: MapSpec = own("RECORD", size_of::<Record>(), 1);
 /// What each processor has told to whom, see [`crate::diagnostics::Tally`].
@@ -294,7 +382,24 @@ pub const WATCHED: MapSpec = MapSpec {
     entries: 1 << 22,
     flags: 0,
 };
-pub const MAPS: [&MapSpec; 5] = [&FILTERS, &ARRIVAL, &RECORD, &TOLD, &WATCHED];
+/// The plain programs, by [`RareProgram`] and [`of_access`]: in them goes on what nobody
+/// watches.
+pub const PLAIN: MapSpec = MapSpec {
+    name: "PLAIN",
+    kind: MapKind::ProgArray,
+    key_bytes: 4,
+    value_bytes: 4,
+    entries: RareProgram::ALL.len() as u32 + 3,
+    flags: 0,
+};
+pub const MAPS: [&MapSpec; 7] = [&FILTERS, &DRAWS, &ARRIVAL, &RECORD, &TOLD, &WATCHED, &PLAIN];
+
+/// Place in [`PLAIN`] of the program with the access lists for frames that come in by `entry`.
+#[inline(always)]
+#[must_use]
+pub const fn of_access(entry: Entry) -> u32 {
+    RareProgram::ALL.len() as u32 + entry as u32
+}
 
 const fn own(name: &'static str, bytes: usize, entries: u32) -> MapSpec {
     MapSpec {
@@ -309,7 +414,7 @@ const fn own(name: &'static str, bytes: usize, entries: u32) -> MapSpec {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ends, Filter};
+    use super::{Draws, Ends, Filter, details};
 
     const HOME: u32 = 0x6440_0102;
     const POOL: u32 = 0xcb00_7105;
@@ -469,22 +574,143 @@ mod tests {
         assert!((900..1100).contains(&taken), "{taken} of 10,000");
     }
 
+    /// Which of the next packets each watcher takes.
+    fn taken(
+        draws: &mut Draws,
+        filters: &[Filter],
+        generation: u64,
+        packets: u64,
+    ) -> Vec<Vec<u64>> {
+        let mut taken = vec![Vec::new(); filters.len()];
+        for packet in 0..packets {
+            if !draws.is_due(generation) {
+                continue;
+            }
+            let is_new = draws.generation != generation;
+            (draws.generation, draws.next) = (generation, u64::MAX);
+            for (number, filter) in filters.iter().enumerate() {
+                let chance = (packet as u32 + number as u32).wrapping_mul(0x9e37_79b9);
+                if draws.takes(number, filter, is_new, chance) {
+                    taken[number].push(packet);
+                }
+            }
+        }
+        taken
+    }
+
+    const fn one_of(packets_of: u32) -> Filter {
+        Filter {
+            until_ns: 0,
+            inside: 0,
+            inside_mask: 0,
+            outside: 0,
+            outside_mask: 0,
+            inside_port: 0,
+            outside_port: 0,
+            protocol: 0,
+            per_second: 0,
+            bytes: 0,
+            packets_of,
+            flows_of: 0,
+            seed: 0,
+            details: 0,
+        }
+    }
+
     #[test]
-    fn a_filter_is_open_until_its_time_and_for_some_of_the_packets() {
+    fn each_watcher_has_his_share_of_the_packets_and_nobody_is_asked_of_the_others() {
+        let mut draws = Draws::default();
+        assert_eq!(taken(&mut draws, &[], 1, 10), Vec::<Vec<u64>>::new());
+        assert!(!draws.is_due(1), "nobody watches");
+        let filters = [one_of(10), one_of(1000), one_of(4)];
+        for (number, packets) in taken(&mut draws, &filters, 2, 100_000).iter().enumerate() {
+            let expected = 100_000 / u64::from(filters[number].packets_of);
+            let found = packets.len() as u64;
+            assert!(
+                (expected * 8 / 10..expected * 12 / 10).contains(&found),
+                "{found}, not {expected}"
+            );
+            let most = 2 * u64::from(filters[number].packets_of);
+            let gaps = packets.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(gaps.clone().all(|gap| gap < most), "a sample without end");
+            assert!(gaps.clone().min() < gaps.max(), "not by chance");
+        }
+        // A new filter in the place of a rare one does not wait for what that one had drawn.
+        let all = [one_of(1_000_000), one_of(0)];
+        assert_eq!(taken(&mut draws, &all, 3, 5)[1], [0, 1, 2, 3, 4]);
+        assert_eq!(taken(&mut draws, &[one_of(1)], 4, 3)[0], [0, 1, 2]);
+        assert_eq!(taken(&mut draws, &[], 5, 10), Vec::<Vec<u64>>::new());
+    }
+
+    #[test]
+    fn who_is_told_of_any_packet_needs_no_ends_and_who_asks_for_some_does() {
+        let any = one_of(10);
+        assert_eq!(any.with_ends().details, 0);
+        assert!(any.fits(&Ends::default(), &Ends::default(), 0));
+        for (sentence, filter) in [
+            (
+                "a subscriber",
+                Filter {
+                    inside_mask: 1,
+                    ..any
+                },
+            ),
+            (
+                "a server",
+                Filter {
+                    outside_mask: 1,
+                    ..any
+                },
+            ),
+            (
+                "his port",
+                Filter {
+                    inside_port: 1,
+                    ..any
+                },
+            ),
+            (
+                "its port",
+                Filter {
+                    outside_port: 1,
+                    ..any
+                },
+            ),
+            (
+                "a protocol",
+                Filter {
+                    protocol: 17,
+                    ..any
+                },
+            ),
+            ("some flows", Filter { flows_of: 2, ..any }),
+        ] {
+            assert_eq!(filter.with_ends().details, details::ENDS, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_gap_is_never_none_and_less_than_twice_the_mean() {
+        for (of, chance, gap) in [
+            (0, u32::MAX, 1),
+            (1, u32::MAX, 1),
+            (2, 0, 1),
+            (2, u32::MAX, 3),
+            (10, 0, 1),
+            (10, u32::MAX, 19),
+            (10, 1 << 31, 10),
+            (1_000_000, u32::MAX, 1_999_999),
+        ] {
+            assert_eq!(one_of(of).gap(chance), gap, "one of {of}, chance {chance}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_open_until_its_time() {
         let filter = Filter {
             until_ns: 100,
-            packets_of: 4,
             ..Filter::default()
         };
-        let open = (0..400)
-            .filter(|chance| filter.is_open(100, *chance))
-            .count();
-        assert_eq!(open, 100);
-        assert!(!filter.is_open(101, 0));
-        let each = Filter {
-            packets_of: 0,
-            ..filter
-        };
-        assert!((0..9).all(|chance| each.is_open(0, chance)));
+        assert!(filter.is_open(100) && !filter.is_open(101));
     }
 }

@@ -22,6 +22,8 @@ use cgn_common::access::{self, Gate};
 use cgn_common::answers;
 use cgn_common::counters::Carried;
 use cgn_common::forced;
+#[cfg(feature = "watch")]
+use cgn_common::layout::Features;
 use cgn_common::layout::{Handed, QUEUES_PER_DEVICE, RareProgram, Side, VlanKey};
 use cgn_common::path::{self, Entry, Next};
 use cgn_common::rare;
@@ -40,7 +42,7 @@ const OUTSIDE_SOCKETS: u32 = QUEUES_PER_DEVICE;
 #[xdp]
 #[inline(always)]
 pub fn cgn_inside(ctx: XdpContext) -> u32 {
-    begin(ctx.ctx);
+    begin_behind_rules(&ctx, RareProgram::TranslateInside);
     let tables = XdpTables { ctx: ctx.ctx };
     let next = path::inside(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |_| INSIDE_SOCKETS)
@@ -50,7 +52,7 @@ pub fn cgn_inside(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_outside(ctx: XdpContext) -> u32 {
-    begin(ctx.ctx);
+    begin_behind_rules(&ctx, RareProgram::TranslateOutside);
     let tables = XdpTables { ctx: ctx.ctx };
     let next = path::outside(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |_| OUTSIDE_SOCKETS)
@@ -60,7 +62,7 @@ pub fn cgn_outside(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_vlan(ctx: XdpContext) -> u32 {
-    begin(ctx.ctx);
+    begin_behind_rules(&ctx, RareProgram::TranslateVlan);
     let tables = XdpTables { ctx: ctx.ctx };
     let next = path::vlan(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |tables| socket_base(tables, 0))
@@ -91,6 +93,7 @@ pub fn cgn_access_vlan(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_bypass(ctx: XdpContext) -> u32 {
+    arrive(&ctx, RareProgram::Bypass);
     let tables = XdpTables { ctx: ctx.ctx };
     let Some(handed) = tables.handed() else {
         return drop(&tables, Reason::Internal);
@@ -107,6 +110,7 @@ pub fn cgn_bypass(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_inspect(ctx: XdpContext) -> u32 {
+    arrive(&ctx, RareProgram::Inspect);
     let tables = XdpTables { ctx: ctx.ctx };
     let Some(handed) = tables.handed() else {
         return drop(&tables, Reason::Internal);
@@ -151,6 +155,7 @@ pub fn cgn_forced_vlan(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_rare_inside(ctx: XdpContext) -> u32 {
+    arrive(&ctx, RareProgram::Inside);
     let tables = XdpTables { ctx: ctx.ctx };
     let next = rare::inside(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |tables| {
@@ -162,6 +167,7 @@ pub fn cgn_rare_inside(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_hairpin(ctx: XdpContext) -> u32 {
+    arrive(&ctx, RareProgram::Hairpin);
     let tables = XdpTables { ctx: ctx.ctx };
     let next = rare::hairpin(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |tables| {
@@ -173,6 +179,7 @@ pub fn cgn_hairpin(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_rare_outside(ctx: XdpContext) -> u32 {
+    arrive(&ctx, RareProgram::Outside);
     let tables = XdpTables { ctx: ctx.ctx };
     let next = rare::outside(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |tables| {
@@ -184,6 +191,7 @@ pub fn cgn_rare_outside(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_refused(ctx: XdpContext) -> u32 {
+    arrive(&ctx, RareProgram::Refused);
     let tables = XdpTables { ctx: ctx.ctx };
     let Some(handed) = tables.handed() else {
         return drop(&tables, Reason::Internal);
@@ -199,6 +207,7 @@ pub fn cgn_refused(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_fragment_inside(ctx: XdpContext) -> u32 {
+    arrive(&ctx, RareProgram::FragmentInside);
     let tables = XdpTables { ctx: ctx.ctx };
     let next = rare::fragment_inside(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |tables| {
@@ -210,6 +219,7 @@ pub fn cgn_fragment_inside(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn cgn_fragment_outside(ctx: XdpContext) -> u32 {
+    arrive(&ctx, RareProgram::FragmentOutside);
     let tables = XdpTables { ctx: ctx.ctx };
     let next = rare::fragment_outside(&mut XdpFrame::new(ctx.ctx), &tables);
     go_on(&ctx, &tables, next, |tables| {
@@ -220,7 +230,7 @@ pub fn cgn_fragment_outside(ctx: XdpContext) -> u32 {
 /// Through the access lists, and into the translator if they let it.
 #[inline(always)]
 fn enter(ctx: &XdpContext, entry: Entry) -> u32 {
-    begin(ctx.ctx);
+    begin_at_rules(ctx, entry);
     let tables = XdpTables { ctx: ctx.ctx };
     let (gate, side, realm) = access::gate(&XdpFrame::new(ctx.ctx), &tables, entry);
     let program = match gate {
@@ -339,11 +349,38 @@ fn drop(tables: &XdpTables, reason: Reason) -> u32 {
 
 // What the diagnostics object and the watching one do here; the released one nothing.
 
-/// A packet comes in.
+/// A packet comes to the translator `_program`; where there are access lists it began there.
 #[inline(always)]
-fn begin(_ctx: *mut xdp_md) {
+fn begin_behind_rules(_ctx: &XdpContext, _program: RareProgram) {
     #[cfg(feature = "watch")]
-    watch::begin(_ctx);
+    {
+        let tables = XdpTables { ctx: _ctx.ctx };
+        let is_watched = match tables.features().has(Features::ACCESS) {
+            true => watch::is_watched(),
+            false => watch::begin(_ctx.ctx),
+        };
+        if !is_watched {
+            watch::go_on_plain(_ctx, _program as u32);
+        }
+    }
+}
+
+/// A packet comes to the access lists.
+#[inline(always)]
+fn begin_at_rules(_ctx: &XdpContext, _entry: Entry) {
+    #[cfg(feature = "watch")]
+    if !watch::begin(_ctx.ctx) {
+        watch::go_on_plain(_ctx, cgn_common::watch::of_access(_entry));
+    }
+}
+
+/// A packet comes from another program.
+#[inline(always)]
+fn arrive(_ctx: &XdpContext, _program: RareProgram) {
+    #[cfg(feature = "watch")]
+    if !watch::is_watched() {
+        watch::go_on_plain(_ctx, _program as u32);
+    }
 }
 
 /// It is dropped, or handed to the slow path.

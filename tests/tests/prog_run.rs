@@ -12,7 +12,7 @@ use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::fragment::{MOST_DATAGRAMS, MOST_PUNTS_PER_SOURCE};
 use cgn_common::punts::{MOST, MOST_PER_KEY};
 use cgn_common::verdict::Reason;
-use cgn_tests::harness::bpf::Bpf;
+use cgn_tests::harness::bpf::{Bpf, PASS, test_run};
 use cgn_tests::harness::cases;
 use cgn_tests::harness::namespace::{self, in_namespace};
 use cgn_tests::harness::trial::Trial;
@@ -20,7 +20,8 @@ use cgn_tests::harness::world::{FRAGMENT_TICKS, POOL, World, remote, subscriber}
 use cgn_tests::harness::{Ending, Home as _};
 use cgn_tests::packets::{Draft, corpus};
 use cgn_tests::skip;
-use cgn_user::dataplane::load::Entry;
+use cgn_user::dataplane::load::{Dataplane, Entry, OBJECT};
+use cgn_user::dataplane::swap::set_plain;
 
 #[test]
 fn every_case_is_the_same_on_host_slow_path_and_bpf() {
@@ -112,6 +113,47 @@ fn flood(bpf: &mut Bpf, most: u32, reasons: (Reason, Reason), to: impl Fn(u32) -
     let what = format!("{punted} punted, {dropped} dropped in at most {ticks} ticks");
     assert!((most..=most * ticks).contains(&punted), "{what}");
     assert!(dropped > 0 || ticks > 4, "{what}");
+}
+
+/// The plain programs are over tables of their own here, which are empty: what goes on in them is not translated.
+#[test]
+fn what_is_in_nobody_s_sample_goes_on_in_the_plain_programs() {
+    const ONE_OF: u32 = 4;
+    const PACKETS: usize = 4000;
+    if !skip::is_root("what_is_in_nobody_s_sample_goes_on_in_the_plain_programs") {
+        return;
+    }
+    in_namespace(|| {
+        let world = Rc::new(World::new());
+        let mut empty = Dataplane::load(OBJECT, world.geometry.sizes, &world.constants, None)
+            .expect("the object loads");
+        let plain = empty.programs([Entry::Inside].into_iter());
+        let plain = plain.expect("the verifier accepts them");
+        let mut bpf = Bpf::sampling(&world, ONE_OF);
+        let frame = Draft::udp((subscriber::PLAIN, 5000), (remote::PLAIN, 53)).bytes();
+        let translated = |bpf: &mut Bpf, packets| {
+            let program = bpf.dataplane().program(Entry::Inside).expect("loaded");
+            let actions = (0..packets).map(|_| test_run(program, &frame).0);
+            actions.filter(|action| *action > PASS).count()
+        };
+        let all = translated(&mut bpf, PACKETS);
+        assert_eq!(all, PACKETS, "where there are no plain programs, it stays");
+        assert!(bpf.told() < PACKETS / 2, "and is told nobody all the same");
+        let held = set_plain(bpf.dataplane(), &plain).expect("the watching object");
+        let sampled = translated(&mut bpf, PACKETS);
+        assert_eq!(bpf.told(), sampled, "what is told of is what stayed");
+        let expected = PACKETS / ONE_OF as usize;
+        assert!(
+            (expected * 3 / 4..expected * 5 / 4).contains(&sampled),
+            "{sampled} of {PACKETS}, not one of {ONE_OF}"
+        );
+        // As when the daemon dies: the kernel empties the map a moment later.
+        drop(held);
+        let begun = Instant::now();
+        while translated(&mut bpf, 100) < 100 {
+            assert!(begun.elapsed().as_secs() < 10, "the jumps go on");
+        }
+    });
 }
 
 /// What becomes of a packet from a subscriber.

@@ -34,6 +34,8 @@ use crate::watch::client::{Client, Heard};
 use crate::watch::crypto_pan::CryptoPan;
 use crate::watch::desk::WatchError;
 use crate::watch::redact::Redaction;
+use crate::watch::seen::Seen;
+use crate::watch::whose::{Owners, Whose};
 
 /// Furthest that one request may move the clock: 30 days.
 const MAX_ADVANCE_SECS: u32 = 30 * 24 * 3600;
@@ -211,11 +213,19 @@ async fn trace(
 ) -> Result<Response, Refusal> {
     let Ask(query) = asked?;
     let (filter, bounds) = query.trace()?;
+    let whose = query.realm(&state.geometry)?;
+    let whose = whose.map(|realm| Whose { realm, filter });
     note(&peer, "trace");
+    let wiring = state.wiring.get().ok_or(WatchError::Starting)?;
+    let owners = Owners::of(&state, wiring);
     let clock = Clock::now();
     let teller = move |heard: &Heard<'_>| {
         let line = match heard {
-            Heard::Packet(seen) => TraceLine::Packet(seen.row(clock.time_of(seen.at_ns))),
+            Heard::Packet(seen) if is_of_another(whose, owners.as_ref(), seen) => return None,
+            Heard::Packet(seen) => {
+                let realm = owners.as_ref().and_then(|owners| owners.realm_of(seen));
+                TraceLine::Packet(seen.row(clock.time_of(seen.at_ns), realm))
+            }
             Heard::Missed(missed) => TraceLine::Missed { missed: *missed },
         };
         let mut text = serde_json::to_vec(&line).ok()?;
@@ -236,6 +246,8 @@ async fn capture(
 ) -> Result<Response, Refusal> {
     let Ask(query) = asked?;
     let (filter, bounds, framing) = query.capture()?;
+    let whose = query.realm(&state.geometry)?;
+    let whose = whose.map(|realm| Whose { realm, filter });
     let request: CaptureRequest = match body.trim() {
         "" => CaptureRequest::default(),
         body => serde_json::from_str(body).map_err(|error| {
@@ -252,12 +264,28 @@ async fn capture(
     };
     note(&peer, "capture");
     let wiring = state.wiring.get().ok_or(WatchError::Starting)?;
+    let owners = Owners::of(&state, wiring);
     let mut capture = Capture::new(wiring, framing.side, redaction);
     let header = capture.header();
-    let teller = move |heard: &Heard<'_>| capture.tell(heard);
+    let teller = move |heard: &Heard<'_>| match heard {
+        Heard::Packet(seen) if is_of_another(whose, owners.as_ref(), seen) => None,
+        Heard::Packet(seen) => {
+            let realm = owners.as_ref().and_then(|owners| owners.realm_of(seen));
+            capture.tell(seen, realm)
+        }
+        Heard::Missed(missed) => Some(capture.miss(*missed)),
+    };
     let (client, told) = Client::new(filter, bounds, Box::new(teller));
     state.watch.watch(Box::new(client)).await?;
     Ok(streamed("application/x-pcapng", header, told))
+}
+
+/// True for a packet of no subscriber who is asked for.
+fn is_of_another(whose: Option<Whose>, owners: Option<&Owners>, seen: &Seen) -> bool {
+    match (whose, owners) {
+        (Some(whose), Some(owners)) => !whose.has(owners, seen),
+        _ => false,
+    }
 }
 
 /// An answer that goes on as long as there is something to tell.

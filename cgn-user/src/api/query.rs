@@ -6,7 +6,7 @@ use std::time::Duration;
 use cgn_common::diagnostics::LINES_PER_SECOND;
 use cgn_common::layout::Side;
 use cgn_common::verdict::Protocol;
-use cgn_common::watch::{Filter, MOST_BYTES};
+use cgn_common::watch::{Filter, MOST_BYTES, details};
 use cgn_common::wire::transport;
 use serde::Deserialize;
 
@@ -79,6 +79,8 @@ fn side(text: Option<&str>) -> Result<Option<Side>, QueryError> {
 pub struct WatchQuery {
     /// Address or prefix of subscribers.
     pub inside: Option<String>,
+    /// Name of their realm, empty for the first; without it, they are of all.
+    pub realm: Option<String>,
     /// Port of the subscriber.
     pub port: Option<String>,
     /// Address or prefix beyond the border, with or without a port.
@@ -147,6 +149,18 @@ impl WatchQuery {
         Ok((filter, bounds, framing))
     }
 
+    /// Number of the realm whose packets are wanted; `None`: all are.
+    ///
+    /// # Errors
+    /// There is none of this name, or there are no realms.
+    pub fn realm(&self, geometry: &Geometry) -> Result<Option<u8>, QueryError> {
+        match &self.realm {
+            Some(_) if geometry.realms.count() == 1 => Err(QueryError::NoRealms),
+            Some(name) => realm(name, geometry).map(Some),
+            None => Ok(None),
+        }
+    }
+
     fn resolve(&self, per_second: u32, bytes: u32) -> Result<(Filter, Bounds), QueryError> {
         let inside = prefix(
             "inside",
@@ -178,6 +192,7 @@ impl WatchQuery {
             protocol: protocol.unwrap_or(0),
             per_second,
             bytes,
+            details: details::ALL,
             ..Filter::default()
         };
         let bounds = Bounds {
@@ -247,9 +262,12 @@ impl Keys {
         "limit",
         "cursor",
     ]);
-    pub const TRACE: Self = Self(&["inside", "port", "outside", "protocol", "count", "seconds"]);
+    pub const TRACE: Self = Self(&[
+        "inside", "realm", "port", "outside", "protocol", "count", "seconds",
+    ]);
     pub const CAPTURE: Self = Self(&[
-        "inside", "port", "outside", "protocol", "count", "seconds", "side", "snap", "rate",
+        "inside", "realm", "port", "outside", "protocol", "count", "seconds", "side", "snap",
+        "rate",
     ]);
     pub const WHO: Self = Self(&["external", "protocol", "at", "skew"]);
     pub const EXPLAIN: Self = Self(&["packet", "side", "realm"]);
@@ -273,6 +291,8 @@ pub enum QueryError {
     NoSuchPool { name: String, known: Vec<String> },
     #[error("there is no realm {name:?}; the configuration has {}", .known.join(", "))]
     NoSuchRealm { name: String, known: Vec<String> },
+    #[error("there are no realms: the configuration has no [[realm]]; ask without `realm`")]
+    NoRealms,
     #[error("{address} is in no subscriber prefix of the configuration")]
     NoSuchSubscriber { address: Ipv4Addr },
     #[error("{address} is in no pool of the configuration")]

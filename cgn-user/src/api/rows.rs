@@ -455,6 +455,10 @@ pub struct CaptureRequest {
 /// A line of `/v1/trace`: a packet of the fast path, or how many are missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and nearly all are the large one"
+)]
 pub enum TraceLine {
     Packet(TraceRow),
     /// Packets that fitted, and of which there is no line.
@@ -470,6 +474,9 @@ pub struct TraceRow {
     pub time: String,
     /// As it came; with `send`, as it leaves.
     pub packet: String,
+    /// Name of the subscriber's realm, empty for the first; `null` where there are no realms, and for a packet
+    /// that is nobody's.
+    pub realm: Option<String>,
     /// Interface and receive queue that it came by; with `send`, the interface that it leaves by.
     pub interface: String,
     pub queue: u32,

@@ -147,6 +147,8 @@ async fn what_cannot_be_answered_is_refused_in_words() {
             "an address or prefix",
         ),
         ("/v1/trace?rate=5", 400, "`rate` selects nothing here"),
+        ("/v1/trace?realm=mvno", 400, "there are no realms"),
+        ("/v1/trace?realm=", 400, "there are no realms"),
         ("/v1/trace", 503, "still starting"),
         ("/v1/top?pool=lab", 400, "`pool` selects nothing here"),
         ("/v1/pools?limit=3", 400, "`limit` selects nothing here"),

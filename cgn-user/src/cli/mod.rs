@@ -325,6 +325,9 @@ pub struct WhichPackets {
     /// Only packets of this subscriber, or those of a prefix, both ways
     #[arg(long, value_name = "ADDRESS[/LENGTH]")]
     pub inside: Option<String>,
+    /// Only packets of subscribers of this realm, by its name; that of the first is empty [default: all realms]
+    #[arg(long, value_name = "NAME")]
+    pub realm: Option<String>,
     /// Only this port of the subscriber (ICMP: identifier)
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,

@@ -7,6 +7,7 @@ use super::client::{Client, ClientError, target};
 use super::show::{ShowError, socket_path, wait_for};
 use super::{Trace, WhichPackets};
 use crate::api::rows::TraceLine;
+use crate::realms::FIRST_NAME;
 
 /// Prints packets until there were enough; an error goes to stderr, with exit code 1.
 #[must_use]
@@ -55,6 +56,7 @@ async fn print(arguments: &Trace) -> Result<(), ShowError> {
 pub(super) fn pairs(which: &WhichPackets) -> Vec<(&'static str, String)> {
     let texts = [
         ("inside", which.inside.clone()),
+        ("realm", which.realm.clone()),
         ("port", which.port.map(|port| port.to_string())),
         ("outside", which.outside.clone()),
         ("protocol", which.protocol.clone()),
@@ -75,7 +77,12 @@ pub(super) fn words(line: &TraceLine) -> String {
         .time
         .split_once('T')
         .map_or(row.time.as_str(), |(_, time)| time);
-    let (packet, interface, queue) = (&row.packet, &row.interface, row.queue);
+    let (interface, queue) = (&row.interface, row.queue);
+    let packet = match row.realm.as_deref() {
+        None => row.packet.clone(),
+        Some(FIRST_NAME) => format!("{} of the first realm", row.packet),
+        Some(realm) => format!("{} of realm {realm}", row.packet),
+    };
     if row.verdict == "send" {
         return format!("{time} the slow path sends {packet} on {interface}");
     }

@@ -5,10 +5,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::ProgramFd;
 use cgn_common::diagnostics::Tally;
-use cgn_common::layout::{Constants, RareProgram};
+use cgn_common::layout::{Constants, Features, RareProgram};
 use cgn_common::watch::{self, Filter, Filters, Head, WATCHERS};
 
 use super::load::{Dataplane, Element, Entry, LoadError, WATCH_OBJECT, failed};
@@ -93,11 +93,12 @@ impl Ear {
     pub fn listen(&mut self, number: usize, filter: Filter) -> Result<(), LoadError> {
         self.filters.filters[number] = Filter {
             until_ns: 0,
-            ..filter
+            ..filter.with_ends()
         };
         self.filters.count = self.filters.count.max(number as u64 + 1);
-        self.write()?;
-        self.extend(|_| filter.until_ns, 1 << number)
+        self.write_others()?;
+        self.filters.filters[number].until_ns = filter.until_ns;
+        self.write_others()
     }
 
     /// Moves on the end of the filters whose bits are set, to what `until_ns` says of each number.
@@ -124,6 +125,13 @@ impl Ear {
         let open = |filter: &Filter| filter.until_ns != 0;
         let last = self.filters.filters.iter().rposition(open);
         self.filters.count = last.map_or(0, |last| last as u64 + 1);
+        self.write_others()
+    }
+
+    /// Writes filters that are not those of before: what was drawn for them is drawn anew. A packet that
+    /// meets half of them draws again when the whole is there, if that has yet another generation.
+    fn write_others(&mut self) -> Result<(), LoadError> {
+        self.filters.generation += 1;
         self.write()
     }
 
@@ -174,6 +182,9 @@ pub fn numbers(watchers: u32) -> impl Iterator<Item = usize> {
 /// The watching programs, in place until this is dropped.
 pub struct Watching {
     pub ear: Ear,
+    /// Where packets that nobody watches go on. The kernel empties it when nobody holds it; then they
+    /// stay where they are.
+    _plain: ProgramArray<MapData>,
     place: Arc<Place>,
     dataplane: Dataplane,
 }
@@ -188,9 +199,11 @@ impl Watching {
         let pins = Some(place.pins.as_path());
         let mut dataplane = Dataplane::load(WATCH_OBJECT, place.sizes, &place.constants, pins)?;
         let ear = Ear::of(&mut dataplane)?;
+        let plain = set_plain(&mut dataplane, &place.plain)?;
         // From here on rare packets may meet the watching programs; drop puts it right.
         let mut watching = Self {
             ear,
+            _plain: plain,
             place: Arc::clone(&place),
             dataplane,
         };
@@ -218,6 +231,28 @@ impl Drop for Watching {
             );
         }
     }
+}
+
+/// Has packets that nobody watches go on in the plain programs. Packets do as long as what is returned lives.
+///
+/// # Errors
+/// It is no watching object, or this was called before.
+pub fn set_plain(
+    dataplane: &mut Dataplane,
+    plain: &Programs,
+) -> Result<ProgramArray<MapData>, LoadError> {
+    let spec = &watch::PLAIN;
+    let has_rules = dataplane.memory().constants.features.has(Features::ACCESS);
+    let entries = plain.entries.iter().map(|(entry, fd)| match has_rules {
+        true => (watch::of_access(*entry), fd),
+        false => (RareProgram::translator(*entry) as u32, fd),
+    });
+    let rare = plain.rare.iter().map(|(rare, fd)| (*rare as u32, fd));
+    let mut map = ProgramArray::try_from(dataplane.take(spec)?).map_err(failed(spec))?;
+    for (place, fd) in entries.chain(rare) {
+        map.set(place, fd, 0).map_err(failed(spec))?;
+    }
+    Ok(map)
 }
 
 /// Each interface gets its program by one atomic update of its pinned link.

@@ -4,11 +4,11 @@
 use cgn_common::layout::Side;
 
 use super::Clock;
-use super::client::Heard;
 use super::frames::{Frame, Frames, Moment, Sides};
 use super::pcapng::{self, Direction, Packet};
 use super::redact::Redaction;
 use super::seen::{Path, Seen};
+use crate::realms::FIRST_NAME;
 use crate::wiring::Wiring;
 
 /// Turns what is heard into blocks.
@@ -61,29 +61,25 @@ impl Capture {
         header
     }
 
-    /// What is to be written; None: it is of the other side alone.
-    pub fn tell(&mut self, heard: &Heard<'_>) -> Option<Vec<u8>> {
-        match heard {
-            Heard::Packet(seen) => {
-                let blocks = self.frames(seen);
-                self.packets += u64::from(!blocks.is_empty());
-                (!blocks.is_empty()).then_some(blocks)
-            }
-            Heard::Missed(missed) => {
-                self.missed += missed;
-                Some(pcapng::statistics(Clock::now().unix_ns(), self.missed))
-            }
-        }
+    /// The frame as the packet came, and if it was translated, as it left; None: it is of the other side alone.
+    /// `realm` is whose it is.
+    pub fn tell(&mut self, seen: &Seen, realm: Option<&str>) -> Option<Vec<u8>> {
+        let frames = self.frames.of(seen);
+        let blocks: Vec<u8> = frames
+            .flat_map(|frame| self.block(seen, realm, &frame))
+            .collect();
+        self.packets += u64::from(!blocks.is_empty());
+        (!blocks.is_empty()).then_some(blocks)
     }
 
-    /// The frame as it came, and if it was translated, as it left.
-    fn frames(&self, seen: &Seen) -> Vec<u8> {
-        let frames = self.frames.of(seen);
-        frames.flat_map(|frame| self.block(seen, &frame)).collect()
+    /// So many more packets fitted and are not in the file.
+    pub fn miss(&mut self, packets: u64) -> Vec<u8> {
+        self.missed += packets;
+        pcapng::statistics(Clock::now().unix_ns(), self.missed)
     }
 
     /// The block of a frame; empty if its interface is none of ours.
-    fn block(&self, seen: &Seen, frame: &Frame<'_>) -> Vec<u8> {
+    fn block(&self, seen: &Seen, realm: Option<&str>, frame: &Frame<'_>) -> Vec<u8> {
         let mut all = self.interfaces.iter();
         let Some(place) = all.position(|(ifindex, _)| *ifindex == frame.ifindex) else {
             return Vec::new();
@@ -96,6 +92,11 @@ impl Capture {
             (Moment::After, Path::Slow) => {
                 (Direction::Out, None, "sent by the slow path".to_owned())
             }
+        };
+        let comment = match realm {
+            None => comment,
+            Some(FIRST_NAME) => format!("{comment}, of the first realm"),
+            Some(realm) => format!("{comment}, of realm {realm}"),
         };
         let packet = Packet {
             interface: place as u32,

@@ -7,6 +7,7 @@
 //! | [`seen`] | a record of the fast path, in words | no |
 //! | [`capture`], [`pcapng`], [`frames`] | records as frames of a file | no |
 //! | [`redact`], [`crypto_pan`] | what is taken out of a frame before | no |
+//! | [`whose`] | which realm a packet is of | no |
 //! | [`slow`] | what the slow path sends, for the same watchers | no |
 //! | [`desk`] | the thread that swaps, reads, and swaps back | yes |
 //! | [`client`] | a trace or capture, until its client has seen enough | no |
@@ -22,6 +23,7 @@ pub mod pcapng;
 pub mod redact;
 pub mod seen;
 pub mod slow;
+pub mod whose;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -2,7 +2,7 @@
 
 use cgn_common::steps::Steps;
 use cgn_common::verdict::{Effect, Reason};
-use cgn_common::watch::{FRONT, Head, RECORD_HEADER, TRANSLATED};
+use cgn_common::watch::{FRONT, Head, TRANSLATED};
 
 use crate::api::rows::TraceRow;
 use crate::dataplane::interface;
@@ -45,13 +45,12 @@ impl Seen {
     /// Reads a record of the ring; None if it is none.
     #[must_use]
     pub fn parse(record: &[u8]) -> Option<Self> {
-        let end = record.get(RECORD_HEADER..)?;
         let head = record.get(..size_of::<Head>())?;
         let header: Head = bytemuck::try_pod_read_unaligned(head).ok()?;
-        let left = end.get(..end.len().min(header.left as usize))?.to_vec();
-        let kept = record.get(size_of::<Head>()..RECORD_HEADER)?;
-        let front = header.front_length.min(FRONT as u32) as usize;
-        let mut came = kept[..front].to_vec();
+        let front = (header.front_length as usize).min(FRONT);
+        let (came, left) = record.get(size_of::<Head>()..)?.split_at_checked(front)?;
+        let mut came = came.to_vec();
+        let left = left.get(..left.len().min(header.left as usize))?.to_vec();
         if front == FRONT {
             // The link header may have grown or shrunk in front of the payload.
             let shift = i64::from(header.left) - i64::from(header.came);
@@ -89,9 +88,9 @@ impl Seen {
         }
     }
 
-    /// What the API says of it; `time` is when it came.
+    /// What the API says of it; `time` is when it came, `realm` whose it is.
     #[must_use]
-    pub fn row(&self, time: String) -> TraceRow {
+    pub fn row(&self, time: String, realm: Option<&str>) -> TraceRow {
         let words = |frame: &[u8]| match Packet::of(frame) {
             Some(packet) => packet.to_string(),
             None => format!("a frame of {} bytes", frame.len()),
@@ -103,6 +102,7 @@ impl Seen {
         TraceRow {
             time,
             packet: words(frame),
+            realm: realm.map(str::to_owned),
             interface: name_of(ifindex),
             queue: self.queue,
             bytes,
@@ -129,6 +129,9 @@ mod tests {
     use bytemuck::Zeroable;
     use cgn_common::watch::Record;
 
+    /// Bytes before the frame as it left.
+    const HEADER: usize = size_of::<Head>() + FRONT;
+
     use super::*;
 
     /// A record of a frame of 300 bytes that got a tag of 4 bytes more.
@@ -140,18 +143,19 @@ mod tests {
         left[4..60].fill(0xdd);
         let mut record = Record::zeroed();
         (record.head.came, record.head.left, record.head.front_length) = (300, 304, FRONT as u32);
-        record.front.copy_from_slice(&came[..FRONT]);
-        record.end[..304].copy_from_slice(&left);
+        let frames = record.frames.as_flattened_mut();
+        frames[..FRONT].copy_from_slice(&came[..FRONT]);
+        frames[FRONT..][..304].copy_from_slice(&left);
         record.head.verdict = TRANSLATED;
         for bytes in [304, 250, 0] {
-            let seen = Seen::parse(&bytemuck::bytes_of(&record)[..RECORD_HEADER + bytes]).unwrap();
+            let seen = Seen::parse(&bytemuck::bytes_of(&record)[..HEADER + bytes]).unwrap();
             assert_eq!(seen.left, left[..bytes], "{bytes} bytes told");
             let known = bytes.saturating_sub(4).max(FRONT);
             assert_eq!(seen.came, came[..known], "{bytes} bytes told");
             assert_eq!(seen.verdict(), "translate");
         }
         record.head.verdict = Reason::NoMapping as u32;
-        let seen = Seen::parse(&bytemuck::bytes_of(&record)[..RECORD_HEADER]).unwrap();
+        let seen = Seen::parse(&bytemuck::bytes_of(&record)[..HEADER]).unwrap();
         assert_eq!(
             (seen.verdict(), seen.reason),
             ("drop", Some(Reason::NoMapping))

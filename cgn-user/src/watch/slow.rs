@@ -32,6 +32,8 @@ struct Listening {
     /// State of the generator that chooses packets of a sample.
     chance: u32,
     filters: [Filter; WATCHERS],
+    /// Frames until the next one of each sample.
+    gaps: [u64; WATCHERS],
     tallies: [Tally; WATCHERS],
     /// Frames for which the queue had no room.
     lost: [u64; WATCHERS],
@@ -59,6 +61,8 @@ impl SlowEar {
             until_ns: u64::MAX,
             ..filter
         };
+        let chance = listening.chance();
+        listening.gaps[number] = filter.gap(chance);
         listening.tallies[number] = Tally::default();
         (listening.lost[number], listening.known[number]) = (0, 0);
         self.open.fetch_or(1 << number, Ordering::Relaxed);
@@ -155,7 +159,12 @@ impl Listening {
 
     fn wants(&mut self, number: usize, (came, left): (&Ends, &Ends), now_ns: u64) -> bool {
         let filter = self.filters[number];
-        filter.is_open(now_ns, self.chance())
+        self.gaps[number] -= 1;
+        if self.gaps[number] != 0 {
+            return false;
+        }
+        self.gaps[number] = filter.gap(self.chance());
+        filter.is_open(now_ns)
             && filter.fits(came, left, 0)
             && filter.has_flow(came, left)
             && self.tallies[number].admit_most(now_ns, u64::from(filter.per_second))

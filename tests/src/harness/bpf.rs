@@ -8,7 +8,7 @@ use cgn_common::counters::Counters;
 use cgn_common::layout::{Features, VlanKey, VlanRole};
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::verdict::{Effect, Reason};
-use cgn_common::watch::{Filter, MOST_BYTES};
+use cgn_common::watch::{Filter, MOST_BYTES, details};
 use cgn_user::dataplane::diagnostics::Diagnostics;
 use cgn_user::dataplane::load::{DIAGNOSTICS_OBJECT, Dataplane, Entry, OBJECT, WATCH_OBJECT};
 use cgn_user::dataplane::memory::Memory;
@@ -24,7 +24,8 @@ pub const FRAME_BYTES: std::ops::RangeInclusive<usize> = 14..=3300;
 
 const ABORTED: u32 = 0;
 const DROP: u32 = 1;
-const PASS: u32 = 2;
+/// `XDP_PASS`; greater ones send the frame.
+pub const PASS: u32 = 2;
 const TX: u32 = 3;
 const REDIRECT: u32 = 4;
 
@@ -89,6 +90,15 @@ impl Bpf {
     /// The kernel refuses something.
     #[must_use]
     pub fn watching(world: &Rc<World>) -> Self {
+        Self::sampling(world, 1)
+    }
+
+    /// The same, which tells of one packet of so many.
+    ///
+    /// # Panics
+    /// The kernel refuses something.
+    #[must_use]
+    pub fn sampling(world: &Rc<World>, packets_of: u32) -> Self {
         let mut dataplane =
             Dataplane::load(WATCH_OBJECT, world.geometry.sizes, &world.constants, None)
                 .expect("the object loads");
@@ -97,6 +107,8 @@ impl Bpf {
             until_ns: u64::MAX,
             per_second: u32::MAX,
             bytes: MOST_BYTES as u32,
+            details: details::ALL,
+            packets_of,
             ..Filter::default()
         };
         ear.listen(0, everything).expect("it takes a filter");
@@ -114,6 +126,15 @@ impl Bpf {
         let (_, record) = ear.next_record().expect("it tells of every packet");
         assert!(ear.next_record().is_none(), "told once");
         Some(Seen::parse(&record).expect("a record"))
+    }
+
+    /// How many packets the watching object has told of since the last call.
+    ///
+    /// # Panics
+    /// It is another object.
+    pub fn told(&mut self) -> usize {
+        let ear = self.ear.as_mut().expect("the watching object");
+        std::iter::from_fn(|| ear.next_record()).count()
     }
 
     fn filled(

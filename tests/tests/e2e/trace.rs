@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use cgn_tests::lab::{self, Daemon, Lab, Plan, Settings, UdpEcho, address, cgn_program};
 use cgn_user::api::rows::{TraceLine, TraceRow};
 
-use crate::{PATIENCE_SECS, SERVER, in_lab};
+use crate::{PATIENCE_SECS, SERVER, in_lab, realms};
 
 /// A running `cgn trace --json`; killed when this ends.
 struct Trace(std::process::Child);
@@ -161,4 +161,72 @@ fn refused(daemon: &Daemon, lab: &Lab, echo: &UdpEcho) -> Result<()> {
     lab::wait_until("the plain programs", PATIENCE_SECS, || {
         Ok((program_of(lab, "outside")? == plain).then_some(()))
     })
+}
+
+/// Three subscribers with one address (realms.rs), and a packet to each one's block that nobody waits for.
+#[test]
+fn a_trace_shows_packets_of_its_realm_and_of_no_other() {
+    const TEST: &str = "trace::a_trace_shows_packets_of_its_realm_and_of_no_other";
+    in_lab(TEST, &realms::plan(), |lab| {
+        realms::connect(lab)?;
+        let toml = realms::configuration(lab, &Settings::default());
+        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &[])?;
+        let home = realms::HOME.to_string();
+        for words in [&["trace"][..], &["capture", "--write", "-"]] {
+            let mut command = Command::new(cgn_program()?);
+            command.args(words);
+            command
+                .args(["--realm", "nobody", "--socket"])
+                .arg(daemon.socket());
+            let output = command.output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(
+                !output.status.success() && said.contains("there is no realm \"nobody\""),
+                "{said}"
+            );
+        }
+        let echo = UdpEcho::start(&lab.internet, SERVER)?;
+        let plain = program_of(lab, "inside")?;
+        let start = |more: &[&str]| {
+            let arguments = [&["--inside", &home, "--seconds", "20"], more].concat();
+            Trace::start(&daemon, &arguments)
+        };
+        let all = start(&[])?;
+        let own = start(&["--realm", "mvno"])?;
+        let first = start(&["--realm", ""])?;
+        is_watched(lab, "inside", plain)?;
+        for host in &lab.subscribers {
+            let socket = lab::echo_from(host, realms::HOME)?;
+            let seen = lab::exchange(&socket, echo.address(), b"first", true, PATIENCE_SECS)?;
+            lab::exchange(&socket, echo.address(), b"known", false, PATIENCE_SECS)?;
+            let before = daemon.count_of("no_mapping")?;
+            let unused = std::net::SocketAddrV4::new(*seen.ip(), seen.port() ^ 1);
+            echo.send(unused, b"unasked")?;
+            daemon.wait_for_count("no_mapping", before, 1)?;
+        }
+        // The first datagram comes, is sent by the slow path and answered; the second there and back; the last.
+        let all = packets(all.lines()?)?;
+        for (realm, own) in [("mvno", Some(own)), ("", Some(first)), ("cloud", None)] {
+            let of_realm = |row: &&TraceRow| row.realm.as_deref() == Some(realm);
+            let expected: Vec<&TraceRow> = all.iter().filter(of_realm).collect();
+            let drops = expected.iter().filter(|row| row.verdict == "drop").count();
+            ensure!(
+                expected.len() >= 6 && drops == 1,
+                "{realm:?}: {expected:?} of {all:?}"
+            );
+            if let Some(own) = own {
+                let own = packets(own.lines()?)?;
+                // Each trace has a clock of its own.
+                let facts =
+                    |row: &TraceRow| (row.packet.clone(), row.verdict.clone(), row.sent.clone());
+                let same = own
+                    .iter()
+                    .map(facts)
+                    .eq(expected.iter().map(|row| facts(row)));
+                ensure!(same, "{realm:?}: {own:?} instead of {expected:?}");
+            }
+        }
+        ensure!(all.iter().all(|row| row.realm.is_some()), "{all:?}");
+        Ok(())
+    });
 }

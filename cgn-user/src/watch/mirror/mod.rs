@@ -4,24 +4,24 @@ pub mod encapsulation;
 pub mod sender;
 #[cfg(test)]
 mod tests;
-pub mod whose;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cgn_common::layout::Side;
-use cgn_common::watch::{FRONT, Filter, MOST_BYTES};
+use cgn_common::realm::NOBODY;
+use cgn_common::watch::{FRONT, Filter, MOST_BYTES, details};
 
 use self::encapsulation::{About, Encapsulation};
 use self::sender::{Outcome, Sender, SenderError};
-use self::whose::Whose;
 use super::crypto_pan::{CryptoPan, Key, NoKey};
 use super::frames::{Frame, Frames, Moment, Sides};
 use super::redact::Redaction;
 use super::seen::Seen;
+use super::whose::{Owners, Whose};
 use super::{Clock, Watcher, redact};
-use crate::config::{Config, Ipv4Prefix, Mirror, MirrorSide, MirrorWhen};
+use crate::config::{Config, Ipv4Prefix, Mirror, MirrorSide, MirrorTo, MirrorWhen};
 use crate::secret::{self, SecretError};
 use crate::state::State;
 use crate::wiring::Wiring;
@@ -80,7 +80,7 @@ impl Figures {
 pub struct Reflector {
     filter: Filter,
     /// Where there are several realms.
-    whose: Option<Whose>,
+    whose: Option<(Owners, Whose)>,
     frames: Frames,
     redaction: Redaction,
     encapsulation: Encapsulation,
@@ -136,9 +136,21 @@ impl Reflector {
 
     /// Tells it which interfaces are on which side and in which realm; before, it would mirror nothing of one
     /// side alone.
-    pub fn wire(&mut self, wiring: &Wiring, whose: Option<Whose>) {
+    pub fn wire(&mut self, wiring: &Wiring, whose: Option<(Owners, Whose)>) {
         self.frames.sides = Sides::new(wiring);
         self.whose = whose;
+    }
+
+    /// What of a packet it needs beside the frame as it left.
+    fn details(&self) -> u32 {
+        // Whose a packet is may be seen by how it came.
+        let has_came = self.frames.moment != Some(Moment::After) || self.whose.is_some();
+        let came = if has_came { details::CAME } else { 0 };
+        // The other headers have no time.
+        match self.encapsulation.to {
+            MirrorTo::Erspan3 => came | details::TIMES,
+            _ => came,
+        }
     }
 
     /// A frame with what goes in front of it.
@@ -162,16 +174,15 @@ impl Reflector {
 
 impl Watcher for Reflector {
     fn filter(&self) -> Filter {
-        self.filter
+        Filter {
+            details: self.details(),
+            ..self.filter
+        }
     }
 
     fn hear(&mut self, seen: &Seen) {
-        let sides = &self.frames.sides;
-        if self
-            .whose
-            .as_ref()
-            .is_some_and(|whose| !whose.has(seen, sides))
-        {
+        let whose = self.whose.as_ref();
+        if whose.is_some_and(|(owners, whose)| !whose.has(owners, seen)) {
             return;
         }
         self.figures.matched.fetch_add(1, Ordering::Relaxed);
@@ -234,8 +245,13 @@ pub fn open_all(state: &State) -> Vec<(Mirror, Reflector)> {
 pub async fn start_all(state: Arc<State>, reflectors: Vec<(Mirror, Reflector)>) {
     for (mirror, mut reflector) in reflectors {
         if let Some(wiring) = state.wiring.get() {
-            let whose = Whose::of(&state, &mirror.realm, reflector.filter);
-            reflector.wire(wiring, whose);
+            let realm = state.geometry.realms.number_of(&mirror.realm);
+            let whose = Whose {
+                realm: realm.unwrap_or(NOBODY),
+                filter: reflector.filter,
+            };
+            let owners = Owners::of(&state, wiring);
+            reflector.wire(wiring, owners.map(|owners| (owners, whose)));
         }
         let figures = Arc::clone(&reflector.figures);
         match state.watch.watch(Box::new(reflector)).await {
