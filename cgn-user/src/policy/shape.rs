@@ -18,8 +18,8 @@ use crate::alloc::{HoldPolicy, PoolSpec};
 use crate::config::prefix_list::{self, RuleLists};
 use crate::config::rules::{BOGONS, PortRange};
 use crate::config::{
-    self, Checked, Config, Exhausted, Filtering, Icmp, Ipv4Prefix, LogMode, Midstream, Pool,
-    PoolMode,
+    self, Checked, Config, Exhausted, Filtering, Icmp, Ipv4Prefix, Ipv4Range, LogMode, Midstream,
+    Pool, PoolMode,
 };
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::sweep::{Logged, PortSet, Timers};
@@ -89,27 +89,27 @@ pub fn lists(checked: &Checked) -> Lists {
     let config = &checked.config;
     let no_files = RuleLists::default();
     let rules = config.rule.iter().enumerate().map(|(number, rule)| {
-        let realm = config.realm_number(&rule.realm).unwrap_or_default();
         let files = checked.lists.get(number).unwrap_or(&no_files);
-        access_rule(rule, realm, files)
+        access_rule(config, rule, files)
     });
     let mut rules: Vec<Rule> = rules.collect();
     if config.access.bogons {
         rules.extend(bogons());
     }
-    let subscribers = checked.subscribers.iter().map(|subscriber| {
-        let range = subscriber.range;
-        (range.first().to_bits(), range.last().to_bits())
-    });
+    let subscribers = checked.subscribers.iter().map(|one| ends(one.range));
     Lists::new(&rules, &subscribers.collect::<Vec<_>>())
 }
 
-fn access_rule(rule: &config::Rule, realm: u8, files: &RuleLists) -> Rule {
+/// First and last address, in host order.
+fn ends(range: Ipv4Range) -> (u32, u32) {
+    (range.first().to_bits(), range.last().to_bits())
+}
+
+fn access_rule(config: &Config, rule: &config::Rule, files: &RuleLists) -> Rule {
+    let realm = config.realm_of_rule(rule);
+    let realm = realm.and_then(|name| config.realm_number(name));
     let ranges = |prefixes: &[Ipv4Prefix], networks: &[prefix_list::Network]| {
-        let prefixes = prefixes.iter().map(|prefix| {
-            let range = prefix.range();
-            (range.first().to_bits(), range.last().to_bits())
-        });
+        let prefixes = prefixes.iter().map(|prefix| ends(prefix.range()));
         prefixes
             .chain(networks.iter().map(prefix_list::Network::range))
             .collect()
@@ -119,8 +119,14 @@ fn access_rule(rule: &config::Rule, realm: u8, files: &RuleLists) -> Rule {
         name: rule.name.clone(),
         direction: rule.direction.into(),
         action: rule.action.into(),
-        realm,
-        source: ranges(&rule.source, &files.source),
+        realm: realm.unwrap_or(layout::Rule::EVERY_REALM),
+        source: match config.group_index(&rule.group) {
+            Some(group) => {
+                let addresses = config.addresses_of_group(group);
+                addresses.ranges().iter().copied().map(ends).collect()
+            }
+            None => ranges(&rule.source, &files.source),
+        },
         destination: ranges(&rule.destination, &files.destination),
         protocol: rule.protocol.map(|protocol| protocol.0),
         ports: Ports::new(ports(rule.source_ports), ports(rule.destination_ports)),
@@ -145,7 +151,7 @@ fn bogons() -> [Rule; 2] {
             protocol: None,
             ports: Ports::ANY,
             most: 0,
-            realm: 0,
+            realm: layout::Rule::EVERY_REALM,
         }
     })
 }

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use cgn_common::frame::Buffer;
-use cgn_common::layout::{Action, Constants, FIRST_KEY, Features, Filtering, Policy, Ports};
+use cgn_common::layout::{self, Action, Constants, FIRST_KEY, Features, Filtering, Policy, Ports};
 use cgn_common::path;
 use cgn_common::verdict::{Direction, Protocol, Reason};
 use cgn_user::dataplane::load::Entry::{Inside, Outside, Vlan};
@@ -48,7 +48,8 @@ pub fn world_of_floods() -> World {
     floods::world().with_realms()
 }
 
-/// Who may go where untranslated: everyone has a host outside of his own; and nobody else goes there.
+/// Who may go where untranslated: everyone has a host outside of his own; and nobody else goes there. There is
+/// one more that only the third realm may not send to.
 pub fn world_of_rules() -> World {
     let rule = |action, realm, to: Ipv4Addr| Rule {
         name: String::new(),
@@ -62,10 +63,11 @@ pub fn world_of_rules() -> World {
         most: 0,
     };
     let own = [0, 1, 2].map(|realm| rule(Action::Bypass, realm, portal(realm)));
-    let denied = rule(Action::Deny, 0, portal(1));
+    let denied = rule(Action::Deny, layout::Rule::EVERY_REALM, portal(1));
+    let of_cloud = rule(Action::Deny, 2, remote::QINQ);
     World::new()
         .with_realms()
-        .with_rules(&[own.as_slice(), &[denied]].concat())
+        .with_rules(&[own.as_slice(), &[denied, of_cloud]].concat())
 }
 
 /// The host that subscribers of a realm reach untranslated.
@@ -443,6 +445,18 @@ pub const RULES: &[Case] = &[
                 let denied = tenant.sends(draft(portal(1))).bytes();
                 t.stopped(Vlan, &denied, Reason::AccessDenied);
             }
+        },
+    ),
+    (
+        "a rule of a realm denies its packets, and nobody else's from the same address",
+        |t| {
+            let [first, mvno, cloud] = tenants();
+            let draft = Draft::udp(HOME, (remote::QINQ, 53));
+            for tenant in [&first, &mvno] {
+                tenant.goes_out(t, &draft, hop::OUTSIDE_QINQ);
+            }
+            let denied = cloud.sends(draft).bytes();
+            t.stopped(Vlan, &denied, Reason::AccessDenied);
         },
     ),
     (
