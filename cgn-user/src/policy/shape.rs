@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use cgn_common::answers::Rates;
-use cgn_common::layout::{self, Action, Constants, Features, Policy, Ports, SixRd};
+use cgn_common::layout::{self, Action, Constants, Features, POOLS, Policy, Ports, SixRd};
 use cgn_common::limits::ticks;
+use cgn_common::realm::NOBODY;
 
 use cgn_common::verdict::{Direction, Protocol};
 use cgn_common::wire::icmp::code;
@@ -250,9 +251,28 @@ pub fn constants(config: &Config) -> Constants {
     let on = switches.filter(|(on, _)| *on);
     let bits = on.fold(0, |bits, (_, feature)| bits | feature);
     constants.six_rd = six_rd(&config.access);
+    constants.realms = realms_of_pools(config);
     constants.guards = throttle::guards(&config.throttle, &config.guard);
     constants.features = Features(bits).with_mss(tcp.mss_outbound, tcp.mss_inbound);
     constants
+}
+
+/// The realm that each pool serves, if it is one; nothing is asked where there is but one.
+fn realms_of_pools(config: &Config) -> [u8; POOLS] {
+    let mut realms = [NOBODY; POOLS];
+    if config.realm.is_empty() {
+        return realms;
+    }
+    let mut is_known = [false; POOLS];
+    for range in config.subscriber_ranges() {
+        let (realm, is_known) = (&mut realms[range.pool], &mut is_known[range.pool]);
+        *realm = match *is_known && *realm != range.realm {
+            true => NOBODY,
+            false => range.realm,
+        };
+        *is_known = true;
+    }
+    realms
 }
 
 /// How the provider's 6rd works.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use cgn_common::answers;
-use cgn_common::counters::{Carried, Counters};
+use cgn_common::counters::Counters;
 use cgn_common::frame::Buffer;
 use cgn_common::path;
 use cgn_common::tables::Tables as _;
@@ -86,16 +86,18 @@ pub fn run_over(
         Verdict::Pass(reason) => Ending::Passed(reason),
         Verdict::Punt(reason) => Ending::Punted(reason),
         Verdict::Drop(reason) => {
-            tables.count(|c| c.dropped(reason, Carried::of(&buffer)));
+            path::dropped(&buffer, &tables, reason);
             Ending::Dropped(reason)
         }
     };
     let bytes = buffer.bytes().to_vec();
+    let of_realm = tables.realm_drops.take();
     let counters = tables.counters.into_inner();
     Run {
         ending,
         bytes,
         counters,
+        of_realm,
     }
 }
 
@@ -125,6 +127,7 @@ pub(crate) fn run_slowly(
     let bytes = buffer.bytes().to_vec();
     let counted = tables.counters.take();
     let mut counters = super::difference(&counted, &seen);
+    let mut of_realm = tables.realm_drops.take();
     let ending = match outcome {
         Outcome::Send { ifindex } => Ending::Sent {
             back: ifindex == INGRESS,
@@ -132,7 +135,7 @@ pub(crate) fn run_slowly(
         // XDP has counted it, and punted it if its sender is to be told.
         Outcome::Dropped(reason) if is_told(&mut bytes.clone(), &tables, entry, reason) => {
             let again = run_over(memory, world, now, HEAD_ROOM, entry, frame);
-            counters = again.counters;
+            (counters, of_realm) = (again.counters, again.of_realm);
             again.ending
         }
         Outcome::Dropped(reason) => reason.into(),
@@ -147,7 +150,7 @@ pub(crate) fn run_slowly(
                 "a packet that goes on is counted later"
             );
             let again = run_over(memory, world, now, HEAD_ROOM, entry, frame);
-            counters = again.counters;
+            (counters, of_realm) = (again.counters, again.of_realm);
             again.ending
         }
     };
@@ -155,6 +158,7 @@ pub(crate) fn run_slowly(
         ending,
         bytes,
         counters,
+        of_realm,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use cgn_common::layout::{self, Features, Guards, Side};
+use cgn_common::realm::{FIRST, NOBODY};
 
 use super::super::Config;
 use super::super::difference::{Effect, differences};
@@ -365,6 +366,9 @@ fn tables_and_programs_are_told_of_realms() {
             .features
             .has(Features::REALMS)
     );
+    // Two pools are the first realm's, and one is of two others: its drops are nobody's by the pool alone.
+    let of_pools = shape::constants(&checked.config).realms;
+    assert_eq!(of_pools[..4], [FIRST, FIRST, NOBODY, NOBODY]);
     let geometry = shape::geometry(&checked);
     let home = Ipv4Addr::new(100, 64, 0, 10);
     let key = |realm| geometry.realms.key(realm, home).expect("a subscriber");
@@ -431,6 +435,8 @@ realm = "cloud"
 fn a_deterministic_pool_is_of_one_realm() {
     let text = base_and(DETERMINISTIC);
     let checked = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let of_pools = shape::constants(&checked.config).realms;
+    assert_eq!(of_pools[..4], [FIRST, FIRST, 1, 2]);
     let geometry = shape::geometry(&checked);
     let home = Ipv4Addr::new(100, 64, 0, 20);
     // 256 subscribers on 16 addresses have 64512 / 17 = 3,794 ports each, which are three blocks.

@@ -17,7 +17,8 @@ use super::{Case, floods};
 use crate::harness::Ending;
 use crate::harness::trial::{Endpoint, Trial, protocol_of};
 use crate::harness::world::{
-    INGRESS, INSIDE_VLAN, LARGE_POOL, POOL, REALM_QINQ, REALM_VLAN, World, hop, remote, subscriber,
+    INGRESS, INSIDE_VLAN, LARGE_POOL, OUTSIDE_VLAN, POOL, REALM_QINQ, REALM_VLAN, World, hop,
+    remote, subscriber,
 };
 use crate::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, Transport, flag};
 
@@ -46,6 +47,13 @@ pub fn world_of_first() -> World {
 /// New mappings are limited, in each realm by itself.
 pub fn world_of_floods() -> World {
     floods::world().with_realms()
+}
+
+/// The first pool is said to be the second realm's alone, so what is for nobody's port is counted there.
+pub fn world_of_drops() -> World {
+    let mut world = World::new().with_realms();
+    world.constants.realms[0] = 1;
+    world
 }
 
 /// Who may go where untranslated: everyone has a host outside of his own; and nobody else goes there. There is
@@ -406,6 +414,67 @@ pub const FLOODS: &[Case] = &[
         for port in 1..=floods::OF_SUBSCRIBER {
             cloud.goes_out(t, &Draft::udp((HOME.0, port), SERVER), hop::OUTSIDE);
         }
+    }),
+];
+
+/// What leaves with a tag comes back with one: only VLANs tell the sides where there are realms.
+fn from_outside(draft: Draft) -> Vec<u8> {
+    let tagged = draft.with(|d| d.tags = vec![(CUSTOMER_TAG, OUTSIDE_VLAN)]);
+    tagged.bytes()
+}
+
+pub const DROPS: &[Case] = &[
+    (
+        "a drop from inside is counted for the realm of its VLANs, whatever its source",
+        |t| {
+            for tenant in tenants() {
+                t.comes_to(&format!("realm {}", tenant.realm));
+                let realm = Some(tenant.realm);
+                let spoofed = tenant.sends(Draft::udp((subscriber::NOT_ONE, 1), SERVER));
+                t.stopped_of(Vlan, &spoofed.bytes(), Reason::SpoofedSource, realm);
+                let late = tenant.sends(Draft::udp(HOME, SERVER).with(|d| d.ttl = 1));
+                t.stopped_of(Vlan, &late.bytes(), Reason::TtlExpired, realm);
+                // What is no packet at all has its VLANs, too.
+                let short = &late.bytes()[..30];
+                t.stopped_of(Vlan, short, Reason::Truncated, realm);
+            }
+        },
+    ),
+    (
+        "one from outside is for the realm of who has the block of its port, with a mapping there or not",
+        |t| {
+            for tenant in tenants() {
+                t.comes_to(&format!("realm {}", tenant.realm));
+                let realm = Some(tenant.realm);
+                for draft in [
+                    Draft::udp(HOME, SERVER),
+                    Draft::tcp(flag::SYN, HOME, SERVER),
+                ] {
+                    let external = tenant.goes_out(t, &draft, hop::OUTSIDE);
+                    let late = draft.answer(external).with(|d| d.ttl = 1);
+                    t.stopped_of(Vlan, &from_outside(late), Reason::TtlExpired, realm);
+                    let unused = draft.answer((external.0, external.1 ^ 1));
+                    t.stopped_of(Vlan, &from_outside(unused), Reason::NoMapping, realm);
+                }
+            }
+        },
+    ),
+    (
+        "one to a port of nobody, or without a port, is for the realm that the pool is of alone",
+        |t| {
+            let to = |address, port| Draft::udp(SERVER, (address, port));
+            // Nobody is given the last block.
+            for (address, realm) in [(POOL[0], Some(1)), (LARGE_POOL, None)] {
+                let nobodys = from_outside(to(address, 64_000));
+                t.stopped_of(Vlan, &nobodys, Reason::NoMapping, realm);
+            }
+            let ping = Draft::ping((HOME.0, 4000), SERVER.0).answer((POOL[0], 64_000));
+            t.stopped_of(Vlan, &from_outside(ping), Reason::NoMapping, Some(1));
+        },
+    ),
+    ("one that is for no address of ours is for nobody", |t| {
+        let stray = from_outside(Draft::udp(SERVER, (remote::SHARED, 1)));
+        t.stopped_of(Vlan, &stray, Reason::NotForUs, None);
     }),
 ];
 
