@@ -4,7 +4,8 @@
 //! jumps into the translator's; without rules it is not there, and costs nothing.
 //!
 //! What is the router's own never meets a rule: nobody locks himself out by one. Rules see the addresses of
-//! packets, whatever the realm; but a bypass is of one realm, which what comes back is for.
+//! packets. From inside a rule can be for packets of one realm; a bypass always is, and what comes back is for
+//! that one.
 //!
 //! A packet that no rule is for waits for one line of the trie for the remote address, and one more
 //! where some rule asks for an address of ours; see [`crate::layout::node`].

@@ -176,6 +176,34 @@ impl Counters {
     }
 }
 
+/// Packets dropped that are of one realm, by number of the reason. Whose they are: [`crate::realm::of_dropped`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct RealmDrops(pub [u64; REASONS]);
+
+impl RealmDrops {
+    pub const ZERO: Self = Self([0; REASONS]);
+
+    /// One more, by number of the reason.
+    #[inline(always)]
+    pub fn count(&mut self, reason: u8) {
+        self.0[reason as usize % REASONS] += 1;
+    }
+
+    /// Adds another set, for totals over processors.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// All of them, whatever the reason.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
 impl Default for Counters {
     fn default() -> Self {
         Self::ZERO

@@ -30,6 +30,7 @@
 use crate::access::{self, Gate};
 use crate::answers;
 use crate::block::page_of;
+use crate::counters::Carried;
 use crate::frame::Frame;
 use crate::guards;
 use crate::layout::{
@@ -216,7 +217,7 @@ pub(crate) fn end<T: Tables>(tables: &T, side: Side, reason: Reason) -> Next {
 }
 
 /// The one place where packets that go on elsewhere are counted. What is dropped is counted once,
-/// by who drops it, together with what it carried.
+/// by who drops it, together with what it carried: see [`dropped`].
 #[inline(always)]
 pub(crate) fn stop<T: Tables>(tables: &T, reason: Reason) -> Verdict {
     let verdict = Verdict::from(reason);
@@ -224,6 +225,16 @@ pub(crate) fn stop<T: Tables>(tables: &T, reason: Reason) -> Verdict {
         tables.count(|c| c.left(reason));
     }
     verdict
+}
+
+/// Counts a frame that is dropped; for who drops it.
+#[inline(always)]
+pub fn dropped<F: Frame, T: Tables>(frame: &F, tables: &T, reason: Reason) {
+    let carried = Carried::of(frame);
+    tables.count(|c| c.dropped(reason, carried));
+    if tables.features().has(Features::REALMS) {
+        tables.count_for_realm(frame, reason);
+    }
 }
 
 #[inline(always)]

@@ -8,11 +8,14 @@
 
 use crate::frame::Frame;
 use crate::layout::{
-    EXACT_LOCAL, FIRST_KEY, Features, MOST_REALMS, VlanKey, half_of_address, half_of_key,
+    EXACT_LOCAL, FIRST_KEY, Features, MOST_REALMS, Side, VlanKey, half_of_address, half_of_key,
+    realm_of_key,
 };
+use crate::nat::lookup;
+use crate::nat::next_hop::rows_of;
 use crate::tables::Tables;
 use crate::verdict::Reason;
-use crate::wire::{Be32, ethernet, ipv4};
+use crate::wire::{Be16, Be32, ethernet, ipv4, transport};
 
 /// Number of the first realm.
 pub const FIRST: u8 = 0;
@@ -149,6 +152,67 @@ pub fn address_of<T: Tables + ?Sized>(tables: &T, key: u32) -> u32 {
 #[inline(always)]
 pub fn address<T: Tables + ?Sized>(tables: &T, key: u32) -> u32 {
     (tables.realm_half(half_of_address(key)) as u32) << 16 | key & 0xffff
+}
+
+/// Number of the realm that a key is of.
+#[inline(always)]
+pub fn of_key<T: Tables + ?Sized>(tables: &T, key: u32) -> u8 {
+    match is_key(key) {
+        true => tables.realm_half(realm_of_key(key)) as u8,
+        false => FIRST,
+    }
+}
+
+/// Realm that a dropped frame is counted for, where there are several; [`NOBODY`]: for none. From inside that
+/// of its VLANs, whatever its source is; from outside see [`of_external`].
+#[inline(always)]
+pub fn of_dropped<F: Frame, T: Tables + ?Sized>(frame: &F, tables: &T) -> u8 {
+    let Ok(link) = ethernet::parse(frame) else {
+        return NOBODY;
+    };
+    let key = VlanKey {
+        ifindex: tables.ingress(),
+        vlans: link.vlans(),
+    };
+    let Some(role) = tables.vlan_role(&key) else {
+        return NOBODY;
+    };
+    match role.side() {
+        Some(Side::Inside) => return role.realm(),
+        Some(Side::Outside) if link.ethertype == ethernet::IPV4 => {}
+        _ => return NOBODY,
+    }
+    let Ok(ip) = ipv4::parse(frame, link.length) else {
+        return NOBODY;
+    };
+    let has_ports = matches!(ip.protocol, transport::TCP | transport::UDP);
+    let ports: Option<[Be16; 2]> = match has_ports && !ip.is_later_fragment() {
+        true => frame.load(link.length + ip.header_length()),
+        false => None,
+    };
+    of_external(
+        tables,
+        ip.destination.get(),
+        ports.map(|[_, port]| port.get()),
+    )
+}
+
+/// Realm of an external address: of the subscriber who has this port of it, else the one realm that its pool
+/// serves. [`NOBODY`] if the pool serves several, or there is none.
+#[inline(always)]
+pub fn of_external<T: Tables + ?Sized>(tables: &T, external: u32, port: Option<u16>) -> u8 {
+    let rows = rows_of(tables, external);
+    if !rows.is_pool_address() {
+        return NOBODY;
+    }
+    let owner = match port {
+        Some(port) => lookup::owner_of(tables, (external, rows), port),
+        None => NO_KEY,
+    };
+    match owner {
+        NO_KEY => tables.realm_of_pool(rows.pool()),
+        key => of_key(tables, key),
+    }
 }
 
 /// True for an address that is the router's own by the routes of a realm.

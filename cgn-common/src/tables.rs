@@ -168,6 +168,10 @@ pub trait Tables {
     fn is_own_in(&self, realm: u8, address: u32) -> bool {
         realm::own_in(self, realm, address) != 0
     }
+    /// The realm that a pool serves, [`realm::NOBODY`] if not one alone.
+    fn realm_of_pool(&self, pool: u8) -> u8;
+    /// Counts a dropped frame for its realm, see [`realm::of_dropped`]; where there are several.
+    fn count_for_realm<F: Frame>(&self, frame: &F, reason: Reason);
     /// Interface that received the packet.
     fn ingress(&self) -> u32;
 

@@ -20,7 +20,6 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use cgn_common::access::{self, Gate};
 use cgn_common::answers;
-use cgn_common::counters::Carried;
 use cgn_common::forced;
 #[cfg(feature = "watch")]
 use cgn_common::layout::Features;
@@ -341,8 +340,7 @@ fn act(tables: &XdpTables, verdict: Verdict, sockets: impl FnOnce(&XdpTables) ->
 /// The one place where packets are dropped, and counted.
 #[inline(always)]
 fn drop(tables: &XdpTables, reason: Reason) -> u32 {
-    let carried = Carried::of(&XdpFrame::new(tables.ctx));
-    tables.count(|c| c.dropped(reason, carried));
+    path::dropped(&XdpFrame::new(tables.ctx), tables, reason);
     tell(tables.ctx, reason);
     xdp_action::XDP_DROP
 }

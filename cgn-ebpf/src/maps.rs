@@ -5,7 +5,7 @@ use aya_ebpf::btf_maps::{
     Array, DevMap, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf, XskMap,
 };
 use aya_ebpf::macros::btf_map;
-use cgn_common::counters::Counters;
+use cgn_common::counters::{Counters, RealmDrops};
 use cgn_common::layout::{
     self, Access, BlockEntry, Constants, Datagram, External, FragmentKey, FurtherBlocks, Hits,
     Line, Link, Newcomers, NextHopEntry, Page, Punts, Quota, RealmLine, RouteLine, Scattering,
@@ -72,6 +72,9 @@ pub static VLANS: HashMap<VlanKey, VlanRole, { layout::VLANS.entries as usize }>
 pub static REALMS: Array<RealmLine, { layout::REALMS.entries as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 pub static COUNTERS: PerCpuArray<Counters, { layout::COUNTERS.entries as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub static REALM_DROPS: PerCpuArray<RealmDrops, { layout::REALM_DROPS.entries as usize }> =
     PerCpuArray::new();
 #[btf_map]
 pub static DEVICES: DevMap<{ layout::DEVICES.entries as usize }> = DevMap::new();

@@ -492,6 +492,17 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
+    fn realm_of_pool(&self, pool: u8) -> u8 {
+        // SAFETY: a static of our own; volatile as in `features`, and there is an element for every number.
+        unsafe { (&raw const maps::CONSTANTS.realms[pool as usize]).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn count_for_realm<F: Frame>(&self, _frame: &F, reason: Reason) {
+        cgn_count_for_realm(self.ctx, reason as u64);
+    }
+
+    #[inline(always)]
     fn ingress(&self) -> u32 {
         // SAFETY: the context is valid for the whole run of the program.
         unsafe { (*self.ctx).ingress_ifindex }
@@ -637,6 +648,18 @@ extern "C" fn cgn_sender(ctx: *mut xdp_md) -> u64 {
 #[inline(never)]
 extern "C" fn cgn_realm_of(ctx: *mut xdp_md) -> u64 {
     u64::from(realm::of_frame(&XdpFrame::new(ctx), &XdpTables { ctx }))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_count_for_realm(ctx: *mut xdp_md, reason: u64) -> u64 {
+    let realm = realm::of_dropped(&XdpFrame::new(ctx), &XdpTables { ctx });
+    // There is none for who is of no realm.
+    if let Some(drops) = maps::REALM_DROPS.get_ptr_mut(u32::from(realm)) {
+        // SAFETY: this processor's own element, and an XDP program is not interrupted by another.
+        unsafe { &mut *drops }.count(reason as u8);
+    }
+    0
 }
 
 #[unsafe(no_mangle)]

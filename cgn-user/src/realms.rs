@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use cgn_common::layout::{
     FIRST_KEY, HALVES_PER_LINE, KEY_NETWORKS, half_of_address, half_of_key, realm_lines,
+    realm_of_key,
 };
 use cgn_common::realm::{FIRST, is_key};
 
@@ -213,6 +214,7 @@ impl Realms {
         for network in &self.networks {
             let (address, key) = (u32::from(network.address), u32::from(network.key));
             write(memory, half_of_address(key << 16), network.address);
+            write(memory, realm_of_key(key << 16), network.realm.into());
             write(
                 memory,
                 half_of_key(network.realm, address << 16),

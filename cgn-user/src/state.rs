@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use cgn_common::counters::Counters;
+use cgn_common::counters::{Counters, RealmDrops};
 use cgn_common::layout::Hits;
 use cgn_common::limits::TICK_SHIFT;
-use cgn_common::verdict::Direction;
+use cgn_common::realm::NOBODY;
+use cgn_common::verdict::{Direction, Reason};
 use tokio::sync::watch;
 
 use crate::alloc::PoolStatus;
@@ -34,6 +35,9 @@ use crate::wiring::Wiring;
 
 /// Reads the counters of the fast path, summed over processors.
 pub type ReadCounters = Box<dyn Fn() -> Counters + Send + Sync>;
+
+/// Reads the drops of each realm in the fast path, by its number, summed over processors.
+pub type ReadRealmDrops = Box<dyn Fn() -> Vec<RealmDrops> + Send + Sync>;
 
 /// Packets of a rule of the access lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +69,7 @@ pub struct State {
     pub started_unix_ms: u64,
     pub fast_path_counters: ReadCounters,
     pub fast_path_hits: ReadHits,
+    pub fast_path_realms: ReadRealmDrops,
     /// The access lists.
     pub lists: Lists,
     /// The daemon was started with `--test-clock`, so a client may move the clock.
@@ -173,6 +178,9 @@ fn monotonic_ns() -> u64 {
 pub struct Stats {
     /// Counters of the slow path's translator.
     pub slow_path: Counters,
+    /// What the slow path dropped of each realm, by its number, up to the last of which it dropped
+    /// something; of none where there is but one.
+    pub realm_drops: Vec<RealmDrops>,
     /// How often rules of the access lists held in the slow path, where everything goes there.
     pub hits: Hits,
     /// By number of the pool.
@@ -201,6 +209,18 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// One more packet that the slow path dropped of a realm, by its number.
+    pub fn dropped_of_realm(&mut self, realm: u8, reason: Reason) {
+        if realm == NOBODY {
+            return;
+        }
+        let at = usize::from(realm);
+        if self.realm_drops.len() <= at {
+            self.realm_drops.resize(at + 1, RealmDrops::ZERO);
+        }
+        self.realm_drops[at].count(reason as u8);
+    }
+
     /// Figures of a pool; all zero if the engine has not given any.
     #[must_use]
     pub fn pool(&self, number: usize) -> PoolStats {

@@ -36,23 +36,25 @@ pub struct Access {
 pub struct Rule {
     /// See [`Ports`].
     pub ports: Word,
-    /// See [`Action`]; bits 8-15 number of the protocol, where bit 16 is set; 24-31 realm of a bypass; 32-63
-    /// most packets of one inside address in a window of 2^30 ns, 0 where there is no rate.
+    /// See [`Action`]; bits 8-15 number of the protocol, where bit 16 is set; 24-31 realm, or
+    /// [`Rule::EVERY_REALM`]; 32-63 most packets of one inside address in a window of 2^30 ns, 0 where there
+    /// is no rate.
     pub action: Word,
 }
 
 impl Rule {
     /// Bit of `action`: it holds for one protocol other than TCP, UDP and ICMP.
     pub const ONE_PROTOCOL: u64 = 1 << 16;
+    /// In the place of the realm's number: it is for packets of all. A bypass never has it.
+    pub const EVERY_REALM: u8 = NOBODY;
 
     /// True if it is for packets of this realm; [`NOBODY`]: if for any, since of what comes from outside
-    /// it is the rule that tells the realm. A bypass is for one.
+    /// it is a bypass that tells the realm, and other rules are for all.
     #[inline(always)]
     #[must_use]
     pub fn is_of(&self, realm: u8) -> bool {
-        let action = self.action.load();
-        let is_bypass = action as u8 == Action::Bypass as u8;
-        !is_bypass || realm == NOBODY || (action >> 24) as u8 == realm
+        let own = (self.action.load() >> 24) as u8;
+        own == realm || own == Self::EVERY_REALM || realm == NOBODY
     }
 
     /// True if it holds for a packet of this protocol with these ports, of those protocols that
@@ -68,7 +70,7 @@ impl Rule {
     }
 }
 
-/// The rule that holds for a packet: bits 0-7 its number, 8-15 its [`Action`], 16-23 realm of a bypass, 32-63
+/// The rule that holds for a packet: bits 0-7 its number, 8-15 its [`Action`], 16-23 realm as in [`Rule`], 32-63
 /// most packets of one inside address in a window, 0 where there is no rate. A word, not an option: of what
 /// may not be there the compiler keeps a part that the verifier takes for unwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::Guards;
+use crate::realm::NOBODY;
 use crate::verdict::{Direction, Protocol};
 
 /// Pools that a configuration can have.
@@ -18,6 +19,8 @@ pub struct Constants {
     pub pools: [Policy; POOLS],
     pub guards: Guards,
     pub six_rd: SixRd,
+    /// By number of the pool, the realm that it serves; [`NOBODY`] if it is several, or none.
+    pub realms: [u8; POOLS],
 }
 
 impl Constants {
@@ -27,6 +30,7 @@ impl Constants {
         pools: [Policy::PLAIN; POOLS],
         guards: Guards::NONE,
         six_rd: SixRd::NONE,
+        realms: [NOBODY; POOLS],
     };
 }
 

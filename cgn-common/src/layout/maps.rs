@@ -81,6 +81,7 @@ pub const MAPS: &[MapSpec] = &[
     VLANS,
     REALMS,
     COUNTERS,
+    REALM_DROPS,
     DEVICES,
     SOCKETS,
     EVENTS,
@@ -128,6 +129,14 @@ pub const COUNTERS: MapSpec = other(
     MapKind::PerCpuArray,
     4,
     size_of::<crate::counters::Counters>(),
+    1,
+);
+/// Drops by number of the realm, on each processor: an element for each where there are several.
+pub const REALM_DROPS: MapSpec = other(
+    "REALM_DROPS",
+    MapKind::PerCpuArray,
+    4,
+    size_of::<crate::counters::RealmDrops>(),
     1,
 );
 /// Each processor's last answer of `bpf_fib_lookup`.

@@ -58,7 +58,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 13;
+pub const LAYOUT_VERSION: u32 = 14;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -110,7 +110,7 @@ shape! {
     SessionKey: 16, 4;
     FragmentKey: 12, 4;
     Datagram: 16, 4;
-    Constants: 568, 8;
+    Constants: 824, 8;
     Guards: 32, 4;
     Unsolicited: 16, 16;
     Newcomers: 16, 16;

@@ -4,8 +4,9 @@ use super::next_hop::rows_of;
 use super::ports;
 use super::tcp_state;
 use crate::block::{block_of, first_port};
-use crate::layout::{Features, Line, Rows, SlotKey, SlotState, bucket_line, peer};
+use crate::layout::{BlockEntry, Features, Line, Rows, SlotKey, SlotState, bucket_line, peer};
 use crate::limits::SLOTS_PER_BUCKET;
+use crate::realm::NO_KEY;
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason};
 use crate::wire::transport::{Transport, flag};
@@ -70,6 +71,23 @@ pub fn mapping_at<T: Tables + ?Sized>(
     let offset = u32::from(place - first_port(number, shift));
     let slot = by_port(tables, slab_line, protocol, shift, offset).ok_or(Reason::NoMapping)?;
     Ok((slot, inside_address))
+}
+
+/// Inside key of the subscriber who has the block with this port of the external address with these rows,
+/// whether the port is in use or not; [`NO_KEY`] if nobody has.
+#[inline(always)]
+pub fn owner_of<T: Tables + ?Sized>(tables: &T, (external, rows): (u32, Rows), port: u16) -> u32 {
+    let place = ports::inward(tables, rows.pool(), external, port);
+    let Some(number) = block_of(place, rows.block_shift()) else {
+        return NO_KEY;
+    };
+    match tables
+        .block(rows.first_row() + number)
+        .map(BlockEntry::read)
+    {
+        Some((slab_line, inside)) if slab_line != 0 => inside,
+        _ => NO_KEY,
+    }
 }
 
 /// Slot of an external port of an address, with the live mapping there.

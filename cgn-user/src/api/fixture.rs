@@ -187,6 +187,7 @@ impl Fixture {
             started_unix_ms: ALLOCATED_MS,
             fast_path_counters: Box::new(move || fast_path),
             fast_path_hits: Box::new(|| Hits::ZERO),
+            fast_path_realms: Box::new(Vec::new),
             lists: Lists::default(),
             is_test_clock,
             config_path: PathBuf::new(),

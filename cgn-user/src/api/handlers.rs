@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use cgn_common::counters::RealmDrops;
 use futures::StreamExt as _;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -109,9 +110,19 @@ async fn pools(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal>
 
 async fn drops(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal> {
     let Ask(query) = asked?;
-    query.resolve(Keys::DROPS, &state.geometry)?;
+    let (selection, _) = query.resolve(Keys::DROPS, &state.geometry)?;
     let all = query.wants_all()?;
+    // Where there is but one, all is its own.
+    let realm = selection
+        .realm
+        .filter(|_| state.geometry.realms.count() > 1);
     read(move || {
+        if let Some(realm) = realm.map(usize::from) {
+            let fast_path = (state.fast_path_realms)();
+            let slow_path = state.stats().realm_drops.clone();
+            let of = |drops: &[RealmDrops]| drops.get(realm).copied().unwrap_or(RealmDrops::ZERO);
+            return whole(view::drops_of_realm(&of(&fast_path), &of(&slow_path), all));
+        }
         let slow_path = state.stats().slow_path;
         whole(view::drops(&(state.fast_path_counters)(), &slow_path, all))
     })

@@ -273,7 +273,7 @@ impl Keys {
     pub const EXPLAIN: Self = Self(&["packet", "side", "realm"]);
     pub const POOLS: Self = Self(&["pool"]);
     pub const TOP: Self = Self(&["limit"]);
-    pub const DROPS: Self = Self(&["all"]);
+    pub const DROPS: Self = Self(&["realm", "all"]);
 }
 
 /// A query that cannot be answered.

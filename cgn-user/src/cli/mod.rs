@@ -394,8 +394,8 @@ pub struct Filters {
     /// Only this subscriber (of subscribers, blocks, mappings)
     #[arg(long, value_name = "ADDRESS")]
     pub subscriber: Option<String>,
-    /// Only of this realm, by its name; with --subscriber, the address is one of it [default: all
-    /// realms, or the first, which has no name]
+    /// Only of this realm, by its name ("" is the first), also drops; with --subscriber, the address
+    /// is one of it [default: all realms, or the first]
     #[arg(long, value_name = "NAME")]
     pub realm: Option<String>,
     /// Only this pool (of subscribers, blocks, mappings, pools)

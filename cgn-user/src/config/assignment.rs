@@ -11,7 +11,8 @@ use super::schema::{Config, PoolMode};
 impl Config {
     /// All subscribers in ascending order, each range with its pool. Those whose pool or realm does
     /// not exist are left out; the validation refuses them.
-    pub(super) fn subscriber_ranges(&self) -> Vec<SubscriberRange> {
+    #[must_use]
+    pub fn subscriber_ranges(&self) -> Vec<SubscriberRange> {
         let owners = GroupPools::of(self);
         let mut ranges: Vec<SubscriberRange> = self
             .subscribers

@@ -160,6 +160,11 @@ impl Config {
         self.pool.iter().position(|pool| pool.name == name)
     }
 
+    /// The index of the group with this name.
+    pub fn group_index(&self, name: &str) -> Option<usize> {
+        self.group.iter().position(|group| group.name == name)
+    }
+
     /// How many subscribers each pool serves.
     pub(super) fn subscriber_counts(&self) -> Vec<u64> {
         let mut counts = vec![0; self.pool.len()];

@@ -271,9 +271,9 @@ pub enum Fault {
     )]
     TooManyNetworks { count: usize, most: usize },
     #[error(
-        "a bypass alone is of one realm, other rules are for all; delete the key, or set action = \"bypass\""
+        "what comes from outside is of no realm before it is translated; delete the key, or write direction = \"out\""
     )]
-    RealmOfOtherRule,
+    RealmFromOutside,
     #[error(
         "{written} is also of {other}, a bypass of another realm, so nobody could tell whose an answer from there is; bypass it for one of them only"
     )]
@@ -376,6 +376,29 @@ pub enum Fault {
         "with the bits of an IPv4 address behind it, it is longer than 64 bits; write at most {most}, or a longer six_rd_ipv4"
     )]
     SixRdTooLong { most: u8 },
+    #[error("there is no group {name:?}; {}", suggest(.nearest.as_deref(), .known))]
+    UnknownGroup {
+        name: String,
+        nearest: Option<String>,
+        known: Vec<String>,
+    },
+    #[error(
+        "what comes from outside has a pool address, and whose it is is not known before it is translated; write direction = \"out\", or as destination the addresses of a pool of the group's own"
+    )]
+    GroupFromOutside,
+    #[error(
+        "the addresses of group {group:?} are the source; delete one of the two, or write a rule for each"
+    )]
+    GroupAndSource { group: String },
+    #[error(
+        "group {group:?} is of realm {}; delete the key, or name a group of this realm",
+        realm_in_words(.of)
+    )]
+    GroupOfOtherRealm { group: String, of: String },
+    #[error(
+        "nobody is in group {group:?}: longer prefixes of other groups have all its addresses; correct prefixes, or delete the rule"
+    )]
+    NobodyInGroupOfRule { group: String },
     #[error("only TCP and UDP have ports; write protocol = \"tcp\" or \"udp\"")]
     PortsWithoutProtocol,
     #[error("the list {path:?} cannot be read: {reason}; make it readable, or leave the key out")]

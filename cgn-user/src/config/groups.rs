@@ -1,12 +1,84 @@
-//! What groups must fulfil.
+//! What groups must fulfil, and whose addresses are in which.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
+use super::address::{Ipv4Range, Ipv4Set};
 use super::fault::{Fault, Findings};
 use super::limit;
 use super::place::KeyPath;
 use super::schema::{Config, Group, LogMode};
 use super::validate::{check_limit, check_name};
+
+impl Config {
+    /// The inside addresses of the group with this index: those of its prefixes that are in no longer
+    /// prefix of another group of its realm.
+    #[must_use]
+    pub fn addresses_of_group(&self, index: usize) -> Ipv4Set {
+        let parts = self.parts(&self.group[index].realm).into_iter();
+        let own = parts.filter(|(group, _)| *group == index);
+        own.map(|(_, range)| range).collect()
+    }
+
+    /// Index and addresses of the groups of a realm, in ascending order of addresses. Prefixes lie within
+    /// each other or apart: so the longest is the one that began last and has not ended.
+    fn parts(&self, realm: &str) -> Vec<(usize, Ipv4Range)> {
+        let everyone = Ipv4Range::new(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+        let groups = self.group.iter().enumerate();
+        let mut prefixes: Vec<(usize, Ipv4Range)> = groups
+            .filter(|(_, group)| group.realm == realm)
+            .flat_map(|(index, group)| {
+                let own = group.prefixes.iter().map(|prefix| prefix.range());
+                let all = own.chain(everyone.filter(|_| group.is_of_realm()));
+                all.map(move |range| (index, range))
+            })
+            .collect();
+        prefixes.sort_unstable_by_key(|(_, range)| (range.first(), Reverse(range.last())));
+        let mut parts = Parts::default();
+        for (index, range) in prefixes {
+            parts.tell_before(range.first().to_bits().into());
+            parts.open.push((index, range));
+        }
+        parts.tell_before(1 << 32);
+        parts.told
+    }
+}
+
+/// Goes over the prefixes of a realm's groups by their first addresses.
+#[derive(Default)]
+struct Parts {
+    /// Those that hold the address `next`, each within the one before.
+    open: Vec<(usize, Ipv4Range)>,
+    /// All addresses below are told.
+    next: u64,
+    told: Vec<(usize, Ipv4Range)>,
+}
+
+impl Parts {
+    /// Tells the parts below an address.
+    fn tell_before(&mut self, end: u64) {
+        while let Some((index, range)) = self.open.last().copied() {
+            let behind = u64::from(range.last().to_bits()) + 1;
+            self.tell(index, behind.min(end));
+            if behind > end {
+                break;
+            }
+            self.open.pop();
+        }
+        self.next = end;
+    }
+
+    /// Tells the part from `next` on, without `end`.
+    fn tell(&mut self, index: usize, end: u64) {
+        if self.next < end {
+            let [first, last] = [self.next, end - 1].map(|at| Ipv4Addr::from_bits(at as u32));
+            let part = Ipv4Range::new(first, last);
+            self.told.extend(part.map(|range| (index, range)));
+            self.next = end;
+        }
+    }
+}
 
 pub(super) fn validate(config: &Config, findings: &mut Findings) {
     for (index, group) in config.group.iter().enumerate() {

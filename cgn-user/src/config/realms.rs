@@ -152,15 +152,7 @@ fn check_bypasses(config: &Config, findings: &mut Findings) {
         .collect();
     let are_of_several = bypasses
         .iter()
-        .any(|(_, rule)| rule.realm != bypasses[0].1.realm);
-    for (index, rule) in config.rule.iter().enumerate() {
-        let section = KeyPath::from(format!("rule[{index}]"));
-        let path = section.key("realm");
-        let known = findings.sound(&path) && findings.sound(&section.key("action"));
-        if rule.action != RuleAction::Bypass && !rule.realm.is_empty() && known {
-            findings.add(path, Fault::RealmOfOtherRule);
-        }
-    }
+        .any(|(_, rule)| config.realm_of_rule(rule) != config.realm_of_rule(bypasses[0].1));
     for (at, (index, rule)) in bypasses.iter().enumerate() {
         let section = KeyPath::from(format!("rule[{index}]"));
         let path = section.key("destination_file");
@@ -169,7 +161,8 @@ fn check_bypasses(config: &Config, findings: &mut Findings) {
             findings.add(path, Fault::BypassesInFile);
         }
         let earlier = bypasses[..at].iter();
-        let of_others = earlier.filter(|(_, other)| other.realm != rule.realm);
+        let of_others =
+            earlier.filter(|(_, other)| config.realm_of_rule(other) != config.realm_of_rule(rule));
         for (number, prefix) in rule.destination.iter().enumerate() {
             let path = section.key("destination").index(number);
             let overlaps = |other: &Ipv4Prefix| other.range().overlaps(&prefix.range());

@@ -15,10 +15,11 @@ use super::limit;
 use super::notation::Ipv4Prefix;
 use super::place::KeyPath;
 use super::prefix_list::Network;
-use super::reader::TableReader;
+use super::reader::{TableReader, nearest_name};
 use super::schema::Config;
 use super::validate::{check_limit, check_name};
 use super::value::{address, boolean, integer, path, string};
+use crate::realms::FIRST_NAME;
 
 /// `[access]`: rules that come with the program, behind those of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -59,6 +60,10 @@ pub struct Rule {
     /// File with more of them: one prefix or address in a line, behind `#` and `;` a remark.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub source_file: PathBuf,
+    /// With direction `"out"`, and in the place of `source`: the `name` of a `[[group]]` whose subscribers it is
+    /// for, as they are when the configuration is loaded.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
     /// Prefixes of the destination; of packets from outside that is a pool address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub destination: Vec<Ipv4Prefix>,
@@ -80,10 +85,24 @@ pub struct Rule {
     /// connections that are there go on. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
-    /// Of a `"bypass"`: the `name` of the `[[realm]]` whose packets go untranslated, and which what comes back is
-    /// for; so no destination is of bypasses of two realms. Other rules are for all. Default: the first.
+    /// With direction `"out"`: the `name` of the `[[realm]]` whose packets it is for, and of a `"bypass"` what
+    /// comes back, too; so no destination is of bypasses of two realms. Default: all realms; of a `"bypass"` the
+    /// first; with `group` that of the group.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub realm: String,
+}
+
+impl Config {
+    /// Name of the realm that a rule is for; None: for all.
+    #[must_use]
+    pub fn realm_of_rule<'a>(&'a self, rule: &'a Rule) -> Option<&'a str> {
+        let group = self.group_index(&rule.group).map(|at| &self.group[at]);
+        match (group, rule.realm.as_str()) {
+            (Some(group), _) => Some(&group.realm),
+            (None, FIRST_NAME) => (rule.action == RuleAction::Bypass).then_some(FIRST_NAME),
+            (None, realm) => Some(realm),
+        }
+    }
 }
 
 fn is_empty(path: &Path) -> bool {
@@ -256,6 +275,7 @@ pub(super) fn read_rule(rule: &mut TableReader<'_>) -> Rule {
         ),
         source: rule.list("source", Ipv4Prefix::PLACEHOLDER, address),
         source_file: rule.optional("source_file", PathBuf::new(), path),
+        group: rule.optional("group", String::new(), string),
         destination: rule.list("destination", Ipv4Prefix::PLACEHOLDER, address),
         destination_file: rule.optional("destination_file", PathBuf::new(), path),
         protocol: rule.optional("protocol", None, text),
@@ -304,6 +324,9 @@ pub(super) fn validate(config: &Config, findings: &mut Findings) {
         let key = |name: &str| KeyPath::from(format!("rule[{index}].{name}"));
         check_name(key("name"), &rule.name, findings);
         check_rule(rule, key, findings);
+        if !rule.group.is_empty() {
+            check_group(config, rule, key, findings);
+        }
         let other = config.rule[..index]
             .iter()
             .position(|o| o.name == rule.name);
@@ -360,6 +383,15 @@ fn check_rule(rule: &Rule, key: impl Fn(&str) -> KeyPath, findings: &mut Finding
             findings.add(key("destination"), Fault::BypassToAll);
         }
     }
+    if rule.action != RuleAction::Bypass
+        && rule.direction == RuleDirection::In
+        && !rule.realm.is_empty()
+        && ["action", "direction", "realm"]
+            .into_iter()
+            .all(|name| findings.sound(&key(name)))
+    {
+        findings.add(key("realm"), Fault::RealmFromOutside);
+    }
     if let Some(rate) = rule.rate {
         check_limit(key("rate"), rate, &limit::RULE_RATE, findings);
         let is_permit = rule.action == RuleAction::Permit && rule.direction == RuleDirection::Out;
@@ -381,6 +413,53 @@ fn check_rule(rule: &Rule, key: impl Fn(&str) -> KeyPath, findings: &mut Finding
         if ports.is_some() && !has_ports && findings.sound(&key("protocol")) {
             findings.add(key(name), Fault::PortsWithoutProtocol);
         }
+    }
+}
+
+/// Its subscribers are known by their addresses, so only what comes from inside is known to be theirs.
+fn check_group(
+    config: &Config,
+    rule: &Rule,
+    key: impl Fn(&str) -> KeyPath,
+    findings: &mut Findings,
+) {
+    let path = key("group");
+    let name = |index| KeyPath::from(format!("group[{index}].name"));
+    if !(0..config.group.len()).all(|index| findings.readable(&name(index))) {
+        return;
+    }
+    let Some(at) = config.group_index(&rule.group) else {
+        let names = || config.group.iter().map(|group| group.name.as_str());
+        let fault = Fault::UnknownGroup {
+            name: rule.group.clone(),
+            nearest: nearest_name(&rule.group, names()).map(str::to_owned),
+            known: names().map(str::to_owned).collect(),
+        };
+        findings.add(path, fault);
+        return;
+    };
+    let group = rule.group.clone();
+    let is_from_outside = rule.direction == RuleDirection::In && rule.action != RuleAction::Bypass;
+    if is_from_outside && findings.sound(&key("direction")) && findings.sound(&key("action")) {
+        findings.add(path.clone(), Fault::GroupFromOutside);
+    }
+    for (name, is_there) in [
+        ("source", !rule.source.is_empty()),
+        ("source_file", !is_empty(&rule.source_file)),
+    ] {
+        if is_there {
+            let group = group.clone();
+            findings.add(key(name), Fault::GroupAndSource { group });
+        }
+    }
+    let of = &config.group[at].realm;
+    if !rule.realm.is_empty() && rule.realm != *of && findings.sound(&key("realm")) {
+        let (group, of) = (group.clone(), of.clone());
+        findings.add(key("realm"), Fault::GroupOfOtherRealm { group, of });
+    }
+    // A rule without addresses would be for everyone.
+    if findings.sound(&path) && config.addresses_of_group(at).is_empty() {
+        findings.add(path, Fault::NobodyInGroupOfRule { group });
     }
 }
 

@@ -152,6 +152,7 @@ impl Geometry {
                 datagrams: FRAGMENTS.entries,
                 prefix_lines: 1,
                 realm_lines: realms.lines(),
+                realms: realms.count() as u32,
                 newcomers: 1,
             },
             realms,

@@ -13,7 +13,7 @@ use aya::maps::{
 };
 use aya::programs::{ProgramError, ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
-use cgn_common::counters::Counters;
+use cgn_common::counters::{Counters, RealmDrops};
 use cgn_common::layout::{
     self, Constants, Features, Hits, Link, MapSpec, RareProgram, VlanKey, VlanRole,
 };
@@ -288,6 +288,32 @@ impl Dataplane {
         let map: PerCpuArray<MapData, Element<Counters>> =
             PerCpuArray::try_from(Map::PerCpuArray(data)).map_err(failed(spec))?;
         Ok(move || sum(&map).unwrap_or_default())
+    }
+
+    /// A reader of the drops of so many realms in the fast path, by number of the realm, for other
+    /// threads.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn realm_drops_reader(
+        &self,
+        realms: usize,
+    ) -> Result<impl Fn() -> Vec<RealmDrops> + Send + Sync + 'static, LoadError> {
+        let spec = &layout::REALM_DROPS;
+        let Some(Map::PerCpuArray(data)) = self.ebpf.map(spec.name) else {
+            return Err(LoadError::NoMap(spec.name));
+        };
+        let data = MapData::from_fd(copy_of(spec, data)?).map_err(failed(spec))?;
+        let map: PerCpuArray<MapData, Element<RealmDrops>> =
+            PerCpuArray::try_from(Map::PerCpuArray(data)).map_err(failed(spec))?;
+        let of_realm = move |realm| {
+            let mut sum = RealmDrops::ZERO;
+            for drops in map.get(&realm, 0).iter().flat_map(|values| values.iter()) {
+                sum.merge(&drops.0);
+            }
+            sum
+        };
+        Ok(move || (0..realms as u32).map(&of_realm).collect())
     }
 
     /// A reader of how often the fast path found each rule of the access lists to hold, for other

@@ -191,6 +191,8 @@ pub struct Sizes {
     pub prefix_lines: u32,
     /// See [`cgn_common::layout::realm_lines`].
     pub realm_lines: u32,
+    /// The first one included.
+    pub realms: u32,
     /// All cells, or 1 where no prefix is limited.
     pub newcomers: u32,
 }
@@ -198,10 +200,10 @@ pub struct Sizes {
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 13] {
+    pub fn by_name(&self) -> [(&'static str, u32); 14] {
         use cgn_common::layout::{
-            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, NEWCOMERS, PREFIXES, QUOTAS, REALMS,
-            SCATTERINGS, SESSIONS, SLABS, SUBSCRIBERS, UNSOLICITED,
+            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, NEWCOMERS, PREFIXES, QUOTAS, REALM_DROPS,
+            REALMS, SCATTERINGS, SESSIONS, SLABS, SUBSCRIBERS, UNSOLICITED,
         };
         [
             (SUBSCRIBERS.name, self.subscribers),
@@ -216,6 +218,7 @@ impl Sizes {
             (FRAGMENTS.name, self.datagrams),
             (PREFIXES.name, self.prefix_lines),
             (REALMS.name, self.realm_lines),
+            (REALM_DROPS.name, self.realms),
             (NEWCOMERS.name, self.newcomers),
         ]
     }

@@ -8,16 +8,17 @@ use std::net::Ipv4Addr;
 use cgn_common::answers::{self, Budget};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
+use cgn_common::frame::Frame;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, HALVES_PER_LINE,
     Held, Hits, Line, Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Role,
     Scattering, SessionKey, Settings, Side, SixRd, Subscriber, Unsolicited, VlanKey,
 };
 use cgn_common::nat::{home, open, search, throttle};
-use cgn_common::realm::is_key_here;
+use cgn_common::realm::{self, is_key_here};
 use cgn_common::steps::{Step, Steps};
 use cgn_common::tables::{Route, Tables};
-use cgn_common::verdict::Direction;
+use cgn_common::verdict::{Direction, Reason};
 use cgn_common::word::Word;
 
 use super::memory::Memory;
@@ -62,6 +63,8 @@ pub enum Resolved {
 #[derive(Debug, Default)]
 pub struct Counted {
     pub counters: RefCell<Counters>,
+    /// Realm and reason of packets that were dropped, where there are several realms.
+    pub realm_drops: RefCell<Vec<(u8, Reason)>>,
     /// How often rules of the access lists held; XDP counted those of packets that it punted.
     pub hits: RefCell<Hits>,
 }
@@ -315,6 +318,17 @@ impl<R: Routing> Tables for UserTables<'_, R> {
             None => 0,
         }
     }
+    fn realm_of_pool(&self, pool: u8) -> u8 {
+        self.memory.constants.realms[usize::from(pool)]
+    }
+
+    fn count_for_realm<F: Frame>(&self, frame: &F, reason: Reason) {
+        match realm::of_dropped(frame, self) {
+            realm::NOBODY => {}
+            realm => self.counted.realm_drops.borrow_mut().push((realm, reason)),
+        }
+    }
+
     fn ingress(&self) -> u32 {
         self.ingress.get()
     }

@@ -5,13 +5,14 @@
 use cgn_common::counters::Carried;
 use cgn_common::frame::{Buffer, Frame};
 use cgn_common::layout::FragmentKey;
+use cgn_common::realm;
 use cgn_common::verdict::Reason;
 use cgn_common::wire::{ethernet, ipv4};
 
 use super::{Engine, Ran};
+use crate::dataplane::tables::UserTables;
 use crate::realms::InsideKey;
 use crate::slowpath::fragments::{Ended, Fragment};
-use crate::slowpath::process::carried_by;
 use crate::slowpath::split;
 
 impl Engine {
@@ -20,7 +21,7 @@ impl Engine {
         let now = self.state.now_tick();
         let fragment = range_of(&mut frame).map(|range| Fragment { frame, port, range });
         let (Some(key), Some(fragment)) = (key, fragment) else {
-            return self.count(Reason::Internal, Carried::Other);
+            return self.count(Reason::Internal, Carried::Other, None);
         };
         self.state.stats().fragments.came_early += 1;
         let ended = self.fragments.keep(key, fragment, now);
@@ -50,10 +51,25 @@ impl Engine {
     }
 
     fn count_ended(&self, ended: Ended) {
-        if let Some(reason) = ended.reason {
-            ended
-                .carried()
-                .for_each(|carried| self.count(reason, carried));
+        let Some(reason) = ended.reason else {
+            return;
+        };
+        let tables = UserTables::new(
+            &self.state.memory,
+            &self.routing,
+            &self.vlans,
+            &self.counted,
+        );
+        let has_realms = self.state.geometry.realms.count() > 1;
+        for (key, fragments) in ended.datagrams {
+            let realm = has_realms.then(|| match key.is_from_inside() {
+                true => realm::of_key(&tables, key.source),
+                false => realm::of_external(&tables, key.destination, None),
+            });
+            let carried = Carried::of_protocol(key.protocol());
+            for _ in 0..fragments {
+                self.count(reason, carried, realm);
+            }
         }
     }
 
@@ -68,7 +84,7 @@ impl Engine {
         last: Option<Reason>,
     ) -> Option<InsideKey> {
         let Some(fragments) = split::split(&ran.bytes, ran.mtu) else {
-            self.count(Reason::TooBig, carried_by(&ran.bytes));
+            self.drop(Reason::TooBig, port, &ran.bytes);
             return None;
         };
         for (number, fragment) in fragments.iter().enumerate() {

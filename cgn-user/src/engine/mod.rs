@@ -331,6 +331,9 @@ impl Engine {
     fn add_up(&self) {
         let mut stats = self.state.stats();
         stats.slow_path.merge(&self.counted.counters.take());
+        for (realm, reason) in self.counted.realm_drops.take() {
+            stats.dropped_of_realm(realm, reason);
+        }
         let hits = self.counted.hits.take();
         if is_forced(&self.state) {
             stats.hits.merge(&hits);
@@ -457,10 +460,10 @@ impl Engine {
                 }
                 let kept = hop.is_some_and(|hop| self.waiting.keep(&ran.bytes, port, hop, now));
                 if !kept {
-                    self.count(Reason::NeighbourUnresolved, carried_by(&ran.bytes));
+                    self.drop(Reason::NeighbourUnresolved, port, &ran.bytes);
                 }
             }
-            Outcome::NeedsRoute => self.count(Reason::RouteUnresolved, carried_by(&ran.bytes)),
+            Outcome::NeedsRoute => self.drop(Reason::RouteUnresolved, port, &ran.bytes),
             Outcome::NeedsFirst => self.hold(port, ran.asked, ran.bytes),
             Outcome::NeedsSplitting => return self.split(&ran, port, queue, last),
             Outcome::NeedsBlock { inside } => return Some(inside),
@@ -476,7 +479,7 @@ impl Engine {
         let received_by = (port.ifindex, punted.queue as u32);
         if let Err(error) = self.dataplane.run_again(port.entry, received_by, bytes) {
             tracing::debug!(error = &error as &dyn std::error::Error, "a first packet");
-            self.count(Reason::RouteUnresolved, carried_by(bytes));
+            self.drop(Reason::RouteUnresolved, punted.port, bytes);
         }
     }
 
@@ -489,12 +492,30 @@ impl Engine {
         });
         match sent {
             true => self.state.watch.slow.tell(came, bytes, ifindex),
-            false => self.count(Reason::PuntUndelivered, carried_by(bytes)),
+            // It is another's packet now, so of no realm.
+            false => self.count(Reason::PuntUndelivered, carried_by(bytes), None),
         }
     }
 
-    fn count(&self, reason: Reason, carried: Carried) {
-        self.state.stats().slow_path.dropped(reason, carried);
+    /// Ends a packet that `port` received, and that nothing more is done for.
+    fn drop(&self, reason: Reason, port: usize, bytes: &[u8]) {
+        let tables = UserTables::new(
+            &self.state.memory,
+            &self.routing,
+            &self.vlans,
+            &self.counted,
+        );
+        tables.ingress.set(self.ports[port].ifindex);
+        process::drop_bytes(bytes, &tables, reason);
+    }
+
+    /// The same of one that is not at hand; of a realm, if that is known.
+    fn count(&self, reason: Reason, carried: Carried, realm: Option<u8>) {
+        let mut stats = self.state.stats();
+        stats.slow_path.dropped(reason, carried);
+        if let Some(realm) = realm {
+            stats.dropped_of_realm(realm, reason);
+        }
     }
 
     /// Takes over new routes, and tries the packets that waited for them.
@@ -557,7 +578,7 @@ impl Engine {
 
     fn give_up_waiting(&mut self, now: u32) {
         for packet in self.waiting.take_overdue(now) {
-            self.count(Reason::NeighbourUnresolved, carried_by(&packet.frame));
+            self.drop(Reason::NeighbourUnresolved, packet.port, &packet.frame);
             let (entry, ifindex) = (
                 self.ports[packet.port].entry,
                 self.ports[packet.port].ifindex,

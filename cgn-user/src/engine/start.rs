@@ -178,6 +178,7 @@ pub fn start(
                 started_unix_ms: clock::system_ms(),
                 fast_path_counters: Box::new(dataplane.counters_reader()?),
                 fast_path_hits: Box::new(dataplane.hits_reader()?),
+                fast_path_realms: Box::new(dataplane.realm_drops_reader(geometry.realms.count())?),
                 lists,
                 is_test_clock: switches.is_test_clock,
                 config_path: config_path.to_owned(),

@@ -47,6 +47,7 @@ fn state() -> Arc<State> {
         started_unix_ms: 1,
         fast_path_counters: Box::new(|| Counters::ZERO),
         fast_path_hits: Box::new(|| Hits::ZERO),
+        fast_path_realms: Box::new(Vec::new),
         lists: Lists::default(),
         is_test_clock: false,
         config_path: PathBuf::new(),

@@ -16,6 +16,8 @@ use crate::state::{PoolStats, RulePackets, State, Stats};
 pub struct Snapshot {
     /// Counters of the fast path.
     pub fast_path: Counters,
+    /// Name of each realm, and packets dropped that are of it; empty where there is but one.
+    pub realm_drops: Vec<(String, u64)>,
     pub stats: Stats,
     pub pools: Vec<PoolShape>,
     /// Inside addresses in the prefixes of the configuration.
@@ -87,8 +89,10 @@ impl Snapshot {
         let ranges = state.geometry.subscribers.iter();
         // Before the figures are locked: it locks them, too.
         let rules = state.rule_hits();
+        let realm_drops = view::drops_by_realm(state);
         Self {
             fast_path: (state.fast_path_counters)(),
+            realm_drops,
             stats: state.stats().clone(),
             pools: state.geometry.pools.clone(),
             subscriber_addresses: ranges

@@ -198,6 +198,10 @@ pub const TABLE: &[Metric] = &[
             }
         }),
 
+    counter("cgn_realm_drops_total", &["realm"],
+        "Packets dropped by realm, where there are several: from inside by VLAN, from outside by who has the port, else by a pool that is of one realm. `cgn show drops --realm` has the reasons.",
+        |s, out| for (name, drops) in &s.realm_drops { out.put(&[realm_label(name)], *drops); }),
+
     // ---- pools ----
     gauge("cgn_pool_addresses", &["pool", "state"],
         "External addresses: used (somebody has a block of it) or free.",

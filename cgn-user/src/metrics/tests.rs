@@ -41,6 +41,7 @@ fn idle() -> Snapshot {
     };
     Snapshot {
         fast_path: Counters::ZERO,
+        realm_drops: vec![("mvno".to_owned(), 0)],
         stats: Stats::default(),
         pools: vec![PoolShape {
             arrangement: Arrangement::Contiguous,
@@ -129,8 +130,10 @@ fn busy() -> Snapshot {
     };
     Snapshot {
         fast_path,
+        realm_drops: vec![("mvno".to_owned(), next())],
         stats: Stats {
             slow_path,
+            realm_drops: Vec::new(),
             hits: Hits::ZERO,
             pools: vec![PoolStats {
                 status,
@@ -384,6 +387,7 @@ fn values_are_those_of_their_sources() {
         ),
         ("cgn_attacked_addresses", &["home"], 1),
         ("cgn_throttled_prefixes", &["outside", "24"], 1),
+        ("cgn_realm_drops_total", &["mvno"], busy.realm_drops[0].1),
         (
             "cgn_realm_mappings",
             &["mvno", "udp"],

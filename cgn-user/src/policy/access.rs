@@ -13,6 +13,7 @@ mod tests;
 use std::hash::{Hash as _, Hasher as _};
 
 use cgn_common::layout::{self, Access, Action, Ports, RULES, Rule as RuleWords};
+use cgn_common::realm::FIRST;
 use cgn_common::verdict::Direction;
 use cgn_common::wire::transport;
 
@@ -27,7 +28,8 @@ pub struct Rule {
     pub name: String,
     pub direction: Direction,
     pub action: Action,
-    /// Number of the realm of a bypass; other rules are for all realms.
+    /// Number of the realm that it is for, or [`RuleWords::EVERY_REALM`]: so is each rule for packets from
+    /// outside, and no bypass.
     pub realm: u8,
     /// Addresses of the source; empty: all.
     pub source: Vec<Range>,
@@ -51,7 +53,7 @@ pub struct Placed {
     pub ranges: usize,
     /// What each inside address may send in a window; 0: no rate.
     pub most: u32,
-    /// Number of the realm of a bypass.
+    /// Number of the realm of a bypass, or of the packets from inside that it is for.
     pub realm: u8,
     protocol: Option<u8>,
     ports: Ports,
@@ -206,6 +208,12 @@ fn place(rule: &Rule, direction: Direction, subscribers: &[Range]) -> Option<Pla
     if rule.action == Action::Bypass && direction == Direction::Inbound && ours.is_empty() {
         ours = subscribers.to_vec();
     }
+    // Of what comes from outside a bypass alone tells the realm. Another rule asks for subscribers of the first,
+    // whose addresses can be those of packets; what is for a pool address is of no realm yet.
+    let realm = match (rule.action, direction) {
+        (Action::Bypass, _) | (_, Direction::Outbound) => rule.realm,
+        (_, Direction::Inbound) => FIRST,
+    };
     outside.sort_unstable();
     ours.sort_unstable();
     Some(Placed {
@@ -215,7 +223,7 @@ fn place(rule: &Rule, direction: Direction, subscribers: &[Range]) -> Option<Pla
         action: rule.action,
         ranges: rule.source.len() + rule.destination.len(),
         most: rule.most,
-        realm: rule.realm,
+        realm,
         protocol: rule.protocol,
         ports,
         ends: [outside, ours],

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use cgn_common::answers::Rates;
-use cgn_common::layout::{self, Action, Constants, Features, Policy, Ports, SixRd};
+use cgn_common::layout::{self, Action, Constants, Features, POOLS, Policy, Ports, SixRd};
 use cgn_common::limits::ticks;
+use cgn_common::realm::NOBODY;
 
 use cgn_common::verdict::{Direction, Protocol};
 use cgn_common::wire::icmp::code;
@@ -18,8 +19,8 @@ use crate::alloc::{HoldPolicy, PoolSpec};
 use crate::config::prefix_list::{self, RuleLists};
 use crate::config::rules::{BOGONS, PortRange};
 use crate::config::{
-    self, Checked, Config, Exhausted, Filtering, Icmp, Ipv4Prefix, LogMode, Midstream, Pool,
-    PoolMode,
+    self, Checked, Config, Exhausted, Filtering, Icmp, Ipv4Prefix, Ipv4Range, LogMode, Midstream,
+    Pool, PoolMode,
 };
 use crate::dataplane::geometry::{Geometry, PoolShape, SubscriberShape};
 use crate::dataplane::sweep::{Logged, PortSet, Timers};
@@ -89,27 +90,27 @@ pub fn lists(checked: &Checked) -> Lists {
     let config = &checked.config;
     let no_files = RuleLists::default();
     let rules = config.rule.iter().enumerate().map(|(number, rule)| {
-        let realm = config.realm_number(&rule.realm).unwrap_or_default();
         let files = checked.lists.get(number).unwrap_or(&no_files);
-        access_rule(rule, realm, files)
+        access_rule(config, rule, files)
     });
     let mut rules: Vec<Rule> = rules.collect();
     if config.access.bogons {
         rules.extend(bogons());
     }
-    let subscribers = checked.subscribers.iter().map(|subscriber| {
-        let range = subscriber.range;
-        (range.first().to_bits(), range.last().to_bits())
-    });
+    let subscribers = checked.subscribers.iter().map(|one| ends(one.range));
     Lists::new(&rules, &subscribers.collect::<Vec<_>>())
 }
 
-fn access_rule(rule: &config::Rule, realm: u8, files: &RuleLists) -> Rule {
+/// First and last address, in host order.
+fn ends(range: Ipv4Range) -> (u32, u32) {
+    (range.first().to_bits(), range.last().to_bits())
+}
+
+fn access_rule(config: &Config, rule: &config::Rule, files: &RuleLists) -> Rule {
+    let realm = config.realm_of_rule(rule);
+    let realm = realm.and_then(|name| config.realm_number(name));
     let ranges = |prefixes: &[Ipv4Prefix], networks: &[prefix_list::Network]| {
-        let prefixes = prefixes.iter().map(|prefix| {
-            let range = prefix.range();
-            (range.first().to_bits(), range.last().to_bits())
-        });
+        let prefixes = prefixes.iter().map(|prefix| ends(prefix.range()));
         prefixes
             .chain(networks.iter().map(prefix_list::Network::range))
             .collect()
@@ -119,8 +120,14 @@ fn access_rule(rule: &config::Rule, realm: u8, files: &RuleLists) -> Rule {
         name: rule.name.clone(),
         direction: rule.direction.into(),
         action: rule.action.into(),
-        realm,
-        source: ranges(&rule.source, &files.source),
+        realm: realm.unwrap_or(layout::Rule::EVERY_REALM),
+        source: match config.group_index(&rule.group) {
+            Some(group) => {
+                let addresses = config.addresses_of_group(group);
+                addresses.ranges().iter().copied().map(ends).collect()
+            }
+            None => ranges(&rule.source, &files.source),
+        },
         destination: ranges(&rule.destination, &files.destination),
         protocol: rule.protocol.map(|protocol| protocol.0),
         ports: Ports::new(ports(rule.source_ports), ports(rule.destination_ports)),
@@ -145,7 +152,7 @@ fn bogons() -> [Rule; 2] {
             protocol: None,
             ports: Ports::ANY,
             most: 0,
-            realm: 0,
+            realm: layout::Rule::EVERY_REALM,
         }
     })
 }
@@ -244,9 +251,28 @@ pub fn constants(config: &Config) -> Constants {
     let on = switches.filter(|(on, _)| *on);
     let bits = on.fold(0, |bits, (_, feature)| bits | feature);
     constants.six_rd = six_rd(&config.access);
+    constants.realms = realms_of_pools(config);
     constants.guards = throttle::guards(&config.throttle, &config.guard);
     constants.features = Features(bits).with_mss(tcp.mss_outbound, tcp.mss_inbound);
     constants
+}
+
+/// The realm that each pool serves, if it is one; nothing is asked where there is but one.
+fn realms_of_pools(config: &Config) -> [u8; POOLS] {
+    let mut realms = [NOBODY; POOLS];
+    if config.realm.is_empty() {
+        return realms;
+    }
+    let mut is_known = [false; POOLS];
+    for range in config.subscriber_ranges() {
+        let (realm, is_known) = (&mut realms[range.pool], &mut is_known[range.pool]);
+        *realm = match *is_known && *realm != range.realm {
+            true => NOBODY,
+            false => range.realm,
+        };
+        *is_known = true;
+    }
+    realms
 }
 
 /// How the provider's 6rd works.

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use cgn_common::counters::Carried;
 use cgn_common::layout::{FragmentKey, is_ahead};
 use cgn_common::verdict::Reason;
 
@@ -64,16 +63,16 @@ pub struct Store {
 
 /// Fragments that end in the store, and why.
 #[must_use]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
-    /// How many, by [`Carried`].
-    by_carried: [usize; Carried::ALL.len()],
+    /// How many of which datagrams.
+    pub datagrams: Vec<(FragmentKey, usize)>,
     pub reason: Option<Reason>,
 }
 
 impl Ended {
     const NONE: Self = Self {
-        by_carried: [0; Carried::ALL.len()],
+        datagrams: Vec::new(),
         reason: None,
     };
 
@@ -84,15 +83,15 @@ impl Ended {
 
     /// And so many of another one, for the same reason.
     fn and(mut self, fragments: usize, key: &FragmentKey, reason: Reason) -> Self {
-        self.by_carried[Carried::of_protocol(key.protocol()) as usize] += fragments;
+        self.datagrams.push((*key, fragments));
         self.reason = Some(reason);
         self
     }
 
-    /// What each fragment that ended carried.
-    pub fn carried(&self) -> impl Iterator<Item = Carried> {
-        let counts = Carried::ALL.into_iter().zip(self.by_carried);
-        counts.flat_map(|(carried, count)| std::iter::repeat_n(carried, count))
+    /// How many of all.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.datagrams.iter().map(|(_, fragments)| fragments).sum()
     }
 }
 

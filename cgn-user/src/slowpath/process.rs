@@ -40,7 +40,7 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> 
     match path::whole(frame, tables, entry) {
         Verdict::Transmit { ifindex, .. } => Outcome::Send { ifindex },
         Verdict::Drop(reason) => {
-            tables.count(|c| c.dropped(reason, Carried::of(frame)));
+            path::dropped(frame, tables, reason);
             Outcome::Dropped(reason)
         }
         // What became the kernel's meanwhile: its sender tries again, and XDP passes it.
@@ -70,8 +70,16 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, entry: Entry) -> 
 
 /// Ends a packet that waited in vain.
 pub fn drop<F: Frame, T: Tables>(frame: &F, tables: &T, reason: Reason) -> Outcome {
-    tables.count(|c| c.dropped(reason, Carried::of(frame)));
+    path::dropped(frame, tables, reason);
     Outcome::Dropped(reason)
+}
+
+/// The same of a packet that is kept as bytes, with the tables of who received it.
+pub fn drop_bytes<T: Tables>(bytes: &[u8], tables: &T, reason: Reason) {
+    let counted = read(bytes, |frame| path::dropped(frame, tables, reason));
+    if counted.is_none() {
+        tables.count(|c| c.dropped(reason, Carried::Other));
+    }
 }
 
 /// What a frame carries, as far as drops are told apart.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use cgn_common::counters::Counters;
+use cgn_common::counters::{Counters, RealmDrops};
 use cgn_common::layout::{Features, VlanKey, VlanRole};
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::verdict::{Effect, Reason};
@@ -40,6 +40,8 @@ pub struct Bpf {
     dataplane: Dataplane,
     memory: Arc<Memory>,
     world: Rc<World>,
+    /// Drops of each realm.
+    realm_drops: Box<dyn Fn() -> Vec<RealmDrops>>,
 }
 
 impl Bpf {
@@ -169,6 +171,8 @@ impl Bpf {
                 .set_device(ifindex as u16, ifindex)
                 .expect("the interface exists");
         }
+        let realms = world.geometry.realms.count();
+        let realm_drops = dataplane.realm_drops_reader(realms).expect("a map");
         for entry in [Entry::Inside, Entry::Outside, Entry::Vlan] {
             let program = dataplane.program(entry).expect("the verifier accepts it");
             assert_within_budget(name, entry, program);
@@ -177,6 +181,7 @@ impl Bpf {
             name,
             diagnostics,
             ear: None,
+            realm_drops: Box::new(realm_drops),
             dataplane,
             memory,
             world: Rc::clone(world),
@@ -195,6 +200,19 @@ impl Bpf {
     pub fn diagnostics(&mut self) -> &mut Diagnostics<Tell> {
         self.diagnostics.as_mut().expect("the diagnostics object")
     }
+}
+
+/// What was counted for realms between two readings. That no socket listens is a home's own affair, as above.
+fn added(before: &[RealmDrops], after: &[RealmDrops]) -> Vec<(u8, Reason)> {
+    let realms = (0..).zip(before.iter().zip(after));
+    let all = realms.flat_map(|(realm, (before, after))| {
+        let more = |reason: &Reason| after.0[*reason as usize] - before.0[*reason as usize];
+        Reason::ALL
+            .iter()
+            .flat_map(move |reason| std::iter::repeat_n((realm, *reason), more(reason) as usize))
+    });
+    all.filter(|(_, reason)| *reason != Reason::PuntUndelivered)
+        .collect()
 }
 
 /// Whatever a world has on and off, the verifier has room to spare.
@@ -285,6 +303,7 @@ impl Home for Bpf {
 impl Bpf {
     fn run_program(&mut self, entry: Entry, frame: &[u8]) -> Run {
         let before = self.dataplane.counters().expect("counters");
+        let realms_before = (self.realm_drops)();
         let program = self.dataplane.program(entry).expect("loaded");
         let (action, bytes) = test_run(program, frame);
         let after = self.dataplane.counters().expect("counters");
@@ -293,6 +312,7 @@ impl Bpf {
             assert_eq!(seen.left, bytes[..seen.left.len()], "as it left");
             assert_eq!(seen.reason.is_none(), matches!(action, TX | REDIRECT));
         }
+        let of_realm = added(&realms_before, &(self.realm_drops)());
         let mut counters = difference(&after, &before);
         let punted = counters.ended(Reason::PuntUndelivered) == 1;
         // No socket listens in a test run; that the packet is dropped and
@@ -317,6 +337,7 @@ impl Bpf {
             ending,
             bytes,
             counters,
+            of_realm,
         }
     }
 }

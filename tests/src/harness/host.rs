@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use cgn_common::answers;
-use cgn_common::counters::{Carried, Counters};
+use cgn_common::counters::Counters;
 use cgn_common::frame::Buffer;
 use cgn_common::path;
 use cgn_common::tables::Tables as _;
@@ -87,16 +87,18 @@ pub fn run_over(
         Verdict::Pass(reason) => Ending::Passed(reason),
         Verdict::Punt(reason) => Ending::Punted(reason),
         Verdict::Drop(reason) => {
-            tables.count(|c| c.dropped(reason, Carried::of(&buffer)));
+            path::dropped(&buffer, &tables, reason);
             Ending::Dropped(reason)
         }
     };
     let bytes = buffer.bytes().to_vec();
+    let of_realm = counted.realm_drops.take();
     let counters = counted.counters.take();
     Run {
         ending,
         bytes,
         counters,
+        of_realm,
     }
 }
 
@@ -126,6 +128,7 @@ pub(crate) fn run_slowly(
     let outcome = process::process(&mut buffer, &tables, entry);
     let bytes = buffer.bytes().to_vec();
     let mut counters = super::difference(&counted.counters.take(), &seen);
+    let mut of_realm = counted.realm_drops.take();
     let ending = match outcome {
         Outcome::Send { ifindex } => Ending::Sent {
             back: ifindex == INGRESS,
@@ -133,7 +136,7 @@ pub(crate) fn run_slowly(
         // XDP has counted it, and punted it if its sender is to be told.
         Outcome::Dropped(reason) if is_told(&mut bytes.clone(), &tables, entry, reason) => {
             let again = run_over(memory, world, now, HEAD_ROOM, entry, frame);
-            counters = again.counters;
+            (counters, of_realm) = (again.counters, again.of_realm);
             again.ending
         }
         Outcome::Dropped(reason) => reason.into(),
@@ -148,7 +151,7 @@ pub(crate) fn run_slowly(
                 "a packet that goes on is counted later"
             );
             let again = run_over(memory, world, now, HEAD_ROOM, entry, frame);
-            counters = again.counters;
+            (counters, of_realm) = (again.counters, again.of_realm);
             again.ending
         }
     };
@@ -156,6 +159,7 @@ pub(crate) fn run_slowly(
         ending,
         bytes,
         counters,
+        of_realm,
     }
 }
 

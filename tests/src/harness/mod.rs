@@ -58,6 +58,8 @@ pub struct Run {
     pub bytes: Vec<u8>,
     /// What this run added to the counters.
     pub counters: Counters,
+    /// Number of the realm that a drop was counted for, and why.
+    pub of_realm: Vec<(u8, Reason)>,
 }
 
 /// A place where the translator runs.
@@ -114,8 +116,9 @@ pub fn shown(run: &Run) -> String {
         .map(|r| (r.name(), c.drops[*r as usize]))
         .collect();
     format!(
-        "{:?} packets {:?} bytes {:?} created {:?} reasons {reasons:?} drops {drops:?}\n  {}",
+        "{:?} of {:?} packets {:?} bytes {:?} created {:?} reasons {reasons:?} drops {drops:?}\n  {}",
         run.ending,
+        run.of_realm,
         c.packets,
         c.bytes,
         c.created,

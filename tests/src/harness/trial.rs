@@ -150,6 +150,21 @@ impl Trial {
     /// # Panics
     /// It is otherwise.
     pub fn stopped(&mut self, entry: Entry, frame: &[u8], reason: Reason) {
+        let _ = self.stops(entry, frame, reason);
+    }
+
+    /// The same, and it is counted for the realm with this number, or for none.
+    ///
+    /// # Panics
+    /// It is otherwise.
+    pub fn stopped_of(&mut self, entry: Entry, frame: &[u8], reason: Reason, realm: Option<u8>) {
+        let run = self.stops(entry, frame, reason);
+        let expected: Vec<_> = realm.map(|realm| (realm, reason)).into_iter().collect();
+        let what = format!("{}\n{}", self.sentence, shown(&run));
+        assert_eq!(run.of_realm, expected, "{what}");
+    }
+
+    fn stops(&mut self, entry: Entry, frame: &[u8], reason: Reason) -> Run {
         let run = self.run(entry, frame);
         let what = format!("{}\n{}", self.sentence, shown(&run));
         assert_eq!(run.ending, reason.into(), "{what}");
@@ -170,6 +185,7 @@ impl Trial {
             assert_eq!(dropped, 1, "of one protocol: {what}");
         }
         assert_eq!(run.counters, counters, "one count: {what}");
+        run
     }
 
     /// A packet from inside is translated and sent to `hop`; returns its

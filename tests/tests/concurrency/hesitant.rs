@@ -7,6 +7,7 @@ use std::thread;
 use cgn_common::answers::Budget;
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
+use cgn_common::frame::Frame;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, Newcomers,
     NextHopEntry, Page, Policy, Quota, Role, Scattering, SessionKey, SixRd, Subscriber,
@@ -14,7 +15,7 @@ use cgn_common::layout::{
 };
 use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
-use cgn_common::verdict::Direction;
+use cgn_common::verdict::{Direction, Reason};
 use cgn_common::word::Word;
 use cgn_tests::harness::world::{FixedRoutes, INGRESS, World};
 use cgn_tests::packets::mutate::Dice;
@@ -171,6 +172,12 @@ impl Tables for Hesitant<'_> {
     }
     fn id_secret(&self) -> u64 {
         self.tables.id_secret()
+    }
+    fn realm_of_pool(&self, pool: u8) -> u8 {
+        self.tables.realm_of_pool(pool)
+    }
+    fn count_for_realm<F: Frame>(&self, frame: &F, reason: Reason) {
+        self.tables.count_for_realm(frame, reason);
     }
     fn access(&self) -> Option<&Access> {
         self.tables.access()

@@ -224,3 +224,57 @@ fn a_subscriber_sends_so_much_to_a_port_and_no_more() {
         },
     );
 }
+
+/// A group is denied a server; who is in a group with a longer prefix reaches it, and whoever joins that one
+/// after a reload.
+#[test]
+fn a_rule_of_a_group_is_for_who_is_in_it() {
+    in_lab(
+        "access::a_rule_of_a_group_is_for_who_is_in_it",
+        &Plan::default(),
+        |lab| {
+            for force_slow_path in [false, true] {
+                let settings = Settings {
+                    force_slow_path,
+                    ..Settings::default()
+                };
+                let toml = |staff: &str| {
+                    settings.toml(lab)
+                        + &format!(
+                            "\n[[group]]\nname = \"guests\"\nprefixes = [\"100.64.1.0/24\"]\n\
+                             [[group]]\nname = \"staff\"\nprefixes = [{staff}]\n\
+                             [[rule]]\nname = \"guests\"\naction = \"deny\"\ndirection = \"out\"\n\
+                             group = \"guests\"\ndestination = [\"{}/32\"]\n",
+                            SERVER.ip()
+                        )
+                };
+                let (guest, staff) = (address::subscriber(1, 2), address::subscriber(1, 3));
+                let before = toml(&format!("\"{staff}/32\""));
+                let daemon = Daemon::start_with(lab, &before, &cgn_program()?, &["--test-clock"])?;
+                let echo = UdpEcho::start(&lab.internet, SERVER)?;
+                let other = UdpEcho::start(&lab.internet, OTHER_SERVER)?;
+                let [from_guest, from_staff] =
+                    [guest, staff].map(|inside| lab::echo_from(&lab.subscribers[0], inside));
+                let (from_guest, from_staff) = (from_guest?, from_staff?);
+                let exchange = |socket, to| lab::exchange(socket, to, b"one", true, PATIENCE_SECS);
+                exchange(&from_staff, echo.address())?;
+                exchange(&from_guest, other.address())?;
+                let (denied, answered) = (daemon.count_of("access_denied")?, echo.answered());
+                from_guest.send_to(b"denied", SERVER)?;
+                daemon.wait_for_count("access_denied", denied, 1)?;
+                ensure!(
+                    echo.answered() == answered,
+                    "forced {force_slow_path}: it reached the server"
+                );
+                write(lab, &toml(&format!("\"{staff}/32\", \"{guest}/32\"")))?;
+                let words = ["group[staff].prefixes", "in place"];
+                tells(&reload(lab, &["--dry-run"])?, 0, &words)?;
+                tells(&reload(lab, &[])?, 0, &["ready with the new configuration"])?;
+                exchange(&from_guest, echo.address())?;
+                daemon.stop()?;
+                crate::restart::detach(lab)?;
+            }
+            Ok(())
+        },
+    );
+}

@@ -135,12 +135,22 @@ fn configuration(lab: &Lab, disk: &Path, collector: &TcpListener) -> Result<Stri
     Ok(toml
         + &rules_and_mirrors(lab)?
         + FIXED
+        + &tenant(lab)
         + &format!(
             "[identity]\nlisten = \"{RADIUS}\"\n[[identity.client]]\naddress = \"127.0.0.1\"\nsecret_file = \"{}\"\n",
             secret.display()
         )
         + &sink("live", collector.local_addr()?.to_string())
         + &sink("dead", "127.0.0.1:9".to_owned()))
+}
+
+/// A second realm, so that drops are counted by realm; nothing comes from there.
+fn tenant(lab: &Lab) -> String {
+    let (inside, _) = &lab.sides()[0];
+    format!(
+        "[[realm]]\nname = \"tenant\"\ninside = [{{ interface = \"{inside}\", vlan = [77] }}]\ntable = 100\n\
+         [[subscribers]]\nrealm = \"tenant\"\nprefixes = [\"100.64.0.0/24\"]\npool = \"lab\"\n"
+    )
 }
 
 /// A rule with a rate and one for the rest, a mirror that sends and one that can neither keep up nor send.
@@ -508,7 +518,7 @@ fn each_query_of_the_dashboard_has_an_answer_and_the_report_draws_it() {
             blocks_per_subscriber: 1,
             ..Settings::default()
         };
-        let toml = settings.toml(lab) + &rules_and_mirrors(lab)?;
+        let toml = settings.toml(lab) + &rules_and_mirrors(lab)? + &tenant(lab);
         let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
         daemon.wait_for_mirrors()?;
         let (_prometheus, address) = start_prometheus(lab, &daemon)?;

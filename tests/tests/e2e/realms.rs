@@ -488,6 +488,91 @@ fn between(flows: &[(UdpSocket, SocketAddrV4, &Namespace)]) -> Result<()> {
     Ok(())
 }
 
+/// Packets of a realm that were dropped for a reason, by `cgn show drops`.
+fn dropped(daemon: &Daemon, realm: &str, reason: &str) -> Result<u64> {
+    let socket = daemon.socket().display().to_string();
+    let mut command = Command::new(cgn_program()?);
+    command.args([
+        "show", "drops", "--realm", realm, "--json", "--socket", &socket,
+    ]);
+    let said: Value = serde_json::from_str(&run_to_end(&mut command, PATIENCE_SECS)?)?;
+    let rows = said["rows"].as_array().context("no rows")?;
+    let mut fitting = rows.iter().filter(|row| row["reason"] == reason);
+    let count = |row: &Value| row["fast_path"].as_u64().zip(row["slow_path"].as_u64());
+    match fitting.next() {
+        Some(row) => Ok(count(row)
+            .map(|(fast, slow)| fast + slow)
+            .context("no count")?),
+        None => Ok(0),
+    }
+}
+
+/// What a rule of a tenant's group denies, and what comes for a tenant's port and finds no mapping, is
+/// counted for the tenant, and for nobody who has the same address.
+#[test]
+fn drops_are_counted_for_the_tenant() {
+    let name = "realms::drops_are_counted_for_the_tenant";
+    in_lab(name, &plan(), |lab| {
+        connect(lab)?;
+        for force_slow_path in [false, true] {
+            let settings = Settings {
+                force_slow_path,
+                ..Settings::default()
+            };
+            let toml = configuration(lab, &settings)
+                + &format!(
+                    "[[rule]]\nname = \"small\"\naction = \"deny\"\ndirection = \"out\"\ngroup = \"small\"\n\
+                     destination = [\"{}/32\"]\n",
+                    OTHER.ip()
+                );
+            let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
+            let echo = UdpEcho::start(&lab.internet, SERVER)?;
+            let denied = UdpEcho::start(&lab.internet, OTHER)?;
+            for (host, (realm, _)) in lab.subscribers.iter().zip(REALMS) {
+                let what = || format!("forced {force_slow_path}, realm {realm:?}");
+                let socket = lab::echo_from(host, HOME)?;
+                let hello = realm.as_bytes();
+                let seen = lab::exchange(&socket, echo.address(), hello, true, PATIENCE_SECS)
+                    .with_context(what)?;
+                match realm {
+                    "cloud" => {
+                        for _ in 0..3 {
+                            socket.send_to(b"denied", OTHER)?;
+                        }
+                    }
+                    _ => {
+                        let to = denied.address();
+                        lab::exchange(&socket, to, hello, true, PATIENCE_SECS)
+                            .with_context(what)?;
+                    }
+                }
+                // Another port of his block, without a mapping.
+                let beside = SocketAddrV4::new(*seen.ip(), seen.port() ^ 1);
+                echo.send(beside, b"for nobody")?;
+                wait_until("the drops of the realm", PATIENCE_SECS, || {
+                    let unasked = dropped(&daemon, realm, "no_mapping")?;
+                    let denied = dropped(&daemon, realm, "access_denied")?;
+                    Ok(
+                        (unasked >= 1 && denied == [0, 3][usize::from(realm == "cloud")])
+                            .then_some(()),
+                    )
+                })
+                .with_context(what)?;
+            }
+            let page = daemon.metrics()?;
+            for (realm, least) in [("[inside]", 1), ("mvno", 1), ("cloud", 4)] {
+                let series = format!("cgn_realm_drops_total{{realm=\"{realm}\"}} ");
+                let mut lines = page.lines().filter_map(|line| line.strip_prefix(&series));
+                let count: u64 = lines.next().with_context(|| series.clone())?.parse()?;
+                ensure!(count >= least, "{realm}: {count} packets");
+            }
+            ensure!(daemon.stop()?.success(), "it ended badly");
+            crate::restart::detach(lab)?;
+        }
+        Ok(())
+    });
+}
+
 /// The log names realm and address, both ways.
 fn told_apart(daemon: &Daemon, seen: SocketAddrV4, realm: &str) -> Result<()> {
     let (asked, root) = (seen.to_string(), daemon.log().display().to_string());

@@ -183,13 +183,13 @@ impl Pair {
             waiting.retain(|one| !of_datagram(one));
             let gone = before - waiting.len() + 1;
             assert_eq!(
-                (ended.carried().count(), ended.reason),
+                (ended.count(), ended.reason),
                 (gone, Some(Reason::FragmentOverlap))
             );
             self.happens("fragments overlapped");
         } else {
             waiting.push((key, since, fragment));
-            assert_eq!(ended.carried().count(), 0, "{:?}", ended.reason);
+            assert_eq!(ended.count(), 0, "{:?}", ended.reason);
         }
     }
 
@@ -199,7 +199,7 @@ impl Pair {
         let Datagrams { store, waiting, .. } = &mut self.datagrams;
         let before = waiting.len();
         waiting.retain(|(_, since, _)| !is_past(since.wrapping_add(PATIENCE), now));
-        assert_eq!(store.expire(now).carried().count(), before - waiting.len());
+        assert_eq!(store.expire(now).count(), before - waiting.len());
     }
 
     /// A later fragment gets what its first one got, whatever became of the mapping.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cgn_common::counters::Counters;
+use cgn_common::counters::{Counters, RealmDrops};
 use cgn_common::limits::USABLE_PORTS;
 use cgn_common::verdict::{Effect, Reason};
 
@@ -112,12 +112,53 @@ fn entropy_bits(shape: &PoolShape) -> f64 {
 /// happened, unless `all` reasons are wanted.
 #[must_use]
 pub fn drops(fast_path: &Counters, slow_path: &Counters, all: bool) -> Vec<DropRow> {
-    let row = |reason: &Reason| DropRow {
-        reason: reason.name().to_owned(),
-        effect: effect_name(reason.effect()).to_owned(),
-        fast_path: fast_path.ended(*reason),
-        slow_path: slow_path.ended(*reason),
-        help: reason.help().to_owned(),
+    ends(
+        |reason| [fast_path.ended(reason), slow_path.ended(reason)],
+        all,
+    )
+}
+
+/// The same of one realm, of which only what is dropped is counted.
+#[must_use]
+pub fn drops_of_realm(fast_path: &RealmDrops, slow_path: &RealmDrops, all: bool) -> Vec<DropRow> {
+    let count = |drops: &RealmDrops, reason: Reason| drops.0[reason as usize];
+    let mut rows = ends(
+        |reason| [count(fast_path, reason), count(slow_path, reason)],
+        all,
+    );
+    rows.retain(|row| row.effect == effect_name(Effect::Drop));
+    rows
+}
+
+/// Name of each realm, and packets dropped that are of it, by fast and slow path together; nothing where there is
+/// but one.
+#[must_use]
+pub fn drops_by_realm(state: &State) -> Vec<(String, u64)> {
+    let names = state.geometry.realms.names();
+    if names.len() < 2 {
+        return Vec::new();
+    }
+    let mut sums: Vec<u64> = vec![0; names.len()];
+    let fast_path = (state.fast_path_realms)();
+    for of_path in [&fast_path, &state.stats().realm_drops] {
+        for (sum, drops) in sums.iter_mut().zip(of_path) {
+            *sum += drops.all();
+        }
+    }
+    names.iter().cloned().zip(sums).collect()
+}
+
+/// Rows by what each path counted.
+fn ends(count: impl Fn(Reason) -> [u64; 2], all: bool) -> Vec<DropRow> {
+    let row = |reason: &Reason| {
+        let [fast_path, slow_path] = count(*reason);
+        DropRow {
+            reason: reason.name().to_owned(),
+            effect: effect_name(reason.effect()).to_owned(),
+            fast_path,
+            slow_path,
+            help: reason.help().to_owned(),
+        }
     };
     let count = |row: &DropRow| row.fast_path + row.slow_path;
     let mut rows: Vec<DropRow> = Reason::ALL.iter().map(row).collect();

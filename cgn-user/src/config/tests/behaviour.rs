@@ -359,7 +359,53 @@ fn rules_that_are_refused() {
         let head = "[[rule]]\nname = \"a\"\naction = \"deny\"\ndirection = \"in\"\n";
         base_and(&format!("{head}{more}\n"))
     };
-    let cases: [(&str, String, &[Expected<'_>]); 11] = [
+    let of_group = |group: &str, more: &str| {
+        format!(
+            "[[group]]\nname = \"wide\"\nprefixes = [\"100.64.0.0/24\"]\n\
+             [[group]]\nname = \"low\"\nprefixes = [\"100.64.0.0/25\"]\n\
+             [[group]]\nname = \"high\"\nprefixes = [\"100.64.0.128/25\"]\n\
+             [[rule]]\nname = \"a\"\naction = \"deny\"\ngroup = \"{group}\"\n{more}\n"
+        )
+    };
+    let cases: [(&str, String, &[Expected<'_>]); 15] = [
+        (
+            "A group that there is not.",
+            base_and(&of_group("hihg", "direction = \"out\"")),
+            &[(
+                32,
+                "rule[0].group",
+                &["no group \"hihg\"", "did you mean `high`"],
+            )],
+        ),
+        (
+            "From outside nobody knows whose a packet is.",
+            base_and(&of_group("low", "direction = \"in\"")),
+            &[(
+                32,
+                "rule[0].group",
+                &["pool address", "direction = \"out\""],
+            )],
+        ),
+        (
+            "A group, and addresses beside it.",
+            base_and(&of_group(
+                "low",
+                "direction = \"out\"\nsource = [\"100.64.0.0/25\"]\nsource_file = \"/etc/more\"",
+            )),
+            &[
+                (34, "rule[0].source", &["of group \"low\" are the source"]),
+                (
+                    35,
+                    "rule[0].source_file",
+                    &["of group \"low\" are the source"],
+                ),
+            ],
+        ),
+        (
+            "A group whose addresses others have: its rule would be for everyone.",
+            base_and(&of_group("wide", "direction = \"out\"")),
+            &[(32, "rule[0].group", &["nobody is in group \"wide\""])],
+        ),
         (
             "Nothing in it.",
             base_and("[[rule]]\n"),

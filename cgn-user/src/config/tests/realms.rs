@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{Features, Guards, Side};
+use cgn_common::layout::{self, Features, Guards, Side};
+use cgn_common::realm::{FIRST, NOBODY};
 
 use super::super::Config;
 use super::super::difference::{Effect, differences};
@@ -121,12 +122,48 @@ fn a_bypass_is_of_its_realm() {
     assert_eq!(realms, [0, 2, 2, 0, 2, 2], "out, and back in");
 }
 
+fn group_of(realm: &str) -> String {
+    format!("[[group]]\nname = \"g\"\nrealm = \"{realm}\"\n")
+}
+
+/// The first realm's group has no `realm`, and its rule is for the first realm: others have its addresses, too.
+#[test]
+fn a_rule_of_a_group_is_of_the_group_s_realm() {
+    let rule = |name: &str, key: &str| {
+        format!("[[rule]]\nname = \"{name}\"\naction = \"deny\"\ndirection = \"out\"\n{key}\n")
+    };
+    let text = base_and(REALMS)
+        + &group_of("cloud")
+        + "[[group]]\nname = \"first\"\nprefixes = [\"100.64.0.0/24\"]\n"
+        + &rule("a", "group = \"g\"")
+        + &rule("b", "group = \"first\"")
+        + &rule("c", "realm = \"mvno\"")
+        + &rule("d", "source = [\"100.64.0.0/24\"]")
+        + &bypass("e", "group = \"g\"\ndestination = [\"192.0.2.99/32\"]");
+    let checked = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let lists = shape::lists(&checked);
+    let realms = lists
+        .rules()
+        .iter()
+        .map(|rule| (rule.direction_name(), rule.realm));
+    let all = layout::Rule::EVERY_REALM;
+    let expected = [
+        ("out", 2),
+        ("out", 0),
+        ("out", 1),
+        ("out", all),
+        ("out", 2),
+        ("in", 2),
+    ];
+    assert_eq!(realms.collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn what_is_refused() {
     let sixteen_of_8: Vec<_> = (16..32)
         .map(|first| format!("\"{first}.0.0.0/8\""))
         .collect();
-    let cases: [(&str, String, &[Expected<'_>]); 20] = [
+    let cases: [(&str, String, &[Expected<'_>]); 22] = [
         (
             "The same address twice in one realm.",
             with("\"100.65.255.0/24\"", "\"100.64.0.128/25\""),
@@ -262,14 +299,33 @@ fn what_is_refused() {
             )],
         ),
         (
-            "A realm of a rule that holds for all, and one that there is not.",
+            "A realm of what comes from outside, and one that there is not.",
             base_and(REALMS)
-                + "[[rule]]\nname = \"a\"\naction = \"deny\"\ndirection = \"out\"\nrealm = \"mvno\"\n"
+                + "[[rule]]\nname = \"a\"\naction = \"deny\"\ndirection = \"in\"\nrealm = \"mvno\"\n"
                 + &bypass("b", "realm = \"clout\"\ndestination = [\"192.0.2.99/32\"]"),
             &[
-                (43, "rule[0].realm", &["a bypass alone"]),
+                (43, "rule[0].realm", &["of no realm before", "\"out\""]),
                 (48, "rule[1].realm", &["clout", "did you mean `cloud`"]),
             ],
+        ),
+        (
+            "A rule of two realms.",
+            base_and(REALMS)
+                + &group_of("cloud")
+                + &bypass(
+                    "a",
+                    "realm = \"mvno\"\ngroup = \"g\"\ndestination = [\"192.0.2.99/32\"]",
+                ),
+            &[(46, "rule[0].realm", &["\"g\"", "of realm \"cloud\""])],
+        ),
+        (
+            "A bypass of a group's realm, and another one of the same host.",
+            base_and(REALMS)
+                + &group_of("cloud")
+                + &bypass("a", "group = \"g\"\ndestination = [\"192.0.2.99/32\"]")
+                + &bypass("b", "realm = \"cloud\"\ndestination = [\"192.0.2.99/32\"]")
+                + &bypass("c", "destination = [\"192.0.2.99/32\"]"),
+            &[(58, "rule[2].destination[0]", &["also of rule[0]"])],
         ),
         (
             "Static ports of an address that is not one subscriber's.",
@@ -310,6 +366,9 @@ fn tables_and_programs_are_told_of_realms() {
             .features
             .has(Features::REALMS)
     );
+    // Two pools are the first realm's, and one is of two others: its drops are nobody's by the pool alone.
+    let of_pools = shape::constants(&checked.config).realms;
+    assert_eq!(of_pools[..4], [FIRST, FIRST, NOBODY, NOBODY]);
     let geometry = shape::geometry(&checked);
     let home = Ipv4Addr::new(100, 64, 0, 10);
     let key = |realm| geometry.realms.key(realm, home).expect("a subscriber");
@@ -376,6 +435,8 @@ realm = "cloud"
 fn a_deterministic_pool_is_of_one_realm() {
     let text = base_and(DETERMINISTIC);
     let checked = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let of_pools = shape::constants(&checked.config).realms;
+    assert_eq!(of_pools[..4], [FIRST, FIRST, 1, 2]);
     let geometry = shape::geometry(&checked);
     let home = Ipv4Addr::new(100, 64, 0, 20);
     // 256 subscribers on 16 addresses have 64512 / 17 = 3,794 ports each, which are three blocks.

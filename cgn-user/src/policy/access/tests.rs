@@ -10,9 +10,10 @@ use cgn_common::verdict::Direction;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Ipv4Range, Ipv4Set};
+use crate::config::{Config, Ipv4Range, Ipv4Set};
 use crate::dataplane::memory::Sizes;
 use crate::dataplane::tables::{Counted, Resolved, Routing, UserTables};
+use crate::policy::shape;
 
 struct Nowhere;
 impl Routing for Nowhere {
@@ -153,7 +154,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             protocol,
             ports,
             most: 0,
-            realm: 0,
+            realm: RuleWords::EVERY_REALM,
         },
     )
 }
@@ -195,7 +196,7 @@ fn rule_of(action: Action, direction: Direction) -> Rule {
         protocol: None,
         ports: Ports::ANY,
         most: 0,
-        realm: 0,
+        realm: RuleWords::EVERY_REALM,
     }
 }
 
@@ -203,7 +204,7 @@ fn rule_of(action: Action, direction: Direction) -> Rule {
 fn what_bypasses_comes_back_to_subscribers_and_to_no_pool_address() {
     let server = (0xcb00_710a, 0xcb00_710a);
     let mut rule = rule_of(Action::Bypass, Direction::Outbound);
-    (rule.destination, rule.protocol) = (vec![server], Some(6));
+    (rule.destination, rule.protocol, rule.realm) = (vec![server], Some(6), FIRST);
     rule.ports = Ports::new((0, u16::MAX), (80, 80));
     let lists = Lists::new(&[rule], &[(0x6440_0000, 0x647f_ffff)]);
     let memory = memory_of(&lists);
@@ -251,6 +252,94 @@ fn a_bypass_holds_for_its_realm() {
     (seen.direction, seen.source, seen.destination) = (Direction::Inbound, server.0, host);
     let back = held(&memory, seen, NOBODY);
     assert_eq!((back.action(), back.realm()), (Action::Bypass, 2));
+}
+
+/// From inside it is for its realm; from outside nothing has one, and every rule but a bypass is for all.
+#[test]
+fn a_deny_holds_for_its_realm() {
+    let mut of_realm = rule_of(Action::Deny, Direction::Outbound);
+    of_realm.realm = 2;
+    let mut from_outside = rule_of(Action::Deny, Direction::Inbound);
+    from_outside.realm = 2;
+    let lists = Lists::new(&[of_realm, from_outside], &[]);
+    let memory = memory_of(&lists);
+    let mut seen = Seen {
+        direction: Direction::Outbound,
+        source: 0x6440_0009,
+        destination: 0xcb00_710a,
+        protocol: 47,
+        ports: None,
+    };
+    for (realm, is_held) in [(FIRST, false), (1, false), (2, true)] {
+        let held = held(&memory, seen, realm);
+        assert_eq!(held != Held::NONE, is_held, "{realm}");
+    }
+    seen.direction = Direction::Inbound;
+    let held = held(&memory, seen, NOBODY);
+    assert_eq!((held.action(), held.realm()), (Action::Deny, FIRST));
+}
+
+/// Numbers of a group each, up to three, with prefixes of 100.64.0.0/22, the same in no two of them.
+fn groups() -> impl Strategy<Value = Vec<Vec<(u32, u8)>>> {
+    let prefix = (0_u32..1024, 22_u8..=32).prop_map(|(host, length)| {
+        let mask = u32::MAX << (32 - length);
+        ((0x6440_0000 | host) & mask, length)
+    });
+    let prefixes = prop::collection::btree_set((prefix, 0_usize..3), 1..24);
+    prefixes.prop_map(|all| {
+        let mut groups = vec![Vec::new(); 3];
+        let mut taken = std::collections::BTreeSet::new();
+        for (prefix, group) in all {
+            if taken.insert(prefix) {
+                groups[group].push(prefix);
+            }
+        }
+        groups.retain(|prefixes| !prefixes.is_empty());
+        groups
+    })
+}
+
+proptest! {
+    /// Every address of a small space: a rule of a group denies it if the subscriber is in this group, which
+    /// the policy finds by the longest prefix. A group that is left without addresses is refused.
+    #[test]
+    fn a_rule_of_a_group_is_for_who_is_in_it(prefixes in groups()) {
+        let mut text = "[inside]\ninterface = \"a\"\n[outside]\ninterface = \"b\"\n\
+                        [[pool]]\nname = \"p\"\naddresses = [\"203.0.113.0/28\"]\n\
+                        [[subscribers]]\nprefixes = [\"100.64.0.0/22\"]\npool = \"p\"\n".to_owned();
+        for (number, prefixes) in prefixes.iter().enumerate() {
+            let written = prefixes
+                .iter()
+                .map(|(network, length)| format!("{}/{length}", Ipv4Addr::from_bits(*network)));
+            let written: Vec<String> = written.collect();
+            text += &format!("[[group]]\nname = \"g{number}\"\nprefixes = {written:?}\n");
+        }
+        let plain = Config::parse(&text).expect("good");
+        let groups = shape::geometry(&plain).groups;
+        for number in 0..prefixes.len() {
+            let rule = format!(
+                "[[rule]]\nname = \"r\"\naction = \"deny\"\ndirection = \"out\"\ngroup = \"g{number}\"\n"
+            );
+            let members: Vec<u32> = (0x6440_0000..0x6440_0400)
+                .filter(|inside| groups.number_of(Ipv4Addr::from_bits(*inside)) == Some(number))
+                .collect();
+            let checked = Config::parse(&format!("{text}{rule}"));
+            prop_assert_eq!(checked.is_err(), members.is_empty());
+            let Ok(checked) = checked else { continue };
+            let memory = memory_of(&shape::lists(&checked));
+            let denied = (0x643f_ff00..0x6440_0500).filter(|source| {
+                let seen = Seen {
+                    direction: Direction::Outbound,
+                    source: *source,
+                    destination: 0xcb00_710a,
+                    protocol: 17,
+                    ports: None,
+                };
+                found(&memory, seen).is_some()
+            });
+            prop_assert_eq!(denied.collect::<Vec<u32>>(), members);
+        }
+    }
 }
 
 /// A hundred thousand scattered hosts and networks: each is found, its neighbours are not, and the

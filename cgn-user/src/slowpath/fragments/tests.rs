@@ -55,7 +55,7 @@ fn a_flood_from_one_source_takes_nothing_from_another() {
     let mut store = Store::new(LIMITS);
     let mut refused = 0;
     for id in 0..10_000 {
-        refused += store.keep(key(1, id), fragment(8..16), 0).carried().count();
+        refused += store.keep(key(1, id), fragment(8..16), 0).count();
         if id % 1000 == 0 {
             let other = key(2 + u32::from(id), 5);
             assert_eq!(store.keep(other, fragment(8..16), 0), Ended::NONE);
@@ -75,7 +75,10 @@ fn where_the_store_is_full_those_with_most_make_room_for_those_with_few() {
         }
     }
     let ended = store.keep(key(9, 1), fragment(8..16), 1);
-    assert_eq!(ended, udp(1, Reason::FragmentLimit));
+    assert_eq!(
+        (ended.count(), ended.reason),
+        (1, Some(Reason::FragmentLimit))
+    );
     assert_eq!(store.held().0, LIMITS.fragments);
     assert_eq!(store.release(&key(9, 1)).len(), 1);
     let oldest_gone = (1..=4).filter(|source| store.release(&key(*source, 0)).is_empty());
@@ -92,13 +95,10 @@ fn bytes_are_bounded_like_fragments() {
     assert_eq!(store.keep(key(1, 2), fragment(8..16), 0), Ended::NONE);
     assert_eq!(
         store.keep(key(1, 3), fragment(8..16), 0),
-        udp(1, Reason::FragmentLimit),
+        Ended::new(1, &key(1, 3), Reason::FragmentLimit),
         "its own source has most"
     );
-    assert_eq!(
-        store.keep(key(2, 1), fragment(8..16), 0).carried().count(),
-        1
-    );
+    assert_eq!(store.keep(key(2, 1), fragment(8..16), 0).count(), 1);
     assert_eq!(store.held(), (2, 200));
 }
 
@@ -117,7 +117,7 @@ fn who_waits_in_vain_ends_after_the_time_from_the_first_that_came() {
     let _ = store.release(&key(1, 2));
     let _ = store.keep(key(1, 2), fragment(8..16), start.wrapping_add(9));
     assert_eq!(store.expire(start.wrapping_add(14)), Ended::NONE);
-    assert_eq!(store.expire(start.wrapping_add(17)).carried().count(), 1);
+    assert_eq!(store.expire(start.wrapping_add(17)).count(), 1);
     assert!(store.is_empty());
 }
 
@@ -149,13 +149,13 @@ fn a_random_life_keeps_its_bounds_and_loses_nothing() {
         let key = key(source, random.random_range(0..12));
         match random.random_range(0..10) {
             0 => left += store.release(&key).len(),
-            1 => left += store.expire(now).carried().count(),
+            1 => left += store.expire(now).count(),
             _ => {
                 let start = random.random_range(1..6) * 8;
                 let mut one = fragment(start..start + random.random_range(1..12));
                 one.frame = vec![step as u8; random.random_range(40..300)];
                 came += 1;
-                left += store.keep(key, one, now).carried().count();
+                left += store.keep(key, one, now).count();
             }
         }
         let (fragments, bytes) = store.held();
@@ -170,6 +170,6 @@ fn a_random_life_keeps_its_bounds_and_loses_nothing() {
         assert_eq!(store.per_source.values().sum::<usize>(), fragments);
         assert!(store.order.len() <= 64 + 2 * LIMITS.fragments + 1);
     }
-    left += store.expire(now.wrapping_add(100)).carried().count();
+    left += store.expire(now.wrapping_add(100)).count();
     assert_eq!((came, store.held()), (left, (0, 0)));
 }

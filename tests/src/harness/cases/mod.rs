@@ -122,6 +122,11 @@ pub fn groups() -> Vec<Group> {
             cases: realms::RULES.to_vec(),
         },
         Group {
+            name: "drops of several realms",
+            world: realms::world_of_drops,
+            cases: realms::DROPS.to_vec(),
+        },
+        Group {
             name: "the first of several realms",
             world: realms::world_of_first,
             cases: all(),

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use cgn_common::frame::Buffer;
-use cgn_common::layout::{Action, Constants, FIRST_KEY, Features, Filtering, Policy, Ports};
+use cgn_common::layout::{self, Action, Constants, FIRST_KEY, Features, Filtering, Policy, Ports};
 use cgn_common::path;
 use cgn_common::verdict::{Direction, Protocol, Reason};
 use cgn_user::dataplane::load::Entry::{Inside, Outside, Vlan};
@@ -17,7 +17,8 @@ use super::{Case, floods};
 use crate::harness::Ending;
 use crate::harness::trial::{Endpoint, Trial, protocol_of};
 use crate::harness::world::{
-    INGRESS, INSIDE_VLAN, LARGE_POOL, POOL, REALM_QINQ, REALM_VLAN, World, hop, remote, subscriber,
+    INGRESS, INSIDE_VLAN, LARGE_POOL, OUTSIDE_VLAN, POOL, REALM_QINQ, REALM_VLAN, World, hop,
+    remote, subscriber,
 };
 use crate::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, Transport, flag};
 
@@ -48,7 +49,15 @@ pub fn world_of_floods() -> World {
     floods::world().with_realms()
 }
 
-/// Who may go where untranslated: everyone has a host outside of his own; and nobody else goes there.
+/// The first pool is said to be the second realm's alone, so what is for nobody's port is counted there.
+pub fn world_of_drops() -> World {
+    let mut world = World::new().with_realms();
+    world.constants.realms[0] = 1;
+    world
+}
+
+/// Who may go where untranslated: everyone has a host outside of his own; and nobody else goes there. There is
+/// one more that only the third realm may not send to.
 pub fn world_of_rules() -> World {
     let rule = |action, realm, to: Ipv4Addr| Rule {
         name: String::new(),
@@ -62,10 +71,11 @@ pub fn world_of_rules() -> World {
         most: 0,
     };
     let own = [0, 1, 2].map(|realm| rule(Action::Bypass, realm, portal(realm)));
-    let denied = rule(Action::Deny, 0, portal(1));
+    let denied = rule(Action::Deny, layout::Rule::EVERY_REALM, portal(1));
+    let of_cloud = rule(Action::Deny, 2, remote::QINQ);
     World::new()
         .with_realms()
-        .with_rules(&[own.as_slice(), &[denied]].concat())
+        .with_rules(&[own.as_slice(), &[denied, of_cloud]].concat())
 }
 
 /// The host that subscribers of a realm reach untranslated.
@@ -409,6 +419,67 @@ pub const FLOODS: &[Case] = &[
     }),
 ];
 
+/// What leaves with a tag comes back with one: only VLANs tell the sides where there are realms.
+fn from_outside(draft: Draft) -> Vec<u8> {
+    let tagged = draft.with(|d| d.tags = vec![(CUSTOMER_TAG, OUTSIDE_VLAN)]);
+    tagged.bytes()
+}
+
+pub const DROPS: &[Case] = &[
+    (
+        "a drop from inside is counted for the realm of its VLANs, whatever its source",
+        |t| {
+            for tenant in tenants() {
+                t.comes_to(&format!("realm {}", tenant.realm));
+                let realm = Some(tenant.realm);
+                let spoofed = tenant.sends(Draft::udp((subscriber::NOT_ONE, 1), SERVER));
+                t.stopped_of(Vlan, &spoofed.bytes(), Reason::SpoofedSource, realm);
+                let late = tenant.sends(Draft::udp(HOME, SERVER).with(|d| d.ttl = 1));
+                t.stopped_of(Vlan, &late.bytes(), Reason::TtlExpired, realm);
+                // What is no packet at all has its VLANs, too.
+                let short = &late.bytes()[..30];
+                t.stopped_of(Vlan, short, Reason::Truncated, realm);
+            }
+        },
+    ),
+    (
+        "one from outside is for the realm of who has the block of its port, with a mapping there or not",
+        |t| {
+            for tenant in tenants() {
+                t.comes_to(&format!("realm {}", tenant.realm));
+                let realm = Some(tenant.realm);
+                for draft in [
+                    Draft::udp(HOME, SERVER),
+                    Draft::tcp(flag::SYN, HOME, SERVER),
+                ] {
+                    let external = tenant.goes_out(t, &draft, hop::OUTSIDE);
+                    let late = draft.answer(external).with(|d| d.ttl = 1);
+                    t.stopped_of(Vlan, &from_outside(late), Reason::TtlExpired, realm);
+                    let unused = draft.answer((external.0, external.1 ^ 1));
+                    t.stopped_of(Vlan, &from_outside(unused), Reason::NoMapping, realm);
+                }
+            }
+        },
+    ),
+    (
+        "one to a port of nobody, or without a port, is for the realm that the pool is of alone",
+        |t| {
+            let to = |address, port| Draft::udp(SERVER, (address, port));
+            // Nobody is given the last block.
+            for (address, realm) in [(POOL[0], Some(1)), (LARGE_POOL, None)] {
+                let nobodys = from_outside(to(address, 64_000));
+                t.stopped_of(Vlan, &nobodys, Reason::NoMapping, realm);
+            }
+            let ping = Draft::ping((HOME.0, 4000), SERVER.0).answer((POOL[0], 64_000));
+            t.stopped_of(Vlan, &from_outside(ping), Reason::NoMapping, Some(1));
+        },
+    ),
+    ("one that is for no address of ours is for nobody", |t| {
+        let stray = from_outside(Draft::udp(SERVER, (remote::SHARED, 1)));
+        t.stopped_of(Vlan, &stray, Reason::NotForUs, None);
+    }),
+];
+
 pub const RULES: &[Case] = &[
     (
         "a bypass of a realm is for its packets, and what comes back from there is for its subscriber",
@@ -445,6 +516,18 @@ pub const RULES: &[Case] = &[
                 let denied = tenant.sends(draft(portal(1))).bytes();
                 t.stopped(Vlan, &denied, Reason::AccessDenied);
             }
+        },
+    ),
+    (
+        "a rule of a realm denies its packets, and nobody else's from the same address",
+        |t| {
+            let [first, mvno, cloud] = tenants();
+            let draft = Draft::udp(HOME, (remote::QINQ, 53));
+            for tenant in [&first, &mvno] {
+                tenant.goes_out(t, &draft, hop::OUTSIDE_QINQ);
+            }
+            let denied = cloud.sends(draft).bytes();
+            t.stopped(Vlan, &denied, Reason::AccessDenied);
         },
     ),
     (

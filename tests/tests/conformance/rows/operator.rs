@@ -159,8 +159,9 @@ pub const SHARING: &[Row] = &[
 pub const ASKED_FOR: &[Row] = &[
     met_by(
         "SEED-1",
-        "policy before NAT: prefix lists, bogons, spoof check, pools and limits by group, rates by port",
+        "policy before NAT: prefix lists, bogons, spoof check, pools, limits and rules by group, rates by port",
         &[
+            "e2e::access::a_rule_of_a_group_is_for_who_is_in_it",
             "e2e::access::a_subscriber_sends_so_much_to_a_port_and_no_more",
             "e2e::groups::a_group_has_addresses_blocks_and_filters_of_its_own",
             "cgn_user::config::tests::behaviour::the_bogons_come_behind_the_rules_of_the_file",
@@ -287,10 +288,14 @@ pub const ASKED_FOR: &[Row] = &[
             "scenarios::multipath::mptcp_joins_a_second_subflow_and_its_options_are_untouched",
         ],
     ),
-    not_met(
+    met_by(
         "SEED-19",
-        "tenants",
-        "realms have equal addresses, own pools (deterministic ones, too), groups, limits, routes and log streams, and log, commands and metrics (subscribers, mappings) tell them apart; no count of drops of their own",
+        "tenants by interface or VLAN: equal addresses, own pools (deterministic ones, too), groups, limits, rules, routes and log streams; log, commands and metrics (subscribers, mappings, drops) tell them apart",
+        &[
+            "e2e::realms::three_hosts_with_one_address_are_three_subscribers",
+            "e2e::realms::a_worm_is_limited_in_its_realm_and_named_with_it",
+            "e2e::realms::drops_are_counted_for_the_tenant",
+        ],
     ),
     met_by(
         "SEED-20",
