@@ -5,8 +5,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use anyhow::{Context as _, Result, ensure};
 use cgn_tests::lab::{
     self, Capture, CapturedPacket, Daemon, Lab, Plan, Settings, TcpServer, UdpEcho, XdpPass,
-    address,
+    address, run_to_end,
 };
+use cgn_user::dataplane::interface;
+use cgn_user::slowpath::rings::QueueSocket;
 
 use crate::{PATIENCE_SECS, SERVER, in_lab, is_of_pool, lacks_program};
 
@@ -55,6 +57,43 @@ fn nothing_private_leaves_and_all_checksums_are_right() {
         ensure!(dropped > 0, "nothing was spoofed: the test sees too little");
         Ok(())
     });
+}
+
+/// Of frames of a socket that copies them the kernel takes 32 at a call: what is left over would wait for
+/// the engine's next turns.
+#[test]
+fn a_burst_of_the_slow_path_leaves_at_once() {
+    const BURST: u64 = 200;
+    in_lab(
+        "wire::a_burst_of_the_slow_path_leaves_at_once",
+        &Plan::default(),
+        |lab| {
+            let mut socket = lab.cgn.within(|| {
+                let outside = interface::index_of("outside").context("no device outside")?;
+                Ok(QueueSocket::open(outside, 0)?)
+            })?;
+            let before = received(lab)?;
+            // To everybody, of an ethertype for experiments (IEEE 802).
+            let mut frame = [0xff; 60];
+            frame[12..14].copy_from_slice(&0x88b5_u16.to_be_bytes());
+            for number in 0..BURST {
+                ensure!(socket.send(&frame), "no room for frame {number}");
+            }
+            socket.flush();
+            let came = received(lab)? - before;
+            ensure!(came >= BURST, "{came} of {BURST} frames came");
+            Ok(())
+        },
+    );
+}
+
+/// Frames that the internet's router has received.
+fn received(lab: &Lab) -> Result<u64> {
+    let mut command = lab.internet.command("ip");
+    command.args(["-s", "-j", "link", "show", "uplink"]);
+    let links: serde_json::Value = serde_json::from_str(&run_to_end(&mut command, 10.0)?)?;
+    let count = links[0]["stats64"]["rx"]["packets"].as_u64();
+    count.context("no count of frames")
 }
 
 /// Of two subscribers: TCP both ways, UDP with and without checksum, pings; and spoofed packets.
