@@ -35,8 +35,6 @@ impl Plain {
     }
 
     fn keep(&mut self, key: FragmentKey, fragment: Fragment, now: u32) -> Ended {
-        // All datagrams here have the protocol of `key`.
-        let ended = |fragments, reason| Ended::new(fragments, &key, reason);
         let overlaps = |other: &Fragment| {
             let (a, b) = (&other.range, &fragment.range);
             a.start < b.end && b.start < a.end && *other != fragment
@@ -46,12 +44,12 @@ impl Plain {
             && self.0[at].2.iter().any(overlaps)
         {
             let (.., gone) = self.0.remove(at);
-            return ended(gone.len() + 1, Reason::FragmentOverlap);
+            return Ended::new(gone.len() + 1, &key, Reason::FragmentOverlap);
         }
         if self.of_source(&key) >= LIMITS.per_source {
-            return ended(1, Reason::FragmentLimit);
+            return Ended::new(1, &key, Reason::FragmentLimit);
         }
-        let mut gone = 0;
+        let mut gone = Vec::new();
         while self.count(|_| true) >= LIMITS.fragments
             || self.bytes() + fragment.frame.len() > LIMITS.bytes
         {
@@ -61,11 +59,13 @@ impl Plain {
             let Some(largest) =
                 largest.filter(|largest| self.of_source(largest) > self.of_source(&key) + 1)
             else {
-                return ended(gone + 1, Reason::FragmentLimit);
+                gone.push((key, 1));
+                return ended(gone, Reason::FragmentLimit);
             };
             let is_theirs = |(other, ..): &(FragmentKey, _, _)| source(other) == source(&largest);
             let oldest = self.0.iter().position(is_theirs).expect("it has most");
-            gone += self.0.remove(oldest).2.len();
+            let (other, _, fragments) = self.0.remove(oldest);
+            gone.push((other, fragments.len()));
         }
         match self.0.iter_mut().find(|(other, ..)| *other == key) {
             Some((.., fragments)) => fragments.push(fragment),
@@ -74,10 +74,7 @@ impl Plain {
                 self.0.push((key, until, vec![fragment]));
             }
         }
-        match gone {
-            0 => Ended::default(),
-            gone => ended(gone, Reason::FragmentLimit),
-        }
+        ended(gone, Reason::FragmentLimit)
     }
 
     fn release(&mut self, key: &FragmentKey) -> Vec<Fragment> {
@@ -88,13 +85,18 @@ impl Plain {
     }
 
     fn expire(&mut self, now: u32) -> Ended {
-        let before = self.count(|_| true);
-        self.0.retain(|(_, until, _)| is_ahead(*until, now));
-        match before - self.count(|_| true) {
-            0 => Ended::default(),
-            fragments => Ended::new(fragments, &key(0), Reason::FragmentExpired),
-        }
+        let over = self
+            .0
+            .extract_if(.., |(_, until, _)| !is_ahead(*until, now));
+        let gone = over.map(|(key, _, fragments)| (key, fragments.len()));
+        ended(gone.collect(), Reason::FragmentExpired)
     }
+}
+
+/// So many fragments of these datagrams end, in this order.
+fn ended(datagrams: Vec<(FragmentKey, usize)>, reason: Reason) -> Ended {
+    let reason = (!datagrams.is_empty()).then_some(reason);
+    Ended { datagrams, reason }
 }
 
 fn source(key: &FragmentKey) -> (u32, bool) {
