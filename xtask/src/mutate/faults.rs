@@ -351,10 +351,28 @@ pub const FAULTS: &[Fault] = &[
         "true",
     ),
     fault(
-        "a bypass of a realm is for all",
+        "a rule of a realm is for all",
         "cgn-common/src/layout/access.rs",
-        "!is_bypass || realm == NOBODY || «(action >> 24) as u8 == realm»",
+        "«own == realm» || own == Self::EVERY_REALM || realm == NOBODY",
         "true",
+    ),
+    fault(
+        "what is dropped from outside is of the first realm",
+        "cgn-common/src/realm.rs",
+        "key => «of_key(tables, key)»,",
+        "FIRST",
+    ),
+    fault(
+        "a new watcher waits for an old one's sample",
+        "cgn-common/src/watch.rs",
+        "if «is_new» {",
+        "false",
+    ),
+    fault(
+        "of a burst the slow path sends 32 frames",
+        "cgn-user/src/slowpath/rings.rs",
+        "«pending = left»;",
+        "return",
     ),
     fault(
         "what comes back untranslated is for the first realm",
