@@ -184,14 +184,10 @@ pub const ASKED_FOR: &[Row] = &[
             "cgn_common::layout::constants::tests::a_six_rd_address_says_an_ipv4_address",
         ],
     ),
-    met_by(
+    not_met(
         "SEED-4",
-        "mirroring: subscribers, prefixes, ports and samples, before, after or both sides, to an interface, by GRE or ERSPAN; with a sample of 10 % 0.90 to 0.92 of the packets a second without it at 1 k, 128 k and 1 M flows, no copy missed or lost at 315,000 a second (`cargo xtask bench rig --systems native,mirror`)",
-        &[
-            "e2e::mirrors::tshark_decodes_what_comes_to_the_collectors",
-            "e2e::mirrors::an_interface_gets_frames_with_other_addresses_and_samples_are_fair",
-            "prog_run::what_is_in_nobody_s_sample_goes_on_in_the_plain_programs",
-        ],
+        "mirroring",
+        "subscribers, prefixes, ports and samples, before, after or both sides, to an interface, by GRE or ERSPAN (e2e::mirrors): there, and no copy is missed or lost at 315,000 a second; of the packets a second without it, those with a sample of 10 % were 0.83, 0.88 and 0.90 at 1 k flows and 0.87, 0.88 and 0.92 at 1 M in three runs (goal 0.9; `cargo xtask bench rig --systems native,mirror`)",
     ),
     met_by(
         "SEED-5",
