@@ -18,7 +18,7 @@ use cgn_tests::harness::world::{
 use cgn_tests::packets::{CUSTOMER_TAG, Draft, SERVICE_TAG, Transport, flag, scapy};
 use cgn_user::dataplane::load::Entry::{self, Inside, Outside, Vlan};
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::tables::{Counted, UserTables};
+use cgn_user::dataplane::tables::Counted;
 use cgn_user::slowpath::answers::{Answer, AnswerStats, Answers, Kind, Withheld};
 use cgn_user::slowpath::process::{Outcome, process};
 use cgn_user::slowpath::unsolicited;
@@ -67,12 +67,7 @@ impl SlowPath {
     /// What becomes of a frame, and what its sender is told.
     fn run(&mut self, entry: Entry, frame: &[u8]) -> (Outcome, Option<Answer>) {
         let counted = Counted::default();
-        let tables = UserTables::new(
-            &self.memory,
-            &self.world.routes,
-            &self.world.vlans,
-            &counted,
-        );
+        let tables = self.world.tables(&self.memory, &counted);
         tables.now.set(self.now);
         tables.ingress.set(INGRESS);
         let mut memory = frame.to_vec();
@@ -92,12 +87,7 @@ impl SlowPath {
     /// The external endpoint of an inside one.
     fn open(&mut self, draft: &Draft) -> (Ipv4Addr, u16) {
         let counted = Counted::default();
-        let tables = UserTables::new(
-            &self.memory,
-            &self.world.routes,
-            &self.world.vlans,
-            &counted,
-        );
+        let tables = self.world.tables(&self.memory, &counted);
         let mut memory = draft.bytes();
         let end = memory.len();
         let mut buffer = Buffer::new(&mut memory, 0, end).expect("in range");
@@ -359,12 +349,7 @@ fn unreachable() {
     // The engine tells it when a packet waited in vain.
     let waited = Draft::udp(CLIENT, (remote::LOST, 443));
     let counted = Counted::default();
-    let tables = UserTables::new(
-        &slow.memory,
-        &slow.world.routes,
-        &slow.world.vlans,
-        &counted,
-    );
+    let tables = slow.world.tables(&slow.memory, &counted);
     let reason = Reason::NeighbourUnresolved;
     let answer = slow
         .answers
@@ -429,12 +414,7 @@ impl SlowPath {
     /// What the sender of a SYN is told when it has waited.
     fn after_six_seconds(&mut self, syn: &Draft) -> Option<Answer> {
         let counted = Counted::default();
-        let tables = UserTables::new(
-            &self.memory,
-            &self.world.routes,
-            &self.world.vlans,
-            &counted,
-        );
+        let tables = self.world.tables(&self.memory, &counted);
         tables.now.set(self.now);
         tables.ingress.set(INGRESS);
         self.answers.answer_syn(&syn.bytes(), &tables, Outside)
@@ -443,12 +423,7 @@ impl SlowPath {
     /// Whether it waits at all.
     fn is_held(&self, entry: Entry, draft: &Draft, reason: Reason) -> bool {
         let counted = Counted::default();
-        let tables = UserTables::new(
-            &self.memory,
-            &self.world.routes,
-            &self.world.vlans,
-            &counted,
-        );
+        let tables = self.world.tables(&self.memory, &counted);
         tables.ingress.set(INGRESS);
         unsolicited::is_one(&draft.bytes(), &tables, entry, reason)
     }
@@ -588,12 +563,7 @@ fn never_about_what_rfc_1812_forbids() {
         ),
     ];
     let counted = Counted::default();
-    let tables = UserTables::new(
-        &slow.memory,
-        &slow.world.routes,
-        &slow.world.vlans,
-        &counted,
-    );
+    let tables = slow.world.tables(&slow.memory, &counted);
     for (what, draft) in cases {
         let answer = slow.answers.answer(&draft.bytes(), &tables, Inside, reason);
         assert_eq!(answer, None, "{what}");
@@ -718,12 +688,7 @@ fn no_two_packets_to_one_host_have_one_identification() {
         let (_, answer) = slow.run(Inside, &expired(Draft::udp(CLIENT, SERVER)).bytes());
         assert!(seen.insert(identification(&answer.expect("told").frame)));
         let counted = Counted::default();
-        let tables = UserTables::new(
-            &slow.memory,
-            &slow.world.routes,
-            &slow.world.vlans,
-            &counted,
-        );
+        let tables = slow.world.tables(&slow.memory, &counted);
         let (own, host) = (OWN_INSIDE.to_bits(), CLIENT.0.to_bits());
         assert!(seen.insert(tables.fresh_id(own, host, 1)));
         slow.now += 4;

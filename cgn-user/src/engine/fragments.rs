@@ -9,8 +9,7 @@ use cgn_common::realm;
 use cgn_common::verdict::Reason;
 use cgn_common::wire::{ethernet, ipv4};
 
-use super::{Engine, Ran};
-use crate::dataplane::tables::UserTables;
+use super::{Engine, Ran, tables};
 use crate::realms::InsideKey;
 use crate::slowpath::fragments::{Ended, Fragment};
 use crate::slowpath::split;
@@ -54,12 +53,7 @@ impl Engine {
         let Some(reason) = ended.reason else {
             return;
         };
-        let tables = UserTables::new(
-            &self.state.memory,
-            &self.routing,
-            &self.vlans,
-            &self.counted,
-        );
+        let tables = tables(&self.state, &self.routing, &self.vlans, &self.counted);
         let has_realms = self.state.geometry.realms.count() > 1;
         for (key, fragments) in ended.datagrams {
             let realm = has_realms.then(|| match key.is_from_inside() {

@@ -114,6 +114,17 @@ fn is_forced(state: &State) -> bool {
     features.has(Features::FORCE_SLOW_PATH)
 }
 
+/// The tables as the translator of the slow path sees them. The parts of the engine by themselves: another
+/// part is changed meanwhile.
+fn tables<'a>(
+    state: &'a State,
+    routing: &'a Applied,
+    vlans: &'a HashMap<(u32, [u16; 2]), Role>,
+    counted: &'a Counted,
+) -> UserTables<'a, Applied> {
+    UserTables::new(&state.memory, routing, vlans, counted)
+}
+
 /// Runs the translator on a frame. With `last`, a packet that needs a block is dropped for that
 /// reason instead.
 fn run(
@@ -374,12 +385,7 @@ impl Engine {
         let received_by = (port.entry, port.ifindex);
         let (memory, start, end) = port.sockets[punted.queue].frame(punted.received);
         let mut frame = Buffer::new(memory, start, end)?;
-        let tables = UserTables::new(
-            &self.state.memory,
-            &self.routing,
-            &self.vlans,
-            &self.counted,
-        );
+        let tables = tables(&self.state, &self.routing, &self.vlans, &self.counted);
         let answers = &mut self.answers;
         let ran = run(&self.state, tables, answers, received_by, &mut frame, last);
         if let (Outcome::NeedsRoute, Some((source, destination))) = (ran.outcome, ran.unknown) {
@@ -405,12 +411,7 @@ impl Engine {
         memory.extend_from_slice(frame);
         let end = memory.len();
         let received_by = (self.ports[port].entry, self.ports[port].ifindex);
-        let tables = UserTables::new(
-            &self.state.memory,
-            &self.routing,
-            &self.vlans,
-            &self.counted,
-        );
+        let tables = tables(&self.state, &self.routing, &self.vlans, &self.counted);
         let answers = &mut self.answers;
         match Buffer::new(&mut memory, HEAD_ROOM, end) {
             Some(mut frame) => run(&self.state, tables, answers, received_by, &mut frame, last),
@@ -499,12 +500,7 @@ impl Engine {
 
     /// Ends a packet that `port` received, and that nothing more is done for.
     fn drop(&self, reason: Reason, port: usize, bytes: &[u8]) {
-        let tables = UserTables::new(
-            &self.state.memory,
-            &self.routing,
-            &self.vlans,
-            &self.counted,
-        );
+        let tables = tables(&self.state, &self.routing, &self.vlans, &self.counted);
         tables.ingress.set(self.ports[port].ifindex);
         process::drop_bytes(bytes, &tables, reason);
     }
@@ -583,12 +579,7 @@ impl Engine {
                 self.ports[packet.port].entry,
                 self.ports[packet.port].ifindex,
             );
-            let tables = UserTables::new(
-                &self.state.memory,
-                &self.routing,
-                &self.vlans,
-                &self.counted,
-            );
+            let tables = tables(&self.state, &self.routing, &self.vlans, &self.counted);
             tables.now.set(now);
             tables.ingress.set(ifindex);
             let reason = Reason::NeighbourUnresolved;

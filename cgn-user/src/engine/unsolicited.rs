@@ -4,8 +4,7 @@ use cgn_common::layout::Features;
 use cgn_common::tables::Tables as _;
 use cgn_common::verdict::Reason;
 
-use super::Engine;
-use crate::dataplane::tables::UserTables;
+use super::{Engine, tables};
 use crate::slowpath::answers::Withheld;
 use crate::slowpath::unsolicited;
 
@@ -17,12 +16,7 @@ impl Engine {
             return;
         }
         let (entry, ifindex) = (self.ports[port].entry, self.ports[port].ifindex);
-        let tables = UserTables::new(
-            &self.state.memory,
-            &self.routing,
-            &self.vlans,
-            &self.counted,
-        );
+        let tables = tables(&self.state, &self.routing, &self.vlans, &self.counted);
         tables.ingress.set(ifindex);
         let is_told = unsolicited::is_one(&frame, &tables, entry, reason)
             && tables.features().has(Features::TELL_SYN);
@@ -36,12 +30,7 @@ impl Engine {
         while let Some(syn) = self.syns.next_due(now) {
             let port = &self.ports[syn.port];
             let (entry, ifindex) = (port.entry, port.ifindex);
-            let tables = UserTables::new(
-                &self.state.memory,
-                &self.routing,
-                &self.vlans,
-                &self.counted,
-            );
+            let tables = tables(&self.state, &self.routing, &self.vlans, &self.counted);
             tables.now.set(now);
             tables.ingress.set(ifindex);
             let answer = self.answers.answer_syn(&syn.frame, &tables, entry);

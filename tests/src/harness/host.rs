@@ -72,7 +72,7 @@ pub fn run_over(
     frame: &[u8],
 ) -> Run {
     let counted = Counted::default();
-    let tables = UserTables::new(memory, &world.routes, &world.vlans, &counted);
+    let tables = world.tables(memory, &counted);
     tables.now.set(now);
     tables.ingress.set(INGRESS);
     tables.punts_answered.set(true);
@@ -112,7 +112,7 @@ pub(crate) fn run_slowly(
     frame: &[u8],
 ) -> Run {
     let counted = Counted::default();
-    let tables = UserTables::new(memory, &world.routes, &world.vlans, &counted);
+    let tables = world.tables(memory, &counted);
     tables.now.set(now);
     tables.ingress.set(INGRESS);
     // As if XDP had counted one of each punt before.

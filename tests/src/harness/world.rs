@@ -14,7 +14,7 @@ use cgn_common::wire::icmp::code;
 use cgn_user::dataplane::geometry::{Arrangement, Geometry, PoolShape, SubscriberShape};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::tables::{Resolved, Router, Routing};
+use cgn_user::dataplane::tables::{Counted, Resolved, Router, Routing, UserTables};
 use cgn_user::policy::access::{Lists, Rule};
 use cgn_user::realms::Realms;
 
@@ -163,6 +163,16 @@ impl Default for World {
 }
 
 impl World {
+    /// This memory with the routes and VLANs here, for runs of the translator in user space.
+    #[must_use]
+    pub fn tables<'a>(
+        &'a self,
+        memory: &'a Memory,
+        counted: &'a Counted,
+    ) -> UserTables<'a, FixedRoutes> {
+        UserTables::new(memory, &self.routes, &self.vlans, counted)
+    }
+
     /// With everything off that can be off.
     #[must_use]
     pub fn new() -> Self {

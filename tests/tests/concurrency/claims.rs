@@ -14,7 +14,7 @@ use cgn_common::verdict::Protocol;
 use cgn_tests::harness::audit;
 use cgn_tests::harness::world::{World, subscriber};
 use cgn_user::dataplane::memory::Memory;
-use cgn_user::dataplane::tables::{Counted, UserTables};
+use cgn_user::dataplane::tables::Counted;
 
 const ROUNDS: u32 = 100_000;
 /// As many as there are processors on the smallest machine.
@@ -49,7 +49,7 @@ fn one_of_all_who_claim_a_slot_at_once_gets_it() {
         tick: 9,
     };
     let counted = Counted::default();
-    let tables = UserTables::new(&memory, &world.routes, &world.vlans, &counted);
+    let tables = world.tables(&memory, &counted);
     let Outcome::Free(slot) = tables.search(flow(0)).outcome() else {
         panic!("no slot is free");
     };
@@ -61,7 +61,7 @@ fn one_of_all_who_claim_a_slot_at_once_gets_it() {
             let (owners, wrong, memory, world) = (&owners, &wrong, &memory, &world);
             scope.spawn(move || {
                 let counted = Counted::default();
-                let tables = UserTables::new(memory, &world.routes, &world.vlans, &counted);
+                let tables = world.tables(memory, &counted);
                 let flow = flow(number as u16);
                 for round in 1..=ROUNDS {
                     meet(begin, round);

@@ -31,7 +31,7 @@ pub struct Hesitant<'a> {
 
 impl<'a> Hesitant<'a> {
     pub fn new(memory: &'a Memory, world: &'a World, counted: &'a Counted, seed: usize) -> Self {
-        let tables = UserTables::new(memory, &world.routes, &world.vlans, counted);
+        let tables = world.tables(memory, counted);
         tables.ingress.set(INGRESS);
         Self {
             tables,

@@ -355,7 +355,7 @@ fn explore(processors: usize, event: Event, at_home: bool) -> usize {
     let memory = Memory::private(world.geometry.sizes).expect("memory");
     world.install(&memory);
     let counted = Counted::default();
-    let tables = UserTables::new(&memory, &world.routes, &world.vlans, &counted);
+    let tables = world.tables(&memory, &counted);
     let index = world
         .geometry
         .subscriber_index(subscriber::NO_BLOCK_YET)

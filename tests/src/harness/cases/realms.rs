@@ -8,7 +8,7 @@ use cgn_common::layout::{self, Action, Constants, FIRST_KEY, Features, Filtering
 use cgn_common::path;
 use cgn_common::verdict::{Direction, Protocol, Reason};
 use cgn_user::dataplane::load::Entry::{Inside, Outside, Vlan};
-use cgn_user::dataplane::tables::{Counted, UserTables};
+use cgn_user::dataplane::tables::Counted;
 use cgn_user::policy::access::Rule;
 use cgn_user::policy::throttle::Prefix;
 use cgn_user::realms::InsideKey;
@@ -320,8 +320,7 @@ pub const CASES: &[Case] = &[
         |t| {
             let world = std::rc::Rc::clone(&t.world);
             let counted = Counted::default();
-            let tables =
-                UserTables::new(t.homes[0].memory(), &world.routes, &world.vlans, &counted);
+            let tables = world.tables(t.homes[0].memory(), &counted);
             tables.ingress.set(INGRESS);
             for (tags, key) in [
                 (vec![], Some(HOME.0.to_bits())),
