@@ -7,13 +7,13 @@
 //! packets. From inside a rule can be for packets of one realm; a bypass always is, and what comes back is for
 //! that one.
 //!
-//! A packet that no rule is for waits for one line of the trie for the remote address, and one more
-//! where some rule asks for an address of ours; see [`crate::layout::node`].
+//! A packet whose remote address is in a /16 that no prefix touches reads a bit of 8 KiB, and no trie; others wait
+//! for one line of the trie, and one more where some rule asks for an address of ours; see [`crate::layout::node`].
 
 use crate::block::page_of;
 use crate::frame::Frame;
 use crate::layout::{
-    Action, CLASSES_PER_LINE, End, Entry as TrieEntry, Features, Held, RULES, Side, node,
+    Action, CLASSES_PER_LINE, End, Entry as TrieEntry, Features, Held, RULES, Side, node, touched,
 };
 use crate::nat::next_hop::{is_host_outside, is_multicast, leave, route, route_inside, rows_of};
 use crate::nat::rewrite;
@@ -249,17 +249,34 @@ pub fn rules_of<T: Tables + ?Sized>(
         return 0;
     };
     let tries = crate::layout::Tries(access.tries.load());
-    let root = tries.root(end);
-    if root == 0 {
+    let first = tries.first(end);
+    if first == 0 {
         return u64::MAX;
     }
-    let class = class_of(tables, root, address).unwrap_or(0);
+    if !is_touched(tables, first, address >> 16) {
+        let elsewhere = match end {
+            End::Outside => &access.elsewhere[0],
+            End::Ours => &access.elsewhere[1],
+        };
+        return match direction {
+            Direction::Outbound => elsewhere[0].load(),
+            Direction::Inbound => elsewhere[1].load(),
+        };
+    }
+    let class = class_of(tables, first + touched::LINES, address).unwrap_or(0);
     let Some(line) = tables.prefixes(tries.classes() + class / CLASSES_PER_LINE) else {
         return 0;
     };
     let at = 2 * (class % CLASSES_PER_LINE) + direction as u32;
     // LLVM must not know that it is less than 8: the verifier of 6.1 loses the bound of the sum.
     line.0[core::hint::black_box(at) as usize & 7].load()
+}
+
+/// True if a prefix touches the /16 with this number, in the trie that begins at line `first`.
+#[inline(always)]
+fn is_touched<T: Tables + ?Sized>(tables: &T, first: u32, network: u32) -> bool {
+    let line = tables.prefixes(first + network / touched::PER_LINE);
+    line.is_none_or(|line| line.0[(network / 64) as usize & 7].load() >> (network & 63) & 1 != 0)
 }
 
 /// Class of an address in the trie with this root.

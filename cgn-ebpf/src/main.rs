@@ -233,7 +233,12 @@ fn enter(ctx: &XdpContext, entry: Entry) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
     let (gate, side, realm) = access::gate(&XdpFrame::new(ctx.ctx), &tables, entry);
     let program = match gate {
-        Gate::Translate => RareProgram::translator(entry),
+        Gate::Translate => {
+            // A jump of its own, to a place that the verifier knows: the kernel makes it a direct one.
+            // SAFETY: nothing of this program is needed once it has jumped.
+            unsafe { maps::RARE.tail_call(ctx, RareProgram::translator(entry) as u32) };
+            return drop(&tables, Reason::Internal);
+        }
         Gate::Bypass => {
             tables.hand_over(Handed::bypassing(side, realm));
             RareProgram::Bypass
@@ -245,7 +250,7 @@ fn enter(ctx: &XdpContext, entry: Entry) -> u32 {
         }
         Gate::Done(verdict) => return act(&tables, verdict, |_| INSIDE_SOCKETS),
     };
-    // SAFETY: nothing of this program is needed once it has jumped.
+    // SAFETY: as above.
     unsafe { maps::RARE.tail_call(ctx, program as u32) };
     // It did not jump: the program is not there.
     drop(&tables, Reason::Internal)

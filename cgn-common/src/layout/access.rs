@@ -2,7 +2,8 @@
 //!
 //! Every address has a *class*, the set of rules whose prefixes hold it. Two tries, one for
 //! addresses outside and one for ours, lead from address to class in at most three steps of 16, 8
-//! and 8 bits, each one or two cache lines. They lie in `PREFIXES`; what else rules say lies in
+//! and 8 bits, each one or two cache lines. Most addresses are in a /16 that no prefix touches: 65,536 bits in front
+//! of each trie tell those apart, in 8 KiB that stay in the first-level cache. They lie in `PREFIXES`; what else rules say lies in
 //! `ACCESS`. Both are written before a program sees them, and never changed: other rules get
 //! tables of their own, with programs of their own (ADR 27).
 
@@ -27,6 +28,9 @@ pub struct Rules {
 pub struct Access {
     /// See [`Tries`].
     pub tries: Word,
+    /// The class of addresses in a /16 that no prefix touches: by [`End`], the rules for packets from
+    /// inside, and from outside.
+    pub elsewhere: [[Word; 2]; 2],
     /// Rules for packets from inside, and from outside.
     pub directions: [Rules; 2],
 }
@@ -173,8 +177,9 @@ impl Action {
     }
 }
 
-/// Where the tries begin in `PREFIXES`: bits 0-20 line of the root for addresses outside, 21-41 of
-/// that for ours, 42-62 first line of the classes. 0: no rule asks for such an address.
+/// Where the tries begin in `PREFIXES`: bits 0-20 first line of that for addresses outside, 21-41 of
+/// that for ours, 42-62 first line of the classes. A trie begins with a bit for each /16 that a prefix touches
+/// ([`touched`]), then comes its root. 0: no rule asks for such an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tries(pub u64);
 
@@ -187,10 +192,10 @@ impl Tries {
     pub const fn new(outside: u32, ours: u32, classes: u32) -> Self {
         Self(outside as u64 | (ours as u64) << Self::BITS | (classes as u64) << (2 * Self::BITS))
     }
-    /// Root of the trie for the addresses of this [`End`].
+    /// First line of the trie for the addresses of this [`End`].
     #[inline(always)]
     #[must_use]
-    pub const fn root(self, end: End) -> u32 {
+    pub const fn first(self, end: End) -> u32 {
         (self.0 >> (Self::BITS * end as u32)) as u32 & (Self::MOST_LINES - 1)
     }
     #[inline(always)]
@@ -198,6 +203,15 @@ impl Tries {
     pub const fn classes(self) -> u32 {
         (self.0 >> (2 * Self::BITS)) as u32 & (Self::MOST_LINES - 1)
     }
+}
+
+/// The bits in front of a trie: of the /16 with number `n`, bit `n % 64` of word `n / 64 % 8` of line
+/// `n / 512`.
+pub mod touched {
+    /// Bits in a line.
+    pub const PER_LINE: u32 = 512;
+    /// Lines of all /16.
+    pub const LINES: u32 = 65_536 / PER_LINE;
 }
 
 /// One of the two addresses of a packet.

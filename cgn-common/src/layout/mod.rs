@@ -58,7 +58,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 14;
+pub const LAYOUT_VERSION: u32 = 15;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]

@@ -12,7 +12,7 @@ mod tests;
 
 use std::hash::{Hash as _, Hasher as _};
 
-use cgn_common::layout::{self, Access, Action, Ports, RULES, Rule as RuleWords};
+use cgn_common::layout::{Access, Action, Ports, RULES, Rule as RuleWords};
 use cgn_common::realm::FIRST;
 use cgn_common::verdict::Direction;
 use cgn_common::wire::transport;
@@ -87,8 +87,7 @@ impl Placed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lists {
     rules: Vec<Placed>,
-    tries: layout::Tries,
-    lines: Vec<[u64; 8]>,
+    trie: trie::Built,
 }
 
 impl Lists {
@@ -110,11 +109,9 @@ impl Lists {
         if placed.is_empty() {
             return Self::default();
         }
-        let (tries, lines) = trie::build(&placed);
         Self {
+            trie: trie::build(&placed),
             rules: placed,
-            tries,
-            lines,
         }
     }
 
@@ -127,13 +124,13 @@ impl Lists {
     /// Elements of `PREFIXES`.
     #[must_use]
     pub fn lines(&self) -> u32 {
-        (self.lines.len() as u32).max(1)
+        (self.trie.lines.len() as u32).max(1)
     }
 
     /// Bytes of both tables.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        (self.lines.len() * size_of::<[u64; 8]>() + size_of::<Access>()) as u64
+        (self.trie.lines.len() * size_of::<[u64; 8]>() + size_of::<Access>()) as u64
     }
 
     /// Which rules have which number: other rules, another number.
@@ -149,7 +146,7 @@ impl Lists {
 
     /// Writes the tables, which no packet sees yet.
     pub fn install(&self, memory: &Memory) {
-        for (number, words) in self.lines.iter().enumerate() {
+        for (number, words) in self.trie.lines.iter().enumerate() {
             if let Some(line) = memory.prefixes.get(number as u32) {
                 for (word, value) in line.0.iter().zip(words) {
                     word.store(*value);
@@ -159,7 +156,12 @@ impl Lists {
         let Some(access) = memory.access.get(0) else {
             return;
         };
-        access.tries.store(self.tries.0);
+        access.tries.store(self.trie.tries.0);
+        for (words, class) in access.elsewhere.iter().zip(self.trie.elsewhere) {
+            for (word, rules) in words.iter().zip(class) {
+                word.store(rules);
+            }
+        }
         for rule in &self.rules {
             let rules = &access.directions[rule.direction as usize];
             let bit = 1 << rule.number;

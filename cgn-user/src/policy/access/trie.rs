@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cgn_common::layout::{CLASSES_PER_LINE, End, Entry, RULES, Tries, node};
+use cgn_common::layout::{CLASSES_PER_LINE, End, Entry, RULES, Tries, node, touched};
 
 use super::Placed;
 
@@ -24,12 +24,23 @@ struct Builder {
     classes: Vec<Class>,
 }
 
-/// Where they begin, and all lines.
-pub(super) fn build(rules: &[Placed]) -> (Tries, Vec<[u64; 8]>) {
+/// What leads from addresses to rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Built {
+    /// Where tries and classes begin.
+    pub(super) tries: Tries,
+    /// Class of the addresses in a /16 that no prefix touches, by [`End`].
+    pub(super) elsewhere: [Class; 2],
+    pub(super) lines: Vec<[u64; 8]>,
+}
+
+/// Tries and classes of these rules.
+pub(super) fn build(rules: &[Placed]) -> Built {
     let mut builder = Builder::default();
     // Line 0 is never used: 0 means "none" everywhere.
     builder.lines.push([0; 8]);
-    let roots = [End::Outside, End::Ours].map(|end| builder.trie(rules, end));
+    let ends = [End::Outside, End::Ours];
+    let firsts = ends.map(|end| builder.trie(rules, end));
     let classes = builder.lines.len() as u32;
     let per_line = CLASSES_PER_LINE as usize;
     for chunk in builder.classes.chunks(per_line) {
@@ -39,35 +50,50 @@ pub(super) fn build(rules: &[Placed]) -> (Tries, Vec<[u64; 8]>) {
         }
         builder.lines.push(line);
     }
-    (Tries::new(roots[0], roots[1], classes), builder.lines)
+    Built {
+        tries: Tries::new(firsts[0], firsts[1], classes),
+        elsewhere: ends.map(|end| elsewhere(rules, end)),
+        lines: builder.lines,
+    }
+}
+
+/// The rules that ask for no address of this end.
+fn elsewhere(rules: &[Placed], end: End) -> Class {
+    let mut class: Class = [0; 2];
+    for rule in rules.iter().filter(|rule| rule.ends[end as usize].is_empty()) {
+        class[rule.direction as usize] |= 1 << rule.number;
+    }
+    class
 }
 
 impl Builder {
-    /// Root of the trie for one end of packets; 0 if no rule asks for it.
+    /// First line of the trie for one end of packets; 0 if no rule asks for it.
     fn trie(&mut self, rules: &[Placed], end: End) -> u32 {
-        let end = end as usize;
-        if rules.iter().all(|rule| rule.ends[end].is_empty()) {
+        if rules.iter().all(|rule| rule.ends[end as usize].is_empty()) {
             return 0;
         }
-        let runs = self.runs(rules, end);
-        let root = self.lines.len();
+        let elsewhere = elsewhere(rules, end);
+        let runs = self.runs(rules, end as usize, elsewhere);
+        let untouched = Entry(self.number(elsewhere));
+        let first = self.lines.len();
+        let root = first + touched::LINES as usize;
         self.lines.resize(root + Entry::ROOT_LINES as usize, [0; 8]);
         for (at, entry) in self.entries(&runs, 0, 16).into_iter().enumerate() {
             put(&mut self.lines[root..], at, entry);
+            if entry != untouched {
+                self.lines[first + at / touched::PER_LINE as usize][at / 64 % 8] |= 1 << (at % 64);
+            }
         }
-        root as u32
+        first as u32
     }
 
-    /// All addresses, in order.
-    fn runs(&mut self, rules: &[Placed], end: usize) -> Vec<Run> {
-        let mut class: Class = [0; 2];
+    /// All addresses, in order; those of no prefix are of the class `elsewhere`.
+    fn runs(&mut self, rules: &[Placed], end: usize, elsewhere: Class) -> Vec<Run> {
+        let mut class = elsewhere;
         // Addresses at which a rule begins (1) or stops (-1) to hold.
         let mut changes: Vec<(u64, usize, i32)> = Vec::new();
         for rule in rules {
             let (direction, bit) = (rule.direction as usize, rule.number);
-            if rule.ends[end].is_empty() {
-                class[direction] |= 1 << bit;
-            }
             for (first, last) in &rule.ends[end] {
                 let place = direction * RULES + bit;
                 changes.push((u64::from(*first), place, 1));
