@@ -1,7 +1,9 @@
 //! Blocks that nobody may have yet.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
+
+use foldhash::HashMap;
 
 /// Address number and block number.
 pub(super) type BlockKey = (u32, u16);

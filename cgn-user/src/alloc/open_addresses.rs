@@ -7,8 +7,7 @@
 //! So one draw always hits, however full the pool is, and memory is
 //! proportional to closed addresses: a pool of 2^24 addresses costs nothing at first.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt as _};
 use rand::{Rng, RngExt};
 
 #[derive(Debug)]

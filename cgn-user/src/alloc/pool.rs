@@ -2,8 +2,9 @@
 
 mod recovery;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use foldhash::{HashMap, HashMapExt as _};
 use rand::Rng;
 
 use super::block_set::BlockSet;

@@ -105,9 +105,9 @@ pub fn give(
     word(header::LOG_SEQUENCE, log_sequence);
     word(header::WATERMARK, u64::from(shape.watermark_ports));
     let allowance = geometry.groups.allowance(grant.inside);
-    let used = ports_used(memory, index).into_iter().map(|(_, used)| used);
-    let used: Vec<_> = used.chain([[0; 3]]).collect();
-    let limits = allowance.limits(&used, 1 << shape.block_shift);
+    let others = use_of_blocks(memory, index).map(|(_, used)| used);
+    let used: Vec<_> = others.chain([[0; 3]]).collect();
+    let limits = limits_of(geometry, &allowance, grant.external, &used, shape.block_shift);
     word(header::LIMITS, limits.last().map_or(0, |limits| limits.0));
     // The last block that a subscriber may have requests no further one.
     let is_last = is_last(&allowance, count + 1, shape);
@@ -132,7 +132,9 @@ pub fn give(
         .0,
     );
     // 4. What the others may still give.
-    limit(memory, geometry, grant.inside, index);
+    if count > 0 {
+        limit(memory, geometry, grant.inside, index);
+    }
     Ok(())
 }
 
@@ -150,20 +152,32 @@ pub fn limit(memory: &Memory, geometry: &Geometry, inside: InsideKey, subscriber
         return;
     };
     let head = SubscriberHead(entry.head.load());
-    let ports = 1 << head.block_shift();
     let external = Ipv4Addr::from_bits(head.external());
-    let is_drained = geometry.withheld.of(external) == Some(Standing::Drained);
     let blocks = ports_used(memory, subscriber);
     let used: Vec<_> = blocks.iter().map(|(_, used)| *used).collect();
-    let limits = geometry.groups.allowance(inside).limits(&used, ports);
+    let allowance = geometry.groups.allowance(inside);
+    let limits = limits_of(geometry, &allowance, external, &used, head.block_shift());
     for ((line, _), limits) in blocks.iter().zip(limits) {
-        let limits = if is_drained { Limits::NOTHING } else { limits };
         if let Some(head) = memory.slabs.get(*line)
             && head.limits() != limits
         {
             head.0[header::LIMITS].store(limits.0);
         }
     }
+}
+
+/// Limits of each block of a subscriber at an external address, that are filled like this.
+fn limits_of(
+    geometry: &Geometry,
+    allowance: &Allowance,
+    external: Ipv4Addr,
+    used: &[[u32; 3]],
+    block_shift: u32,
+) -> Vec<Limits> {
+    if geometry.withheld.of(external) == Some(Standing::Drained) {
+        return vec![Limits::NOTHING; used.len()];
+    }
+    allowance.limits(used, 1 << block_shift)
 }
 
 /// Takes an empty block from its subscriber. False if it is not empty: a

@@ -1,6 +1,5 @@
 //! Who asks for a block, and with which packets, until the group of log records that gives it.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::Punted;
@@ -14,7 +13,8 @@ pub(super) struct Gathering {
     /// How long the first one waits for others (`log.group_ms`).
     patience: Duration,
     since: Option<Instant>,
-    wanted: HashSet<InsideKey>,
+    /// Some may stand here more than once.
+    wanted: Vec<InsideKey>,
     needy: Vec<(Punted, InsideKey)>,
 }
 
@@ -23,20 +23,20 @@ impl Gathering {
         Self {
             patience,
             since: None,
-            wanted: HashSet::new(),
+            wanted: Vec::new(),
             needy: Vec::new(),
         }
     }
 
     /// Subscribers who want a further block, ahead of need.
-    pub(super) fn ask(&mut self, wanted: HashSet<InsideKey>) {
+    pub(super) fn ask(&mut self, wanted: Vec<InsideKey>) {
         self.wanted.extend(wanted);
         self.begin();
     }
 
     /// A packet of a subscriber that cannot go on without a block.
     pub(super) fn keep(&mut self, punted: Punted, inside: InsideKey) {
-        self.wanted.insert(inside);
+        self.wanted.push(inside);
         self.needy.push((punted, inside));
         self.begin();
     }
@@ -60,7 +60,7 @@ impl Gathering {
     }
 
     /// The group, and an empty one begins.
-    pub(super) fn take(&mut self) -> (HashSet<InsideKey>, Vec<(Punted, InsideKey)>) {
+    pub(super) fn take(&mut self) -> (Vec<InsideKey>, Vec<(Punted, InsideKey)>) {
         self.since = None;
         (
             std::mem::take(&mut self.wanted),
@@ -77,10 +77,10 @@ mod tests {
 
     #[test]
     fn a_group_is_due_when_its_first_member_has_waited_long_enough() {
-        let one = || HashSet::from([Ipv4Addr::new(100, 64, 0, 1).into()]);
+        let one = || vec![Ipv4Addr::new(100, 64, 0, 1).into()];
         let mut at_once = Gathering::new(Duration::ZERO);
         assert_eq!((at_once.is_due(), at_once.wait_ms()), (false, None));
-        at_once.ask(HashSet::new());
+        at_once.ask(Vec::new());
         assert!(!at_once.is_due(), "nobody asks");
         at_once.ask(one());
         assert_eq!((at_once.is_due(), at_once.wait_ms()), (true, Some(0)));
@@ -91,7 +91,7 @@ mod tests {
         assert!(patient.wait_ms().is_some_and(|ms| (1..=40).contains(&ms)));
         std::thread::sleep(Duration::from_millis(25));
         // Who comes later does not make the first one wait longer.
-        patient.ask(HashSet::from([Ipv4Addr::new(100, 64, 0, 2).into()]));
+        patient.ask(vec![Ipv4Addr::new(100, 64, 0, 2).into()]);
         std::thread::sleep(Duration::from_millis(16));
         assert_eq!((patient.is_due(), patient.wait_ms()), (true, Some(0)));
         assert_eq!(patient.take().0.len(), 2);

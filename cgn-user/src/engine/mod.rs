@@ -20,7 +20,7 @@ mod sweeper;
 mod tests;
 mod unsolicited;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -86,7 +86,7 @@ struct Punted {
 /// What one run of the translator left.
 struct Ran {
     outcome: Outcome,
-    /// The frame afterwards.
+    /// The frame afterwards; of one that is to be translated again as it came, nothing.
     bytes: Vec<u8>,
     /// Requests of further blocks.
     requests: Vec<BlockRequest>,
@@ -147,10 +147,14 @@ fn run(
         Outcome::Dropped(reason) => answers.answer(frame.bytes(), &tables, entry, reason),
         _ => None,
     };
+    let bytes = match outcome {
+        Outcome::NeedsBlock { .. } => Vec::new(),
+        _ => frame.bytes().to_vec(),
+    };
     Ran {
         outcome,
         answer,
-        bytes: frame.bytes().to_vec(),
+        bytes,
         requests: tables.requests.take(),
         unknown: tables.unknown.take(),
         asked: tables.asked.take(),
@@ -185,6 +189,8 @@ pub struct Engine {
     /// When the last wait ended.
     woke: Instant,
     latency: Histogram,
+    /// Since when the packets at hand were here that are done with, and leave with the next flush.
+    leaving: Vec<Instant>,
     /// What the translator counted in this turn.
     counted: Counted,
     floods: Floods,
@@ -318,20 +324,20 @@ impl Engine {
         }
     }
 
-    fn count_retry(&self, retry: Retry) {
-        self.state.stats().punts.retries[retry as usize] += 1;
+    fn count_retries(&self, retry: Retry, count: usize) {
+        self.state.stats().punts.retries[retry as usize] += count as u64;
     }
 
     /// Gives blocks to all that were gathered, in one group of records, and goes on with their
     /// packets.
     fn grant_gathered(&mut self) {
         let (wanted, needy) = self.gathering.take();
-        let refusals = self.keeper.grant(&wanted);
+        let refusals = self.keeper.grant(wanted);
+        self.count_retries(Retry::Block, needy.len());
         for (punted, inside) in needy {
             let refusal = refusals.get(&inside).copied();
             // A race: the block may be full again already.
             let refusal = refusal.unwrap_or(Reason::NoPort);
-            self.count_retry(Retry::Block);
             let _ = self.translate(punted, Some(refusal));
             self.done(punted);
         }
@@ -359,16 +365,20 @@ impl Engine {
                 socket.flush();
             }
         }
+        let now = Instant::now();
+        for since in self.leaving.drain(..) {
+            self.latency.observe((now - since).as_secs_f64());
+        }
     }
 
     fn done(&mut self, punted: Punted) {
-        self.latency.observe(punted.since.elapsed().as_secs_f64());
+        self.leaving.push(punted.since);
         self.ports[punted.port].sockets[punted.queue].done(punted.received);
     }
 
     /// Requests for further blocks: from XDP, those that the policy grants.
-    fn requests(&mut self) -> HashSet<InsideKey> {
-        let mut wanted = HashSet::new();
+    fn requests(&mut self) -> Vec<InsideKey> {
+        let mut wanted = Vec::new();
         while let Some(item) = self.events.next() {
             if let Some(request) = BlockRequest::from_bytes(&item) {
                 wanted.extend(self.keeper.consider(&request));
@@ -421,12 +431,12 @@ impl Engine {
 
     /// Requests of further blocks that the slow path's own translator made.
     fn grant(&mut self, requests: &[BlockRequest]) {
-        let wanted: HashSet<InsideKey> = requests
+        let wanted: Vec<InsideKey> = requests
             .iter()
             .filter_map(|request| self.keeper.consider(request))
             .collect();
         if !wanted.is_empty() {
-            self.keeper.grant(&wanted);
+            self.keeper.grant(wanted);
         }
     }
 
@@ -475,7 +485,7 @@ impl Engine {
 
     /// Gives a packet back to XDP; only a first one, so that none goes round.
     fn run_again(&mut self, punted: Punted, bytes: &[u8]) {
-        self.count_retry(Retry::Xdp);
+        self.count_retries(Retry::Xdp, 1);
         let port = &self.ports[punted.port];
         let received_by = (port.ifindex, punted.queue as u32);
         if let Err(error) = self.dataplane.run_again(port.entry, received_by, bytes) {
@@ -554,7 +564,7 @@ impl Engine {
             return;
         }
         let wanted = needy.iter().map(|(_, inside)| *inside).collect();
-        let refusals = self.keeper.grant(&wanted);
+        let refusals = self.keeper.grant(wanted);
         for (packet, inside) in needy {
             let refusal = refusals.get(&inside).copied();
             let _ = self.try_again(&packet, Some(refusal.unwrap_or(Reason::NoPort)));
@@ -568,7 +578,7 @@ impl Engine {
             self.waiting.put_back(packet.clone());
             return None;
         }
-        self.count_retry(Retry::Neighbour);
+        self.count_retries(Retry::Neighbour, 1);
         self.finish(ran, packet.port, 0, last)
     }
 

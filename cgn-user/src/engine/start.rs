@@ -331,6 +331,7 @@ impl Parts {
             came: Instant::now(),
             woke: Instant::now(),
             latency: Histogram::new(histogram::SECONDS),
+            leaving: Vec::new(),
             counted: Counted::default(),
             floods: Floods::new(&state.config.config, state.memory.constants.features),
             state,

@@ -1,6 +1,6 @@
 //! Giving blocks: who gets one, and in which order allocator, log and tables are told.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,25 +28,29 @@ struct Pending {
 }
 
 impl Keeper {
-    /// Gives each subscriber one more block: one group of log records, one
-    /// wait for the disk. Returns why those that got none got none.
-    pub fn grant(&mut self, wanted: &HashSet<InsideKey>) -> HashMap<InsideKey, Reason> {
+    /// Gives each subscriber one more block, however often he is named: one group of log records, one
+    /// wait for the disk, one time. Returns why those that got none got none.
+    pub fn grant(&mut self, mut wanted: Vec<InsideKey>) -> HashMap<InsideKey, Reason> {
+        wanted.sort_unstable();
+        wanted.dedup();
         let began = Instant::now();
+        let now_ms = clock::monotonic_ms(&self.state);
         let mut refusals = HashMap::new();
         let pending: Vec<Pending> = wanted
-            .iter()
+            .into_iter()
             .filter_map(|inside| {
-                self.allocate(*inside)
-                    .map_err(|reason| refusals.insert(*inside, reason))
+                self.allocate(inside, now_ms)
+                    .map_err(|reason| refusals.insert(inside, reason))
                     .ok()
             })
             .collect();
+        let unix_ms = clock::unix_ms(&self.state);
         // Whose static ports are is on record by the configuration.
         let geometry = &self.state.geometry;
         let is_static = |p: &Pending| geometry.is_static(p.grant.pool, p.grant.block);
         let (fixed, pending): (Vec<_>, Vec<_>) = pending.into_iter().partition(is_static);
         for pending in fixed {
-            if let Err(reason) = self.install(&pending, NO_RECORD) {
+            if let Err(reason) = self.install(&pending, NO_RECORD, unix_ms) {
                 refusals.insert(pending.grant.inside, reason);
             }
         }
@@ -55,13 +59,17 @@ impl Keeper {
         }
         let entries: Vec<Entry> = pending
             .iter()
-            .map(|p| self.entry(Event::Allocate(self.block(&p.grant))))
+            .map(|p| Entry {
+                unix_ms,
+                event: Event::Allocate(self.block(&p.grant)),
+            })
             .collect();
         match self.append(&entries) {
             Ok(first) => {
+                self.state.stats().log.allocate_records += first.map_or(0, |_| entries.len() as u64);
                 for (number, pending) in (0..).zip(pending) {
                     let sequence = first.map_or(NO_RECORD, |first| first + number);
-                    if let Err(reason) = self.install(&pending, sequence) {
+                    if let Err(reason) = self.install(&pending, sequence, unix_ms) {
                         refusals.insert(pending.grant.inside, reason);
                     }
                 }
@@ -78,7 +86,7 @@ impl Keeper {
         refusals
     }
 
-    fn allocate(&mut self, inside: InsideKey) -> Result<Pending, Reason> {
+    fn allocate(&mut self, inside: InsideKey, now_ms: u64) -> Result<Pending, Reason> {
         let (memory, geometry) = (&self.state.memory, &self.state.geometry);
         let pool = install::pool_in_use(memory, geometry, inside);
         let (Some(pool), Some(subscriber)) = (pool, geometry.subscriber_index(inside)) else {
@@ -88,7 +96,6 @@ impl Keeper {
             // A race: XDP was told before.
             return Err(self.refuse(subscriber, Reason::NoPort));
         }
-        let now_ms = clock::monotonic_ms(&self.state);
         let allocated = match self.next_static(pool, inside, subscriber) {
             Some((external, block)) => self
                 .allocator
@@ -192,9 +199,8 @@ impl Keeper {
         reason
     }
 
-    fn install(&mut self, pending: &Pending, sequence: u64) -> Result<(), Reason> {
+    fn install(&mut self, pending: &Pending, sequence: u64, unix_ms: u64) -> Result<(), Reason> {
         let state = &self.state;
-        let unix_ms = clock::unix_ms(state);
         let given = install::give(
             &state.memory,
             &state.geometry,
@@ -212,7 +218,6 @@ impl Keeper {
             subscriber: pending.subscriber,
             empty_since: None,
         });
-        self.state.stats().log.allocate_records += u64::from(sequence != NO_RECORD);
         Ok(())
     }
 
