@@ -7,6 +7,11 @@ use super::plan::{divide, remote};
 
 /// Bytes of the shortest frame: Ethernet's least, without its checksum.
 pub const FRAME_BYTES: usize = 60;
+/// Bytes of a middle one of the mix, and of the longest frame: 570 and 1518 with checksum.
+pub const MIDDLE_BYTES: usize = 566;
+pub const LONGEST_BYTES: usize = 1514;
+/// Frames after which the mix begins again.
+pub const MIX_FRAMES: u64 = 12;
 /// First bytes of the payload of every frame of the rig, as they lie in it.
 pub const MAGIC: u16 = u16::from_ne_bytes(*b"rg");
 /// Buckets of a [`Tally`]'s histogram; see [`bucket_of`].
@@ -28,7 +33,7 @@ pub struct Crowd {
     pub host_shift: u64,
     /// Half of it, at least 1.
     pub spread: u64,
-    /// Ports of a subscriber, at most 1024, and their reciprocal.
+    /// Ports of a subscriber, and their reciprocal.
     pub ports: u64,
     pub ports_reciprocal: u64,
 }
@@ -83,6 +88,18 @@ impl Crowd {
     }
 }
 
+/// Bytes of frame `frame` of the mix, FD.io's `IMIX_v4_1`: of twelve frames seven have 64 bytes, four 570
+/// and one 1518, with the checksum, which is not in the buffer.
+#[inline(always)]
+#[must_use]
+pub const fn mixed_bytes(frame: u64) -> usize {
+    match frame % MIX_FRAMES {
+        0 => LONGEST_BYTES,
+        2 | 5 | 8 | 11 => MIDDLE_BYTES,
+        _ => FRAME_BYTES,
+    }
+}
+
 /// What a generator does next, and how. User space writes it between runs, and reads how far it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -95,8 +112,10 @@ pub struct Run {
     pub end: u64,
     /// Sessions that the responder has not seen, and so cannot answer.
     pub unknown: u64,
-    /// Device that the frames leave by.
-    pub ifindex: u64,
+    /// Bytes of the frames that were sent.
+    pub bytes: u64,
+    /// Not 0: frames are as long as [`mixed_bytes`] says; else as user space gave the first one.
+    pub mixed: u64,
     /// The first eight bytes of the frame, and bytes 6 to 13: link addresses and `EtherType`.
     pub link_head: u64,
     pub link_tail: u64,
@@ -113,8 +132,9 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Tally {
-    /// Frames of the rig.
+    /// Frames of the rig, and bytes of them.
     pub frames: u64,
+    pub bytes: u64,
     /// Of them: with the right ends, as translated by a NAT; as they were sent; neither.
     pub translated: u64,
     pub untouched: u64,

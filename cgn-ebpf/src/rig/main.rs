@@ -17,13 +17,13 @@ mod plan;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{Array, DevMap};
-use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_redirect};
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_xdp_adjust_tail};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use cgn_common::csum;
 
 use crate::crowd::{
-    BUCKETS, FRAME_BYTES, MAGIC, REMOTE_PORT, Run, Session, Tally, bucket_of, seen,
+    BUCKETS, FRAME_BYTES, MAGIC, REMOTE_PORT, Run, Session, Tally, bucket_of, mixed_bytes, seen,
 };
 
 /// `BPF_F_MMAPABLE`: user space reads and writes in place.
@@ -41,6 +41,10 @@ static RIG_TALLY: Array<Tally, 2, MMAPABLE> = Array::new();
 /// External endpoint of each session, as the responder saw it: its state table.
 #[btf_map]
 static RIG_SEEN: Array<u64, 1, MMAPABLE> = Array::new();
+/// Devices that generators send by: outside, inside. A map of devices, since one generator may send by
+/// both, and they are in two network namespaces.
+#[btf_map]
+static RIG_LINKS: DevMap<2> = DevMap::new();
 /// Where the bare redirect sends: outside, inside.
 #[btf_map]
 static RIG_DEVICES: DevMap<2> = DevMap::new();
@@ -58,33 +62,56 @@ struct Ends {
     destination_port: u16,
 }
 
-/// A subscriber's frame. (The redirect is to the device in the run, so that it is in front of the
-/// link: the device under test sees it come.)
+/// A subscriber's frame. (The redirect is to the device in front of the link: the device under test
+/// sees it come.)
 #[xdp]
 pub fn rig_send(ctx: XdpContext) -> u32 {
-    send(&ctx, INSIDE, |session| {
-        Some(Ends {
-            source: session.inside,
-            source_port: session.inside_port,
-            destination: session.remote,
-            destination_port: REMOTE_PORT,
-        })
-    })
+    send(&ctx, INSIDE, asked)
 }
 
 /// A frame from the remote endpoint to what the responder has seen of the session.
 #[xdp]
 pub fn rig_answer(ctx: XdpContext) -> u32 {
-    send(&ctx, OUTSIDE, |session| {
-        let seen = RIG_SEEN.get_ptr(session.number as u32)?;
-        // SAFETY: the element lives as long as the program; a word.
-        let seen = unsafe { seen.read_volatile() };
-        (seen != 0).then_some(Ends {
-            source: session.remote,
-            source_port: REMOTE_PORT,
-            destination: seen as u32,
-            destination_port: (seen >> 32) as u16,
-        })
+    send(&ctx, OUTSIDE, answered)
+}
+
+/// A frame from the end that has sent fewer: with one pace for both, they take turns.
+#[xdp]
+pub fn rig_both(ctx: XdpContext) -> u32 {
+    match next(OUTSIDE) < next(INSIDE) {
+        true => send(&ctx, OUTSIDE, answered),
+        false => send(&ctx, INSIDE, asked),
+    }
+}
+
+/// Number of the next frame from this end.
+#[inline(always)]
+fn next(end: u32) -> u64 {
+    // SAFETY: the element lives as long as the program, and one processor runs it.
+    RIG_RUN.get_ptr(end).map_or(0, |run| unsafe { (*run).next })
+}
+
+#[inline(always)]
+fn asked(session: &Session) -> Option<Ends> {
+    Some(Ends {
+        source: session.inside,
+        source_port: session.inside_port,
+        destination: session.remote,
+        destination_port: REMOTE_PORT,
+    })
+}
+
+/// None: the responder has not seen the session.
+#[inline(always)]
+fn answered(session: &Session) -> Option<Ends> {
+    let seen = RIG_SEEN.get_ptr(session.number as u32)?;
+    // SAFETY: the element lives as long as the program; a word.
+    let seen = unsafe { seen.read_volatile() };
+    (seen != 0).then_some(Ends {
+        source: session.remote,
+        source_port: REMOTE_PORT,
+        destination: seen as u32,
+        destination_port: (seen >> 32) as u16,
     })
 }
 
@@ -180,11 +207,26 @@ fn send(ctx: &XdpContext, end: u32, ends: impl FnOnce(&Session) -> Option<Ends>)
         frame >> 16 & 0xffff,
         time,
     ];
+    if run.mixed != 0 && shorten(ctx, mixed_bytes(frame)).is_none() {
+        return xdp_action::XDP_ABORTED;
+    }
     if write(ctx, run, &ends, payload).is_none() {
         return xdp_action::XDP_ABORTED;
     }
-    // SAFETY: a helper that takes numbers.
-    unsafe { bpf_redirect(run.ifindex as u32, 0) as u32 }
+    run.bytes += (ctx.data_end() - ctx.data()) as u64;
+    RIG_LINKS.redirect(end, 0).unwrap_or_else(|action| action)
+}
+
+/// Takes the end of the frame off, so that it has so many bytes. (The kernel gives the next run of this
+/// buffer all of it again.)
+#[inline(always)]
+fn shorten(ctx: &XdpContext, bytes: usize) -> Option<()> {
+    let less = (ctx.data_end() - ctx.data()).checked_sub(bytes)?;
+    // SAFETY: the context is the kernel's; no pointer into the frame is kept.
+    match unsafe { bpf_xdp_adjust_tail(ctx.ctx, -(less as i32)) } {
+        0 => Some(()),
+        _ => None,
+    }
 }
 
 /// Writes a whole frame with right checksums. The payload is 18 bytes (the last two of its
@@ -274,6 +316,7 @@ fn receive(ctx: &XdpContext, end: u32) -> Option<u32> {
     let is_inside = near == session.inside && near_port == session.inside_port;
     let is_remote = far == session.remote && far_port == REMOTE_PORT;
     tally.frames += 1;
+    tally.bytes += (ctx.data_end() - start) as u64;
     match (is_inside, is_remote) {
         (_, false) => tally.wrong += 1,
         (true, true) => tally.untouched += 1,

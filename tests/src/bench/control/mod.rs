@@ -10,7 +10,7 @@ use cgn_common::layout;
 
 use super::maplog;
 use super::rfc9693::bench::{Bench, Setup};
-use super::rig::ends::End;
+use super::rfc9693::traffic::Traffic;
 use super::rig::population::{PORTS, Population};
 use super::slowpath;
 
@@ -88,9 +88,9 @@ pub fn measure(options: &Options, progress: impl Fn(&str)) -> Result<Figures> {
     bench.flat_out()?;
     let (sweep_secs, daemon_share) = sweep(&mut bench, options, &progress)?;
     progress("a stream of known sessions, with the sweep and without");
-    let swept_us = bench.latency(End::Inside, STREAM, options.secs, 60)?;
+    let swept_us = bench.latency(Traffic::SHORTEST, STREAM, options.secs)?;
     bench.daemon().process().signal(libc::SIGSTOP);
-    let calm_us = bench.latency(End::Inside, STREAM, options.secs, 60);
+    let calm_us = bench.latency(Traffic::SHORTEST, STREAM, options.secs);
     bench.daemon().process().signal(libc::SIGCONT);
     let calm_us = calm_us?;
     progress("killing the daemon, and starting another that takes over");

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::napi;
-use crate::bench::crowd::bucket_ns;
+use super::traffic::{Direction, Traffic};
+use crate::bench::crowd::{BUCKETS, bucket_ns};
 use crate::bench::processor;
-use crate::bench::rig::ends::{End, Ends, Sending, Sent};
+use crate::bench::rig::ends::{End, Ends};
 use crate::bench::rig::population::Population;
-use crate::bench::rig::system::cgn;
+use crate::bench::rig::sending::{Sending, Sent};
+use crate::bench::rig::system::{UDP_SECS, cgn};
 use crate::lab::{Bed, Daemon};
 
 /// First packets of new subscribers in a second, before a trial: each gets its block.
@@ -18,8 +20,10 @@ const GREETINGS_PER_SECOND: f64 = 60_000.0;
 const ANSWERS_PER_SECOND: f64 = 400_000.0;
 /// The generator must have kept this share of its rate.
 const KEPT: f64 = 0.98;
-/// Idle seconds after which a session ends, as the daemon's default is.
-const UDP_SECS: u32 = 300;
+/// Frames by which the highest rate of the generator is found.
+const MOST_OFFERED_FRAMES: u64 = 1 << 19;
+/// A pace that no generator keeps, in frames a second: each frame is due at once.
+const NO_PAUSE: f64 = 1e12;
 /// Longest that all sessions may take to end.
 const TEARDOWN_SECS: f64 = 300.0;
 
@@ -32,8 +36,18 @@ pub struct Setup {
     pub most_loss: f64,
 }
 
-/// What a trial said: in order, or why not.
-type Outcome = std::result::Result<(), String>;
+/// What a trial said: in order (of known sessions: with the frames a second at the far end of each single
+/// direction), or why not.
+type Outcome<T = ()> = std::result::Result<T, String>;
+
+/// What became of frames that were offered at some rate.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// Frames a second that the generator really sent in each direction.
+    pub per_second: f64,
+    /// Share that did not arrive as it should, of each single direction.
+    pub lost: Vec<f64>,
+}
 
 /// The device under test is ours, in the driver; no session is known, each subscriber has its block.
 pub struct Bench {
@@ -86,16 +100,26 @@ impl Bench {
         Ok(self.ends.send(&self.bed, &sending)?.per_second())
     }
 
-    /// Frames a second of known sessions, likewise.
+    /// Frames a second of known sessions in each direction, likewise.
     ///
     /// # Errors
     /// The rig's.
-    pub fn flat_out_known(&mut self, from: End, frame_bytes: usize) -> Result<f64> {
+    pub fn flat_out_known(&mut self, traffic: Traffic) -> Result<f64> {
+        let sent = self.send(traffic, Sending::flat_out(End::Inside, 0, 1 << 18))?;
+        let rates = sent.iter().map(Sent::per_second);
+        Ok(rates.fold(f64::INFINITY, f64::min))
+    }
+
+    /// Frames a second in each direction that the generator sends without a pause, whatever becomes of them.
+    ///
+    /// # Errors
+    /// The rig's.
+    pub fn most_offered(&mut self, traffic: Traffic) -> Result<f64> {
         let sending = Sending {
-            frame_bytes,
-            ..Sending::flat_out(from, 0, 1 << 18)
+            per_second: NO_PAUSE,
+            ..Sending::flat_out(End::Inside, 0, MOST_OFFERED_FRAMES)
         };
-        Ok(self.ends.send(&self.bed, &sending)?.per_second())
+        Ok(offered(&self.send(traffic, sending)?))
     }
 
     /// Opens every session at `rate` a second and validates each: whether all are there.
@@ -141,34 +165,51 @@ impl Bench {
         Ok(Ok(()))
     }
 
-    /// Frames of known sessions at `rate` for some seconds: whether they all arrive.
+    /// Frames of known sessions at `rate` in each direction for some seconds: whether they all arrive.
     ///
     /// # Errors
     /// The rig's.
-    pub fn forward(
-        &mut self,
-        from: End,
-        rate: f64,
-        secs: f64,
-        frame_bytes: usize,
-    ) -> Result<Outcome> {
-        let sent = self.known(from, rate, secs, frame_bytes, 64)?;
-        Ok(self.judge(&sent, from == End::Inside, rate))
+    pub fn forward(&mut self, traffic: Traffic, rate: f64, secs: f64) -> Result<Outcome<Vec<f64>>> {
+        let sent = self.known(traffic, rate, secs, 64)?;
+        for (sent, way) in sent.iter().zip(traffic.direction.singles()) {
+            if let Err(why) = self.judge(sent, way.from() == End::Inside, rate) {
+                return Ok(Err(format!("{}: {why}", way.name())));
+            }
+        }
+        Ok(Ok(sent.iter().map(Sent::per_second).collect()))
     }
 
-    /// Least, median and 99.9th percentile of the time from end to end in microseconds, at `rate`.
+    /// The same whatever becomes of them: what was offered, and what was lost.
     ///
     /// # Errors
     /// The rig's.
-    pub fn latency(
-        &mut self,
-        from: End,
-        rate: f64,
-        secs: f64,
-        frame_bytes: usize,
-    ) -> Result<Option<[f64; 3]>> {
-        let sent = self.known(from, rate, secs, frame_bytes, 8)?;
-        Ok(quantiles(&sent.tally.delays, [0.0, 0.5, 0.999]))
+    pub fn offer(&mut self, traffic: Traffic, rate: f64, secs: f64) -> Result<Offered> {
+        let sent = self.known(traffic, rate, secs, 64)?;
+        let lost = sent.iter().zip(traffic.direction.singles());
+        let lost = lost.map(|(sent, way)| {
+            let arrived = right(sent, way.from() == End::Inside);
+            sent.sent.saturating_sub(arrived) as f64 / sent.sent.max(1) as f64
+        });
+        Ok(Offered {
+            per_second: offered(&sent),
+            lost: lost.collect(),
+        })
+    }
+
+    /// Least, median and 99.9th percentile of the time from end to end in microseconds, at `rate` in each
+    /// direction; of both directions together.
+    ///
+    /// # Errors
+    /// The rig's.
+    pub fn latency(&mut self, traffic: Traffic, rate: f64, secs: f64) -> Result<Option<[f64; 3]>> {
+        let sent = self.known(traffic, rate, secs, 8)?;
+        let mut delays = [0; BUCKETS];
+        for one in &sent {
+            for (sum, count) in delays.iter_mut().zip(one.tally.delays) {
+                *sum += count;
+            }
+        }
+        Ok(quantiles(&delays, [0.0, 0.5, 0.999]))
     }
 
     /// First packets of new subscribers at `rate` a second: least, median and 99.9th percentile of
@@ -272,19 +313,30 @@ impl Bench {
 
     fn known(
         &mut self,
-        from: End,
+        traffic: Traffic,
         rate: f64,
         secs: f64,
-        frame_bytes: usize,
         timed_every: u64,
-    ) -> Result<Sent> {
+    ) -> Result<Vec<Sent>> {
         let sending = Sending {
             per_second: rate,
             timed_every,
-            frame_bytes,
-            ..Sending::flat_out(from, 0, (rate * secs).max(1.0) as u64)
+            ..Sending::flat_out(End::Inside, 0, (rate * secs).max(1.0) as u64)
         };
-        self.ends.send(&self.bed, &sending)
+        self.send(traffic, sending)
+    }
+
+    /// One of each single direction.
+    fn send(&mut self, traffic: Traffic, sending: Sending) -> Result<Vec<Sent>> {
+        let sending = Sending {
+            from: traffic.direction.from(),
+            size: traffic.size,
+            ..sending
+        };
+        Ok(match traffic.direction {
+            Direction::Both => self.ends.send_both(&self.bed, &sending)?.into(),
+            _ => vec![self.ends.send(&self.bed, &sending)?],
+        })
     }
 
     fn judge(&self, sent: &Sent, outbound: bool, rate: f64) -> Outcome {
@@ -293,10 +345,7 @@ impl Bench {
             let kept = sent.sent_per_second / 1e6;
             return Err(format!("the generator only sent {kept:.3} M/s"));
         }
-        let right = match outbound {
-            true => tally.translated,
-            false => tally.untouched,
-        };
+        let right = right(sent, outbound);
         if sent.lost() as f64 > self.setup.most_loss * sent.sent as f64 {
             return Err(format!("{} of {} lost", sent.lost(), sent.sent));
         }
@@ -307,8 +356,26 @@ impl Bench {
                 tally.damaged
             ));
         }
+        if sent.lost() == 0 && tally.bytes != sent.bytes {
+            let (left, arrived) = (sent.bytes, tally.bytes);
+            return Err(format!("of {left} bytes {arrived} arrived"));
+        }
         Ok(())
     }
+}
+
+/// Frames that arrived with the ends that they should have.
+const fn right(sent: &Sent, outbound: bool) -> u64 {
+    match outbound {
+        true => sent.tally.translated,
+        false => sent.tally.untouched,
+    }
+}
+
+/// Frames a second that the generator really sent in each direction.
+fn offered(sent: &[Sent]) -> f64 {
+    let rates = sent.iter().map(|sent| sent.sent_per_second);
+    rates.fold(f64::INFINITY, f64::min)
 }
 
 /// In microseconds, of a histogram in nanoseconds; None of an empty one.
@@ -329,7 +396,7 @@ fn quantiles(buckets: &[u64], shares: [f64; 3]) -> Option<[f64; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::crowd::{BUCKETS, bucket_of};
+    use crate::bench::crowd::bucket_of;
 
     #[test]
     fn quantiles_are_those_of_the_histogram() {

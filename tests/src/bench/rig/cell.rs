@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, Result, bail};
 
-use super::ends::{End, Ends, Sending, Sent};
+use super::ends::{End, Ends};
 use super::population::Population;
+use super::sending::{Sending, Sent};
 use super::system::System;
 use crate::bench::processor;
 use crate::lab::Bed;

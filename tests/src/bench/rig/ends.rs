@@ -1,31 +1,27 @@
-//! Both ends of the rig: generators that the kernel runs with live frames, and sinks.
-//!
-//! Each call of `BPF_PROG_TEST_RUN` costs milliseconds, so one call sends all frames of a run. A
-//! run with a pace has frames that are not due yet dropped; it is ended by a signal to its thread.
+//! Both ends of the rig: generators, and sinks.
 
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{DevMap, Map, MapData};
+use aya::programs::Xdp;
 use aya::programs::xdp::{XdpLinkId, XdpMode};
-use aya::programs::{TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use cgn_user::dataplane::memory::Table;
 
+use super::frame_size::FrameSize;
+use super::live::Live;
 use super::population::Population;
+use super::sending::{Sending, Sent};
 use crate::bench::crowd::{Run, Tally};
-use crate::bench::processor;
 use crate::lab::{Bed, DEVICES, ENDS, Namespace, mac};
 
 /// Generators, sinks and the bare redirect, built by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/cgn-rig.bpf.o");
 
-/// Frames that a generator sends before the next program has its turn.
-const BATCH: u32 = 64;
-/// The same where frames have a time of their own.
-const BATCH_PACED: u32 = 8;
+/// Generator of frames from both ends in turns.
+const BOTH: &str = "rig_both";
 /// Most frames of a run.
 pub const MOST_FRAMES: u64 = 1 << 31;
 
@@ -75,78 +71,6 @@ impl End {
     }
 }
 
-/// What is sent in one run.
-#[derive(Clone, Copy, Debug)]
-pub struct Sending {
-    /// Where from.
-    pub from: End,
-    /// Number of the first frame; a multiple of the subscribers to meet each session once.
-    pub first: u64,
-    pub frames: u64,
-    /// Frames a second; 0: as fast as it goes.
-    pub per_second: f64,
-    /// The clock is looked at every so many frames, a power of two.
-    pub timed_every: u64,
-    /// Bytes of a frame without its checksum, 60 to 1514.
-    pub frame_bytes: usize,
-    /// Note and check each session at the far end.
-    pub check: bool,
-}
-
-impl Sending {
-    /// As fast as it goes, in the shortest frames.
-    #[must_use]
-    pub const fn flat_out(from: End, first: u64, frames: u64) -> Self {
-        Self {
-            from,
-            first,
-            frames,
-            per_second: 0.0,
-            timed_every: 64,
-            frame_bytes: 60,
-            check: false,
-        }
-    }
-}
-
-/// What became of it.
-#[derive(Clone, Debug)]
-pub struct Sent {
-    /// Frames that were really sent: sessions that the responder does not know cannot be.
-    pub sent: u64,
-    /// Frames a second in the generator; 0 without a pace.
-    pub sent_per_second: f64,
-    pub tally: Tally,
-}
-
-impl Sent {
-    /// Frames a second at the far end, from the first look at the clock to the last.
-    #[must_use]
-    pub fn per_second(&self) -> f64 {
-        let tally = &self.tally;
-        let frames = tally.last_frames.saturating_sub(tally.first_frames);
-        let ns = tally.last_ns.saturating_sub(tally.first_ns);
-        frames as f64 * 1e9 / ns.max(1) as f64
-    }
-
-    /// Frames that did not arrive.
-    #[must_use]
-    pub const fn lost(&self) -> u64 {
-        self.sent.saturating_sub(self.tally.frames)
-    }
-
-    /// Every frame arrived with the ends that a NAT (or else: a router) gives it.
-    #[must_use]
-    pub const fn is_whole(&self, is_nat: bool) -> bool {
-        let right = if is_nat {
-            self.tally.translated
-        } else {
-            self.tally.untouched
-        };
-        self.lost() == 0 && right == self.sent && self.tally.damaged == 0
-    }
-}
-
 /// The loaded object, with both sinks in place.
 pub struct Ends {
     ebpf: Ebpf,
@@ -170,7 +94,7 @@ impl Ends {
             .map_max_entries("RIG_SEEN", sessions)
             .load(OBJECT)
             .context("cannot load the rig's object; it needs root and Linux 6.1 or later")?;
-        let ends = Self {
+        let mut ends = Self {
             run: table(&ebpf, "RIG_RUN", 2)?,
             tally: table(&ebpf, "RIG_TALLY", 2)?,
             seen: table(&ebpf, "RIG_SEEN", sessions as usize)?,
@@ -178,14 +102,15 @@ impl Ends {
             population,
             cpu,
             ebpf: {
-                for name in ["rig_send", "rig_answer", "rig_outside", "rig_inside"] {
+                for name in ["rig_send", "rig_answer", BOTH, "rig_outside", "rig_inside"] {
                     program(&mut ebpf, name)?.load()?;
                 }
                 ebpf
             },
         };
         for end in [End::Outside, End::Inside] {
-            ends.write_run(bed, end)?;
+            ends.write_run(end)?;
+            ends.lead_out(bed, end)?;
         }
         Ok(ends)
     }
@@ -219,15 +144,10 @@ impl Ends {
     /// # Errors
     /// The kernel's.
     pub fn redirect(&mut self, bed: &Bed) -> Result<()> {
-        let outside = index(&bed.dut, DEVICES[1])?;
-        let inside = index(&bed.dut, DEVICES[0])?;
-        bed.dut.within(|| {
-            let map = self.ebpf.map_mut("RIG_DEVICES").context("no RIG_DEVICES")?;
-            let mut map: DevMap<&mut MapData> = DevMap::try_from(map)?;
-            map.set(0, outside, None, 0)?;
-            map.set(1, inside, None, 0)?;
-            Ok(())
-        })?;
+        for (end, device) in [(End::Outside, DEVICES[1]), (End::Inside, DEVICES[0])] {
+            let device = index(&bed.dut, device)?;
+            self.set_device(&bed.dut, "RIG_DEVICES", end, device)?;
+        }
         for (device, name) in DEVICES.into_iter().zip(["rig_out", "rig_in"]) {
             program(&mut self.ebpf, name)?.load()?;
             self.attach_to(&bed.dut, device, name)?;
@@ -263,6 +183,29 @@ impl Ends {
     /// # Errors
     /// The kernel's, or it took much too long.
     pub fn send(&mut self, bed: &Bed, sending: &Sending) -> Result<Sent> {
+        self.prepare(sending)?;
+        self.generate(bed, sending, sending.from.generator(), &[sending.from])?;
+        self.gather(sending)
+    }
+
+    /// Sends the same from both ends at once, frame by frame in turns, and waits likewise: what became of
+    /// those from `sending.from`, and of the others.
+    ///
+    /// # Errors
+    /// As of [`Self::send`].
+    pub fn send_both(&mut self, bed: &Bed, sending: &Sending) -> Result<[Sent; 2]> {
+        let answers = Sending {
+            from: sending.from.other(),
+            ..*sending
+        };
+        self.prepare(sending)?;
+        self.prepare(&answers)?;
+        self.generate(bed, sending, BOTH, &[sending.from, answers.from])?;
+        Ok([self.gather(sending)?, self.gather(&answers)?])
+    }
+
+    /// Tells the generator and the far end's sink what comes.
+    fn prepare(&self, sending: &Sending) -> Result<()> {
         let Sending {
             from,
             first,
@@ -274,76 +217,57 @@ impl Ends {
             "{frames} frames are too many"
         );
         let mut run = self.run.read(from as u32).context("no run")?;
-        let is_paced = sending.per_second > 0.0;
         (run.first, run.next, run.end) = (first, 0, frames);
-        (run.first_ns, run.last_ns, run.unknown) = (0, 0, 0);
+        (run.first_ns, run.last_ns, run.unknown, run.bytes) = (0, 0, 0, 0);
         run.untimed = sending.timed_every - 1;
-        run.interval = match is_paced {
-            true => ((1e9 * 1024.0 / sending.per_second).round() as u64).max(1),
-            false => 0,
-        };
-        let to = from.other() as u32;
+        run.interval = sending.interval();
+        run.mixed = u64::from(sending.size == FrameSize::Imix);
         let tally = Tally {
             untimed: run.untimed,
             check: u64::from(sending.check),
             ..Tally::default()
         };
-        self.tally.write(to, tally);
+        self.tally.write(from.other() as u32, tally);
         self.run.write(from as u32, run);
-        self.generate(bed, sending, is_paced)?;
-        self.settle(to);
+        Ok(())
+    }
+
+    /// One run of a generator that sends from these ends.
+    fn generate(&mut self, bed: &Bed, sending: &Sending, name: &str, from: &[End]) -> Result<()> {
+        let frames = sending.frames * from.len() as u64;
+        let run = &self.run;
+        let live = Live {
+            program: program(&mut self.ebpf, name)?,
+            namespace: sending.from.namespace(bed),
+            cpu: self.cpu,
+            frame_bytes: sending.size.longest(),
+            frames,
+            is_paced: sending.is_paced(),
+            longest: sending.longest(frames),
+        };
+        let is_sent = |end: &End| {
+            let run = run.read(*end as u32);
+            run.is_none_or(|run| run.next >= run.end)
+        };
+        live.run(|| from.iter().all(is_sent))?;
+        for end in from {
+            self.settle(end.other() as u32);
+        }
+        Ok(())
+    }
+
+    /// What became of it.
+    fn gather(&self, sending: &Sending) -> Result<Sent> {
+        let Sending { from, frames, .. } = *sending;
         let after = self.run.read(from as u32).context("no run")?;
         ensure!(after.next == after.end, "the generator did not send all");
         let ns = after.last_ns.saturating_sub(after.first_ns).max(1);
+        let tally = self.tally.read(from.other() as u32);
         Ok(Sent {
             sent: frames - after.unknown,
+            bytes: after.bytes,
             sent_per_second: frames as f64 * 1e9 / ns as f64,
-            tally: self.tally.read(to).context("no tally")?,
-        })
-    }
-
-    /// One run of the generator on its processor, in its namespace.
-    fn generate(&mut self, bed: &Bed, sending: &Sending, is_paced: bool) -> Result<()> {
-        let from = sending.from;
-        let cpu = self.cpu;
-        let deadline = Instant::now() + deadline_of(sending);
-        let repeat = match is_paced {
-            true => u32::MAX >> 1,
-            false => u32::try_from(sending.frames)?,
-        };
-        let batch = if is_paced { BATCH_PACED } else { BATCH };
-        let thread = AtomicI32::new(0);
-        let (run, frame) = (&self.run, vec![0; sending.frame_bytes]);
-        let program = program(&mut self.ebpf, from.generator())?;
-        interrupt::install()?;
-        std::thread::scope(|scope| {
-            let generator = scope.spawn(|| {
-                from.namespace(bed).within(|| {
-                    processor::stay_on(cpu)?;
-                    thread.store(interrupt::this_thread(), Ordering::SeqCst);
-                    let options = TestRunOptions {
-                        data_in: Some(&frame),
-                        repeat,
-                        attrs: TestRunAttrs::new().xdp_live_frames(batch),
-                        ..TestRunOptions::new()
-                    };
-                    let result = program.test_run_live(options);
-                    thread.store(0, Ordering::SeqCst);
-                    result
-                })
-            });
-            while !generator.is_finished() {
-                let is_done = run.read(from as u32).is_none_or(|run| run.next >= run.end);
-                let is_late = Instant::now() >= deadline;
-                if (is_paced && is_done) || is_late {
-                    interrupt::send(thread.load(Ordering::SeqCst));
-                }
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            match generator.join() {
-                Ok(result) => result.context("the generator"),
-                Err(_) => bail!("the generator's thread panicked"),
-            }
+            tally: tally.context("no tally")?,
         })
     }
 
@@ -361,7 +285,30 @@ impl Ends {
         }
     }
 
-    fn write_run(&self, bed: &Bed, end: End) -> Result<()> {
+    /// Has what a generator sends from this end leave by its device.
+    fn lead_out(&mut self, bed: &Bed, end: End) -> Result<()> {
+        let namespace = end.namespace(bed);
+        let device = index(namespace, end.device())?;
+        self.set_device(namespace, "RIG_LINKS", end, device)
+    }
+
+    /// Puts a device of this namespace into a map of devices.
+    fn set_device(
+        &mut self,
+        namespace: &Namespace,
+        name: &str,
+        end: End,
+        device: u32,
+    ) -> Result<()> {
+        namespace.within(|| {
+            let map = self.ebpf.map_mut(name);
+            let map = map.with_context(|| format!("the rig's object has no map {name}"))?;
+            let mut map: DevMap<&mut MapData> = DevMap::try_from(map)?;
+            Ok(map.set(end as u32, device, None, 0)?)
+        })
+    }
+
+    fn write_run(&self, end: End) -> Result<()> {
         let of_server = end == End::Outside;
         let (near, far) = (mac(of_server, false), mac(of_server, true));
         let mut link = [0; 14];
@@ -371,7 +318,6 @@ impl Ends {
         let word = |at: usize| link[at..at + 8].try_into().map(u64::from_ne_bytes);
         let run = Run {
             crowd: self.population.crowd(),
-            ifindex: u64::from(index(end.namespace(bed), end.device())?),
             link_head: word(0)?,
             link_tail: word(6)?,
             ..Run::default()
@@ -406,32 +352,6 @@ impl Ends {
     }
 }
 
-/// A run that takes longer than this is not worth its wait.
-fn deadline_of(sending: &Sending) -> Duration {
-    let slowest = if sending.per_second > 0.0 {
-        sending.per_second / 4.0
-    } else {
-        20_000.0
-    };
-    Duration::from_secs_f64(10.0 + sending.frames as f64 / slowest)
-}
-
-/// Live frames as the kernel takes them: a signal may end the run.
-trait Live {
-    fn test_run_live(&self, options: TestRunOptions<'_>) -> Result<()>;
-}
-
-impl Live for Xdp {
-    fn test_run_live(&self, options: TestRunOptions<'_>) -> Result<()> {
-        use aya::programs::TestRun as _;
-        match self.test_run(options) {
-            Ok(_) => Ok(()),
-            Err(error) if interrupt::is_cause(&error) => Ok(()),
-            Err(error) => Err(error).context("BPF_PROG_TEST_RUN with live frames failed"),
-        }
-    }
-}
-
 fn index(namespace: &Namespace, device: &str) -> Result<u32> {
     namespace.within(|| cgn_user::dataplane::interface::index_of(device).context("no such device"))
 }
@@ -448,51 +368,4 @@ fn table<T>(ebpf: &Ebpf, name: &str, len: usize) -> Result<Table<T>> {
         bail!("the rig's object has no array {name}");
     };
     Table::mapped(data.fd().as_fd(), len).with_context(|| format!("cannot map {name}"))
-}
-
-/// A signal that does nothing but end a system call of one thread.
-mod interrupt {
-    use std::error::Error;
-    use std::io;
-
-    use anyhow::{Result, ensure};
-
-    const SIGNAL: libc::c_int = libc::SIGUSR1;
-
-    extern "C" fn nothing(_signal: libc::c_int) {}
-
-    pub fn install() -> Result<()> {
-        // SAFETY: zero is a valid sigaction; the handler does nothing. Without SA_RESTART.
-        let result = unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = nothing as *const () as libc::sighandler_t;
-            libc::sigaction(SIGNAL, &raw const action, std::ptr::null_mut())
-        };
-        ensure!(result == 0, "sigaction: {}", io::Error::last_os_error());
-        Ok(())
-    }
-
-    pub fn this_thread() -> i32 {
-        // SAFETY: a system call without arguments.
-        unsafe { libc::gettid() }
-    }
-
-    /// To a thread of this process; 0 is none.
-    pub fn send(thread: i32) {
-        if thread != 0 {
-            // SAFETY: numbers only; a thread that has ended is not found.
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, SIGNAL) };
-        }
-    }
-
-    pub fn is_cause(error: &(dyn Error + 'static)) -> bool {
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            if let Some(io) = error.downcast_ref::<io::Error>() {
-                return io.kind() == io::ErrorKind::Interrupted;
-            }
-            cause = error.source();
-        }
-        false
-    }
 }

@@ -8,7 +8,9 @@
 //! | module | what |
 //! |---|---|
 //! | `population` | subscribers and sessions |
-//! | `ends` | generators with live frames, and sinks |
+//! | `ends` | generators and sinks |
+//! | `live` | how the kernel runs a generator |
+//! | `sending`, `frame_size` | what is sent in one run, and what became of it |
 //! | `system` | devices under test |
 //! | `cell` | one system at one size, once |
 //! | `stream` | one TCP connection by iperf3 |
@@ -16,8 +18,11 @@
 
 pub mod cell;
 pub mod ends;
+pub mod frame_size;
+pub mod live;
 pub mod population;
 pub mod report;
+pub mod sending;
 pub mod stream;
 pub mod system;
 

@@ -12,6 +12,9 @@ use crate::lab::{Bed, DEVICES, Daemon, Process, cgn_program, run_to_end};
 
 /// Seconds that a program may take to be ready, and to end.
 const PATIENCE_SECS: f64 = 30.0;
+/// Idle seconds after which a session of ours ends: a week, the most that there can be. Packets from outside
+/// alone keep none, and the RFC's trials of those take hours.
+pub const UDP_SECS: u32 = 604_800;
 /// Idle time after which conntrack forgets a UDP flow, in seconds: longer than any run.
 const CONNTRACK_SECS: &str = "900";
 
@@ -203,7 +206,7 @@ fn start(bed: &Bed, toml: &str, program: &Path, arguments: &[&str]) -> Result<Da
     Ok(daemon)
 }
 
-/// Ours, for so many subscribers, with one block of 64 ports each.
+/// Ours, for so many subscribers, with the blocks that their sessions need.
 fn configuration(bed: &Bed, population: Population, mode: &str) -> String {
     let (first, last) = population.pool();
     let [inside, outside] = DEVICES;
@@ -214,12 +217,15 @@ fn configuration(bed: &Bed, population: Population, mode: &str) -> String {
         text,
         "[inside]\ninterface = \"{inside}\"\n[outside]\ninterface = \"{outside}\"\n\
          [xdp]\nmode = \"{mode}\"\n\
-         [[pool]]\nname = \"rig\"\naddresses = [\"{first}-{last}\"]\nblock_ports = 64\n\
-         blocks_per_subscriber = 1\nmax_blocks = {}\n\
+         [[pool]]\nname = \"rig\"\naddresses = [\"{first}-{last}\"]\nblock_ports = {}\n\
+         blocks_per_subscriber = {}\nmax_blocks = {}\n\
+         [timeouts]\nudp_secs = {UDP_SECS}\n\
          [[subscribers]]\nprefixes = [\"{}\"]\npool = \"rig\"\n\
          [log]\ndirectory = \"{folder}/mapping-log\"\nsync = \"relaxed\"\n\
          [control]\nsocket = \"{folder}/cgn.sock\"\npin_directory = \"{}\"\n",
-        population.hosts(),
+        population.block_ports(),
+        population.blocks_per_host(),
+        population.hosts() * population.blocks_per_host(),
         population.prefix(),
         bed.pins().display(),
     );
