@@ -35,6 +35,7 @@ fn link(ifindex: u32, vlan: Option<(u32, u16)>) -> Link {
         mtu: 1500,
         up: true,
         vlan,
+        vrf: None,
     }
 }
 
@@ -430,6 +431,53 @@ fn doubt_is_left_to_the_kernel() {
             .iter()
             .all(|(_, to)| *to == Exact::Local)
     );
+}
+
+#[test]
+fn a_vrf_is_followed_if_its_table_is_that_of_the_realm() {
+    const OF_REALM: u32 = 20;
+    let network = Network {
+        realm: 1,
+        table: 100,
+        address: 0x6440,
+        key: 0xf000,
+    };
+    let cases = [
+        ("no link in a VRF", OF_REALM, None, false),
+        ("a realm's, with its table", OF_REALM, Some(100), false),
+        ("a realm's, with another table", OF_REALM, Some(7), true),
+        ("the first realm's", INSIDE, Some(100), true),
+        ("outside", OUTSIDE, Some(100), true),
+        ("a VLAN outside", TAGGED, Some(100), true),
+        ("a link that is none of ours", OTHER, Some(7), false),
+    ];
+    for (what, ifindex, vrf, expected) in cases {
+        let mut ports = ports();
+        ports.push(Port {
+            device: 2,
+            side: Side::Inside,
+            phys_ifindex: OF_REALM,
+            vlan: vec![],
+            realm: 1,
+        });
+        let mut tracker = Tracker::new(ports).with_networks(Networks::new(&[network]));
+        let mut links = links();
+        links.push(link(OF_REALM, None));
+        for link in links.iter_mut().filter(|link| link.ifindex == ifindex) {
+            link.vrf = vrf;
+        }
+        tracker.set_links(links.clone());
+        let fib = tracker.snapshot();
+        assert_eq!(fib.kernel_decides(), expected, "{what}");
+        let strange: Vec<u32> = fib.strange_vrfs().map(|(_, link)| link.ifindex).collect();
+        assert_eq!(strange == [ifindex], expected, "{what}");
+        // Taken out of it.
+        for mut link in links {
+            link.vrf = None;
+            tracker.apply(Change::LinkSet(link));
+        }
+        assert!(!tracker.snapshot().kernel_decides(), "{what}, not any more");
+    }
 }
 
 #[test]
