@@ -489,7 +489,7 @@ fn between(flows: &[(UdpSocket, SocketAddrV4, &Namespace)]) -> Result<()> {
 }
 
 /// Packets of a realm that were dropped for a reason, by `cgn show drops`.
-fn dropped(daemon: &Daemon, realm: &str, reason: &str) -> Result<u64> {
+pub(crate) fn dropped(daemon: &Daemon, realm: &str, reason: &str) -> Result<u64> {
     let socket = daemon.socket().display().to_string();
     let mut command = Command::new(cgn_program()?);
     command.args([
@@ -566,11 +566,32 @@ fn drops_are_counted_for_the_tenant() {
                 let count: u64 = lines.next().with_context(|| series.clone())?.parse()?;
                 ensure!(count >= least, "{realm}: {count} packets");
             }
+            names_whose_rule_it_is(&daemon)?;
             ensure!(daemon.stop()?.success(), "it ended badly");
             crate::restart::detach(lab)?;
         }
         Ok(())
     });
+}
+
+/// Realm and group of the rule that denies, in `cgn show rules` and in `cgn explain`.
+fn names_whose_rule_it_is(daemon: &Daemon) -> Result<()> {
+    let rows = daemon.rules()?;
+    let [row] = &rows[..] else {
+        anyhow::bail!("{rows:?}");
+    };
+    ensure!(
+        row.realm.as_deref() == Some("cloud") && row.group.as_deref() == Some("small"),
+        "{row:?}"
+    );
+    ensure!(row.packets == 3, "{row:?}");
+    let (packet, socket) = (format!("udp {HOME}:9 > {OTHER}"), daemon.socket());
+    let mut command = Command::new(cgn_program()?);
+    command.args(["explain", &packet, "--realm", "cloud", "--socket"]);
+    let told = run_to_end(command.arg(socket), PATIENCE_SECS)?;
+    let rule = "rule small (out, deny, realm cloud, group small) is the first";
+    ensure!(told.contains(rule), "{told}");
+    Ok(())
 }
 
 /// The log names realm and address, both ways.
