@@ -14,6 +14,15 @@ use crate::dataplane::memory::Memory;
 /// Name of the first realm, that of `[inside]`.
 pub const FIRST_NAME: &str = "";
 
+/// Name of a realm where an empty one would be taken for none; no realm can have this one.
+#[must_use]
+pub fn label(name: &str) -> &str {
+    match name {
+        FIRST_NAME => "[inside]",
+        name => name,
+    }
+}
+
 /// A subscriber as the tables know him. In the first realm it is his address, in others it is
 /// not: so nobody can print one, but must ask [`Realms::who`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -19,7 +19,7 @@ use crate::test_report::Report;
 use crate::workspace;
 
 /// Test targets of `cgn-tests` that need a kernel and nothing else of the machine.
-pub const TARGETS: &[&str] = &["prog_run", "verifier", "vlan"];
+pub const TARGETS: &[&str] = &["prog_run", "verifier", "vlan", "vrf"];
 
 /// What to boot and to run.
 pub struct Request<'a> {

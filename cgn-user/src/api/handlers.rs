@@ -130,7 +130,7 @@ async fn drops(Shared(state): Daemon, asked: Asked) -> Result<Response, Refusal>
 }
 
 async fn rules(Shared(state): Daemon) -> Result<Response, Refusal> {
-    read(move || whole(view::rules(&state.rule_hits()))).await
+    read(move || whole(view::rules(&state.rule_hits(), &state.geometry.realms))).await
 }
 
 async fn mirrors(Shared(state): Daemon) -> Result<Response, Refusal> {

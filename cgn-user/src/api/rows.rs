@@ -256,6 +256,11 @@ pub struct RuleRow {
     pub direction: String,
     /// `permit`, `deny`, `bypass` or `inspect`.
     pub action: String,
+    /// Name of the realm whose packets it is for, `[inside]` for the first; `null`: it is for those of all, or there
+    /// is one realm only.
+    pub realm: Option<String>,
+    /// Name of the group whose subscribers it is for; `null`: it names none.
+    pub group: Option<String>,
     /// Prefixes and addresses of the rule.
     pub prefixes: usize,
     /// Packets that it held for, since the rules are these.

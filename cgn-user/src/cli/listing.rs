@@ -38,6 +38,10 @@ pub(super) fn named(realm: &str, inside: Ipv4Addr) -> String {
     }
 }
 
+fn or_dash(name: &Option<String>) -> String {
+    name.clone().unwrap_or_else(|| "-".to_owned())
+}
+
 impl Listed for SubscriberRow {
     const COLUMNS: &'static [Column] = &[
         words("INSIDE"),
@@ -248,6 +252,8 @@ impl Listed for RuleRow {
         numbers("PLACE"),
         words("RULE"),
         words("ACTION"),
+        words("REALM"),
+        words("GROUP"),
         numbers("PREFIXES"),
         numbers("PACKETS"),
         numbers("OVER RATE"),
@@ -261,6 +267,8 @@ impl Listed for RuleRow {
             self.place.to_string(),
             self.rule.clone(),
             self.action.clone(),
+            or_dash(&self.realm),
+            or_dash(&self.group),
             self.prefixes.to_string(),
             self.packets.to_string(),
             self.over_rate
@@ -268,12 +276,16 @@ impl Listed for RuleRow {
         ]
     }
 
-    fn notes(_rows: &[Self]) -> Vec<String> {
-        vec![
+    fn notes(rows: &[Self]) -> Vec<String> {
+        let mut notes = vec![
             "The first rule of its direction that holds for a packet decides, and is counted; other packets are \
              translated. Counted since the rules are these."
                 .to_owned(),
-        ]
+        ];
+        if rows.iter().any(|row| row.realm.is_some()) {
+            notes.push("A rule without a realm is for packets of all.".to_owned());
+        }
+        notes
     }
 }
 

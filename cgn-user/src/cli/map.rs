@@ -52,10 +52,10 @@ pub struct Reverse {
 /// Which map is asked.
 #[derive(Clone, Debug, Args)]
 struct Source {
-    /// A configuration file: its map, or with --at that of its log's records
+    /// By this configuration file; with --at by the records in its mapping log. This or --dir must be given
     #[arg(long, value_name = "FILE", required_unless_present = "dir")]
     config: Option<PathBuf>,
-    /// Directory of a mapping log, or a copy of it: the map of its records
+    /// By the records in this directory of a mapping log, or a copy of one
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     dir: Option<PathBuf>,
     /// By the configuration of this time, as 2026-03-03T14:03:07Z [default: now]

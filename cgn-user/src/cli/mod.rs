@@ -177,7 +177,8 @@ pub struct Reload {
 pub enum Pool {
     /// No new subscriber gets the address; those who have it keep it
     Quarantine(Address),
-    /// Nor do those who have it open anything new: what is there goes on until it ends, then they get another one
+    /// No new subscriber gets the address, and those who have it open nothing new by it: what is there goes on until
+    /// it ends, then they get another one
     Drain(Address),
     /// The address is in use again
     Restore(Address),
@@ -394,8 +395,8 @@ pub struct Filters {
     /// Only this subscriber (of subscribers, blocks, mappings)
     #[arg(long, value_name = "ADDRESS")]
     pub subscriber: Option<String>,
-    /// Only of this realm, by its name ("" is the first), also drops; with --subscriber, the address
-    /// is one of it [default: all realms, or the first]
+    /// Only this realm, by its name, "" for the first (of subscribers, blocks, mappings, drops); with --subscriber,
+    /// the realm of that address [default: all realms; with --subscriber the first]
     #[arg(long, value_name = "NAME")]
     pub realm: Option<String>,
     /// Only this pool (of subscribers, blocks, mappings, pools)
@@ -426,7 +427,7 @@ pub enum What {
     Pools,
     /// Why packets were dropped, punted to the slow path or passed to the kernel
     Drops,
-    /// Rules of the access lists, and how many packets each held for
+    /// Rules of the access lists, whose packets they are for, and how many each held for
     Rules,
     /// Copies of packets that the configuration asks for, what was sent and lost
     Mirrors,

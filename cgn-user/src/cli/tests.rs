@@ -11,7 +11,7 @@ use super::subscriber::about;
 use super::table::{Column, Table, numbers, words};
 use super::{Arguments, Command, Show};
 use crate::api::fixture::{Fixture, HOME, OFFICE, OTHER_HOME, Scratch};
-use crate::api::rows::{MappingRow, Page};
+use crate::api::rows::{MappingRow, Page, RuleRow};
 use crate::api::tests::Daemon;
 use crate::config::Config;
 
@@ -94,6 +94,49 @@ fn an_empty_table_says_why() {
     };
     assert!(table(&nothing, true).starts_with("no mappings yet"));
     assert_eq!(table(&nothing, false), "no mapping matches\n");
+}
+
+#[test]
+fn rules_are_listed_with_their_realm_and_group() {
+    let row = |rule: &str, realm: Option<&str>, group: Option<&str>| RuleRow {
+        place: 1,
+        rule: rule.to_owned(),
+        direction: "out".to_owned(),
+        action: "deny".to_owned(),
+        realm: realm.map(str::to_owned),
+        group: group.map(str::to_owned),
+        prefixes: 1,
+        packets: 7,
+        over_rate: None,
+    };
+    let mut page = Page {
+        rows: vec![row("guests", None, Some("guests"))],
+        next_cursor: None,
+    };
+    let text = table(&page, true);
+    let line = "out            1  guests  deny    -      guests         1        7          -";
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains("without a realm"), "there is one: {text}");
+    page.rows.push(row("kids", Some("mvno"), None));
+    let text = table(&page, true);
+    let line = "out            1  kids    deny    mvno   -              1        7          -";
+    assert!(text.contains(line), "{text}");
+    assert!(
+        text.contains("without a realm is for packets of all"),
+        "{text}"
+    );
+    let csv = super::csv::csv(&page.rows).unwrap();
+    let mut lines = csv
+        .split("\r\n")
+        .map(|line| line.split(',').collect::<Vec<_>>());
+    let names = lines.next().unwrap();
+    let at = |name| names.iter().position(|known| *known == name).unwrap();
+    let pairs: Vec<_> = lines
+        .by_ref()
+        .take(2)
+        .map(|fields| (fields[at("realm")], fields[at("group")]))
+        .collect();
+    assert_eq!(pairs, [("", "guests"), ("mvno", "")], "{csv}");
 }
 
 fn busy() -> Fixture {

@@ -30,6 +30,8 @@ pub struct Applied {
     links: BTreeMap<u32, Link>,
     /// What [`narrow`] last told.
     narrow: BTreeSet<(String, u32, u32)>,
+    /// What [`vrf_cautions`] last told.
+    vrf_cautions: BTreeSet<(String, String)>,
     /// Destinations that XDP had to ask for, and their next hops: with
     /// forwarding off, `bpf_fib_lookup` does not tell.
     asked: RefCell<Vec<(Ipv4Addr, u16)>>,
@@ -77,6 +79,7 @@ impl Applied {
             hops: Vec::new(),
             links: BTreeMap::new(),
             narrow: BTreeSet::new(),
+            vrf_cautions: BTreeSet::new(),
             asked: RefCell::new(Vec::new()),
             learned: VecDeque::new(),
             unresolved: Cell::new(None),
@@ -155,6 +158,7 @@ impl Applied {
         self.hops = hops.into_keys().collect();
         let links = self.write_links(dataplane, &fib);
         self.warn_of_narrow(&fib);
+        self.warn_of_vrfs(&fib);
         self.fib = fib;
         exact.and(links)
     }
@@ -263,6 +267,15 @@ impl Applied {
             );
         }
         self.narrow = new;
+    }
+
+    /// Once for each that is new.
+    fn warn_of_vrfs(&mut self, fib: &Fib) {
+        let new = vrf_cautions(fib);
+        for (interface, text) in new.difference(&self.vrf_cautions) {
+            tracing::warn!(interface, "{text}");
+        }
+        self.vrf_cautions = new;
     }
 }
 
@@ -429,4 +442,44 @@ pub(super) fn narrow(fib: &Fib) -> BTreeSet<(String, u32, u32)> {
         of_port.map(move |link| (link.name.clone(), link.mtu, room))
     });
     all.collect()
+}
+
+/// What does not work of links in VRFs, and what to do: name of the link, and a text.
+pub(super) fn vrf_cautions(fib: &Fib) -> BTreeSet<(String, String)> {
+    let strange = fib.strange_vrfs().map(|(port, link)| {
+        let table = link.vrf.unwrap_or_default();
+        let remedy = match (port.side, fib.networks().table(port.realm)) {
+            (routes::Side::Inside, Some(own)) => {
+                format!("let the realm have `table = {table}` in place of {own}")
+            }
+            (routes::Side::Inside, None) => {
+                format!("make it a [[realm]] with `table = {table}`, or take it out of the VRF with `ip link set {} nomaster`", link.name)
+            }
+            (routes::Side::Outside, _) => {
+                format!("take it out of the VRF with `ip link set {} nomaster`", link.name)
+            }
+        };
+        let text = format!(
+            "it is in a VRF with table {table}, whose routes are not followed: XDP asks the kernel for each packet's route, \
+             and drops what that does not tell it (no_route, route_unknown); {remedy}"
+        );
+        (link.name.clone(), text)
+    });
+    let lost = fib.addresses_without_key().map(|(link, address)| {
+        let text = format!(
+            "packets of its realm do not reach the router's address {address} in this VRF; give the router one in a /16 of \
+             the realm's [[subscribers]], or name the prefix of this one there, too"
+        );
+        (link.name.clone(), text)
+    });
+    let closed = fib.closed_vrfs().map(|link| {
+        let (name, table) = (&link.name, link.vrf.unwrap_or_default());
+        let text = format!(
+            "the default route in its VRF's table {table} drops: where XDP asks the kernel for the way out of what comes by \
+             this interface, that is dropped (no_route); set `net.ipv4.conf.{name}.forwarding` to 0, which leaves such \
+             packets to the slow path and the main table, or give the VRF a default route out of the outside interface"
+        );
+        (name.clone(), text)
+    });
+    strange.chain(lost).chain(closed).collect()
 }

@@ -7,6 +7,7 @@ use cgn_common::steps::Step;
 use cgn_common::verdict::Reason;
 
 use crate::api::rows::MappingRow;
+use crate::api::view::realm_of_rule;
 use crate::dataplane::install;
 use crate::policy::access::Placed;
 use crate::realms::InsideKey;
@@ -31,10 +32,16 @@ impl Facts<'_> {
     pub fn step(&self, step: Step) -> String {
         let told = match step {
             Step::Listed => self.rule.map(|rule| {
-                let (name, direction) = (&rule.name, rule.direction_name());
+                let (name, direction, action) =
+                    (&rule.name, rule.direction_name(), rule.action_name());
+                let realm = realm_of_rule(rule, &self.state.geometry.realms);
+                let realm = realm.map_or_else(String::new, |realm| format!(", realm {realm}"));
+                let group = match rule.group.as_str() {
+                    "" => String::new(),
+                    group => format!(", group {group}"),
+                };
                 format!(
-                    "rule {name} ({direction}, {}) is the first that holds for it",
-                    rule.action_name()
+                    "rule {name} ({direction}, {action}{realm}{group}) is the first that holds for it"
                 )
             }),
             Step::Subscriber => self.inside.map(|inside| self.subscriber(inside)),

@@ -9,7 +9,7 @@ use super::{Kind as MetricKind, Metric, Samples, Snapshot};
 use crate::api::rows::MirrorRow;
 use crate::maplog::notice::What;
 use crate::radius::Outcome;
-use crate::realms::FIRST_NAME;
+use crate::realms;
 use crate::slowpath::answers::{Kind, Withheld};
 use crate::state::Retry;
 
@@ -189,18 +189,18 @@ pub const TABLE: &[Metric] = &[
     // ---- realms ----
     gauge("cgn_realm_subscribers", &["realm"],
         "Subscribers of each realm that have a block, as of the last complete sweep; the first realm is called [inside].",
-        |s, out| for (name, realm) in &s.stats.realms { out.put(&[realm_label(name)], realm.subscribers); }),
+        |s, out| for (name, realm) in &s.stats.realms { out.put(&[realms::label(name)], realm.subscribers); }),
     gauge("cgn_realm_mappings", &["realm", "protocol"],
         "Live mappings of each realm, as of the last complete sweep.",
         |s, out| for (name, realm) in &s.stats.realms {
             for protocol in Protocol::ALL {
-                out.put(&[realm_label(name), protocol.name()], realm.mappings[protocol as usize]);
+                out.put(&[realms::label(name), protocol.name()], realm.mappings[protocol as usize]);
             }
         }),
 
     counter("cgn_realm_drops_total", &["realm"],
         "Packets dropped by realm, where there are several: from inside by VLAN, from outside by who has the port, else by a pool that is of one realm. `cgn show drops --realm` has the reasons.",
-        |s, out| for (name, drops) in &s.realm_drops { out.put(&[realm_label(name)], *drops); }),
+        |s, out| for (name, drops) in &s.realm_drops { out.put(&[realms::label(name)], *drops); }),
 
     // ---- pools ----
     gauge("cgn_pool_addresses", &["pool", "state"],
@@ -494,14 +494,6 @@ fn drops(counters: &Counters, out: &mut Samples) {
             let count = counters.drops[*reason as usize][carried as usize];
             out.put(&[reason.name(), carried.name()], count);
         }
-    }
-}
-
-/// To Prometheus an empty label is none; no realm can have this name.
-fn realm_label(name: &str) -> &str {
-    match name {
-        FIRST_NAME => "[inside]",
-        name => name,
     }
 }
 

@@ -87,6 +87,7 @@ fn rule() -> Placed {
         ports: Ports::ANY,
         most: 0,
         realm: 0,
+        group: String::new(),
     };
     Lists::new(&[rule], &[]).rules()[0].clone()
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_MULTIPART, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoPortData, InfoVlan, InfoVrfPort, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
@@ -107,6 +107,7 @@ pub(super) fn read_link(message: &LinkMessage) -> Option<Link> {
             .flags
             .contains(LinkFlags::Up | LinkFlags::LowerUp),
         vlan: None,
+        vrf: None,
     };
     let mut below = None;
     let mut elsewhere = false;
@@ -118,7 +119,10 @@ pub(super) fn read_link(message: &LinkMessage) -> Option<Link> {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Link(ifindex) => below = Some(*ifindex),
             LinkAttribute::LinkNetNsId(_) => elsewhere = true,
-            LinkAttribute::LinkInfo(infos) => vid = infos.iter().find_map(vlan_id),
+            LinkAttribute::LinkInfo(infos) => {
+                vid = infos.iter().find_map(vlan_id);
+                link.vrf = infos.iter().find_map(vrf_table);
+            }
             _ => {}
         }
     }
@@ -134,6 +138,17 @@ fn vlan_id(info: &LinkInfo) -> Option<u16> {
     };
     vlan.iter().find_map(|info| match info {
         InfoVlan::Id(vid) => Some(*vid),
+        _ => None,
+    })
+}
+
+/// Of a link that is enslaved to a VRF.
+fn vrf_table(info: &LinkInfo) -> Option<u32> {
+    let LinkInfo::PortData(InfoPortData::VrfPort(port)) = info else {
+        return None;
+    };
+    port.iter().find_map(|info| match info {
+        InfoVrfPort::TableId(table) => Some(*table),
         _ => None,
     })
 }
@@ -317,10 +332,16 @@ impl RouteParts {
 }
 
 /// Whether these are just the kernel's own three rules: ask local, then main, then default. A
-/// kernel without rules (no CONFIG_IP_MULTIPLE_TABLES) shows none and does the same.
+/// kernel without rules (no CONFIG_IP_MULTIPLE_TABLES) shows none and does the same. Rules for VRFs hold for
+/// nothing but what comes by an interface that is in one: [`Fib::kernel_decides`](crate::routes::Fib::kernel_decides).
 pub(super) fn are_built_in(rules: &[RuleMessage]) -> bool {
     const BUILT_IN: [(u32, u32); 3] = [(0, 255), (32766, 254), (32767, 253)];
-    let mut seen: Vec<_> = rules.iter().map(bare_rule).collect();
+    let is_of_vrfs = |rule: &RuleMessage| {
+        rule.header.action == RuleAction::ToTable
+            && rule.attributes.contains(&RuleAttribute::L3MDev(true))
+    };
+    let others = rules.iter().filter(|rule| !is_of_vrfs(rule));
+    let mut seen: Vec<_> = others.map(bare_rule).collect();
     seen.sort_unstable();
     rules.is_empty() || seen == BUILT_IN.map(Some)
 }

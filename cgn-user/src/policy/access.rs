@@ -31,6 +31,8 @@ pub struct Rule {
     /// Number of the realm that it is for, or [`RuleWords::EVERY_REALM`]: so is each rule for packets from
     /// outside, and no bypass.
     pub realm: u8,
+    /// Name of the group whose addresses those of the source are; empty: none.
+    pub group: String,
     /// Addresses of the source; empty: all.
     pub source: Vec<Range>,
     pub destination: Vec<Range>,
@@ -55,6 +57,8 @@ pub struct Placed {
     pub most: u32,
     /// Number of the realm of a bypass, or of the packets from inside that it is for.
     pub realm: u8,
+    /// Name of the group that it is for; empty: none.
+    pub group: String,
     protocol: Option<u8>,
     ports: Ports,
     /// Addresses of the remote host, and ours; empty: all.
@@ -79,6 +83,17 @@ impl Placed {
             Action::Deny => "deny",
             Action::Bypass => "bypass",
             Action::Inspect => "inspect",
+        }
+    }
+
+    /// Number of the realm whose packets it is for; `None`: of all. What comes from outside is of all, but for
+    /// what bypasses.
+    #[must_use]
+    pub const fn only_realm(&self) -> Option<u8> {
+        match (self.action, self.direction, self.realm) {
+            (Action::Bypass, _, realm) => Some(realm),
+            (_, Direction::Inbound, _) | (_, _, RuleWords::EVERY_REALM) => None,
+            (_, Direction::Outbound, realm) => Some(realm),
         }
     }
 }
@@ -226,6 +241,7 @@ fn place(rule: &Rule, direction: Direction, subscribers: &[Range]) -> Option<Pla
         ranges: rule.source.len() + rule.destination.len(),
         most: rule.most,
         realm,
+        group: rule.group.clone(),
         protocol: rule.protocol,
         ports,
         ends: [outside, ours],

@@ -121,6 +121,7 @@ fn access_rule(config: &Config, rule: &config::Rule, files: &RuleLists) -> Rule 
         direction: rule.direction.into(),
         action: rule.action.into(),
         realm: realm.unwrap_or(layout::Rule::EVERY_REALM),
+        group: rule.group.clone(),
         source: match config.group_index(&rule.group) {
             Some(group) => {
                 let addresses = config.addresses_of_group(group);
@@ -153,6 +154,7 @@ fn bogons() -> [Rule; 2] {
             ports: Ports::ANY,
             most: 0,
             realm: layout::Rule::EVERY_REALM,
+            group: String::new(),
         }
     })
 }

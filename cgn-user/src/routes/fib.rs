@@ -1,6 +1,6 @@
 //! A snapshot of the routing state, ready for look-ups.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -99,6 +99,8 @@ pub struct Fib {
     pub(super) lost: BTreeMap<u16, LostHop>,
     /// Neighbours with an id that routes reach without a gateway.
     pub(super) on_link: Vec<HopKey>,
+    /// Tables of VRFs whose default route drops.
+    pub(super) closed: BTreeSet<u32>,
 }
 
 impl Fib {
@@ -118,6 +120,7 @@ impl Fib {
             hops: BTreeMap::new(),
             lost: BTreeMap::new(),
             on_link: Vec::new(),
+            closed: BTreeSet::new(),
         }
     }
 
@@ -126,8 +129,8 @@ impl Fib {
         self.generation
     }
 
-    /// Whether the operator's own rules (`ip rule`), or a route or rule that could not be read,
-    /// leave every decision but local delivery to the kernel.
+    /// Whether the operator's own rules (`ip rule`), a port in a VRF ([`Fib::strange_vrfs`]), or a route or rule
+    /// that could not be read, leave every decision but local delivery to the kernel.
     pub fn kernel_decides(&self) -> bool {
         self.kernel_decides
     }
@@ -142,6 +145,39 @@ impl Fib {
     pub fn port_links(&self, port: usize) -> impl Iterator<Item = &Link> {
         let of_port = self.links.iter().filter(move |(of, _)| *of == port);
         of_port.map(|(_, link)| link)
+    }
+
+    /// Links of ports that are in a VRF whose routing table is not that of the port's realm: the kernel's
+    /// rules ask a table for their packets that is not followed.
+    pub fn strange_vrfs(&self) -> impl Iterator<Item = (&Port, &Link)> {
+        let all = self.links.iter();
+        let of_ports = all.filter_map(|(port, link)| Some((self.ports.get(*port)?, link)));
+        of_ports.filter(|(port, link)| {
+            link.vrf.is_some()
+                && (port.side, link.vrf) != (Side::Inside, self.networks.table(port.realm))
+        })
+    }
+
+    /// Links of ports in VRFs whose default route drops: where the kernel is asked for the way out of what comes
+    /// by them, it knows none.
+    pub fn closed_vrfs(&self) -> impl Iterator<Item = &Link> {
+        let in_vrf = self.links.iter().map(|(_, link)| link);
+        in_vrf.filter(|link| link.vrf.is_some_and(|table| self.closed.contains(&table)))
+    }
+
+    /// The router's own addresses in the VRF of a realm that packets of the realm do not find: outside of its
+    /// networks an address has no key, and the table local does not have it.
+    pub fn addresses_without_key(&self) -> impl Iterator<Item = (&Link, Ipv4Addr)> {
+        let in_vrf = self.links.iter().filter(|(_, link)| link.vrf.is_some());
+        in_vrf.flat_map(move |(port, link)| {
+            let realm = self.ports.get(*port).map_or(0, |port| port.realm);
+            let on_link = self
+                .port_addresses(*port)
+                .filter(|a| a.ifindex == link.ifindex);
+            let lost =
+                on_link.filter(move |a| realm != 0 && self.networks.key(realm, a.ip).is_none());
+            lost.map(move |address| (link, address.ip))
+        })
     }
 
     /// The largest IP packet, in bytes, that the port's device takes with the port's tags, whatever

@@ -22,6 +22,8 @@ pub struct Link {
     /// device below is a VLAN device itself. A device below that is in another network namespace
     /// has the ifindex 0, which no link has.
     pub vlan: Option<(u32, u16)>,
+    /// The routing table of the VRF that it is in.
+    pub vrf: Option<u32>,
 }
 
 /// An address of the router.

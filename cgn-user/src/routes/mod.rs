@@ -23,7 +23,8 @@
 //!
 //! **What is followed.** The tables local, main and default, as the kernel's three built-in rules
 //! ask them; and for each realm the table that the configuration names, whose answers stand
-//! under the keys of its networks ([`Networks`]), whatever the rules are. Any other rule makes [`Fib::kernel_decides`] true: every /16 is [`MIXED`] and the
+//! under the keys of its networks ([`Networks`]), whatever the rules are. Any other rule but those for VRFs makes [`Fib::kernel_decides`] true, and so
+//! does a port in a VRF, unless its table is that of the port's realm: every /16 is [`MIXED`] and the
 //! kernel is asked. Whether an address is the router's own is told by the local table, as for the
 //! kernel, and not by the list of addresses: what the kernel does not deliver locally it would
 //! forward, untranslated.

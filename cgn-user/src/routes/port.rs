@@ -86,6 +86,7 @@ mod tests {
             mtu: 1500,
             up: true,
             vlan,
+            vrf: None,
         };
         (ifindex, link)
     }

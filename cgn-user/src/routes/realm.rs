@@ -57,6 +57,12 @@ impl Networks {
         self.by_key.values()
     }
 
+    /// Number of the routing table that routes to a realm's subscribers are in; `None` for the first.
+    pub fn table(&self, realm: u8) -> Option<u32> {
+        let mut own = self.all().filter(|network| network.realm == realm);
+        own.next().map(|network| network.table)
+    }
+
     /// What tables know an address of a realm by; `None` if the realm has no network with it.
     pub fn key(&self, realm: u8, address: Ipv4Addr) -> Option<Ipv4Addr> {
         if realm == 0 {

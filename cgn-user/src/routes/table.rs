@@ -184,6 +184,18 @@ impl RouteTable {
         }
     }
 
+    /// Whether the default route of a realm's table drops, so that the kernel looks in no other table for what
+    /// comes by its VRF.
+    pub fn is_closed(&self, table: u32) -> bool {
+        let mut defaults = self.group(Table::Other(table), Prefix::ALL);
+        defaults.next().is_some_and(|(_, action, _)| {
+            matches!(
+                action.kind,
+                RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit
+            )
+        })
+    }
+
     /// The number of routes.
     pub fn len(&self) -> usize {
         let of_realms = self.realms.values().map(Layer::len);

@@ -213,7 +213,12 @@ impl Tracker {
             hops: BTreeMap::new(),
             lost: BTreeMap::new(),
             on_link: Vec::new(),
+            closed: BTreeSet::new(),
         };
+        let vrfs = fib.links.iter().filter_map(|(_, link)| link.vrf);
+        fib.closed = vrfs.filter(|vrf| self.routes.is_closed(*vrf)).collect();
+        let is_strange = fib.strange_vrfs().next().is_some();
+        fib.kernel_decides |= is_strange;
         // First without ids: where each action leads, from which follows who needs an id.
         let leads: Vec<Lead> = self.leads().collect();
         fib.targets = leads.iter().map(|lead| lead.target(&fib.ids)).collect();

@@ -203,6 +203,15 @@ impl Story {
             let _ = writeln!(text, "  {cgn} show {what} --socket {socket}");
         }
         let host = lab.subscribers.first().map_or("", |host| host.name());
+        let subscriber = address::subscriber(1, 2);
+        let packet = format!("udp {subscriber}:5000 > {}:53", address::SERVERS[0]);
+        let _ = write!(
+            text,
+            "  {cgn} top --socket {socket}\n  {cgn} subscriber {subscriber} --socket {socket}\n  \
+             {cgn} explain '{packet}' --socket {socket}\n  {cgn} trace --inside {subscriber} --socket {socket}\n  \
+             {cgn} log verify {}\n",
+            daemon.log().display()
+        );
         let _ = write!(
             text,
             "  {} curl http://{}/metrics\n  {} ping {}\n  {} tcpdump -ni uplink\n  ls {}\n",

@@ -9,11 +9,11 @@ use std::{fs, io};
 
 use anyhow::{Context as _, Result, ensure};
 use cgn_tests::lab::{
-    self, Daemon, Lab, Plan, Settings, UdpEcho, address, cgn_program, run_to_end,
+    self, Daemon, Lab, Namespace, Plan, Settings, UdpEcho, address, cgn_program, run_to_end,
 };
 use cgn_user::watch::crypto_pan::{CryptoPan, Key};
 
-use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program};
+use crate::{PATIENCE_SECS, SERVER, in_lab, lacks_program, realms};
 
 const KEY: &str = "152217 8d33a4cf80130a5b1649907d10d8988f83797965276257 4c2d2a842202";
 
@@ -175,16 +175,32 @@ fn frames(file: &Path) -> Result<Vec<Frame>> {
 /// A subscriber with a mapping.
 struct Home {
     socket: UdpSocket,
+    /// The CGN's interface towards it.
+    interface: &'static str,
     own: SocketAddrV4,
     seen: SocketAddrV4,
 }
 
 impl Home {
     fn new(lab: &Lab, inside: Ipv4Addr, echo: &UdpEcho) -> Result<Self> {
-        let socket = lab::echo_from(&lab.subscribers[0], inside)?;
+        Self::behind("inside", &lab.subscribers[0], inside, echo)
+    }
+
+    fn behind(
+        interface: &'static str,
+        host: &Namespace,
+        inside: Ipv4Addr,
+        echo: &UdpEcho,
+    ) -> Result<Self> {
+        let socket = lab::echo_from(host, inside)?;
         let own = SocketAddrV4::new(inside, socket.local_addr()?.port());
         let seen = lab::exchange(&socket, echo.address(), b"first", true, PATIENCE_SECS)?;
-        Ok(Self { socket, own, seen })
+        Ok(Self {
+            socket,
+            interface,
+            own,
+            seen,
+        })
     }
 
     fn exchange(&self, echo: &UdpEcho) -> Result<()> {
@@ -209,12 +225,12 @@ impl Home {
             to: name(to),
             payload: most.min(if from == SERVER { answer } else { 7 }),
         };
-        let (own, seen) = (self.own, self.seen);
+        let (inside, own, seen) = (self.interface, self.own, self.seen);
         vec![
-            frame("translate", "inside", own, SERVER),
+            frame("translate", inside, own, SERVER),
             frame("translated", "outside", seen, SERVER),
             frame("translate", "outside", SERVER, seen),
-            frame("translated", "inside", SERVER, own),
+            frame("translated", inside, SERVER, own),
         ]
     }
 }
@@ -405,4 +421,67 @@ fn other_addresses_and_a_bounded_rate() {
         nobody_watches(lab)?;
         Ok(())
     });
+}
+
+/// Three subscribers with one address (realms.rs): `--realm` writes the packets of one of them alone, also where
+/// only the external port tells whose a packet is, and names the realm in each comment.
+#[test]
+fn packets_of_one_realm_and_of_no_other() {
+    const TEST: &str = "capture::packets_of_one_realm_and_of_no_other";
+    const UNASKED: &[u8] = b"unasked";
+    if lacks_program(TEST, "tshark") {
+        return;
+    }
+    in_lab(TEST, &realms::plan(), |lab| {
+        realms::connect(lab)?;
+        let toml = realms::configuration(lab, &Settings::default());
+        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &[])?;
+        let echo = UdpEcho::start(&lab.internet, SERVER)?;
+        let hosts = ["inside", "mvno", "cloud"]
+            .into_iter()
+            .zip(&lab.subscribers);
+        let homes: Vec<Home> = hosts
+            .map(|(interface, host)| Home::behind(interface, host, realms::HOME, &echo))
+            .collect::<Result<_>>()?;
+        let inside = realms::HOME.to_string();
+        for (number, realm, ending) in [
+            (1, "mvno", ", of realm mvno"),
+            (0, "", ", of the first realm"),
+        ] {
+            let arguments = ["--inside", &inside, "--realm", realm, "--count", "3"];
+            let name = format!("realm-{number}");
+            let capture = Capture::start(lab, &daemon, &name, &arguments)?;
+            let file = capture.file.clone();
+            let home = &homes[number];
+            let others = homes.iter().filter(|other| other.seen != home.seen);
+            // Whoever is looked for comes last: what was taken of others would stand in front of it.
+            for one in others.chain([home]) {
+                one.exchange(&echo)?;
+                let before = daemon.count_of("no_mapping")?;
+                echo.send(beside(one.seen), UNASKED)?;
+                daemon.wait_for_count("no_mapping", before, 1)?;
+            }
+            capture.said()?;
+            let seen = frames(&file)?;
+            let mut expected = home.expected(1500, |end| end.to_string());
+            expected.push(Frame {
+                comment: "drop no_mapping".to_owned(),
+                interface: "outside".to_owned(),
+                from: SERVER.to_string(),
+                to: beside(home.seen).to_string(),
+                payload: UNASKED.len(),
+            });
+            ensure!(verdicts(&seen) == expected, "{realm:?}: {seen:?}");
+            ensure!(
+                seen.iter().all(|frame| frame.comment.ends_with(ending)),
+                "{realm:?}: {seen:?}"
+            );
+        }
+        Ok(())
+    });
+}
+
+/// Another port of the same block, without a mapping.
+fn beside(seen: SocketAddrV4) -> SocketAddrV4 {
+    SocketAddrV4::new(*seen.ip(), seen.port() ^ 1)
 }

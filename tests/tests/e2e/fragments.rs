@@ -1,18 +1,18 @@
 //! Fragments between kernel sockets, which reassemble them: in order as the kernel
 //! makes them, in any other order as raw sockets send them.
 
-use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_tests::lab::{
-    self, Daemon, Lab, Namespace, Plan, RawSocket, Settings, UdpEcho, XdpPass, address, run_to_end,
-    wait_until,
+    self, Daemon, Lab, Namespace, Plan, RawSocket, Settings, UdpEcho, XdpPass, address,
+    cgn_program, run_to_end, wait_until,
 };
 use cgn_tests::packets::Draft;
 
-use crate::{PATIENCE_SECS, SERVER, attributed, in_lab, lacks_program};
+use crate::{PATIENCE_SECS, SERVER, attributed, in_lab, lacks_program, realms};
 
 /// Bytes of data in a fragment.
 const DATA: usize = 1000;
@@ -213,6 +213,69 @@ fn flood(lab: &Lab, stop: &AtomicBool) -> Result<u64> {
     Ok(sent)
 }
 
+/// Three hosts with one address (realms.rs): what waits in vain of each is counted for its realm; from outside
+/// for the realm that the pool serves, if it is one, else for nobody.
+#[test]
+fn what_waited_in_vain_is_counted_for_its_realm() {
+    let name = "fragments::what_waited_in_vain_is_counted_for_its_realm";
+    in_lab(name, &realms::plan(), |lab| {
+        realms::connect(lab)?;
+        // Longer than the test takes; the clock is set forward.
+        let toml =
+            realms::configuration(lab, &Settings::default()) + "[fragments]\ntimeout_secs = 120\n";
+        let daemon = Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])?;
+        let inside = SocketAddrV4::new(realms::HOME, 6000);
+        // Fragments of each that are never followed by a first one, in the order of the laboratory's hosts.
+        let theirs = [("", 4), ("mvno", 2), ("cloud", 1)];
+        let before = theirs.map(|(realm, _)| drops_of(&daemon, realm));
+        for (host, (_, count)) in lab.subscribers.iter().zip(theirs) {
+            let raw = RawSocket::open(host)?;
+            for id in 1..=count {
+                send(&raw, &datagram(inside, SERVER, id), &[1])?;
+            }
+        }
+        let raw = RawSocket::open(&lab.internet)?;
+        for (to, id) in [(OF_THE_FIRST, 1), (OF_TWO, 2)] {
+            send(&raw, &datagram(SERVER, to, id), &[1])?;
+        }
+        wait_until("all are held", PATIENCE_SECS, || {
+            let held = metric(&daemon.metrics()?, "cgn_fragments_held")?;
+            Ok((held == 7 + 2).then_some(()))
+        })?;
+        daemon.advance_clock(OVER_SECS)?;
+        wait_until("all are given up", PATIENCE_SECS, || {
+            Ok((daemon.count_of("fragment_expired")? == 7 + 2).then_some(()))
+        })?;
+        for ((realm, count), before) in theirs.into_iter().zip(before) {
+            let from_outside = u64::from(realm.is_empty());
+            let expired = realms::dropped(&daemon, realm, "fragment_expired")?;
+            ensure!(
+                expired == u64::from(count) + from_outside,
+                "{realm:?}: {expired} expired"
+            );
+            let all = drops_of(&daemon, realm)? - before?;
+            ensure!(all == expired, "{realm:?}: {all} of the metric");
+        }
+        Ok(())
+    });
+}
+
+/// Addresses of the pool of the first realm, and of the one that both others have.
+const OF_THE_FIRST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 5000);
+const OF_TWO: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 100), 5000);
+/// Longer than fragments wait there.
+const OVER_SECS: u32 = 130;
+
+/// `cgn_realm_drops_total` of a realm.
+fn drops_of(daemon: &Daemon, realm: &str) -> Result<u64> {
+    let label = match realm {
+        "" => "[inside]",
+        realm => realm,
+    };
+    let name = format!("cgn_realm_drops_total{{realm=\"{label}\"}}");
+    metric(&daemon.metrics()?, &name)
+}
+
 /// RFC 4787 REQ-13a.
 #[test]
 fn what_is_too_large_for_the_way_out_is_fragmented() {
@@ -293,7 +356,7 @@ fn receive(socket: &UdpSocket) -> Result<(Vec<u8>, SocketAddrV4)> {
     }
 }
 
-/// The value of a metric without labels.
+/// The value of a metric, with its labels if it has some.
 fn metric(page: &str, name: &str) -> Result<u64> {
     let value = page
         .lines()

@@ -15,7 +15,7 @@ use crate::config::Mirror;
 use crate::dataplane::geometry::{Arrangement, Geometry, PoolShape};
 use crate::policy::access::Placed;
 use crate::policy::throttle::Prefix;
-use crate::realms::FIRST_NAME;
+use crate::realms::{FIRST_NAME, Realms, label};
 use crate::state::{PoolStats, Reconciliation, RulePackets, State, Stats};
 use crate::utc::Utc;
 use crate::watch::mirror::Figures;
@@ -174,17 +174,27 @@ fn ends(count: impl Fn(Reason) -> [u64; 2], all: bool) -> Vec<DropRow> {
 
 /// Rules of the access lists, in the order in which packets meet them.
 #[must_use]
-pub fn rules(rules: &[(Placed, RulePackets)]) -> Vec<RuleRow> {
+pub fn rules(rules: &[(Placed, RulePackets)], realms: &Realms) -> Vec<RuleRow> {
     let row = |(rule, packets): &(Placed, RulePackets)| RuleRow {
         place: rule.number + 1,
         rule: rule.name.clone(),
         direction: rule.direction_name().to_owned(),
         action: rule.action_name().to_owned(),
+        realm: realm_of_rule(rule, realms).map(str::to_owned),
+        group: (!rule.group.is_empty()).then(|| rule.group.clone()),
         prefixes: rule.ranges,
         packets: packets.held,
         over_rate: (rule.most != 0).then_some(packets.over_rate),
     };
     rules.iter().map(row).collect()
+}
+
+/// Name of the one realm that a rule is for, where there are several.
+#[must_use]
+pub fn realm_of_rule<'a>(rule: &Placed, realms: &'a Realms) -> Option<&'a str> {
+    let number = rule.only_realm().filter(|_| realms.count() > 1)?;
+    let name = realms.names().get(usize::from(number))?;
+    Some(label(name))
 }
 
 /// Mirrors, in the order of the configuration.

@@ -24,7 +24,9 @@ use crate::dataplane::memory::Memory;
 use crate::maplog::{PortRange, Ranges};
 use crate::realms::InsideKey;
 
-pub use figures::{drops, drops_by_realm, drops_of_realm, mirrors, pools, rules, status};
+pub use figures::{
+    drops, drops_by_realm, drops_of_realm, mirrors, pools, realm_of_rule, rules, status,
+};
 pub use ietf_nat::ietf_nat;
 pub use top::top;
 

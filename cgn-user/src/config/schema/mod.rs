@@ -128,7 +128,7 @@ pub struct Realm {
     /// be another side's, too.
     pub inside: Vec<Side>,
     /// *Required*: number of the kernel's routing table with the routes to its subscribers, 1 to 4294967295
-    /// but 253, 254 and 255; each table once. Its routes must lead out of the realm's own interfaces.
+    /// but 253, 254 and 255; each table once. Its routes must lead out of the realm's own interfaces. If these are in a VRF, its table.
     pub table: u32,
 }
 

@@ -1,8 +1,11 @@
 use cgn_common::layout;
 
 use super::super::memory::{Memory, Sizes};
-use super::super::routing::{free_ids, links_of, narrow};
-use crate::routes::{Fib, Link, Port, Side, Tracker};
+use super::super::routing::{free_ids, links_of, narrow, vrf_cautions};
+use crate::routes::{
+    Address, Change, Fib, Link, Network, Networks, Placement, Port, Prefix, Route, RouteKind, Side,
+    Table, Tracker,
+};
 
 fn link(ifindex: u32, mtu: u32, vlan: Option<(u32, u16)>) -> Link {
     Link {
@@ -12,6 +15,7 @@ fn link(ifindex: u32, mtu: u32, vlan: Option<(u32, u16)>) -> Link {
         mtu,
         up: true,
         vlan,
+        vrf: None,
     }
 }
 
@@ -79,6 +83,116 @@ fn a_link_that_is_wider_than_its_device_is_told() {
         [("if5".to_owned(), 1500, 1496)]
     );
     assert_eq!(links_of(&fib(1500, 1500))[&5].mtu, 1496);
+}
+
+/// Inside 2, outside 3, and 4 of a realm with table 100 and subscribers of 100.64.0.0/16; one of them in a VRF, and
+/// with an address; and what the default route in table 100 does.
+fn fib_with_vrf(ifindex: u32, table: u32, address: [u8; 4], default: RouteKind) -> Fib {
+    let port = |device, side, phys_ifindex, realm| Port {
+        device,
+        side,
+        phys_ifindex,
+        vlan: vec![],
+        realm,
+    };
+    let network = Network {
+        realm: 1,
+        table: 100,
+        address: 0x6440,
+        key: 0xf000,
+    };
+    let mut tracker = Tracker::new(vec![
+        port(0, Side::Inside, 2, 0),
+        port(1, Side::Outside, 3, 0),
+        port(2, Side::Inside, 4, 1),
+    ])
+    .with_networks(Networks::new(&[network]));
+    let mut links: Vec<Link> = (2..6).map(|ifindex| link(ifindex, 1500, None)).collect();
+    links[ifindex as usize - 2].vrf = Some(table);
+    tracker.set_links(links);
+    tracker.set_addresses(vec![Address {
+        ifindex,
+        ip: address.into(),
+        prefix_len: 30,
+    }]);
+    let route = Route {
+        dst: Prefix::ALL,
+        table: Table::Other(100),
+        tos: 0,
+        metric: 4_278_198_272,
+        kind: default,
+        paths: Vec::new(),
+        mtu: None,
+        fingerprint: 0,
+    };
+    tracker.apply(Change::RouteAdded(route, Placement::Last));
+    tracker.snapshot()
+}
+
+#[test]
+fn what_does_not_work_in_a_vrf_is_told_with_its_remedy() {
+    use RouteKind::{Throw, Unreachable};
+    let (own, link) = ([100, 64, 255, 1], [10, 99, 0, 1]);
+    type Case<'a> = (&'a str, u32, u32, [u8; 4], RouteKind, &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
+        (
+            "a realm's VRF, and an address with a key",
+            4,
+            100,
+            own,
+            Throw,
+            &[],
+        ),
+        (
+            "an address that has none",
+            4,
+            100,
+            link,
+            Throw,
+            &["the router's address 10.99.0.1 in this VRF"],
+        ),
+        (
+            "a realm's, with another table",
+            4,
+            7,
+            own,
+            Throw,
+            &["`table = 7` in place of 100"],
+        ),
+        (
+            "the first realm's",
+            2,
+            7,
+            link,
+            Throw,
+            &["make it a [[realm]] with `table = 7`"],
+        ),
+        (
+            "outside",
+            3,
+            7,
+            link,
+            Throw,
+            &["out of the VRF with `ip link set if3 nomaster`"],
+        ),
+        ("a link that is none of ours", 5, 7, link, Throw, &[]),
+        (
+            "a VRF that ends all look-ups",
+            4,
+            100,
+            own,
+            Unreachable,
+            &["set `net.ipv4.conf.if4.forwarding` to 0"],
+        ),
+    ];
+    for (sentence, ifindex, table, address, default, expected) in cases {
+        let told = vrf_cautions(&fib_with_vrf(*ifindex, *table, *address, *default));
+        assert_eq!(told.len(), expected.len(), "{sentence}: {told:?}");
+        for ((interface, text), words) in told.iter().zip(*expected) {
+            assert_eq!(*interface, format!("if{ifindex}"), "{sentence}");
+            assert!(text.contains(words), "{sentence}: {text}");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,8 @@ use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_MULTIPART, NLM_F_
 use rtnetlink::packet_core::{NetlinkDeserializable, NetlinkHeader};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVlan, InfoVrfPort, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::neighbour::{
     NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState as KernelState,
@@ -72,6 +73,30 @@ fn links() {
         assert_eq!(link.vlan, expected, "{what}");
         assert_eq!((link.ifindex, link.mtu, link.up), (7, 1496, true), "{what}");
         assert_eq!(link.mac, [2, 0, 0, 0, 0, 7], "{what}");
+    }
+    let port_of = |kind, data| {
+        LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(kind), LinkInfo::PortData(data)])
+    };
+    let vrf = port_of(
+        InfoPortKind::Vrf,
+        InfoPortData::VrfPort(vec![InfoVrfPort::TableId(100)]),
+    );
+    let bridge = port_of(InfoPortKind::Bridge, InfoPortData::BridgePort(vec![]));
+    for (what, attributes, expected) in [
+        ("in no VRF", vec![], None),
+        (
+            "in a VRF",
+            vec![LinkAttribute::Controller(5), vrf],
+            Some(100),
+        ),
+        (
+            "in a bridge",
+            vec![LinkAttribute::Controller(5), bridge],
+            None,
+        ),
+    ] {
+        let link = read_link(&link(attributes)).expect(what);
+        assert_eq!(link.vrf, expected, "{what}");
     }
     let mut no_carrier = link(vec![]);
     no_carrier.header.flags = LinkFlags::Up;
@@ -323,6 +348,11 @@ fn rules() {
     };
     let [local, main, default] = [rule(0, 255), rule(32766, 254), rule(32767, 253)];
     let mark = with(RuleAttribute::FwMark(1));
+    // Of the kernel's making, with the first VRF.
+    let mut vrfs = rule(1000, 0);
+    vrfs.attributes.push(RuleAttribute::L3MDev(true));
+    let mut unreachable = vrfs.clone();
+    unreachable.header.action = RuleAction::Unreachable;
     let cases = [
         (
             "the kernel's own",
@@ -341,10 +371,27 @@ fn rules() {
             false,
         ),
         (
-            "VRFs",
+            "VRFs, which concern those who are in one",
+            vec![local.clone(), vrfs.clone(), main.clone(), default.clone()],
+            true,
+        ),
+        (
+            "VRFs, and an end to them",
             vec![
                 local.clone(),
-                with(RuleAttribute::L3MDev(true)),
+                vrfs.clone(),
+                unreachable,
+                main.clone(),
+                default.clone(),
+            ],
+            false,
+        ),
+        (
+            "VRFs, and one more",
+            vec![
+                local.clone(),
+                vrfs,
+                rule(100, 100),
                 main.clone(),
                 default.clone(),
             ],

@@ -155,6 +155,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             ports,
             most: 0,
             realm: RuleWords::EVERY_REALM,
+            group: String::new(),
         },
     )
 }
@@ -197,6 +198,7 @@ fn rule_of(action: Action, direction: Direction) -> Rule {
         ports: Ports::ANY,
         most: 0,
         realm: RuleWords::EVERY_REALM,
+        group: String::new(),
     }
 }
 

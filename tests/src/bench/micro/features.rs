@@ -138,6 +138,7 @@ fn rule(action: Action, direction: Direction, far: Vec<(u32, u32)>) -> Rule {
         protocol: None,
         ports: Ports::ANY,
         most: 0,
+        group: String::new(),
         realm: 0,
     }
 }

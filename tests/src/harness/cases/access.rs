@@ -39,6 +39,7 @@ pub fn world() -> World {
         protocol,
         ports: Ports::ANY,
         most: 0,
+        group: String::new(),
         realm: 0,
     };
     let to_port = |rule: Rule, port| Rule {

@@ -69,6 +69,7 @@ pub fn world_of_rules() -> World {
         protocol: None,
         ports: Ports::ANY,
         most: 0,
+        group: String::new(),
     };
     let own = [0, 1, 2].map(|realm| rule(Action::Bypass, realm, portal(realm)));
     let denied = rule(Action::Deny, layout::Rule::EVERY_REALM, portal(1));

@@ -36,6 +36,7 @@ pub fn world() -> World {
         protocol: Some(protocol),
         ports,
         most: 0,
+        group: String::new(),
         realm: 0,
     };
     let any = (0, u16::MAX);

@@ -59,7 +59,7 @@ pub const RFC4787: &[Row] = &[
     met_by(
         "R4787-7",
         "inside and outside addresses that collide are refused by the configuration",
-        &["cgn_user::config::tests::refused_values::addresses_that_overlap"],
+        &["cgn_user::config::tests::refused_addresses::addresses_that_overlap"],
     ),
     met(
         "R4787-8",
@@ -92,7 +92,7 @@ pub const RFC4787: &[Row] = &[
         "R4787-13",
         "too big with DF: fragmentation needed",
         &[
-            "answers::fragmentation_needed",
+            "answers::errors::fragmentation_needed",
             "e2e::icmp::tracepath_finds_the_mtu_outbound",
             "e2e::icmp::the_mtu_inbound_is_found",
         ],
@@ -141,8 +141,8 @@ pub const RFC5382: &[Row] = &[
         "R5382-4",
         "an unsolicited SYN waits six seconds, then its sender is told, unless a SYN from inside met it",
         &[
-            "answers::an_unsolicited_syn_is_not_answered_at_once_but_later",
-            "answers::a_syn_that_is_met_from_inside_is_dropped_in_silence",
+            "answers::syns::an_unsolicited_syn_is_not_answered_at_once_but_later",
+            "answers::syns::a_syn_that_is_met_from_inside_is_dropped_in_silence",
             "cgn_user::slowpath::unsolicited::tests::a_syn_waits_for_six_seconds_at_the_least",
             "e2e::unsolicited::a_syn_that_nobody_waits_for_is_told_after_six_seconds",
         ],
@@ -220,9 +220,9 @@ pub const RFC5508: &[Row] = &[
         "R5508-10a",
         "unreachable, time exceeded, echo",
         &[
-            "answers::time_exceeded",
-            "answers::unreachable",
-            "answers::fragmentation_needed",
+            "answers::errors::time_exceeded",
+            "answers::errors::unreachable",
+            "answers::errors::fragmentation_needed",
             "e2e::icmp::traceroute_shows_every_hop",
             "e2e::icmp::ping_with_a_short_life",
             "e2e::icmp::unreachable_networks_and_hosts",
@@ -236,12 +236,12 @@ pub const RFC5508: &[Row] = &[
     met_by(
         "R5508-10d",
         "type of service of generated messages",
-        &["answers::type_of_service"],
+        &["answers::errors::type_of_service"],
     ),
     met_by(
         "R5508-10e",
         "no message about messages, multicast, later fragments",
-        &["answers::never_about_what_rfc_1812_forbids"],
+        &["answers::errors::never_about_what_rfc_1812_forbids"],
     ),
     met_by(
         "R5508-10f",

@@ -22,7 +22,7 @@ pub const RFC6888: &[Row] = &[
             "e2e::reload::a_pool_grows_without_a_lost_packet",
             "model::it_goes_on_over_restarts_with_other_pools",
             "cgn_user::dataplane::tests::growth::what_was_at_an_address_is_there_in_the_grown_tables",
-            "cgn_user::config::tests::refused_values::addresses_that_overlap",
+            "cgn_user::config::tests::refused_addresses::addresses_that_overlap",
         ],
     ),
     met_by(
@@ -91,7 +91,7 @@ pub const RFC6888: &[Row] = &[
         "R6888-11b",
         "out of ports: host unreachable to the sender, on request (icmp.exhausted)",
         &[
-            "answers::exhausted_and_unmapped",
+            "answers::errors::exhausted_and_unmapped",
             "e2e::icmp::a_refused_subscriber_is_told_on_request",
         ],
     ),
@@ -100,7 +100,7 @@ pub const RFC6888: &[Row] = &[
         "out of ports: the operator is told, by notices (natEvent 12, 13), once in a window",
         &[
             "cgn_user::engine::notices::tests::each_refusal_has_its_notice_and_has_it_once_in_a_window",
-            "cgn_user::maplog::encode::tests::notices_are_as_rfc_8158_draws_them",
+            "cgn_user::maplog::encode::tests::notices::notices_are_as_rfc_8158_draws_them",
             "maplog_judges::notices::tshark_reads_each_kind_of_notice",
         ],
     ),

@@ -205,7 +205,7 @@ pub const ASKED_FOR: &[Row] = &[
         "modes of logging (none for static ports, block, interim, session, with destination), retention by age, search",
         &[
             "e2e::deterministic::static_ports_need_no_record_and_overflow_has_one",
-            "cgn_user::maplog::stream::tests::held_blocks_are_told_again_also_after_a_start",
+            "cgn_user::maplog::stream::tests::delivery::held_blocks_are_told_again_also_after_a_start",
             "e2e::sessions_logged::each_session_is_on_record_with_begin_and_end",
             "cgn_user::maplog::tests::store::old_days_go_by_age_and_by_size_but_never_the_newest",
             "cgn_user::maplog::query::tests::who_is_answered_alike_from_segments_and_sealed_files",
@@ -289,8 +289,8 @@ pub const ASKED_FOR: &[Row] = &[
         "tenants by interface or VLAN: equal addresses, own pools (deterministic ones, too), groups, limits, rules, routes and log streams; log, commands and metrics (subscribers, mappings, drops) tell them apart",
         &[
             "e2e::realms::three_hosts_with_one_address_are_three_subscribers",
-            "e2e::realms::a_worm_is_limited_in_its_realm_and_named_with_it",
-            "e2e::realms::drops_are_counted_for_the_tenant",
+            "e2e::realms::floods::a_worm_is_limited_in_its_realm_and_named_with_it",
+            "e2e::realms::rules::drops_are_counted_for_the_tenant",
         ],
     ),
     met_by(

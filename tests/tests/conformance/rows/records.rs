@@ -8,21 +8,19 @@ const PARSER: &str =
     "maplog_judges::parsers::the_crate_netflow_parser_reads_blocks_and_notices_of_ipfix";
 const GOLDEN_BLOCKS: &str =
     "cgn_user::maplog::encode::tests::ipfix_is_as_rfc_7011_and_8158_draw_it";
-const GOLDEN_NOTICES: &str = "cgn_user::maplog::encode::tests::notices_are_as_rfc_8158_draws_them";
+const GOLDEN_NOTICES: &str =
+    "cgn_user::maplog::encode::tests::notices::notices_are_as_rfc_8158_draws_them";
 const GOLDEN_REALMS: &str =
-    "cgn_user::maplog::encode::tests::a_realm_is_told_as_ingress_vrf_and_its_name_once";
+    "cgn_user::maplog::encode::tests::of_realms::a_realm_is_told_as_ingress_vrf_and_its_name_once";
 const GOLDEN_SESSIONS: &str =
-    "cgn_user::maplog::encode::tests::mappings_and_sessions_are_as_rfc_8158_draws_them";
+    "cgn_user::maplog::encode::tests::sessions::mappings_and_sessions_are_as_rfc_8158_draws_them";
 const TSHARK_REALMS: &str = "maplog_judges::realms::tshark_reads_numbers_and_names_of_realms";
 const TSHARK_SESSIONS: &str = "maplog_judges::sessions::tshark_reads_mappings_and_sessions";
 pub const VOLUME: &str =
     "cgn_tests::bench::maplog::volume::tests::the_same_load_takes_a_thousandth_in_blocks";
-const DATAGRAMS: &str =
-    "cgn_user::maplog::stream::tests::datagrams_explain_themselves_and_a_refusal_is_noticed";
-const LATE: &str =
-    "cgn_user::maplog::stream::tests::what_a_dead_collector_missed_is_sent_when_it_is_back";
-const AGAIN: &str =
-    "cgn_user::maplog::stream::tests::what_a_collector_took_and_did_not_read_is_sent_again";
+const DATAGRAMS: &str = "cgn_user::maplog::stream::tests::datagrams::datagrams_explain_themselves_and_a_refusal_is_noticed";
+const LATE: &str = "cgn_user::maplog::stream::tests::delivery::what_a_dead_collector_missed_is_sent_when_it_is_back";
+const AGAIN: &str = "cgn_user::maplog::stream::tests::delivery::what_a_collector_took_and_did_not_read_is_sent_again";
 
 pub const ATTRIBUTION: &[Row] = &[
     met_by(
@@ -114,22 +112,22 @@ pub const IPFIX: &[Row] = &[
         "R8158-8",
         "observation domains, several collectors, also after a start",
         &[
-            "cgn_user::maplog::stream::tests::two_collectors_get_the_same_records_each_in_its_domain",
-            "cgn_user::maplog::stream::tests::a_new_sink_begins_with_the_next_record_and_an_old_one_where_it_was",
+            "cgn_user::maplog::stream::tests::datagrams::two_collectors_get_the_same_records_each_in_its_domain",
+            "cgn_user::maplog::stream::tests::delivery::a_new_sink_begins_with_the_next_record_and_an_old_one_where_it_was",
         ],
     ),
     met_by(
         "R8158-9",
         "events can be suppressed: blocks, mappings and sessions, notices",
         &[
-            "cgn_user::maplog::stream::tests::a_sink_is_sent_what_it_wants_and_the_rest_counts_as_arrived",
+            "cgn_user::maplog::stream::tests::delivery::a_sink_is_sent_what_it_wants_and_the_rest_counts_as_arrived",
         ],
     ),
     met_by(
         "R8158-10",
         "loss of log records is seen, and what then happens is chosen",
         &[
-            "cgn_user::maplog::stream::tests::beyond_the_spool_records_are_lost_and_counted",
+            "cgn_user::maplog::stream::tests::delivery::beyond_the_spool_records_are_lost_and_counted",
             "e2e::life::no_room_for_the_log",
             "e2e::life::no_room_for_the_log_and_on_without",
         ],
@@ -145,7 +143,7 @@ pub const IPFIX: &[Row] = &[
         "templates over UDP, twice at first and then again and again",
         &[
             DATAGRAMS,
-            "cgn_user::maplog::stream::tests::datagrams_explain_their_templates_again_when_it_is_time",
+            "cgn_user::maplog::stream::tests::datagrams::datagrams_explain_their_templates_again_when_it_is_time",
         ],
     ),
     met_by(
@@ -153,7 +151,7 @@ pub const IPFIX: &[Row] = &[
         "messages within the path MTU",
         &[
             GOLDEN_BLOCKS,
-            "cgn_user::maplog::encode::tests::no_datagram_of_notices_is_larger_than_it_may_be",
+            "cgn_user::maplog::encode::tests::notices::no_datagram_of_notices_is_larger_than_it_may_be",
         ],
     ),
     met_by(
@@ -168,7 +166,9 @@ pub const TEXT_LOGS: &[Row] = &[
     met_by(
         "LOG-1",
         "interim records of a block",
-        &["cgn_user::maplog::stream::tests::held_blocks_are_told_again_also_after_a_start"],
+        &[
+            "cgn_user::maplog::stream::tests::delivery::held_blocks_are_told_again_also_after_a_start",
+        ],
     ),
     met_by(
         "LOG-2",

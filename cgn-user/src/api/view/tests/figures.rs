@@ -1,12 +1,18 @@
-//! Pools and reasons.
+//! Pools, reasons and rules.
+
+use std::collections::BTreeSet;
 
 use cgn_common::counters::Counters;
-use cgn_common::verdict::Reason;
+use cgn_common::layout::{Action, Ports, Rule as RuleWords};
+use cgn_common::realm::FIRST;
+use cgn_common::verdict::{Direction, Reason};
 
 use super::ALL;
 use crate::api::fixture::Fixture;
-use crate::api::view::{Selection, drops, pools};
-use crate::state::{PoolStats, Stats};
+use crate::api::view::{Selection, drops, pools, rules};
+use crate::policy::access::{Lists, Rule};
+use crate::realms::Realms;
+use crate::state::{PoolStats, RulePackets, Stats};
 
 #[test]
 fn drops_stand_before_punts_and_passes_and_the_most_frequent_first() {
@@ -74,4 +80,114 @@ fn pools_tell_what_the_allocator_and_the_sweep_said() {
         2,
         "before the engine reports"
     );
+}
+
+/// One rule as its rows show it: direction, realm, group.
+fn shown(rule: Rule, realms: &Realms) -> Vec<(String, Option<String>, Option<String>)> {
+    let lists = Lists::new(&[rule], &[]);
+    let placed = lists.rules().iter().cloned();
+    let hits: Vec<_> = placed.map(|rule| (rule, RulePackets::default())).collect();
+    let rows = rules(&hits, realms).into_iter();
+    rows.map(|row| (row.direction, row.realm, row.group))
+        .collect()
+}
+
+#[test]
+fn a_rule_tells_the_realm_and_the_group_that_it_is_for() {
+    use Direction::{Inbound, Outbound};
+    let all = RuleWords::EVERY_REALM;
+    let realms = Realms::new(vec![("mvno".to_owned(), BTreeSet::from([0x6440]))]);
+    type Row<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+    type Case<'a> = (&'a str, Action, Direction, u8, &'a str, &'a [Row<'a>]);
+    let cases: [Case<'_>; 7] = [
+        (
+            "of all realms",
+            Action::Deny,
+            Outbound,
+            all,
+            "",
+            &[("out", None, None)],
+        ),
+        (
+            "of a named realm",
+            Action::Deny,
+            Outbound,
+            1,
+            "",
+            &[("out", Some("mvno"), None)],
+        ),
+        (
+            "of a group of it",
+            Action::Deny,
+            Outbound,
+            1,
+            "small",
+            &[("out", Some("mvno"), Some("small"))],
+        ),
+        (
+            "of a group of the first",
+            Action::Permit,
+            Outbound,
+            FIRST,
+            "small",
+            &[("out", Some("[inside]"), Some("small"))],
+        ),
+        (
+            "a bypass of the first, and what comes back",
+            Action::Bypass,
+            Outbound,
+            FIRST,
+            "",
+            &[
+                ("out", Some("[inside]"), None),
+                ("in", Some("[inside]"), None),
+            ],
+        ),
+        (
+            "a bypass of a group of another",
+            Action::Bypass,
+            Outbound,
+            1,
+            "small",
+            &[
+                ("out", Some("mvno"), Some("small")),
+                ("in", Some("mvno"), Some("small")),
+            ],
+        ),
+        (
+            "for what comes from outside",
+            Action::Deny,
+            Inbound,
+            all,
+            "",
+            &[("in", None, None)],
+        ),
+    ];
+    for (sentence, action, direction, realm, group, expected) in cases {
+        let rule = Rule {
+            name: "r".to_owned(),
+            direction,
+            action,
+            realm,
+            group: group.to_owned(),
+            source: Vec::new(),
+            destination: Vec::new(),
+            protocol: None,
+            ports: Ports::ANY,
+            most: 0,
+        };
+        let rows = shown(rule.clone(), &realms);
+        let rows: Vec<Row<'_>> = rows
+            .iter()
+            .map(|(direction, realm, group)| (&**direction, realm.as_deref(), group.as_deref()))
+            .collect();
+        assert_eq!(rows, expected, "{sentence}");
+        if realm == FIRST {
+            let alone = shown(rule, &Realms::default());
+            assert!(
+                alone.iter().all(|(_, realm, _)| realm.is_none()),
+                "{sentence}, where there is one realm: {alone:?}"
+            );
+        }
+    }
 }
