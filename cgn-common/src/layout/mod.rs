@@ -58,7 +58,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 14;
+pub const LAYOUT_VERSION: u32 = 15;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]
@@ -110,10 +110,11 @@ shape! {
     SessionKey: 16, 4;
     FragmentKey: 12, 4;
     Datagram: 16, 4;
-    Constants: 824, 8;
-    Guards: 32, 4;
+    Constants: 856, 8;
+    Guards: 64, 4;
     Unsolicited: 16, 16;
     Newcomers: 16, 16;
+    NewcomersIpv6: 32, 32;
 }
 
 const _: () = assert!(core::mem::offset_of!(Subscriber, secret) == 8);
