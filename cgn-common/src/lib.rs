@@ -29,6 +29,7 @@ pub mod event;
 pub mod forced;
 pub mod frame;
 pub mod guards;
+pub mod ipv6;
 pub mod layout;
 pub mod limits;
 pub mod nat;

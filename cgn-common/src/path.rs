@@ -33,6 +33,7 @@ use crate::block::page_of;
 use crate::counters::Carried;
 use crate::frame::Frame;
 use crate::guards;
+use crate::ipv6;
 use crate::layout::{
     Features, NextHopEntry, Role, Side, SlotState, Subscriber, SubscriberHead, VlanKey, peer,
 };
@@ -80,6 +81,9 @@ pub enum Next {
     Done(Verdict),
     /// In [`crate::rare`], from this side, for this reason; not counted yet.
     Rare(Side, Reason),
+    /// In [`crate::ipv6`], from this side: not IPv4, where prefixes of IPv6 are limited; not counted
+    /// yet.
+    Foreign(Side),
     /// At the end, for this reason, of which the sender may have to be told, or which a
     /// guard knows better; not counted yet.
     Refused(Side, Reason),
@@ -116,6 +120,7 @@ fn ending<F: Frame, T: Tables>(frame: &mut F, tables: &T, next: Next) -> Verdict
     match next {
         Next::Done(verdict) => verdict,
         Next::Rare(side, reason) => rare::whole(frame, tables, side, reason),
+        Next::Foreign(side) => ipv6::verdict(frame, tables, side),
         Next::Refused(side, reason) => rare::refused(frame, tables, side, reason),
     }
 }
@@ -198,6 +203,9 @@ fn finish<T: Tables>(tables: &T, side: Side, way: Result<Verdict, Reason>) -> Ne
             tables.note(Step::Rare);
             Next::Rare(side, reason)
         }
+        Err(Reason::NotIpv4) if tables.features().has(Features::THROTTLE_IPV6) => {
+            Next::Foreign(side)
+        }
         Err(reason) => end(tables, side, reason),
     }
 }
@@ -219,7 +227,7 @@ pub(crate) fn end<T: Tables>(tables: &T, side: Side, reason: Reason) -> Next {
 /// The one place where packets that go on elsewhere are counted. What is dropped is counted once,
 /// by who drops it, together with what it carried: see [`dropped`].
 #[inline(always)]
-pub(crate) fn stop<T: Tables>(tables: &T, reason: Reason) -> Verdict {
+pub fn stop<T: Tables>(tables: &T, reason: Reason) -> Verdict {
     let verdict = Verdict::from(reason);
     if !matches!(verdict, Verdict::Drop(_)) {
         tables.count(|c| c.left(reason));

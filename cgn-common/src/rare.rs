@@ -16,6 +16,7 @@ pub(crate) use fragments::fits;
 use crate::answers::{self, Budget};
 use crate::frame::Frame;
 use crate::guards;
+use crate::ipv6;
 use crate::layout::{RareProgram, Side};
 use crate::path::{Next, check_alive, end, network, stop, subscriber_of};
 use crate::realm;
@@ -46,6 +47,7 @@ pub fn whole<F: Frame, T: Tables>(
     };
     match next {
         Next::Done(verdict) => verdict,
+        Next::Foreign(side) => ipv6::verdict(frame, tables, side),
         Next::Rare(side, reason) | Next::Refused(side, reason) => {
             refused(frame, tables, side, reason)
         }

@@ -5,10 +5,11 @@ use crate::answers::Budget;
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::frame::Frame;
+use crate::ipv6::{flows, prefixes};
 use crate::layout::{
     Access, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks, Held, Line,
-    NEAR_BLOCKS, Newcomers, NextHopEntry, OwnedBlock, Page, Policy, Quota, Role, Scattering,
-    SessionKey, Side, SixRd, Subscriber, Unsolicited, VlanKey,
+    NEAR_BLOCKS, Newcomers, NewcomersIpv6, NextHopEntry, OwnedBlock, Page, Policy, Quota, Role,
+    Scattering, SessionKey, Side, SixRd, Subscriber, Unsolicited, VlanKey,
 };
 use crate::nat::{
     fragment, home, open, preference, quota, scatter, search, session, throttle, walk,
@@ -197,6 +198,29 @@ pub trait Tables {
     fn may_begin(&self, subscriber: u32, counted: bool) -> bool {
         throttle::may_begin(self, subscriber, counted)
     }
+
+    /// Element of `NEWCOMERS_IPV6`.
+    fn newcomers_ipv6(&self, cell: u32) -> Option<&NewcomersIpv6>;
+    /// Element of `FLOWS_IPV6`.
+    fn flow_word(&self, at: u32) -> Option<&Word>;
+    /// See [`prefixes::count`].
+    #[inline(always)]
+    fn newcomer_ipv6(&self, side: Side, realm: u8, source: u64) -> bool {
+        prefixes::count(self, side, realm, source)
+    }
+    /// See [`flows::is_known`].
+    #[inline(always)]
+    fn knows_flow(&self, flow: flows::Flow) -> bool {
+        flows::is_known(self, flow)
+    }
+    /// See [`flows::mark`].
+    #[inline(always)]
+    fn mark_flow(&self, flow: flows::Flow) {
+        flows::mark(self, flow, self.now());
+    }
+    /// True if a packet of IPv6 from `source` to `destination` is for the router itself, as far as the
+    /// kernel's routing tells.
+    fn is_own_ipv6(&self, source: [u64; 2], destination: [u64; 2]) -> bool;
 
     /// What the rules of the access lists say.
     fn access(&self) -> Option<&Access>;

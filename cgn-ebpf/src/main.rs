@@ -21,6 +21,7 @@ use aya_ebpf::programs::XdpContext;
 use cgn_common::access::{self, Gate};
 use cgn_common::answers;
 use cgn_common::forced;
+use cgn_common::ipv6;
 #[cfg(feature = "watch")]
 use cgn_common::layout::Features;
 use cgn_common::layout::{Handed, QUEUES_PER_DEVICE, RareProgram, Side, VlanKey};
@@ -128,8 +129,8 @@ pub fn cgn_inspect(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn cgn_forced_inside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
-    let verdict = forced::verdict(&XdpFrame::new(ctx.ctx), &tables, Entry::Inside);
-    act(&tables, verdict, |_| INSIDE_SOCKETS)
+    let next = forced::next(&XdpFrame::new(ctx.ctx), &tables, Entry::Inside);
+    go_on(&ctx, &tables, next, |_| INSIDE_SOCKETS)
 }
 
 /// In the place of `cgn_outside`, likewise.
@@ -137,8 +138,8 @@ pub fn cgn_forced_inside(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn cgn_forced_outside(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
-    let verdict = forced::verdict(&XdpFrame::new(ctx.ctx), &tables, Entry::Outside);
-    act(&tables, verdict, |_| OUTSIDE_SOCKETS)
+    let next = forced::next(&XdpFrame::new(ctx.ctx), &tables, Entry::Outside);
+    go_on(&ctx, &tables, next, |_| OUTSIDE_SOCKETS)
 }
 
 /// In the place of `cgn_vlan`, likewise.
@@ -146,8 +147,8 @@ pub fn cgn_forced_outside(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn cgn_forced_vlan(ctx: XdpContext) -> u32 {
     let tables = XdpTables { ctx: ctx.ctx };
-    let verdict = forced::verdict(&XdpFrame::new(ctx.ctx), &tables, Entry::Vlan);
-    act(&tables, verdict, |tables| socket_base(tables, 0))
+    let next = forced::next(&XdpFrame::new(ctx.ctx), &tables, Entry::Vlan);
+    go_on(&ctx, &tables, next, |tables| socket_base(tables, 0))
 }
 
 /// For rare packets from inside, whatever the interface.
@@ -200,6 +201,19 @@ pub fn cgn_refused(ctx: XdpContext) -> u32 {
     act(&tables, verdict, |tables| {
         socket_base(tables, untagged_sockets(side))
     })
+}
+
+/// For packets that are not IPv4, where prefixes of IPv6 are limited, whatever the interface.
+#[xdp]
+#[inline(always)]
+pub fn cgn_ipv6(ctx: XdpContext) -> u32 {
+    arrive(&ctx, RareProgram::Ipv6);
+    let tables = XdpTables { ctx: ctx.ctx };
+    let Some(handed) = tables.handed() else {
+        return drop(&tables, Reason::Internal);
+    };
+    let verdict = ipv6::verdict(&XdpFrame::new(ctx.ctx), &tables, handed.side());
+    act(&tables, verdict, |_| INSIDE_SOCKETS)
 }
 
 /// For fragments from inside, and packets that are to become some, whatever the interface.
@@ -281,6 +295,14 @@ fn go_on(
             unsafe { maps::RARE.tail_call(ctx, program as u32) };
             // It did not jump: the program is not there.
             drop(tables, reason)
+        }
+        Next::Foreign(side) => {
+            tables.hand_over(Handed::new(side, Reason::NotIpv4));
+            // SAFETY: as above.
+            unsafe { maps::RARE.tail_call(ctx, RareProgram::Ipv6 as u32) };
+            // The program is not there, and nothing is limited.
+            let passed = path::stop(tables, Reason::NotIpv4);
+            act(tables, passed, sockets)
         }
         Next::Refused(side, reason) => {
             tables.hand_over(Handed::new(side, reason));

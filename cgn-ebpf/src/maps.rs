@@ -8,8 +8,8 @@ use aya_ebpf::macros::btf_map;
 use cgn_common::counters::{Counters, RealmDrops};
 use cgn_common::layout::{
     self, Access, BlockEntry, Constants, Datagram, External, FragmentKey, FurtherBlocks, Hits,
-    Line, Link, Newcomers, NextHopEntry, Page, Punts, Quota, RealmLine, RouteLine, Scattering,
-    SessionKey, Settings, Subscriber, Unsolicited, VlanKey, VlanRole,
+    Line, Link, Newcomers, NewcomersIpv6, NextHopEntry, Page, Punts, Quota, RealmLine, RouteLine,
+    Scattering, SessionKey, Settings, Subscriber, Unsolicited, VlanKey, VlanRole,
 };
 use cgn_common::word::Word;
 
@@ -51,6 +51,15 @@ pub static UNSOLICITED: Array<Unsolicited, { layout::UNSOLICITED.entries as usiz
     Array::new();
 #[btf_map]
 pub static NEWCOMERS: Array<Newcomers, { layout::NEWCOMERS.entries as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub static NEWCOMERS_IPV6: Array<
+    NewcomersIpv6,
+    { layout::NEWCOMERS_IPV6.entries as usize },
+    MMAPABLE,
+> = Array::new();
+#[btf_map]
+pub static FLOWS_IPV6: Array<Word, { layout::FLOWS_IPV6.entries as usize }, MMAPABLE> =
     Array::new();
 #[btf_map]
 pub static BLOCKS: Array<BlockEntry, { layout::BLOCKS.entries as usize }, MMAPABLE> = Array::new();

@@ -11,11 +11,12 @@ use cgn_common::answers::{self, Budget};
 use cgn_common::counters::Counters;
 use cgn_common::event::Event;
 use cgn_common::frame::Frame;
+use cgn_common::ipv6::flows::Flow;
 use cgn_common::layout::{
-    Access, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks,
-    HALVES_PER_LINE, Handed, Held, Line, Link, Newcomers, NextHopEntry, Page, Policy, Quota,
-    ROUTES_PER_LINE, Role, Scattering, SessionKey, Side, SixRd, Subscriber, Unsolicited, VlanKey,
-    is_ahead,
+    Access, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks, GUARDS,
+    HALVES_PER_LINE, Handed, Held, Line, Link, Newcomers, NewcomersIpv6, NextHopEntry, Page,
+    Policy, Quota, ROUTES_PER_LINE, Role, Scattering, SessionKey, Side, SixRd, Subscriber,
+    Unsolicited, VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::nat::{fragment, home, open, preference, quota, scatter, search, session, walk};
@@ -30,6 +31,7 @@ use crate::frame::XdpFrame;
 use crate::{floods, lists, maps};
 
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 /// The maps, with the context that `bpf_fib_lookup` asks for.
 pub struct XdpTables {
@@ -104,6 +106,17 @@ fn write_hop(hop: &NextHopEntry, answer: &bpf_fib_lookup, link: &Link) {
             | u64::from(link.vlan_count) << 40,
     );
     hop.0[3].store(u64::from(link.vlans[0]) | u64::from(link.vlans[1]) << 16);
+}
+
+/// An address of IPv6 as the kernel has it.
+#[inline(always)]
+const fn words_of([first, last]: [u64; 2]) -> [u32; 4] {
+    [
+        ((first >> 32) as u32).to_be(),
+        (first as u32).to_be(),
+        ((last >> 32) as u32).to_be(),
+        (last as u32).to_be(),
+    ]
 }
 
 impl Tables for XdpTables {
@@ -372,7 +385,7 @@ impl Tables for XdpTables {
     #[inline(always)]
     fn guard(&self, at: usize) -> u32 {
         // SAFETY: a static of our own, and the index is in range; volatile as in `features`.
-        unsafe { (&raw const maps::CONSTANTS.guards.0[at & 7]).read_volatile() }
+        unsafe { (&raw const maps::CONSTANTS.guards.0[at & (GUARDS - 1)]).read_volatile() }
     }
 
     #[inline(always)]
@@ -385,6 +398,52 @@ impl Tables for XdpTables {
     #[inline(always)]
     fn newcomers(&self, cell: u32) -> Option<&Newcomers> {
         maps::NEWCOMERS.get(cell)
+    }
+
+    #[inline(always)]
+    fn newcomers_ipv6(&self, cell: u32) -> Option<&NewcomersIpv6> {
+        maps::NEWCOMERS_IPV6.get(cell)
+    }
+
+    #[inline(always)]
+    fn flow_word(&self, at: u32) -> Option<&Word> {
+        maps::FLOWS_IPV6.get(at)
+    }
+
+    #[inline(always)]
+    fn newcomer_ipv6(&self, side: Side, realm: u8, source: u64) -> bool {
+        floods::newcomer_ipv6(side, realm, source)
+    }
+
+    #[inline(always)]
+    fn knows_flow(&self, flow: Flow) -> bool {
+        floods::knows_flow(flow)
+    }
+
+    #[inline(always)]
+    fn mark_flow(&self, flow: Flow) {
+        floods::mark_flow(flow);
+    }
+
+    #[inline(always)]
+    fn is_own_ipv6(&self, source: [u64; 2], destination: [u64; 2]) -> bool {
+        // SAFETY: all bytes zero is a valid query of the kernel's plain C struct.
+        let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+        query.family = AF_INET6;
+        query.ifindex = self.ingress();
+        query.__bindgen_anon_3.ipv6_src = words_of(source);
+        query.__bindgen_anon_4.ipv6_dst = words_of(destination);
+        // SAFETY: context and query are valid, the length is the query's own.
+        let answer = unsafe {
+            fib_lookup(
+                self.ctx.cast(),
+                &raw mut query,
+                size_of::<bpf_fib_lookup>() as i32,
+                0,
+            )
+        };
+        // What is not forwarded stays here; where the interface forwards nothing, it says so instead.
+        answer as u32 == BPF_FIB_LKUP_RET_NOT_FWDED
     }
 
     #[inline(always)]

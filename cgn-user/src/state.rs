@@ -161,6 +161,12 @@ impl fmt::Debug for State {
     }
 }
 
+/// Now in coarse ticks, whatever the clock offset: before there are tables.
+#[must_use]
+pub fn unmoved_tick() -> u32 {
+    (monotonic_ns() >> TICK_SHIFT) as u32
+}
+
 /// `CLOCK_MONOTONIC_COARSE`, what `bpf_ktime_get_coarse_ns` reads.
 fn monotonic_ns() -> u64 {
     let mut time = libc::timespec {

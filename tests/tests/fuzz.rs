@@ -54,6 +54,11 @@ fn datagrams() {
 }
 
 #[test]
+fn ipv6() {
+    runs("ipv6", 5000);
+}
+
+#[test]
 fn fragments() {
     runs("fragments", 500);
 }

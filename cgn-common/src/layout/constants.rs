@@ -116,6 +116,8 @@ impl Features {
     pub const PARITY: u64 = 1 << 43;
     /// Some pool keeps the class of ports: see [`crate::nat::class`].
     pub const CLASSES: u64 = 1 << 44;
+    /// New sessions in IPv6 are limited by the prefix of their source: see [`crate::ipv6`].
+    pub const THROTTLE_IPV6: u64 = 1 << 45;
     /// Some rule of the access lists has a rate: see [`crate::access`].
     pub const RATES: u64 = 1 << 47;
     /// Senders are told by an ICMP error: the time to live ended.

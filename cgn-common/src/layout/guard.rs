@@ -9,20 +9,29 @@ use crate::word::Word;
 /// Lengths of the prefixes whose new sessions are counted, the narrowest first.
 pub const THROTTLED_LENGTHS: [u32; 3] = [32, 24, 20];
 
+/// The same of IPv6. A network behind a customer's router has a /64 at least.
+pub const IPV6_LENGTHS: [u32; 3] = [64, 56, 48];
+
+/// Numbers in [`Guards`]: a power of two, so that a mask bounds an index.
+pub const GUARDS: usize = 16;
+
 /// Limits of the guards, in units of the data plane; constant while programs are loaded. In this
 /// order: new sessions in a window (2^30 ns) of a source inside, of its /24, of its /20; the same
 /// outside; ticks that a prefix is limited; packets in a window to one external address that nobody
-/// waits for. 0: not limited.
+/// waits for; new sessions in IPv6 of a /64 inside, of its /56, of its /48; the same outside; the tick
+/// until which flows of IPv6 are only learnt; nothing. 0: not limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
-pub struct Guards(pub [u32; 8]);
+pub struct Guards(pub [u32; GUARDS]);
 
 impl Guards {
-    pub const NONE: Self = Self([0; 8]);
+    pub const NONE: Self = Self([0; GUARDS]);
     /// Place of the ticks that a prefix is limited.
     pub const LIMIT_TICKS: usize = 6;
     /// Place of the packets in a window that nobody waits for.
     pub const UNSOLICITED: usize = 7;
+    /// Place of the tick until which flows of IPv6 are learnt, see [`crate::ipv6`].
+    pub const LEARNT: usize = 14;
 
     /// Place of the new sessions of prefixes of this side with the length at `at` of
     /// [`THROTTLED_LENGTHS`].
@@ -32,6 +41,17 @@ impl Guards {
         match side {
             Side::Inside => at,
             Side::Outside => THROTTLED_LENGTHS.len() + at,
+        }
+    }
+
+    /// The same of prefixes of IPv6, at `at` of [`IPV6_LENGTHS`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn newcomers_ipv6(side: Side, at: usize) -> usize {
+        const FIRST: usize = 8;
+        match side {
+            Side::Inside => FIRST + at,
+            Side::Outside => FIRST + IPV6_LENGTHS.len() + at,
         }
     }
 }
@@ -56,6 +76,18 @@ pub struct Newcomers {
     pub window: Word,
     /// See [`Limited`].
     pub limited: Word,
+}
+
+/// Element of `NEWCOMERS_IPV6`: the same of prefixes of IPv6, and which prefix it is that is limited.
+#[derive(Debug, Default)]
+#[repr(C, align(32))]
+pub struct NewcomersIpv6 {
+    /// With the mark of the prefix in the place of its first address: see [`crate::ipv6::prefixes`].
+    pub counts: Newcomers,
+    /// First 64 bits of the prefix. Written after the limit: right only where the mark is of them.
+    pub prefix: Word,
+    /// Number of its realm; likewise.
+    pub realm: Word,
 }
 
 /// New sessions in this window and the one before: bits 0-23 and 24-47 how many, 48-63 number of
@@ -117,7 +149,7 @@ impl Limited {
     pub const fn new(prefix: u32, until: u32) -> Self {
         Self(until as u64 | (prefix as u64) << 32)
     }
-    /// First address of the prefix.
+    /// First address of the prefix; of one of IPv6 its mark.
     #[inline(always)]
     #[must_use]
     pub const fn prefix(self) -> u32 {

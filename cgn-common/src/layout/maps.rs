@@ -3,8 +3,9 @@
 use super::Features;
 use super::{
     AWAITED_SHIFT, Access, BlockEntry, Datagram, External, FragmentKey, FurtherBlocks, Hits, Line,
-    Link, Newcomers, NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE, RealmLine,
-    RouteLine, Scattering, Session, SessionKey, Settings, Side, Subscriber, Unsolicited, VlanRole,
+    Link, Newcomers, NewcomersIpv6, NextHopEntry, PAGES, Page, Punts, Quota, ROUTES_PER_LINE,
+    RealmLine, RouteLine, Scattering, Session, SessionKey, Settings, Side, Subscriber, Unsolicited,
+    VlanRole,
 };
 use crate::path::Entry;
 use crate::verdict::Reason;
@@ -100,6 +101,8 @@ pub const MAPS: &[MapSpec] = &[
     PREFIXES,
     HITS,
     NEWCOMERS,
+    NEWCOMERS_IPV6,
+    FLOWS_IPV6,
 ];
 
 pub const SETTINGS: MapSpec = array("SETTINGS", size_of::<Settings>(), 1);
@@ -200,6 +203,14 @@ pub const NEWCOMERS: MapSpec = array(
     size_of::<Newcomers>(),
     crate::nat::throttle::CELLS,
 );
+/// The same in IPv6: see [`crate::ipv6::prefixes`].
+pub const NEWCOMERS_IPV6: MapSpec = array(
+    "NEWCOMERS_IPV6",
+    size_of::<NewcomersIpv6>(),
+    crate::ipv6::prefixes::CELLS,
+);
+/// Flows of IPv6 that are known: see [`crate::ipv6::flows`].
+pub const FLOWS_IPV6: MapSpec = array("FLOWS_IPV6", size_of::<Word>(), crate::ipv6::flows::WORDS);
 /// Interfaces to redirect to; a value is an ifindex and a program (none).
 pub const DEVICES: MapSpec = other("DEVICES", MapKind::DevMap, 4, 8, 64);
 /// AF_XDP sockets by `socket_base + receive queue`.
@@ -243,10 +254,12 @@ pub enum RareProgram {
     Bypass = 9,
     /// Packets that may be of Teredo, in front of the translator.
     Inspect = 10,
+    /// Packets that are not IPv4, where prefixes of IPv6 are limited.
+    Ipv6 = 11,
 }
 
 impl RareProgram {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Inside,
         Self::Outside,
         Self::FragmentInside,
@@ -258,24 +271,20 @@ impl RareProgram {
         Self::TranslateVlan,
         Self::Bypass,
         Self::Inspect,
+        Self::Ipv6,
     ];
 
     /// Those that packets may jump to where these features are on.
     pub fn needed(features: Features) -> impl Iterator<Item = Self> {
-        let has_rules = features.has(Features::ACCESS);
-        let behind_rules = |program: &Self| {
-            matches!(
-                program,
-                Self::TranslateInside
-                    | Self::TranslateOutside
-                    | Self::TranslateVlan
-                    | Self::Bypass
-                    | Self::Inspect
-            )
-        };
-        Self::ALL
-            .into_iter()
-            .filter(move |program| has_rules || !behind_rules(program))
+        Self::ALL.into_iter().filter(move |program| match program {
+            Self::TranslateInside
+            | Self::TranslateOutside
+            | Self::TranslateVlan
+            | Self::Bypass
+            | Self::Inspect => features.has(Features::ACCESS),
+            Self::Ipv6 => features.has(Features::THROTTLE_IPV6),
+            _ => true,
+        })
     }
 
     /// The translator for frames that came in by `entry`.
@@ -318,6 +327,7 @@ impl RareProgram {
             Self::TranslateVlan => "cgn_vlan",
             Self::Bypass => "cgn_bypass",
             Self::Inspect => "cgn_inspect",
+            Self::Ipv6 => "cgn_ipv6",
         }
     }
 }

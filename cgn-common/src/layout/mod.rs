@@ -110,10 +110,11 @@ shape! {
     SessionKey: 16, 4;
     FragmentKey: 12, 4;
     Datagram: 16, 4;
-    Constants: 824, 8;
-    Guards: 32, 4;
+    Constants: 856, 8;
+    Guards: 64, 4;
     Unsolicited: 16, 16;
     Newcomers: 16, 16;
+    NewcomersIpv6: 32, 32;
 }
 
 const _: () = assert!(core::mem::offset_of!(Subscriber, secret) == 8);

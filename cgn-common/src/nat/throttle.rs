@@ -82,13 +82,16 @@ const fn cells_in(secret: u64, part: u32, kind: u32, address: u32) -> [u32; 2] {
     ]
 }
 
-/// A prefix in its cells.
-struct Seen<'t> {
-    cells: [&'t Newcomers; 2],
-    prefix: u32,
-    most: u64,
-    ticks: u64,
-    now: u32,
+/// A prefix in its cells, of IPv4 or of IPv6.
+pub(crate) struct Seen<'t> {
+    pub cells: [&'t Newcomers; 2],
+    /// What a limit of it stands under: its first address, of a prefix of IPv6 its mark.
+    pub name: u32,
+    /// New sessions in a window that it may have.
+    pub most: u64,
+    /// Ticks that it is limited for.
+    pub ticks: u64,
+    pub now: u32,
 }
 
 impl<'t> Seen<'t> {
@@ -110,7 +113,7 @@ impl<'t> Seen<'t> {
         let [first, second] = cells_of(tables.id_secret(), side, at, prefix);
         Some(Self {
             cells: [tables.newcomers(first)?, tables.newcomers(second)?],
-            prefix,
+            name: prefix,
             most: most as u64,
             ticks: ticks as u64,
             now,
@@ -128,7 +131,7 @@ impl<'t> Seen<'t> {
     fn share(&self) -> u64 {
         let left = |cell: &Newcomers| {
             let limited = Limited(cell.limited.load());
-            match limited.prefix() == self.prefix {
+            match limited.prefix() == self.name {
                 true => limited.left(self.now) as u64,
                 false => 0,
             }
@@ -151,7 +154,7 @@ impl<'t> Seen<'t> {
 
     /// Counts one new session; false if it is one too many.
     #[inline(always)]
-    fn count(&self) -> bool {
+    pub(crate) fn count(&self) -> bool {
         let [first, second] = self.windows();
         let (a, b) = (first.sliding(self.now), second.sliding(self.now));
         if a <= b {
@@ -171,10 +174,10 @@ impl<'t> Seen<'t> {
     /// limited for longer than its count is over the limit.
     #[inline(always)]
     fn limit(&self) {
-        let wanted = Limited::new(self.prefix, self.now.wrapping_add(self.ticks as u32));
+        let wanted = Limited::new(self.name, self.now.wrapping_add(self.ticks as u32));
         for cell in self.cells {
             let seen = Limited(cell.limited.load());
-            if seen.prefix() == self.prefix || seen.left(self.now) == 0 {
+            if seen.prefix() == self.name || seen.left(self.now) == 0 {
                 if seen != wanted {
                     // Lost to another processor: the next packet tries again.
                     let _ = cell.limited.replace(seen.0, wanted.0);

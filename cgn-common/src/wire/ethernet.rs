@@ -10,6 +10,8 @@ pub const HEADER: usize = 14;
 pub const TAG: usize = 4;
 /// EtherType of IPv4.
 pub const IPV4: u16 = 0x0800;
+/// EtherType of IPv6.
+pub const IPV6: u16 = 0x86dd;
 /// EtherType of a customer tag (802.1Q).
 pub const CUSTOMER_TAG: u16 = 0x8100;
 /// EtherType of a service tag (802.1ad), the outer of two.

@@ -290,10 +290,11 @@ mod tests {
             (
                 "a limit of floods",
                 "[timeouts]",
-                "[guard]\nunsolicited_per_second = 5000\n[throttle]\noutside_24 = 100\n[timeouts]",
+                "[guard]\nunsolicited_per_second = 5000\n[throttle]\noutside_24 = 100\noutside_64 = 100\n[timeouts]",
                 &[
                     ("guard.unsolicited_per_second", InPlace, Concerned::All),
                     ("throttle.outside_24", InPlace, Concerned::All),
+                    ("throttle.outside_64", InPlace, Concerned::All),
                 ],
             ),
             (

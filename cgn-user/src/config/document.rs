@@ -292,21 +292,19 @@ fn read_guard(guard: &mut TableReader<'_>) -> Guard {
     }
 }
 
-/// Keys that one may look for in `[throttle]`: lengths of IPv6 prefixes.
-const IPV6_LENGTHS: [&str; 8] = [
+/// Keys that one may look for in `[throttle]`: other lengths of IPv6 prefixes.
+const OTHER_LENGTHS: [&str; 6] = [
     "inside_128",
-    "inside_64",
-    "inside_56",
-    "inside_48",
+    "inside_60",
+    "inside_32",
     "outside_128",
-    "outside_64",
-    "outside_56",
-    "outside_48",
+    "outside_60",
+    "outside_32",
 ];
 
 fn read_throttle(throttle: &mut TableReader<'_>) -> Throttle {
     let default = Throttle::default();
-    throttle.elsewhere(&IPV6_LENGTHS, || Fault::ThrottleOfIpv6);
+    throttle.elsewhere(&OTHER_LENGTHS, || Fault::LengthOfIpv6);
     let mut rate = |key| throttle.optional(key, 0, integer(&limit::FLOOD_RATE));
     Throttle {
         inside_host: rate("inside_host"),
@@ -315,6 +313,12 @@ fn read_throttle(throttle: &mut TableReader<'_>) -> Throttle {
         outside_host: rate("outside_host"),
         outside_24: rate("outside_24"),
         outside_20: rate("outside_20"),
+        inside_64: rate("inside_64"),
+        inside_56: rate("inside_56"),
+        inside_48: rate("inside_48"),
+        outside_64: rate("outside_64"),
+        outside_56: rate("outside_56"),
+        outside_48: rate("outside_48"),
         limit_secs: throttle.optional(
             "limit_secs",
             default.limit_secs,

@@ -41,9 +41,9 @@ pub enum Fault {
     )]
     OfPool,
     #[error(
-        "is a length of IPv6 prefixes, and IPv4 alone is translated; write inside_host, inside_24 or inside_20, or the same of outside"
+        "is no length that prefixes of IPv6 are limited by; write inside_64 (one network), inside_56 or inside_48, or the same of outside"
     )]
-    ThrottleOfIpv6,
+    LengthOfIpv6,
     #[error("the key is missing; add it, for example `{example}`")]
     MissingKey { example: &'static str },
     #[error("is {found}; must be {wanted}")]

@@ -404,6 +404,24 @@ fn check_numbers(config: &Config, findings: &mut Findings) {
             throttle.outside_20,
             &limit::FLOOD_RATE,
         ),
+        ("throttle.inside_64", throttle.inside_64, &limit::FLOOD_RATE),
+        ("throttle.inside_56", throttle.inside_56, &limit::FLOOD_RATE),
+        ("throttle.inside_48", throttle.inside_48, &limit::FLOOD_RATE),
+        (
+            "throttle.outside_64",
+            throttle.outside_64,
+            &limit::FLOOD_RATE,
+        ),
+        (
+            "throttle.outside_56",
+            throttle.outside_56,
+            &limit::FLOOD_RATE,
+        ),
+        (
+            "throttle.outside_48",
+            throttle.outside_48,
+            &limit::FLOOD_RATE,
+        ),
         (
             "throttle.limit_secs",
             throttle.limit_secs,

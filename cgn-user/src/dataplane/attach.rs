@@ -338,9 +338,27 @@ impl Pins {
     /// Unpins the access lists, so that the next programs get some of their own: those that are on
     /// interfaces keep theirs, and so no packet meets half of one list and half of another.
     pub fn remove_lists(&self) {
-        for map in [&layout::ACCESS, &layout::PREFIXES, &layout::NEWCOMERS] {
+        for map in [
+            &layout::ACCESS,
+            &layout::PREFIXES,
+            &layout::NEWCOMERS,
+            &layout::NEWCOMERS_IPV6,
+        ] {
             let _ = fs::remove_file(self.directory.join(map.name));
         }
+    }
+
+    /// True if flows of IPv6 are known in a table of so many words; one of another size is unpinned.
+    #[must_use]
+    pub fn keeps_flows(&self, words: u32) -> bool {
+        let path = self.directory.join(layout::FLOWS_IPV6.name);
+        let map = aya::maps::MapData::from_pin(&path);
+        let info = map.ok().and_then(|map| map.info().ok());
+        let keeps = info.is_some_and(|info| info.max_entries() == words);
+        if !keeps {
+            let _ = fs::remove_file(path);
+        }
+        keeps
     }
 
     /// Unpins the tables. Programs on interfaces keep theirs until others take their place.

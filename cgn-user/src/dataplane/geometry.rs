@@ -154,6 +154,8 @@ impl Geometry {
                 realm_lines: realms.lines(),
                 realms: realms.count() as u32,
                 newcomers: 1,
+                newcomers_ipv6: 1,
+                flows_ipv6: 1,
             },
             realms,
             pools,

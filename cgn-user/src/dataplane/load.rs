@@ -599,6 +599,8 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         prefixes: table(ebpf, &layout::PREFIXES, sizes.prefix_lines)?,
         realms: table(ebpf, &layout::REALMS, sizes.realm_lines)?,
         newcomers: table(ebpf, &layout::NEWCOMERS, sizes.newcomers)?,
+        newcomers_ipv6: table(ebpf, &layout::NEWCOMERS_IPV6, sizes.newcomers_ipv6)?,
+        flows_ipv6: table(ebpf, &layout::FLOWS_IPV6, sizes.flows_ipv6)?,
         constants: *constants,
     })
 }

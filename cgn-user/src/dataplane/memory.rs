@@ -13,8 +13,8 @@ use bytemuck::Pod;
 use cgn_common::block::page_of;
 use cgn_common::layout::{
     Access, BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, Newcomers,
-    NextHopEntry, PAGES, Page, Punts, Quota, RealmLine, RouteLine, Scattering, Settings,
-    Subscriber, Unsolicited,
+    NewcomersIpv6, NextHopEntry, PAGES, Page, Punts, Quota, RealmLine, RouteLine, Scattering,
+    Settings, Subscriber, Unsolicited,
 };
 use cgn_common::nat::{class, scatter};
 use cgn_common::word::Word;
@@ -175,6 +175,7 @@ impl Shared for NextHopEntry {}
 impl Shared for Punts {}
 impl Shared for Unsolicited {}
 impl Shared for Newcomers {}
+impl Shared for NewcomersIpv6 {}
 impl Shared for Word {}
 
 /// Elements of the tables whose size the configuration decides.
@@ -195,15 +196,19 @@ pub struct Sizes {
     pub realms: u32,
     /// All cells, or 1 where no prefix is limited.
     pub newcomers: u32,
+    /// The same of IPv6, and the words of the flows that are known there.
+    pub newcomers_ipv6: u32,
+    pub flows_ipv6: u32,
 }
 
 impl Sizes {
     /// Table name and number of elements.
     #[must_use]
-    pub fn by_name(&self) -> [(&'static str, u32); 14] {
+    pub fn by_name(&self) -> [(&'static str, u32); 16] {
         use cgn_common::layout::{
-            BLOCKS, EXTERNALS, FRAGMENTS, FURTHER_BLOCKS, NEWCOMERS, PREFIXES, QUOTAS, REALM_DROPS,
-            REALMS, SCATTERINGS, SESSIONS, SLABS, SUBSCRIBERS, UNSOLICITED,
+            BLOCKS, EXTERNALS, FLOWS_IPV6, FRAGMENTS, FURTHER_BLOCKS, NEWCOMERS, NEWCOMERS_IPV6,
+            PREFIXES, QUOTAS, REALM_DROPS, REALMS, SCATTERINGS, SESSIONS, SLABS, SUBSCRIBERS,
+            UNSOLICITED,
         };
         [
             (SUBSCRIBERS.name, self.subscribers),
@@ -220,6 +225,8 @@ impl Sizes {
             (REALMS.name, self.realm_lines),
             (REALM_DROPS.name, self.realms),
             (NEWCOMERS.name, self.newcomers),
+            (NEWCOMERS_IPV6.name, self.newcomers_ipv6),
+            (FLOWS_IPV6.name, self.flows_ipv6),
         ]
     }
 }
@@ -259,6 +266,10 @@ pub struct Memory {
     pub realms: Table<RealmLine>,
     /// New sessions of prefixes, see [`cgn_common::nat::throttle`].
     pub newcomers: Table<Newcomers>,
+    /// The same of IPv6, see [`cgn_common::ipv6::prefixes`].
+    pub newcomers_ipv6: Table<NewcomersIpv6>,
+    /// Flows of IPv6 that are known, see [`cgn_common::ipv6::flows`].
+    pub flows_ipv6: Table<Word>,
     /// What the programs were loaded with.
     pub constants: Constants,
 }
@@ -293,6 +304,8 @@ impl Memory {
             prefixes: Table::zeroed(sizes.prefix_lines as usize)?,
             realms: Table::zeroed(sizes.realm_lines as usize)?,
             newcomers: Table::zeroed(sizes.newcomers as usize)?,
+            newcomers_ipv6: Table::zeroed(sizes.newcomers_ipv6 as usize)?,
+            flows_ipv6: Table::zeroed(sizes.flows_ipv6 as usize)?,
             constants: Constants::PLAIN,
         })
     }

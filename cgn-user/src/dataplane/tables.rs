@@ -11,8 +11,8 @@ use cgn_common::event::Event;
 use cgn_common::frame::Frame;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, HALVES_PER_LINE,
-    Held, Hits, Line, Newcomers, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE, Role,
-    Scattering, SessionKey, Settings, Side, SixRd, Subscriber, Unsolicited, VlanKey,
+    Held, Hits, Line, Newcomers, NewcomersIpv6, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE,
+    Role, Scattering, SessionKey, Settings, Side, SixRd, Subscriber, Unsolicited, VlanKey,
 };
 use cgn_common::nat::{home, open, search, throttle};
 use cgn_common::realm::{self, is_key_here};
@@ -283,6 +283,16 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn newcomers(&self, cell: u32) -> Option<&Newcomers> {
         self.memory.newcomers.get(cell)
+    }
+    fn newcomers_ipv6(&self, cell: u32) -> Option<&NewcomersIpv6> {
+        self.memory.newcomers_ipv6.get(cell)
+    }
+    fn flow_word(&self, at: u32) -> Option<&Word> {
+        self.memory.flows_ipv6.get(at)
+    }
+    fn is_own_ipv6(&self, _source: [u64; 2], _destination: [u64; 2]) -> bool {
+        // XDP alone sees IPv6, and never hands it over.
+        false
     }
     fn put_off(&self) -> u64 {
         self.setting(|settings| &settings.put_off)

@@ -4,6 +4,7 @@ mod floods;
 mod geometry;
 mod growth;
 mod install;
+mod ipv6;
 mod journal;
 mod routing;
 mod sessions;

@@ -5,8 +5,7 @@
 use std::time::{Duration, Instant};
 
 use cgn_common::guards::PARTS;
-use cgn_common::layout::{Features, Limited};
-use cgn_common::nat::throttle;
+use cgn_common::layout::Features;
 
 use super::clock;
 use crate::config::Config;
@@ -39,11 +38,12 @@ impl Floods {
         let guard = &config.guard;
         let attacks = features.has(Features::ATTACKS);
         let overload = features.has(Features::OVERLOAD);
+        let throttles = Features::THROTTLE | Features::THROTTLE_IPV6;
         Self {
             began: Instant::now(),
             looked: Instant::now(),
             attacks: attacks.then(|| Attacks::new(guard.unsolicited_per_second)),
-            throttled: features.has(Features::THROTTLE).then(Throttled::default),
+            throttled: features.has(throttles).then(Throttled::default),
             overload: overload.then(|| Overload::new(guard.busy_percent, guard.busy_secs)),
             busy: Duration::ZERO,
             overflowed: 0,
@@ -124,16 +124,9 @@ impl Floods {
         let Some(throttled) = &mut self.throttled else {
             return Vec::new();
         };
-        let (table, now) = (&state.memory.newcomers, state.now_tick());
-        let limited = (0..throttle::PREFIX_CELLS).filter_map(|cell| {
-            let word = table.get(cell)?.limited.load();
-            Prefix::of(cell, Limited(word), now, &state.geometry.realms)
-        });
-        let mut all: Vec<Prefix> = limited.collect();
-        all.sort_unstable();
-        all.dedup();
+        let all = Prefix::all(&state.memory, state.now_tick(), &state.geometry.realms);
         let (begun, ended) = throttled.look(all.iter().copied());
-        state.stats().floods.throttled = all;
+        state.stats().floods.throttled = all.into_iter().collect();
         let realm = |prefix: &Prefix| state.log_realm(prefix.realm);
         let begun = begun.into_iter();
         let begun = begun.map(|prefix| What::throttled(prefix, realm(&prefix)));

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use cgn_common::diagnostics::LINES_PER_SECOND;
-use cgn_common::layout::{Features, QUEUES_PER_DEVICE, Role, Side, VlanKey, VlanRole};
+use cgn_common::ipv6::{flows, prefixes};
+use cgn_common::layout::{Features, Guards, QUEUES_PER_DEVICE, Role, Side, VlanKey, VlanRole};
 use cgn_common::limits::ticks;
 use cgn_common::nat::throttle;
 use rand::rngs::{StdRng, SysRng};
@@ -39,6 +40,7 @@ use crate::maplog::realms::Register;
 use crate::maplog::{Log, LogOptions, Recovery};
 use crate::netlink::{Follower, Options};
 use crate::policy::shape;
+use crate::policy::throttle::LEARN_SECS;
 use crate::realms::Realms;
 use crate::routes;
 use crate::slowpath::answers::Answers;
@@ -46,7 +48,7 @@ use crate::slowpath::fragments::Store;
 use crate::slowpath::rings::QueueSocket;
 use crate::slowpath::unsolicited::Store as SynStore;
 use crate::slowpath::waiting::Waiting;
-use crate::state::{InterfaceStats, State, Stats};
+use crate::state::{InterfaceStats, State, Stats, unmoved_tick};
 use crate::watch::desk::Desk;
 use crate::wiring::{Way, Wiring};
 use crate::withheld::Withheld;
@@ -134,9 +136,13 @@ pub fn start(
     pins.end_growth();
     let lists = shape::lists(&checked);
     geometry.sizes.prefix_lines = lists.lines();
-    let constants = shape::constants(&checked.config);
+    let mut constants = shape::constants(&checked.config);
     if constants.features.has(Features::THROTTLE | Features::RATES) {
         geometry.sizes.newcomers = throttle::CELLS;
+    }
+    if constants.features.has(Features::THROTTLE_IPV6) {
+        geometry.sizes.newcomers_ipv6 = prefixes::CELLS;
+        geometry.sizes.flows_ipv6 = flows::WORDS;
     }
     geometry.withheld = Withheld::open(&checked.config.log.directory)
         .context("the list of withheld addresses cannot be read")?;
@@ -156,6 +162,10 @@ pub fn start(
         }
     };
     pins.remove_lists();
+    if !pins.keeps_flows(geometry.sizes.flows_ipv6) {
+        let learnt = unmoved_tick().wrapping_add(ticks(LEARN_SECS));
+        constants.guards.0[Guards::LEARNT] = learnt;
+    }
     let object = match switches.diagnose {
         true => DIAGNOSTICS_OBJECT,
         false => OBJECT,

@@ -3,7 +3,7 @@
 //! log itself has none of it.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -54,7 +54,7 @@ pub enum What {
         /// Number of its realm in the log.
         #[serde(skip)]
         realm: u16,
-        prefix: Ipv4Addr,
+        prefix: IpAddr,
         length: u8,
     },
     /// It is limited no more.
@@ -63,7 +63,7 @@ pub enum What {
         /// Number of its realm in the log.
         #[serde(skip)]
         realm: u16,
-        prefix: Ipv4Addr,
+        prefix: IpAddr,
         length: u8,
     },
     /// The slow path is overloaded, and some new subscribers are put off.

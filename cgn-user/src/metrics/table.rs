@@ -2,7 +2,7 @@
 
 use cgn_common::block::blocks_per_address;
 use cgn_common::counters::{Carried, Counters};
-use cgn_common::layout::THROTTLED_LENGTHS;
+use cgn_common::layout::{IPV6_LENGTHS, THROTTLED_LENGTHS};
 use cgn_common::verdict::{Effect, Protocol, Reason};
 
 use super::{Kind as MetricKind, Metric, Samples, Snapshot};
@@ -262,9 +262,9 @@ pub const TABLE: &[Metric] = &[
             out.put(&[&shape.name], own.count() as u64);
         }),
     gauge("cgn_throttled_prefixes", &["side", "length"],
-        "Prefixes that opened too many sessions and are limited.",
+        "Prefixes that opened too many sessions and are limited; lengths up to 32 of IPv4, others of IPv6.",
         |s, out| for side in ["inside", "outside"] {
-            for length in THROTTLED_LENGTHS {
+            for length in THROTTLED_LENGTHS.into_iter().chain(IPV6_LENGTHS) {
                 let own = s.stats.floods.throttled.iter();
                 let own = own.filter(|prefix| prefix.side() == side && u32::from(prefix.length) == length);
                 out.put(&[side, &length.to_string()], own.count() as u64);

@@ -232,11 +232,16 @@ fn busy() -> Snapshot {
                 attacked: vec![[203, 0, 113, 1].into()],
                 throttled: [true, false]
                     .into_iter()
-                    .flat_map(|is_inside| [32, 24, 20].map(|length| (is_inside, length)))
+                    .flat_map(|is_inside| {
+                        [32, 24, 20, 64, 56, 48].map(|length| (is_inside, length))
+                    })
                     .map(|(is_inside, length)| Prefix {
                         is_inside,
                         realm: 0,
-                        first: [198, 51, 96, 0].into(),
+                        first: match length > 32 {
+                            true => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0].into(),
+                            false => [198, 51, 96, 0].into(),
+                        },
                         length,
                     })
                     .collect(),
@@ -388,6 +393,7 @@ fn values_are_those_of_their_sources() {
         ),
         ("cgn_attacked_addresses", &["home"], 1),
         ("cgn_throttled_prefixes", &["outside", "24"], 1),
+        ("cgn_throttled_prefixes", &["inside", "56"], 1),
         ("cgn_realm_drops_total", &["mvno"], busy.realm_drops[0].1),
         (
             "cgn_realm_mappings",

@@ -231,6 +231,10 @@ pub fn constants(config: &Config) -> Constants {
         (!config.realm.is_empty(), Features::REALMS),
         (config.throttle.rates() != [0; 6], Features::THROTTLE),
         (
+            config.throttle.rates_ipv6() != [0; 6],
+            Features::THROTTLE_IPV6,
+        ),
+        (
             config.rule.iter().any(|rule| rule.rate.is_some()),
             Features::RATES,
         ),

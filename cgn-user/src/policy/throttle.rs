@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use cgn_common::layout::{Guards, Limited, Side, THROTTLED_LENGTHS};
+use cgn_common::ipv6::prefixes;
+use cgn_common::layout::{Guards, IPV6_LENGTHS, Limited, Side, THROTTLED_LENGTHS};
 use cgn_common::limits::ticks;
 use cgn_common::nat::throttle;
 
 use crate::config::{self, Throttle};
+use crate::dataplane::memory::Memory;
 use crate::realms::{InsideKey, Realms};
 
 /// Prefixes that are told of at once; beyond, who scans from everywhere would be a load for collectors.
@@ -20,7 +22,7 @@ pub struct Prefix {
     pub is_inside: bool,
     /// Number of the realm in the configuration; outside there is none but 0.
     pub realm: u8,
-    pub first: Ipv4Addr,
+    pub first: IpAddr,
     pub length: u8,
 }
 
@@ -50,9 +52,39 @@ impl Prefix {
         Some(Self {
             is_inside,
             realm,
-            first,
+            first: first.into(),
             length: THROTTLED_LENGTHS[at] as u8,
         })
+    }
+
+    /// The one of IPv6 that a cell of `NEWCOMERS_IPV6` limits at the tick `now`. A limit is not told of
+    /// before its name is written.
+    #[must_use]
+    pub fn of_ipv6(memory: &Memory, cell: u32, now: u32) -> Option<Self> {
+        let secret = memory.settings.get(0)?.id_secret.load();
+        let found = memory.newcomers_ipv6.get(cell)?;
+        let (first, realm) = prefixes::limited(secret, cell, found, now)?;
+        let (side, at) = prefixes::kind_of(cell);
+        Some(Self {
+            is_inside: side == Side::Inside,
+            realm,
+            first: Ipv6Addr::from_bits(u128::from(first) << 64).into(),
+            length: IPV6_LENGTHS[at] as u8,
+        })
+    }
+
+    /// All that are limited at the tick `now`, in order.
+    #[must_use]
+    pub fn all(memory: &Memory, now: u32, realms: &Realms) -> BTreeSet<Self> {
+        // Behind those of prefixes are those of rules.
+        let cells = throttle::PREFIX_CELLS.min(memory.newcomers.len() as u32);
+        let of_ipv4 = (0..cells).filter_map(|cell| {
+            let word = memory.newcomers.get(cell)?.limited.load();
+            Self::of(cell, Limited(word), now, realms)
+        });
+        let cells = memory.newcomers_ipv6.len() as u32;
+        let of_ipv6 = (0..cells).filter_map(|cell| Self::of_ipv6(memory, cell, now));
+        of_ipv4.chain(of_ipv6).collect()
     }
 
     /// `inside` or `outside`.
@@ -85,6 +117,10 @@ impl Throttled {
     }
 }
 
+/// Seconds that flows of IPv6 are learnt, where the table of those that are known is new: what went on
+/// before is then known, and nobody is blamed for it. Whoever is silent for longer begins anew.
+pub const LEARN_SECS: u64 = 30;
+
 /// How many there are in a window, which is 2^30 ns, of so many a second.
 #[must_use]
 pub const fn in_window(rate: u32) -> u32 {
@@ -94,10 +130,13 @@ pub const fn in_window(rate: u32) -> u32 {
 /// The limits, in units of the data plane.
 #[must_use]
 pub fn guards(throttle: &Throttle, guard: &config::Guard) -> Guards {
-    let rates = throttle.rates().map(in_window);
+    let (rates, rates_ipv6) = (throttle.rates(), throttle.rates_ipv6());
     let mut guards = Guards::NONE;
-    guards.0[..rates.len()].copy_from_slice(&rates);
-    if rates != [0; 6] {
+    let first = Guards::newcomers(Side::Inside, 0);
+    guards.0[first..first + rates.len()].copy_from_slice(&rates.map(in_window));
+    let first = Guards::newcomers_ipv6(Side::Inside, 0);
+    guards.0[first..first + rates_ipv6.len()].copy_from_slice(&rates_ipv6.map(in_window));
+    if rates != [0; 6] || rates_ipv6 != [0; 6] {
         guards.0[Guards::LIMIT_TICKS] = ticks(u64::from(throttle.limit_secs));
     }
     guards.0[Guards::UNSOLICITED] = in_window(guard.unsolicited_per_second);
@@ -112,7 +151,7 @@ mod tests {
         Prefix {
             is_inside: false,
             realm: 0,
-            first: Ipv4Addr::from_bits(number << 8),
+            first: Ipv4Addr::from_bits(number << 8).into(),
             length: 24,
         }
     }
@@ -149,6 +188,7 @@ mod tests {
         let throttle = Throttle {
             outside_24: 1000,
             inside_host: 1,
+            outside_48: 500,
             limit_secs: 60,
             ..Throttle::default()
         };
@@ -164,6 +204,13 @@ mod tests {
             "never less than asked for"
         );
         assert_eq!(guards[Guards::newcomers(Side::Inside, 2)], 0, "not limited");
+        assert_eq!(guards[Guards::newcomers_ipv6(Side::Outside, 2)], 537);
+        assert_eq!(
+            guards[Guards::newcomers_ipv6(Side::Inside, 0)],
+            0,
+            "not limited"
+        );
+        assert_eq!(guards[Guards::LEARNT], 0, "set at start");
         assert_eq!(guards[Guards::LIMIT_TICKS], ticks(60));
         assert_eq!(guards[Guards::UNSOLICITED], 10_738);
     }

@@ -4,6 +4,7 @@
 mod datagrams;
 mod fragments;
 mod icmp_errors;
+mod ipv6;
 mod split;
 mod translator;
 
@@ -23,7 +24,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         name: "translator",
         run: translator::run,
@@ -39,6 +40,10 @@ pub const TARGETS: [Target; 5] = [
     Target {
         name: "fragments",
         run: fragments::run,
+    },
+    Target {
+        name: "ipv6",
+        run: ipv6::run,
     },
     Target {
         name: "split",

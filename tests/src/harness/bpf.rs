@@ -18,6 +18,7 @@ use cgn_user::watch::seen::Seen;
 use super::host::run_slowly;
 use super::world::{INGRESS, INSIDE_IF, OUTSIDE_IF, World, exact_routes, kernel_link};
 use super::{Ending, Home, Run, VERIFIER_BUDGET, difference, shown};
+use crate::packets::check;
 
 /// What the kernel's test run takes: its own headers need the rest of a page.
 pub const FRAME_BYTES: std::ops::RangeInclusive<usize> = 14..=3300;
@@ -284,7 +285,12 @@ impl Home for Bpf {
                 .constants
                 .features
                 .has(Features::FORCE_SLOW_PATH);
-            let is_kernels = matches!(run.ending, Ending::Passed(_));
+            // What is not IPv4 is limited or passed on by XDP in any case.
+            let is_kernels = match run.ending {
+                Ending::Passed(_) => true,
+                Ending::Dropped(Reason::Throttled) => check::protocol_of(frame).is_none(),
+                _ => false,
+            };
             assert!(is_kernels || !is_forced, "not forced: {}", shown(&run));
             return Some(run);
         }

@@ -6,9 +6,8 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use cgn_common::counters::{Carried, Counters};
-use cgn_common::layout::{Limited, NextHop, Refused, SlotState, refusal_of};
+use cgn_common::layout::{NextHop, Refused, SlotState, refusal_of};
 use cgn_common::limits::ticks;
-use cgn_common::nat::throttle;
 use cgn_common::verdict::{Effect, Protocol, Reason};
 use cgn_user::dataplane::install;
 use cgn_user::dataplane::load::Entry;
@@ -408,12 +407,7 @@ impl Trial {
     pub fn limited(&self) -> Vec<Prefix> {
         let realms = &self.world.geometry.realms;
         let mut found = self.homes.iter().map(|home| {
-            let table = &home.memory().newcomers;
-            let limited = (0..throttle::PREFIX_CELLS).filter_map(|cell| {
-                let word = table.get(cell)?.limited.load();
-                Prefix::of(cell, Limited(word), home.tick(), realms)
-            });
-            let all: BTreeSet<Prefix> = limited.collect();
+            let all = Prefix::all(home.memory(), home.tick(), realms);
             all.into_iter().collect()
         });
         let first: Vec<Prefix> = found.next().expect("a home");

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use cgn_common::answers::{self, Rates};
+use cgn_common::ipv6::{flows, prefixes};
 use cgn_common::layout::{
     Constants, EXACT_LOCAL, Features, Link, NextHop, ROUTE_ELSEWHERE, ROUTE_LOCAL, ROUTE_NONE,
     Role, SESSIONS, Side,
@@ -187,6 +188,10 @@ impl World {
         if constants.features.has(Features::THROTTLE | Features::RATES) {
             geometry.sizes.newcomers = throttle::CELLS;
         }
+        if constants.features.has(Features::THROTTLE_IPV6) {
+            geometry.sizes.newcomers_ipv6 = prefixes::CELLS;
+            geometry.sizes.flows_ipv6 = flows::WORDS;
+        }
         let vlans = HashMap::from([
             ((INGRESS, [INSIDE_VLAN, 0]), Role::new(Side::Inside, 0)),
             ((INGRESS, [OUTSIDE_VLAN, 0]), Role::new(Side::Outside, 0)),
@@ -261,6 +266,8 @@ impl World {
         self.geometry.sizes.sessions = sizes.sessions;
         self.geometry.sizes.prefix_lines = sizes.prefix_lines;
         self.geometry.sizes.newcomers = sizes.newcomers;
+        self.geometry.sizes.newcomers_ipv6 = sizes.newcomers_ipv6;
+        self.geometry.sizes.flows_ipv6 = sizes.flows_ipv6;
         self.constants.features.0 |= Features::REALMS;
         self
     }
@@ -355,6 +362,15 @@ fn forget_floods(memory: &Memory) {
     for cell in cells {
         cell.window.store(0);
         cell.limited.store(0);
+    }
+    let table = &memory.newcomers_ipv6;
+    for cell in (0..table.len() as u32).filter_map(|at| table.get(at)) {
+        cell.counts.window.store(0);
+        cell.counts.limited.store(0);
+    }
+    let table = &memory.flows_ipv6;
+    for word in (0..table.len() as u32).filter_map(|at| table.get(at)) {
+        word.store(0);
     }
 }
 

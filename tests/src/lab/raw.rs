@@ -1,4 +1,4 @@
-//! IPv4 packets as a test writes them, fragments for one.
+//! Packets as a test writes them, fragments for one.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -8,21 +8,33 @@ use anyhow::{Context as _, Result};
 
 use super::namespace::Namespace;
 
-/// A socket that sends whole IPv4 packets with their headers.
+/// A socket that sends whole packets with their headers, of IPv4 or of IPv6.
 #[derive(Debug)]
 pub struct RawSocket(OwnedFd);
 
 impl RawSocket {
-    /// Opens one in `namespace`.
+    /// Opens one for IPv4 in `namespace`.
     ///
     /// # Errors
     /// No rights.
     pub fn open(namespace: &Namespace) -> Result<Self> {
+        Self::open_for(namespace, libc::AF_INET)
+    }
+
+    /// Opens one for IPv6.
+    ///
+    /// # Errors
+    /// No rights.
+    pub fn open_ipv6(namespace: &Namespace) -> Result<Self> {
+        Self::open_for(namespace, libc::AF_INET6)
+    }
+
+    fn open_for(namespace: &Namespace, family: libc::c_int) -> Result<Self> {
         namespace.within(|| {
             // SAFETY: a system call without pointers.
             let fd = unsafe {
                 libc::socket(
-                    libc::AF_INET,
+                    family,
                     libc::SOCK_RAW | libc::SOCK_CLOEXEC,
                     libc::IPPROTO_RAW,
                 )
@@ -35,7 +47,7 @@ impl RawSocket {
         })
     }
 
-    /// Sends a packet to the destination in its header.
+    /// Sends a packet of IPv4 to the destination in its header.
     ///
     /// # Errors
     /// The kernel's.
@@ -57,6 +69,36 @@ impl RawSocket {
                 0,
                 (&raw const address).cast(),
                 size_of::<libc::sockaddr_in>() as libc::socklen_t,
+            )
+        };
+        if sent < 0 {
+            return Err(io::Error::last_os_error()).context("a packet was not sent");
+        }
+        Ok(())
+    }
+
+    /// The same of IPv6.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn send_ipv6(&self, packet: &[u8]) -> Result<()> {
+        let to: [u8; 16] = packet
+            .get(24..40)
+            .and_then(|octets| octets.try_into().ok())
+            .context("no IPv6 packet")?;
+        // SAFETY: all bytes zero is a valid address of the kernel's plain C struct.
+        let mut address: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+        address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+        address.sin6_addr.s6_addr = to;
+        // SAFETY: packet and address are valid for the call, with their lengths.
+        let sent = unsafe {
+            libc::sendto(
+                self.0.as_raw_fd(),
+                packet.as_ptr().cast(),
+                packet.len(),
+                0,
+                (&raw const address).cast(),
+                size_of::<libc::sockaddr_in6>() as libc::socklen_t,
             )
         };
         if sent < 0 {

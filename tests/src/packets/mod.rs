@@ -5,6 +5,7 @@ pub mod alike;
 pub mod check;
 pub mod corpus;
 pub mod mutate;
+pub mod native;
 pub mod pcap;
 pub mod scapy;
 

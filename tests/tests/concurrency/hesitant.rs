@@ -10,8 +10,8 @@ use cgn_common::event::Event;
 use cgn_common::frame::Frame;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, Newcomers,
-    NextHopEntry, Page, Policy, Quota, Role, Scattering, SessionKey, SixRd, Subscriber,
-    Unsolicited, VlanKey,
+    NewcomersIpv6, NextHopEntry, Page, Policy, Quota, Role, Scattering, SessionKey, SixRd,
+    Subscriber, Unsolicited, VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
 use cgn_common::tables::{Route, Tables};
@@ -116,6 +116,15 @@ impl Tables for Hesitant<'_> {
     }
     fn newcomers(&self, cell: u32) -> Option<&Newcomers> {
         self.tables.newcomers(cell)
+    }
+    fn newcomers_ipv6(&self, cell: u32) -> Option<&NewcomersIpv6> {
+        self.tables.newcomers_ipv6(cell)
+    }
+    fn flow_word(&self, at: u32) -> Option<&Word> {
+        self.tables.flow_word(at)
+    }
+    fn is_own_ipv6(&self, source: [u64; 2], destination: [u64; 2]) -> bool {
+        self.tables.is_own_ipv6(source, destination)
     }
     fn put_off(&self) -> u64 {
         self.tables.put_off()

@@ -17,6 +17,7 @@
 //! | `unsolicited` | SYNs from outside that nobody waits for, simultaneous open |
 //! | `withheld` | `cgn pool`: an external address is quarantined, drained, restored |
 //! | `floods` | an address under attack, noisy prefixes, a slow path that is overloaded |
+//! | `ipv6` | noisy prefixes of IPv6, which goes by to the kernel |
 //! | `routes` | no route, no neighbour, own networks |
 //! | `life` | kill -9 amid a crowd, started twice, disk full |
 //! | `reload` | `cgn reload`, SIGHUP |
@@ -52,6 +53,7 @@ mod fragments;
 mod groups;
 mod icmp;
 mod identity;
+mod ipv6;
 mod life;
 mod maplog;
 mod metrics;

@@ -329,7 +329,61 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "a prefix takes the limit of another out of its cell",
         "cgn-common/src/nat/throttle.rs",
-        "if «seen.prefix() == self.prefix || seen.left(self.now) == 0» {\n                if",
+        "if «seen.prefix() == self.name || seen.left(self.now) == 0» {\n                if",
+        "true",
+    ),
+    fault(
+        "an answer begins a flow of IPv6 of its own",
+        "cgn-common/src/ipv6/flows.rs",
+        "let x = «from.wrapping_add(to)» ^ packet.protocol as u64;",
+        "from.wrapping_sub(to)",
+    ),
+    fault(
+        "a flow of IPv6 is forgotten with its generation",
+        "cgn-common/src/ipv6/flows.rs",
+        "let known = «is_marked(tables, flow, this.wrapping_sub(1))»;",
+        "false",
+    ),
+    fault(
+        "a flow of IPv6 that goes on is forgotten with the next generation",
+        "cgn-common/src/ipv6/flows.rs",
+        "if «known» {\n        mark(tables, flow, now);",
+        "false",
+    ),
+    fault(
+        "marks of an old generation are taken for new ones",
+        "cgn-common/src/ipv6/flows.rs",
+        "match «(self.0 >> MARKS) as u16 == generation» {",
+        "true",
+    ),
+    fault(
+        "a flow of IPv6 is known though it was refused",
+        "cgn-common/src/ipv6.rs",
+        "if «is_learning || tables.newcomer_ipv6(side, realm, packet.source[0])» {",
+        "{ if is_flow { tables.mark_flow(flow); } is_learning || tables.newcomer_ipv6(side, realm, packet.source[0]) }",
+    ),
+    fault(
+        "the answer to a SYN asks for a connection",
+        "cgn-common/src/wire/ipv6.rs",
+        "let of_opening = «flag::SYN | flag::ACK | flag::RST»;",
+        "flag::SYN | flag::RST",
+    ),
+    fault(
+        "extension headers of IPv6 hide what is behind them",
+        "cgn-common/src/wire/ipv6.rs",
+        "_ => «(start >> 16 & 0xff) as usize * 8»,",
+        "0",
+    ),
+    fault(
+        "all realms share the prefixes of IPv6 inside",
+        "cgn-common/src/ipv6.rs",
+        "Side::Inside => «realm::realm_of(frame, tables)»,",
+        "realm::FIRST",
+    ),
+    fault(
+        "what stays on the link is counted",
+        "cgn-common/src/ipv6.rs",
+        "«packet.is_between_networks()».then_some(packet)",
         "true",
     ),
     fault(

@@ -55,7 +55,8 @@ impl Default for Guard {
 
 /// `[throttle]`: new sessions a second of the sources in one prefix, at most 10000000; 0 sets no limit,
 /// which is the default of each. A prefix beyond is limited for `limit_secs`. Prefixes are of IPv4, which
-/// alone is translated; inside, each realm's are its own.
+/// is translated, and of IPv6, which the kernel routes on the same interfaces; inside, each realm's are its
+/// own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Throttle {
@@ -72,6 +73,19 @@ pub struct Throttle {
     pub outside_24: u32,
     /// In a /20.
     pub outside_20: u32,
+    /// New sessions in IPv6 of one network inside: SYNs, and first packets of flows of other protocols, to
+    /// and from anywhere.
+    pub inside_64: u32,
+    /// Of all networks in a /56.
+    pub inside_56: u32,
+    /// In a /48.
+    pub inside_48: u32,
+    /// The same of one network outside.
+    pub outside_64: u32,
+    /// Of all networks in a /56.
+    pub outside_56: u32,
+    /// In a /48.
+    pub outside_48: u32,
     /// Seconds that a prefix is limited after it was over its limit last, 1 to 86400. It may open
     /// nothing at first, and ever more to the end. Default: 60.
     pub limit_secs: u32,
@@ -86,13 +100,19 @@ impl Default for Throttle {
             outside_host: 0,
             outside_24: 0,
             outside_20: 0,
+            inside_64: 0,
+            inside_56: 0,
+            inside_48: 0,
+            outside_64: 0,
+            outside_56: 0,
+            outside_48: 0,
             limit_secs: 60,
         }
     }
 }
 
 impl Throttle {
-    /// The limits, those of inside first, the narrowest prefix first.
+    /// The limits of IPv4, those of inside first, the narrowest prefix first.
     #[must_use]
     pub const fn rates(&self) -> [u32; 6] {
         [
@@ -102,6 +122,19 @@ impl Throttle {
             self.outside_host,
             self.outside_24,
             self.outside_20,
+        ]
+    }
+
+    /// The same of IPv6.
+    #[must_use]
+    pub const fn rates_ipv6(&self) -> [u32; 6] {
+        [
+            self.inside_64,
+            self.inside_56,
+            self.inside_48,
+            self.outside_64,
+            self.outside_56,
+            self.outside_48,
         ]
     }
 }

@@ -617,7 +617,9 @@ fn limits_of_floods_that_are_refused() {
             base_and(
                 "[throttle]\ninside_host = -1\ninside_24 = 10000001\ninside_20 = 10000001\n\
                  outside_host = 10000001\noutside_24 = 10000001\noutside_20 = 10000001\n\
-                 limit_secs = 86401\noutside_16 = 5\n",
+                 limit_secs = 86401\noutside_16 = 5\n\
+                 inside_64 = 10000001\ninside_56 = -1\ninside_48 = 10000001\n\
+                 outside_64 = 10000001\noutside_56 = 10000001\noutside_48 = 10000001\n",
             ),
             &[
                 (21, "throttle.inside_host", &["is -1"]),
@@ -628,22 +630,20 @@ fn limits_of_floods_that_are_refused() {
                 (26, "throttle.outside_20", &["is 10000001"]),
                 (27, "throttle.limit_secs", &["is 86401", "1 to 86400"]),
                 (28, "throttle.outside_16", &["outside"]),
+                (29, "throttle.inside_64", &["is 10000001"]),
+                (30, "throttle.inside_56", &["is -1"]),
+                (31, "throttle.inside_48", &["is 10000001"]),
+                (32, "throttle.outside_64", &["is 10000001"]),
+                (33, "throttle.outside_56", &["is 10000001"]),
+                (34, "throttle.outside_48", &["is 10000001"]),
             ],
         ),
         (
-            "Lengths of IPv6 prefixes, of which none is translated.",
-            base_and("[throttle]\ninside_64 = 10\noutside_48 = 10\n"),
+            "Lengths of IPv6 prefixes that nothing is limited by.",
+            base_and("[throttle]\ninside_128 = 10\noutside_32 = 10\n"),
             &[
-                (
-                    21,
-                    "throttle.inside_64",
-                    &["IPv6", "IPv4 alone", "inside_24"],
-                ),
-                (
-                    22,
-                    "throttle.outside_48",
-                    &["IPv6", "IPv4 alone", "outside"],
-                ),
+                (21, "throttle.inside_128", &["IPv6", "inside_64"]),
+                (22, "throttle.outside_32", &["IPv6", "of outside"]),
             ],
         ),
     ];
@@ -658,7 +658,8 @@ fn floods_are_watched_only_where_a_limit_is_set() {
         let config = Config::parse(&base_and(text)).expect("valid").config;
         shape::constants(&config).features
     };
-    let all = Features::ATTACKS | Features::THROTTLE | Features::OVERLOAD;
+    let throttles = Features::THROTTLE | Features::THROTTLE_IPV6;
+    let all = Features::ATTACKS | throttles | Features::OVERLOAD;
     assert!(!features("").has(all), "by default nothing is");
     let cases = [
         ("[guard]\nunsolicited_per_second = 1\n", Features::ATTACKS),
@@ -669,6 +670,12 @@ fn floods_are_watched_only_where_a_limit_is_set() {
         ("[throttle]\noutside_host = 1\n", Features::THROTTLE),
         ("[throttle]\noutside_24 = 1\n", Features::THROTTLE),
         ("[throttle]\noutside_20 = 1\n", Features::THROTTLE),
+        ("[throttle]\ninside_64 = 1\n", Features::THROTTLE_IPV6),
+        ("[throttle]\ninside_56 = 1\n", Features::THROTTLE_IPV6),
+        ("[throttle]\ninside_48 = 1\n", Features::THROTTLE_IPV6),
+        ("[throttle]\noutside_64 = 1\n", Features::THROTTLE_IPV6),
+        ("[throttle]\noutside_56 = 1\n", Features::THROTTLE_IPV6),
+        ("[throttle]\noutside_48 = 1\n", Features::THROTTLE_IPV6),
     ];
     for (text, feature) in cases {
         assert_eq!(features(text).0 & all, feature, "{text}");

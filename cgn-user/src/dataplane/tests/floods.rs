@@ -16,7 +16,7 @@ use crate::policy::throttle::Prefix;
 use crate::realms::Realms;
 
 /// No packet is sent.
-struct Nowhere;
+pub struct Nowhere;
 impl Routing for Nowhere {
     fn exact(&self, _address: u32) -> Option<u32> {
         None
@@ -81,7 +81,7 @@ fn among_a_million_sources_the_busy_prefix_alone_is_limited() {
     let only = Prefix {
         is_inside: false,
         realm: 0,
-        first: Ipv4Addr::from_bits(busy),
+        first: Ipv4Addr::from_bits(busy).into(),
         length: 24,
     };
     assert_eq!(limited(&memory, 4000), BTreeSet::from([only]));
@@ -110,7 +110,7 @@ fn who_comes_second_takes_the_other_cell() {
     let both = hosts.map(|host| Prefix {
         is_inside: false,
         realm: 0,
-        first: Ipv4Addr::from_bits(host),
+        first: Ipv4Addr::from_bits(host).into(),
         length: 32,
     });
     assert_eq!(limited(&memory, 4000), BTreeSet::from(both));

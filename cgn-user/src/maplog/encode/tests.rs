@@ -172,8 +172,14 @@ fn what_has_no_event_is_told_in_lines_only() {
         What::PrefixThrottled {
             side: "inside",
             realm: 2,
-            prefix: BLOCK.inside,
+            prefix: BLOCK.inside.into(),
             length: 32,
+        },
+        What::PrefixReleased {
+            side: "outside",
+            realm: 0,
+            prefix: [0x2001, 0xdb8, 0, 7, 0, 0, 0, 0].into(),
+            length: 64,
         },
     ];
     let notices = whats.map(|what| Notice { unix_ms: AT, what });
@@ -213,6 +219,10 @@ fn what_has_no_event_is_told_in_lines_only() {
         (
             r#"prefix_throttled [cgn@32473 realm="cloud" side="inside" prefix="100.64.0.1/32"]"#,
             r#""realm":"cloud","unix_ms":1772546587123,"kind":"prefix_throttled","side":"inside","prefix":"100.64.0.1","length":32}"#,
+        ),
+        (
+            r#"prefix_released [cgn@32473 side="outside" prefix="2001:db8:0:7::/64"]"#,
+            r#""kind":"prefix_released","side":"outside","prefix":"2001:db8:0:7::","length":64}"#,
         ),
     ];
     let realms = Register::of(&["mvno", "cloud"]);

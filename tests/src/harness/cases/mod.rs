@@ -9,6 +9,7 @@ mod floods;
 mod fragments;
 mod hairpin;
 mod icmp_errors;
+mod ipv6;
 mod lengths;
 mod limits;
 mod mappings;
@@ -21,7 +22,7 @@ mod transports;
 mod tunnels;
 mod vlans;
 
-use cgn_common::layout::{Constants, Features, Filtering, Guards, Policy};
+use cgn_common::layout::{Constants, Features, Filtering, GUARDS, Guards, Policy};
 
 use super::trial::Trial;
 use super::world::World;
@@ -102,6 +103,16 @@ pub fn groups() -> Vec<Group> {
             cases: floods::CASES.to_vec(),
         },
         Group {
+            name: "prefixes of IPv6 are limited",
+            world: ipv6::world,
+            cases: [ipv6::CASES, filters::CASES].concat(),
+        },
+        Group {
+            name: "prefixes of IPv6 are limited in several realms, behind access lists",
+            world: ipv6::world_of_realms,
+            cases: [ipv6::REALMS, ipv6::CASES].concat(),
+        },
+        Group {
             name: "access lists",
             world: access::world,
             cases: access::CASES.to_vec(),
@@ -172,11 +183,12 @@ fn everything() -> World {
         | Features::QUOTAS
         | Features::PARITY
         | Features::THROTTLE
+        | Features::THROTTLE_IPV6
         | Features::ATTACKS
         | Features::OVERLOAD
         | Features::TELL_ANY; // where no rate is set, errors are never due
     // They are never reached.
-    constants.guards = Guards([u32::MAX; 8]);
+    constants.guards = Guards([u32::MAX; GUARDS]);
     constants.features = Features(on).with_mss(mss::OUTBOUND, mss::INBOUND);
     World::with(constants, ROOM)
 }

@@ -391,7 +391,7 @@ pub const FLOODS: &[Case] = &[
             let each = [0, 1, 2].map(|realm| Prefix {
                 is_inside: true,
                 realm,
-                first: HOME.0,
+                first: HOME.0.into(),
                 length: 32,
             });
             assert_eq!(t.limited(), each, "who reads the table is told of each");

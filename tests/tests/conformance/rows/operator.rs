@@ -169,11 +169,16 @@ pub const ASKED_FOR: &[Row] = &[
     ),
     met_by(
         "SEED-2",
-        "restriction of noisy prefixes (IPv4; outside TCP and what nobody waits for, see ADR 33)",
+        "restriction of noisy prefixes (IPv4: outside TCP and what nobody waits for, see ADR 33; IPv6: all that begins, see ADR 47)",
         &[
             "e2e::floods::a_noisy_prefix_outside_is_limited_within_a_second_and_released",
             "e2e::floods::an_infected_host_inside_is_limited_alone_and_named",
             "cgn_user::dataplane::tests::floods::among_a_million_sources_the_busy_prefix_alone_is_limited",
+            "e2e::ipv6::a_noisy_network_outside_is_limited_within_a_second_and_released",
+            "e2e::ipv6::an_infected_network_inside_is_limited_alone_and_named",
+            "e2e::ipv6::flows_that_were_there_before_a_limit_was_set_go_on",
+            "cgn_user::dataplane::tests::ipv6::among_a_million_networks_the_busy_one_alone_is_limited",
+            "cgn_user::dataplane::tests::ipv6::a_million_flows_are_known_and_forgotten",
         ],
     ),
     met_by(

@@ -20,7 +20,7 @@ fn a_sink_of_some_realms_is_sent_theirs_only() {
         let throttled = |side, realm| What::PrefixThrottled {
             side,
             realm,
-            prefix: inside,
+            prefix: inside.into(),
             length: 24,
         };
         let whats = [
