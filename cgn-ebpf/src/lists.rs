@@ -51,7 +51,12 @@ const fn direction_of(number: u64) -> Direction {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cgn_rules_of_ours(direction: u64, address: u64) -> u64 {
-    access::rules_of(&DETACHED, End::Ours, direction_of(direction), address as u32)
+    access::rules_of(
+        &DETACHED,
+        End::Ours,
+        direction_of(direction),
+        address as u32,
+    )
 }
 
 #[unsafe(no_mangle)]

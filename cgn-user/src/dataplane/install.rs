@@ -107,7 +107,13 @@ pub fn give(
     let allowance = geometry.groups.allowance(grant.inside);
     let others = use_of_blocks(memory, index).map(|(_, used)| used);
     let used: Vec<_> = others.chain([[0; 3]]).collect();
-    let limits = limits_of(geometry, &allowance, grant.external, &used, shape.block_shift);
+    let limits = limits_of(
+        geometry,
+        &allowance,
+        grant.external,
+        &used,
+        shape.block_shift,
+    );
     word(header::LIMITS, limits.last().map_or(0, |limits| limits.0));
     // The last block that a subscriber may have requests no further one.
     let is_last = is_last(&allowance, count + 1, shape);

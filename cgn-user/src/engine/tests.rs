@@ -1,6 +1,5 @@
 //! Allocator, log, tables, sweep and metrics together, in plain memory, at an ISP's size.
 
-use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -25,7 +24,6 @@ use crate::maplog::{Log, LogOptions};
 use crate::metrics::{Snapshot, encode};
 use crate::policy::access::Lists;
 use crate::policy::shape;
-use crate::realms::InsideKey;
 use crate::state::{State, Stats};
 use crate::watch::desk::Desk;
 

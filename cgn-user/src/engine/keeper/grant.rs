@@ -66,7 +66,8 @@ impl Keeper {
             .collect();
         match self.append(&entries) {
             Ok(first) => {
-                self.state.stats().log.allocate_records += first.map_or(0, |_| entries.len() as u64);
+                self.state.stats().log.allocate_records +=
+                    first.map_or(0, |_| entries.len() as u64);
                 for (number, pending) in (0..).zip(pending) {
                     let sequence = first.map_or(NO_RECORD, |first| first + number);
                     if let Err(reason) = self.install(&pending, sequence, unix_ms) {

@@ -60,7 +60,10 @@ pub(super) fn build(rules: &[Placed]) -> Built {
 /// The rules that ask for no address of this end.
 fn elsewhere(rules: &[Placed], end: End) -> Class {
     let mut class: Class = [0; 2];
-    for rule in rules.iter().filter(|rule| rule.ends[end as usize].is_empty()) {
+    for rule in rules
+        .iter()
+        .filter(|rule| rule.ends[end as usize].is_empty())
+    {
         class[rule.direction as usize] |= 1 << rule.number;
     }
     class

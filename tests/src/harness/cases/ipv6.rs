@@ -60,6 +60,7 @@ pub fn world_of_realms() -> World {
     let to = remote::OTHER.to_bits();
     world().with_realms().with_rules(&[Rule {
         name: String::new(),
+        group: String::new(),
         direction: Direction::Outbound,
         action: Action::Deny,
         realm: layout::Rule::EVERY_REALM,
