@@ -13,10 +13,6 @@ use crate::lab::Bed;
 const MOST_WARM_UPS: usize = 8;
 /// First packets of new subscribers in a second: no slow path is to be overrun here.
 const GREETINGS_PER_SECOND: f64 = 60_000.0;
-/// Rounds of these that go flat out. Who loses sessions then is asked gently.
-const FLAT_OUT_WARM_UPS: usize = 2;
-/// Frames in a second of a gentle round.
-const GENTLE_PER_SECOND: f64 = 20_000.0;
 /// Fewest frames of a measurement.
 const FEWEST: u64 = 1 << 18;
 
@@ -99,12 +95,8 @@ impl Cell {
 
     fn until_whole(&self, bed: &Bed, ends: &mut Ends, sending: &Sending) -> Result<()> {
         let mut last = None;
-        for round in 0..MOST_WARM_UPS {
-            let mut sending = *sending;
-            if round >= FLAT_OUT_WARM_UPS {
-                sending.per_second = GENTLE_PER_SECOND;
-            }
-            let sent = ends.send(bed, &sending)?;
+        for _ in 0..MOST_WARM_UPS {
+            let sent = ends.send(bed, sending)?;
             if sent.is_whole(self.system.is_nat()) {
                 return Ok(());
             }
