@@ -407,6 +407,26 @@ impl Daemon {
         http(&mut stream, "GET", "/metrics", "")
     }
 
+    /// Value of a metric, named with its labels; 0 if it has none.
+    ///
+    /// # Errors
+    /// The page does not answer.
+    pub fn figure(&self, series: &str) -> Result<f64> {
+        let page = self.metrics()?;
+        let line = page.lines().find_map(|line| line.strip_prefix(series));
+        Ok(line
+            .and_then(|rest| rest.trim().parse().ok())
+            .unwrap_or(0.0))
+    }
+
+    /// Notices of this kind so far.
+    ///
+    /// # Errors
+    /// The page does not answer.
+    pub fn notices(&self, kind: &str) -> Result<f64> {
+        self.figure(&format!("cgn_notices_total{{kind=\"{kind}\"}}"))
+    }
+
     /// All records of the mapping log.
     ///
     /// # Errors

@@ -60,21 +60,7 @@ impl RawSocket {
         let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
         address.sin_family = libc::AF_INET as libc::sa_family_t;
         address.sin_addr.s_addr = u32::from(Ipv4Addr::from(to)).to_be();
-        // SAFETY: packet and address are valid for the call, with their lengths.
-        let sent = unsafe {
-            libc::sendto(
-                self.0.as_raw_fd(),
-                packet.as_ptr().cast(),
-                packet.len(),
-                0,
-                (&raw const address).cast(),
-                size_of::<libc::sockaddr_in>() as libc::socklen_t,
-            )
-        };
-        if sent < 0 {
-            return Err(io::Error::last_os_error()).context("a packet was not sent");
-        }
-        Ok(())
+        self.send_to(packet, &address)
     }
 
     /// The same of IPv6.
@@ -90,6 +76,11 @@ impl RawSocket {
         let mut address: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
         address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
         address.sin6_addr.s6_addr = to;
+        self.send_to(packet, &address)
+    }
+
+    /// `address` is one of the kernel's structs for them, of the socket's family.
+    fn send_to<A>(&self, packet: &[u8], address: &A) -> Result<()> {
         // SAFETY: packet and address are valid for the call, with their lengths.
         let sent = unsafe {
             libc::sendto(
@@ -97,8 +88,8 @@ impl RawSocket {
                 packet.as_ptr().cast(),
                 packet.len(),
                 0,
-                (&raw const address).cast(),
-                size_of::<libc::sockaddr_in6>() as libc::socklen_t,
+                std::ptr::from_ref(address).cast(),
+                size_of::<A>() as libc::socklen_t,
             )
         };
         if sent < 0 {

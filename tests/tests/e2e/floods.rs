@@ -27,19 +27,6 @@ fn start(lab: &Lab, more: &str) -> Result<Daemon> {
     Daemon::start_with(lab, &toml, &cgn_program()?, &["--test-clock"])
 }
 
-/// Value of a metric, with its labels; 0 if it has none.
-fn figure(daemon: &Daemon, series: &str) -> Result<f64> {
-    let page = daemon.metrics()?;
-    let line = page.lines().find_map(|line| line.strip_prefix(series));
-    Ok(line
-        .and_then(|rest| rest.trim().parse().ok())
-        .unwrap_or(0.0))
-}
-
-fn notices(daemon: &Daemon, kind: &str) -> Result<f64> {
-    figure(daemon, &format!("cgn_notices_total{{kind=\"{kind}\"}}"))
-}
-
 /// Sends packets number 0, 1, ... at about `per_sec` until `stop`, or for so long.
 pub fn send(
     namespace: &Namespace,
@@ -103,13 +90,13 @@ fn an_address_under_attack_is_guarded_and_told() {
             Ok(())
         })?;
         unharmed(stream)?;
-        ensure!(notices(&daemon, "attack_began")? == 1.0);
-        ensure!(figure(&daemon, "cgn_attacked_addresses{pool=\"lab\"}")? == 1.0);
-        ensure!(figure(&daemon, "cgn_unsolicited_packets_total{pool=\"lab\"}")? > 1000.0);
+        ensure!(daemon.notices("attack_began")? == 1.0);
+        ensure!(daemon.figure("cgn_attacked_addresses{pool=\"lab\"}")? == 1.0);
+        ensure!(daemon.figure("cgn_unsolicited_packets_total{pool=\"lab\"}")? > 1000.0);
         // The operator's answer: nobody new gets the address.
         daemon.advance_clock(15)?;
         wait_until("the end of it is told", 15.0, || {
-            Ok((notices(&daemon, "attack_ended")? == 1.0).then_some(()))
+            Ok((daemon.notices("attack_ended")? == 1.0).then_some(()))
         })?;
         ensure!(daemon.pools()?[0].attacked.is_empty());
         let again = lab::exchange(&socket, echo.address(), b"two", true, PATIENCE_SECS)?;
@@ -157,23 +144,18 @@ fn a_noisy_prefix_outside_is_limited_within_a_second_and_released() {
         wait_until("the limit is told", PATIENCE_SECS, || {
             Ok((daemon.status()?.throttled == [prefix.clone()]).then_some(()))
         })?;
-        ensure!(notices(&daemon, "prefix_throttled")? == 1.0);
-        ensure!(
-            figure(
-                &daemon,
-                "cgn_throttled_prefixes{side=\"outside\",length=\"24\"}"
-            )? == 1.0
-        );
+        ensure!(daemon.notices("prefix_throttled")? == 1.0);
+        ensure!(daemon.figure("cgn_throttled_prefixes{side=\"outside\",length=\"24\"}")? == 1.0);
 
         // A neighbour is let in, the prefix itself is not.
         let inbound = "cgn_translated_packets_total{direction=\"inbound\",protocol=\"tcp\"}";
         let try_one = |source: Ipv4Addr, port: u16| -> Result<(f64, u64)> {
-            let (refused, came) = (daemon.count_of("throttled")?, figure(&daemon, inbound)?);
+            let (refused, came) = (daemon.count_of("throttled")?, daemon.figure(inbound)?);
             let syn = Draft::tcp(flag::SYN, (source, port), (*external.ip(), external.port()));
             RawSocket::open(&lab.internet)?.send(&syn.packet())?;
             std::thread::sleep(Duration::from_millis(300));
             let refused = daemon.count_of("throttled")? - refused;
-            Ok((figure(&daemon, inbound)? - came, refused))
+            Ok((daemon.figure(inbound)? - came, refused))
         };
         let noisy = Ipv4Addr::new(a, b, c, 9);
         ensure!(
@@ -184,7 +166,7 @@ fn a_noisy_prefix_outside_is_limited_within_a_second_and_released() {
 
         daemon.advance_clock(65)?;
         wait_until("the release is told", PATIENCE_SECS, || {
-            Ok((notices(&daemon, "prefix_released")? == 1.0).then_some(()))
+            Ok((daemon.notices("prefix_released")? == 1.0).then_some(()))
         })?;
         ensure!(daemon.status()?.throttled.is_empty());
         ensure!(try_one(noisy, 701)? == (1.0, 0), "it is let in again");
@@ -216,7 +198,7 @@ fn an_infected_host_inside_is_limited_alone_and_named() {
             let told = daemon.status()?.throttled;
             Ok((told == [format!("inside {infected}/32")]).then_some(()))
         })?;
-        ensure!(notices(&daemon, "prefix_throttled")? == 1.0);
+        ensure!(daemon.notices("prefix_throttled")? == 1.0);
         let rows = daemon.mappings()?;
         let has = rows.iter().filter(|row| row.inside == infected).count();
         ensure!(has <= 130, "it has {has} mappings after two seconds");
@@ -229,7 +211,7 @@ fn an_infected_host_inside_is_limited_alone_and_named() {
         }
         daemon.advance_clock(65)?;
         wait_until("the release is told", PATIENCE_SECS, || {
-            Ok((notices(&daemon, "prefix_released")? == 1.0).then_some(()))
+            Ok((daemon.notices("prefix_released")? == 1.0).then_some(()))
         })?;
         let socket = lab::echo_from(host, infected)?;
         lab::exchange(&socket, echo.address(), b"fresh", true, PATIENCE_SECS)?;
@@ -295,11 +277,11 @@ fn an_overloaded_slow_path_puts_new_subscribers_off_and_recovers() {
             burning.join().expect("it panics nowhere")?;
             fell
         })?;
-        ensure!(notices(&daemon, "overload_began")? >= 1.0);
+        ensure!(daemon.notices("overload_began")? >= 1.0);
         wait_until("it recovers", 40.0, || {
             Ok((daemon.status()?.put_off_percent == 0).then_some(()))
         })?;
-        ensure!(notices(&daemon, "overload_ended")? >= 1.0);
+        ensure!(daemon.notices("overload_ended")? >= 1.0);
         unharmed(stream)
     });
 }

@@ -65,19 +65,6 @@ fn toml(lab: &Lab, more: &str) -> String {
     Settings::default().toml(lab) + "\n" + more
 }
 
-/// Value of a metric, with its labels; 0 if it has none.
-fn figure(daemon: &Daemon, series: &str) -> Result<f64> {
-    let page = daemon.metrics()?;
-    let line = page.lines().find_map(|line| line.strip_prefix(series));
-    Ok(line
-        .and_then(|rest| rest.trim().parse().ok())
-        .unwrap_or(0.0))
-}
-
-fn notices(daemon: &Daemon, kind: &str) -> Result<f64> {
-    figure(daemon, &format!("cgn_notices_total{{kind=\"{kind}\"}}"))
-}
-
 /// A UDP flow between two hosts.
 struct Talk {
     one: UdpSocket,
@@ -208,9 +195,9 @@ fn a_noisy_network_outside_is_limited_within_a_second_and_released() {
         wait_until("the limit is told", PATIENCE_SECS, || {
             Ok((daemon.status()?.throttled == [prefix]).then_some(()))
         })?;
-        ensure!(notices(&daemon, "prefix_throttled")? == 1.0);
+        ensure!(daemon.notices("prefix_throttled")? == 1.0);
         let gauge = "cgn_throttled_prefixes{side=\"outside\",length=\"64\"}";
-        ensure!(figure(&daemon, gauge)? == 1.0);
+        ensure!(daemon.figure(gauge)? == 1.0);
 
         // Who begins something new: a neighbour may, subscribers may, the network itself may not, but to
         // the router.
@@ -227,7 +214,7 @@ fn a_noisy_network_outside_is_limited_within_a_second_and_released() {
 
         daemon.advance_clock(65)?;
         wait_until("the release is told", PATIENCE_SECS, || {
-            Ok((notices(&daemon, "prefix_released")? == 1.0).then_some(()))
+            Ok((daemon.notices("prefix_released")? == 1.0).then_some(()))
         })?;
         ensure!(daemon.status()?.throttled.is_empty());
         ensure!(fresh(NOISY)?.goes_on()?, "it is let in again");
@@ -273,7 +260,7 @@ fn an_infected_network_inside_is_limited_alone_and_named() {
             let told = daemon.status()?.throttled;
             Ok((told == ["inside 2001:db8:64:100::/64"]).then_some(()))
         })?;
-        ensure!(notices(&daemon, "prefix_throttled")? == 1.0);
+        ensure!(daemon.notices("prefix_throttled")? == 1.0);
         ensure!(own.goes_on()?, "what it had goes on");
         connection.goes_on()?;
         ensure!(
@@ -287,7 +274,7 @@ fn an_infected_network_inside_is_limited_alone_and_named() {
         }
         daemon.advance_clock(65)?;
         wait_until("the release is told", PATIENCE_SECS, || {
-            Ok((notices(&daemon, "prefix_released")? == 1.0).then_some(()))
+            Ok((daemon.notices("prefix_released")? == 1.0).then_some(()))
         })?;
         ensure!(Talk::new((home, HOME), (internet, SERVER))?.goes_on()?);
         Ok(())
