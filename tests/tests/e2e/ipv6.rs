@@ -53,9 +53,16 @@ fn route_ipv6(lab: &Lab) -> Result<()> {
     ))
 }
 
+/// A daemon, and a way for IPv6 that is open: a router asks for no neighbour before its own link address has
+/// stood for a second or two, and a datagram is not sent again.
 fn start(lab: &Lab, more: &str) -> Result<Daemon> {
     route_ipv6(lab)?;
-    Daemon::start_with(lab, &toml(lab, more), &cgn_program()?, &["--test-clock"])
+    let daemon = Daemon::start_with(lab, &toml(lab, more), &cgn_program()?, &["--test-clock"])?;
+    let first = Talk::new((&lab.internet, SERVER), (&lab.subscribers[0], HOME))?;
+    wait_until("a datagram of IPv6 and its answer", PATIENCE_SECS, || {
+        Ok(first.goes_on()?.then_some(()))
+    })?;
+    Ok(daemon)
 }
 
 /// Seconds beyond those that flows are learnt.
