@@ -1,8 +1,8 @@
 //! Everything by way of the slow path: what XDP does with a frame where
 //! [`Features::FORCE_SLOW_PATH`] is set. Steps 1 and 2 of [`crate::path`] tell what is the
 //! kernel's; whatever is ours to translate or to drop is punted, so that the same
-//! translator in user space decides. IPv6 never is: it goes its own way ([`crate::ipv6`]). XDP has programs of their own for it, which take the
-//! place of the ordinary ones: those know nothing of it.
+//! translator in user space decides. IPv6 never is: it goes its own way ([`crate::ipv6`]). XDP has
+//! programs of their own for it, which take the place of the ordinary ones: those know nothing of it.
 //!
 //! [`Features::FORCE_SLOW_PATH`]: crate::layout::Features::FORCE_SLOW_PATH
 

@@ -1,5 +1,6 @@
 //! Allocator, log, tables, sweep and metrics together, in plain memory, at an ISP's size.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cgn_common::counters::Counters;
 use cgn_common::layout::Hits;
-use cgn_common::verdict::Protocol;
+use cgn_common::verdict::{Protocol, Reason};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ use crate::maplog::{Log, LogOptions};
 use crate::metrics::{Snapshot, encode};
 use crate::policy::access::Lists;
 use crate::policy::shape;
+use crate::realms::InsideKey;
 use crate::state::{State, Stats};
 use crate::watch::desk::Desk;
 
@@ -32,8 +34,13 @@ const SHARED: &str = "[inside]\ninterface = \"a\"\n[outside]\ninterface = \"b\"\
     [[pool]]\nname = \"all\"\naddresses = [\"203.0.113.0/25\"]\nblock_ports = 64\nmax_blocks = 110000\n\
     [[subscribers]]\nprefixes = [\"100.64.0.0/15\"]\npool = \"all\"\n";
 
-fn state() -> Arc<State> {
-    let config = Config::parse(SHARED).unwrap();
+/// Three blocks for everybody.
+const SCARCE: &str = "[inside]\ninterface = \"a\"\n[outside]\ninterface = \"b\"\n\
+    [[pool]]\nname = \"few\"\naddresses = [\"203.0.113.1\"]\nblock_ports = 64\nmax_blocks = 3\n\
+    [[subscribers]]\nprefixes = [\"100.64.0.0/24\"]\npool = \"few\"\n";
+
+fn state(toml: &str) -> Arc<State> {
+    let config = Config::parse(toml).unwrap();
     let geometry = shape::geometry(&config);
     let memory = Memory::private(geometry.sizes).unwrap();
     geometry.install(&memory, || 1);
@@ -61,10 +68,7 @@ fn state() -> Arc<State> {
     })
 }
 
-#[test]
-fn a_hundred_thousand_subscribers_are_scraped_within_a_second_and_5_mb() {
-    let scratch = Scratch::new("hundred-thousand");
-    let state = state();
+fn keeper(state: &Arc<State>, scratch: &Scratch) -> Keeper {
     let options = LogOptions {
         sync: false,
         keep_released_ms: 0,
@@ -75,7 +79,27 @@ fn a_hundred_thousand_subscribers_are_scraped_within_a_second_and_5_mb() {
     let policy = shape::hold_policy(&state.config);
     let allocator = Allocator::new(&specs, policy, StdRng::seed_from_u64(1)).unwrap();
     let maps = Maps::read(&scratch.0).unwrap();
-    let mut keeper = Keeper::new(Arc::clone(&state), allocator, log, Vec::new(), None, maps);
+    Keeper::new(Arc::clone(state), allocator, log, Vec::new(), None, maps)
+}
+
+#[test]
+fn in_a_group_who_asked_first_is_served_first_and_nobody_twice() {
+    let scratch = Scratch::new("scarce");
+    let state = state(SCARCE);
+    let mut keeper = keeper(&state, &scratch);
+    let host = |number| InsideKey::from(Ipv4Addr::new(100, 64, 0, number));
+    let refusals = keeper.grant([9, 4, 9, 7, 4, 1].map(host).to_vec());
+    assert_eq!(refusals, HashMap::from([(host(1), Reason::NoBlock)]));
+    let served: Vec<InsideKey> = keeper.granted.iter().map(|one| one.grant.inside).collect();
+    assert_eq!(served, [9, 4, 7].map(host));
+    assert_eq!(state.stats().log.allocate_records, 3);
+}
+
+#[test]
+fn a_hundred_thousand_subscribers_are_scraped_within_a_second_and_5_mb() {
+    let scratch = Scratch::new("hundred-thousand");
+    let state = state(SHARED);
+    let mut keeper = keeper(&state, &scratch);
     let first = Ipv4Addr::new(100, 64, 0, 0).to_bits();
     let all: Vec<Ipv4Addr> = (0..SUBSCRIBERS)
         .map(|number| Ipv4Addr::from_bits(first + number))

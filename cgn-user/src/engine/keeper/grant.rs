@@ -8,6 +8,7 @@ use std::time::Instant;
 use cgn_common::layout::{Features, header, refusal_of};
 use cgn_common::nat::quota;
 use cgn_common::verdict::Reason;
+use foldhash::{HashSet, HashSetExt as _};
 
 use super::{Granted, Keeper};
 use crate::alloc::{Allocation, Refusal};
@@ -28,11 +29,11 @@ struct Pending {
 }
 
 impl Keeper {
-    /// Gives each subscriber one more block, however often he is named: one group of log records, one
-    /// wait for the disk, one time. Returns why those that got none got none.
+    /// Gives each subscriber one more block, however often he is named, and who asked first first: one
+    /// group of log records, one wait for the disk, one time. Returns why those that got none got none.
     pub fn grant(&mut self, mut wanted: Vec<InsideKey>) -> HashMap<InsideKey, Reason> {
-        wanted.sort_unstable();
-        wanted.dedup();
+        let mut seen = HashSet::with_capacity(wanted.len());
+        wanted.retain(|inside| seen.insert(*inside));
         let began = Instant::now();
         let now_ms = clock::monotonic_ms(&self.state);
         let mut refusals = HashMap::new();
