@@ -16,7 +16,7 @@ const ALL: [&str; 4] = ["micro", "rig", "rfc9693", "control"];
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Part (micro, features, rig, rfc9693, control, slowpath, log, sharing; or `all` for the first four) and its
+    /// Part (micro, memory, features, rig, rfc9693, control, slowpath, log, sharing; or `all` for the first four) and its
     /// options; `PART --help` tells all. With every part: `--compare REV` (micro and rig) measures
     /// another revision in the same rounds, `--write` puts the result into docs/performance.md
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]

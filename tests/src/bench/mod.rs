@@ -10,6 +10,7 @@
 //! | `rfc9693` | the tests of RFC 9693 on the rig |
 //! | `processor` | which processor a thread runs on, and for how long |
 //! | `sample` | from time stamps to one figure |
+//! | `memory` | what a read costs, by lines and pages |
 //! | `maplog` | the size and speed of the mapping log, on years that it generates |
 //! | `browsing`, `sharing` | a model of those who browse, and how ports may be shared out among them |
 //! | `plot` | plots over numbers of flows |
@@ -19,6 +20,7 @@ pub mod browsing;
 pub mod control;
 pub mod generator;
 pub mod maplog;
+pub mod memory;
 pub mod micro;
 pub mod plot;
 pub mod processor;

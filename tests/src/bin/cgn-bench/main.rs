@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use cgn_tests::bench::micro::{self, Options};
 use cgn_tests::bench::world::{FEW, MANY};
-use cgn_tests::bench::{maplog, plot, processor, report, slowpath};
+use cgn_tests::bench::{maplog, memory, plot, processor, report, slowpath};
 use cgn_user::dataplane::load::OBJECT;
 use clap::Parser;
 
@@ -23,6 +23,8 @@ use clap::Parser;
 enum Part {
     /// Nanoseconds per packet of the XDP programs, beside a kernel hash map's look-up
     Micro(Micro),
+    /// What a dependent read costs on this machine, by lines and pages: half a minute
+    Memory(MemoryArgs),
     /// What each feature costs a packet, off and on side by side, and the whole default policy
     Features(features::Args),
     /// Packets a second through real links, beside nftables, the bare redirect and others
@@ -81,6 +83,16 @@ struct Slowpath {
 }
 
 #[derive(clap::Args)]
+struct MemoryArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Rounds; medians are over all
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
+#[derive(clap::Args)]
 struct Micro {
     /// Print one JSON object
     #[arg(long)]
@@ -125,6 +137,7 @@ const GRID: [u64; 7] = [1, 1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 23, 1 << 24]
 fn main() -> Result<()> {
     match Part::parse() {
         Part::Micro(args) => micro(&args),
+        Part::Memory(args) => memory(&args),
         Part::Features(args) => features::run(&args),
         Part::Rig(args) => rig::run(&args),
         Part::Rfc9693(args) => rfc9693::run(&args),
@@ -190,6 +203,17 @@ fn micro(args: &Micro) -> Result<()> {
     } else {
         println!("{}", report::table(&rows));
         print!("{}", report::verdicts(&rows));
+    }
+    Ok(())
+}
+
+fn memory(args: &MemoryArgs) -> Result<()> {
+    ensure!(args.rounds > 0, "--rounds must be at least 1");
+    pin(None)?;
+    let reads = memory::measure(args.rounds);
+    match args.json {
+        true => println!("{:#}", memory::json(&reads)),
+        false => print!("{}", memory::table(&reads)),
     }
     Ok(())
 }
