@@ -5,9 +5,9 @@
 pub const FIRST_PORT: u16 = 1024;
 /// Ports of one external address that blocks may use: 1024 to 65535.
 pub const USABLE_PORTS: u32 = 65_536 - FIRST_PORT as u32;
-/// Slots in a bucket: 4 x 16 bytes = one cache line.
-pub const SLOTS_PER_BUCKET: u32 = 4;
-/// Most ports in a block: 256 buckets bound every walk through one, because
+/// Slots in a bucket: their keys, 8 bytes each, are one cache line.
+pub const SLOTS_PER_BUCKET: u32 = 8;
+/// Most ports in a block: 128 buckets bound every walk through one, because
 /// the verifier simulates every turn of a loop and its queue of open branches
 /// ends at 8192.
 pub const MAX_BLOCK_PORTS: u32 = 1024;

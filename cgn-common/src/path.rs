@@ -289,7 +289,14 @@ fn outbound<F: Frame, T: Tables>(
     let head = SubscriberHead(subscriber.head.load());
     let external = head.external();
     let sender = || realm::key_of(tables, realm, packet.ip.source.get());
-    depart(tables, &packet, sender, head.pool(), (external, port))?;
+    depart(
+        tables,
+        &transport,
+        destination,
+        sender,
+        head.pool(),
+        (external, port),
+    )?;
     // 6 translate
     packet.ip = ipv4::again(frame, packet.l3)?;
     if !packet.ip.is_atomic() {
@@ -512,34 +519,30 @@ fn find_or_open<T: Tables>(
         inside_port,
         remote,
         state: match flags {
-            _ if !may_open => SlotState::Free,
+            _ if !may_open => SlotState::Free as u64,
             Some(flags) => tcp_state::first(flags, !features.has(Features::DROP_MIDSTREAM)),
-            None => SlotState::Open,
+            None => SlotState::Open as u64,
         },
         tick,
     };
     let mut claim = search::Candidate::NONE;
     if let Some(home) = Home::new(tables, index, subscriber, head, protocol, inside_port) {
-        #[expect(
-            clippy::collapsible_match,
-            reason = "as a guard it makes LLVM keep more on XDP's stack than fits"
-        )]
         match home.find(tables, inside_port) {
-            Some((port, slot)) => {
-                if lookup::refresh_outbound(&slot, remote, flags, tick, features) {
+            Ok((port, slot)) => {
+                if lookup::refresh_outbound(tables, &slot, remote, flags, tick, features) {
                     return Ok(port);
                 }
             }
             // What opens nothing may still stand elsewhere.
-            None if !flow.opens() => {}
-            None if is_throttled(tables, index) => flow.state = SlotState::Free,
-            None if head.block_count() == 1 => {
+            Err(_) if !flow.opens() => {}
+            Err(_) if is_throttled(tables, index) => flow.state = SlotState::Free as u64,
+            Err(is_clear) if head.block_count() == 1 => {
                 if let Some(reason) = home.refusal(tables, protocol)
                     && (home.is_free_of(inside_port) || tables.is_clear(flow))
                 {
                     return Err(reason);
                 }
-                let mut opened = tables.open_at_home(flow, false);
+                let mut opened = tables.open_at_home(flow, is_clear);
                 if opened.is_unclear() && tables.is_clear(flow) {
                     opened = tables.open_at_home(flow, true);
                 }
@@ -553,7 +556,7 @@ fn find_or_open<T: Tables>(
                 }
                 claim = opened.claim();
             }
-            None => {}
+            Err(_) => {}
         }
     }
     open::open(tables, flow, transport.flags, claim)
@@ -565,17 +568,17 @@ fn is_throttled<T: Tables>(tables: &T, subscriber: u32) -> bool {
     tables.features().has(Features::THROTTLE) && !tables.may_begin(subscriber, false)
 }
 
-/// The packet of this `sender` leaves a mapping of pool `pool`: its session is noted, where
+/// The packet of this `sender` to this destination leaves a mapping of pool `pool`: its session is noted, where
 /// sessions are.
 #[inline(always)]
 pub(crate) fn depart<T: Tables>(
     tables: &T,
-    packet: &Packet,
+    transport: &Transport,
+    destination: u32,
     sender: impl FnOnce() -> Result<u32, Reason>,
     pool: u8,
     external: (u32, u16),
 ) -> Result<(), Reason> {
-    let transport = &packet.transport;
     if !tables
         .features_within(pool, transport.protocol)
         .has(Features::SESSIONS)
@@ -588,7 +591,7 @@ pub(crate) fn depart<T: Tables>(
         protocol: transport.protocol,
         inside: (inside, transport.source_port),
         external_port: external.1,
-        remote: peer::remote(packet.ip.destination.get(), transport.destination_port),
+        remote: peer::remote(destination, transport.destination_port),
         flags: transport.flags,
         policy: tables.policy(pool),
         tick: tables.now(),
@@ -625,7 +628,7 @@ pub(crate) fn arrive<T: Tables>(
                 policy: tables.policy(pool),
                 tick: tables.now(),
             },
-            slot.peer().load(),
+            slot.peer,
         );
         if !arrival.is_admitted() {
             return Err(Reason::Filtered);
@@ -635,7 +638,7 @@ pub(crate) fn arrive<T: Tables>(
     if tables.features().has(Features::THROTTLE)
         && matches!(side, Side::Outside)
         && !arrival.is_noted()
-        && lookup::comes_anew(slot, transport, remote)
+        && lookup::comes_anew(tables, slot, transport, remote)
         && !tables.newcomer(side, remote as u32)
     {
         return Err(Reason::Throttled);
@@ -657,7 +660,7 @@ fn keep_alive<T: Tables>(
     slot: &lookup::Slot<'_>,
 ) -> bool {
     if transport.protocol == Protocol::Tcp {
-        lookup::refresh_inbound_tcp(slot, remote, transport.flags, tables.now())
+        lookup::refresh_inbound_tcp(tables, slot, remote, transport.flags, tables.now())
     } else if features.has(Features::INBOUND_REFRESH) {
         lookup::refresh_inbound(slot, tables.now())
     } else {

@@ -8,11 +8,11 @@ use crate::frame::Frame;
 use crate::ipv6::{flows, prefixes};
 use crate::layout::{
     Access, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks, Held, Line,
-    NEAR_BLOCKS, Newcomers, NewcomersIpv6, NextHopEntry, OwnedBlock, Page, Policy, Quota, Role,
-    Scattering, SessionKey, Side, SixRd, Subscriber, Unsolicited, VlanKey,
+    NEAR_BLOCKS, Newcomers, NewcomersIpv6, NextHopEntry, OwnedBlock, Page, Parts, Policy, Quota,
+    Role, Scattering, SessionKey, Side, SixRd, Subscriber, Unsolicited, VlanKey,
 };
 use crate::nat::{
-    fragment, home, open, preference, quota, scatter, search, session, throttle, walk,
+    fragment, home, lookup, open, preference, quota, scatter, search, session, throttle, walk,
 };
 use crate::realm;
 use crate::steps::Step;
@@ -92,6 +92,13 @@ pub trait Tables {
     fn unsolicited(&self, index: u32) -> Option<&Unsolicited>;
     fn block(&self, index: u32) -> Option<&BlockEntry>;
     fn line(&self, index: u32) -> Option<&Line>;
+    /// How the table of [`Tables::line`] is divided.
+    fn parts(&self) -> Parts;
+    /// Header line of a slab.
+    #[inline(always)]
+    fn header(&self, slab_line: u32) -> Option<&Line> {
+        self.line(self.parts().header(slab_line))
+    }
 
     /// Runs `f` on the [`crate::layout::Session`] with this key; None if there is none.
     fn session<R>(&self, key: &SessionKey, f: impl FnOnce(&Word) -> R) -> Option<R>;
@@ -343,13 +350,23 @@ pub trait Tables {
     }
     /// See [`session::arrive`].
     #[inline(always)]
-    fn arrive(&self, party: session::Party, first: u64) -> session::Arrival {
-        session::arrive(self, party, first)
+    fn arrive(&self, party: session::Party, peer: lookup::Peer) -> session::Arrival {
+        session::arrive(self, party, peer)
     }
     /// See [`session::admits`].
     #[inline(always)]
-    fn admits(&self, party: session::Party, first: u64) -> bool {
-        session::admits(self, party, first)
+    fn admits(&self, party: session::Party, peer: lookup::Peer) -> bool {
+        session::admits(self, party, peer)
+    }
+    /// See [`lookup::Peer::write_first`].
+    #[inline(always)]
+    fn write_first_peer(&self, peer: lookup::Peer, remote: u64) {
+        peer.write_first(self, remote);
+    }
+    /// See [`lookup::Peer::read`].
+    #[inline(always)]
+    fn peer(&self, peer: lookup::Peer) -> u64 {
+        peer.read(self)
     }
     /// See [`open::settle`].
     #[inline(always)]

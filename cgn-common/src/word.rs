@@ -58,21 +58,6 @@ impl Word {
             .store(value, core::sync::atomic::Ordering::Release);
     }
 
-    /// Writes bits 0-47, and leaves the others as they are, whoever changes
-    /// them meanwhile. Only where no one else writes or reads bits 0-47.
-    #[inline(always)]
-    pub fn store_low_48(&self, value: u64) {
-        const LOW: u64 = (1 << 48) - 1;
-        let (set, fetch) = (
-            core::sync::atomic::Ordering::SeqCst,
-            core::sync::atomic::Ordering::Acquire,
-        );
-        let written = self
-            .atomic()
-            .fetch_update(set, fetch, |old| Some(old & !LOW | value & LOW));
-        debug_assert!(written.is_ok(), "the update refuses nothing");
-    }
-
     /// Replaces `old` by `new`; false if the word was not `old`.
     #[inline(always)]
     #[must_use]
@@ -106,24 +91,6 @@ impl Word {
     pub fn store(&self, value: u64) {
         // SAFETY: as in `load`.
         unsafe { core::ptr::write_volatile(self.0.get(), value) }
-    }
-
-    /// Writes bits 0-47, and leaves the others as they are, whoever changes
-    /// them meanwhile. Only where no one else writes or reads bits 0-47.
-    ///
-    /// Two narrow stores, which cost nothing, where a compare-and-swap would
-    /// wait for all stores before it.
-    #[inline(always)]
-    pub fn store_low_48(&self, value: u64) {
-        let low = self.0.get();
-        // SAFETY: bytes 0-3 and 4-5 of the word, each aligned to its size; the
-        // target is little-endian (bpfel), so they are bits 0-31 and 32-47.
-        unsafe {
-            low.cast::<u32>().write_volatile(value as u32);
-            low.cast::<u16>()
-                .add(2)
-                .write_volatile((value >> 32) as u16);
-        }
     }
 
     /// Replaces `old` by `new`; false if the word was not `old`.

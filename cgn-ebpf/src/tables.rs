@@ -14,11 +14,12 @@ use cgn_common::frame::Frame;
 use cgn_common::ipv6::flows::Flow;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks, GUARDS,
-    HALVES_PER_LINE, Handed, Held, Line, Link, Newcomers, NewcomersIpv6, NextHopEntry, Page,
+    HALVES_PER_LINE, Handed, Held, Line, Link, Newcomers, NewcomersIpv6, NextHopEntry, Page, Parts,
     Policy, Quota, ROUTES_PER_LINE, Role, Scattering, SessionKey, Side, SixRd, Subscriber,
     Unsolicited, VlanKey, is_ahead,
 };
 use cgn_common::limits::TICK_SHIFT;
+use cgn_common::nat::lookup::Peer;
 use cgn_common::nat::{fragment, home, open, preference, quota, scatter, search, session, walk};
 use cgn_common::punts;
 use cgn_common::realm::{self, is_key_here};
@@ -204,6 +205,12 @@ impl Tables for XdpTables {
     #[inline(always)]
     fn line(&self, index: u32) -> Option<&Line> {
         maps::SLABS.get(index)
+    }
+
+    #[inline(always)]
+    fn parts(&self) -> Parts {
+        // SAFETY: a static of our own; volatile as in `features`.
+        unsafe { (&raw const maps::CONSTANTS.parts).read_volatile() }
     }
 
     #[inline(always)]
@@ -676,15 +683,25 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
-    fn arrive(&self, party: session::Party, first: u64) -> session::Arrival {
+    fn arrive(&self, party: session::Party, peer: Peer) -> session::Arrival {
         let (a, b, c) = party.pack();
-        session::Arrival(cgn_arrive(a, b, c, first))
+        session::Arrival(cgn_arrive(a, b, c, peer.0))
     }
 
     #[inline(always)]
-    fn admits(&self, party: session::Party, first: u64) -> bool {
+    fn admits(&self, party: session::Party, peer: Peer) -> bool {
         let (a, b, c) = party.pack();
-        cgn_admits(a, b, c, first) != 0
+        cgn_admits(a, b, c, peer.0) != 0
+    }
+
+    #[inline(always)]
+    fn write_first_peer(&self, peer: Peer, remote: u64) {
+        cgn_write_first_peer(peer.0, remote);
+    }
+
+    #[inline(always)]
+    fn peer(&self, peer: Peer) -> u64 {
+        cgn_peer(peer.0)
     }
 
     #[inline(always)]
@@ -862,17 +879,30 @@ extern "C" fn cgn_depart(a: u64, b: u64, c: u64, external: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn cgn_arrive(a: u64, b: u64, c: u64, first: u64) -> u64 {
-    session::arrive(&DETACHED, session::Party::unpack(a, b, c), first).0
+extern "C" fn cgn_write_first_peer(peer: u64, remote: u64) -> u64 {
+    Peer(peer).write_first(&DETACHED, remote);
+    0
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn cgn_admits(a: u64, b: u64, c: u64, first: u64) -> u64 {
+extern "C" fn cgn_peer(peer: u64) -> u64 {
+    Peer(peer).read(&DETACHED)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_arrive(a: u64, b: u64, c: u64, peer: u64) -> u64 {
+    session::arrive(&DETACHED, session::Party::unpack(a, b, c), Peer(peer)).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cgn_admits(a: u64, b: u64, c: u64, peer: u64) -> u64 {
     u64::from(session::admits(
         &DETACHED,
         session::Party::unpack(a, b, c),
-        first,
+        Peer(peer),
     ))
 }
 

@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Guards;
+use super::{Guards, Parts};
 use crate::realm::NOBODY;
 use crate::verdict::{Direction, Protocol};
 
@@ -21,6 +21,9 @@ pub struct Constants {
     pub six_rd: SixRd,
     /// By number of the pool, the realm that it serves; [`NOBODY`] if it is several, or none.
     pub realms: [u8; POOLS],
+    /// Of `SLABS`; whoever loads programs knows it.
+    pub parts: Parts,
+    pub reserved: u32,
 }
 
 impl Constants {
@@ -31,6 +34,8 @@ impl Constants {
         guards: Guards::NONE,
         six_rd: SixRd::NONE,
         realms: [NOBODY; POOLS],
+        parts: Parts(0),
+        reserved: 0,
     };
 }
 

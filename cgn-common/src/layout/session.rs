@@ -40,9 +40,8 @@ impl SessionKey {
     }
 }
 
-/// Value of `SESSIONS`: bits 0-31 last seen (ticks), 32-35 [`SlotState`], 39 logged (as
-/// [`SlotKey::LOGGED`]), 48-63
-/// external port of the mapping. A session of an earlier mapping of the same
+/// Value of `SESSIONS`, as a [`SlotKey`] of the mapping's external port: last seen, state,
+/// [`SlotKey::LOGGED`]. A session of an earlier mapping of the same
 /// inside endpoint has another external port, and counts for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session(pub u64);
@@ -51,7 +50,13 @@ impl Session {
     #[inline(always)]
     #[must_use]
     pub const fn new(external_port: u16, state: SlotState, tick: u32) -> Self {
-        Self(SlotKey::new(external_port, state, tick).0)
+        Self::of(external_port, state as u64, tick)
+    }
+    /// See [`SlotKey::of`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(external_port: u16, state: u64, tick: u32) -> Self {
+        Self(SlotKey::of(external_port, state, tick).0)
     }
     #[inline(always)]
     #[must_use]
@@ -64,10 +69,16 @@ impl Session {
     pub const fn state(self) -> u64 {
         SlotKey(self.0).state()
     }
+    /// See [`SlotKey::age`].
     #[inline(always)]
     #[must_use]
-    pub const fn last_seen(self) -> u32 {
-        self.0 as u32
+    pub const fn age(self, now: u32) -> i32 {
+        SlotKey(self.0).age(now)
+    }
+    /// Tick at which it was last seen.
+    #[must_use]
+    pub const fn last_seen(self, now: u32) -> u32 {
+        SlotKey(self.0).last_seen(now)
     }
     /// See [`SlotKey::LOGGED`].
     #[must_use]

@@ -1,27 +1,38 @@
 //! Slabs: the memory of a block, a header line and its buckets.
 
-use crate::limits::SLOTS_PER_BUCKET;
+use core::iter;
+use core::ops::Range;
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::limits::{MIN_BLOCK_PORTS, SLOTS_PER_BUCKET};
 use crate::verdict::Protocol;
 use crate::word::Word;
 
-/// One cache line of `SLABS`. A slab serves one block: a header line, then the
-/// buckets of TCP, UDP and ICMP, one after the other.
+/// One cache line of `SLABS`. A slab serves one block: a header line, and of TCP, UDP and ICMP a line with the
+/// keys of each bucket, and one with the peers of each. They stand apart, see [`Parts`].
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Line(pub [Word; 8]);
 
 impl Line {
-    /// First word of slot `at` of a bucket, see [`SlotKey`].
+    /// Of a bucket: the key of slot `at`, see [`SlotKey`](super::SlotKey); of its other line the peer, see
+    /// [`peer`](super::peer).
     #[inline(always)]
     #[must_use]
-    pub const fn key_at(&self, at: u32) -> &Word {
-        &self.0[(2 * at as usize) & 7]
+    pub const fn at(&self, at: u32) -> &Word {
+        &self.0[at as usize & 7]
     }
-    /// Second word of slot `at` of a bucket, see [`peer`].
+    /// The slots of a bucket whose word `is_one` says 1 of, and not 0; a bit each. Without a branch, if
+    /// that has none.
     #[inline(always)]
     #[must_use]
-    pub const fn peer_at(&self, at: u32) -> &Word {
-        &self.0[(2 * at as usize + 1) & 7]
+    pub fn slots_where(&self, is_one: impl Fn(u64) -> u64) -> u64 {
+        let mut found = 0;
+        for at in 0..SLOTS_PER_BUCKET {
+            found |= is_one(self.at(at).load()) << at;
+        }
+        found
     }
     /// Of a slab's header: whether the block has a free port of `protocol`. A
     /// full block is seen from here, without a look at its slots.
@@ -55,10 +66,10 @@ impl Line {
     }
 }
 
-/// Lines of a slab whose block has `1 << block_shift` ports.
+/// Lines of `SLABS` for a block of `1 << block_shift` ports.
 #[must_use]
 pub const fn slab_lines(block_shift: u32) -> u32 {
-    1 + 3 * buckets(block_shift)
+    Parts(buckets(block_shift)).lines()
 }
 
 /// Buckets of one protocol in a slab.
@@ -68,11 +79,79 @@ pub const fn buckets(block_shift: u32) -> u32 {
     (1 << block_shift) / SLOTS_PER_BUCKET
 }
 
-/// First bucket line of `protocol` in the slab that begins at `slab_line`.
+/// How `SLABS` is divided: keys of TCP, UDP and ICMP; peers of the same; headers. In each of the first six
+/// every block has a line for each bucket, one block after the other, and the first of those is what a slab is
+/// known by. So what packets of established flows read of all blocks lies together, on fewer
+/// pages than if each block had its own in one piece, whose translation a packet would wait for ([ADR 48](../../../docs/adr/0048-keys-and-peers.md)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Parts(pub u32);
+
+impl Parts {
+    const PROTOCOLS: u32 = 3;
+    /// Every block has as many buckets, or a multiple of them, for one header.
+    pub const BUCKETS_PER_HEADER: u32 = buckets(MIN_BLOCK_PORTS.trailing_zeros());
+
+    /// Those of a table with so many lines.
+    #[must_use]
+    pub const fn of_table(lines: u32) -> Self {
+        const UNIT: u32 = Parts(Parts::BUCKETS_PER_HEADER).lines();
+        Self(lines / UNIT * Self::BUCKETS_PER_HEADER)
+    }
+    /// Lines of the whole table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lines(self) -> u32 {
+        2 * Self::PROTOCOLS * self.0 + self.0 / Self::BUCKETS_PER_HEADER
+    }
+    /// Line with the keys of the first bucket of `protocol` of a slab.
+    #[inline(always)]
+    #[must_use]
+    pub const fn keys(self, slab_line: u32, protocol: Protocol) -> u32 {
+        protocol as u32 * self.0 + slab_line
+    }
+    /// Line with the peers of the bucket whose keys are in line `keys`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn peers(self, keys: u32) -> u32 {
+        Self::PROTOCOLS * self.0 + keys
+    }
+    /// All lines of a slab: its header, and one range in each of the other parts.
+    pub fn lines_of(self, slab_line: u32, block_shift: u32) -> impl Iterator<Item = Range<u32>> {
+        let header = self.header(slab_line);
+        let parts = (0..2 * Self::PROTOCOLS).map(move |part| {
+            let first = part * self.0 + slab_line;
+            first..first + buckets(block_shift)
+        });
+        parts.chain(iter::once(header..header + 1))
+    }
+    /// Header line of a slab.
+    #[inline(always)]
+    #[must_use]
+    pub const fn header(self, slab_line: u32) -> u32 {
+        2 * Self::PROTOCOLS * self.0 + slab_line / Self::BUCKETS_PER_HEADER
+    }
+}
+
+/// Number of the lowest bit that is set in `bits`, of eight. BPF has no instruction for it.
 #[inline(always)]
 #[must_use]
-pub const fn bucket_line(slab_line: u32, protocol: Protocol, block_shift: u32) -> u32 {
-    slab_line + 1 + (protocol as u32) * buckets(block_shift)
+pub const fn lowest(bits: u64) -> u32 {
+    /// A byte whose three bits from the left are another number after each shift.
+    const TURNS: u64 = 0b0001_0111;
+    /// Shifts by the number that they give, four bits each.
+    const SHIFTS: u32 = {
+        let (mut shifts, mut shift) = (0, 0);
+        while shift < SLOTS_PER_BUCKET {
+            let number = ((TURNS << shift) & 0xff) >> 5;
+            shifts |= shift << (4 * number);
+            shift += 1;
+        }
+        shifts
+    };
+    let lowest = bits & bits.wrapping_neg();
+    let number = ((lowest * TURNS) & 0xff) >> 5;
+    SHIFTS >> (4 * number as u32) & 7
 }
 
 /// Words of a slab's header line.
@@ -168,3 +247,15 @@ impl Limits {
     }
 }
 const _: () = assert!(crate::limits::MAX_BLOCK_PORTS < 1 << 20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_bit_of_every_byte_is_found() {
+        for bits in 1..1 << SLOTS_PER_BUCKET {
+            assert_eq!(lowest(bits), bits.trailing_zeros(), "{bits:#010b}");
+        }
+    }
+}

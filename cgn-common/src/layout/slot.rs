@@ -1,9 +1,10 @@
-//! Slots: the 16 bytes that hold one mapping.
+//! Slots: what is known of one mapping, in two words that stand apart.
 
-use super::slab::Line;
-use crate::limits::SLOTS_PER_BUCKET;
+use super::slab::{Line, lowest};
+use crate::limits::STAMP_TICKS;
+use crate::word::Word;
 
-/// State of a slot, the lowest 4 bits of its state and flags.
+/// State of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SlotState {
@@ -13,39 +14,40 @@ pub enum SlotState {
     /// The mapping ended; the port may not be used again yet (RFC 6888 REQ-8).
     Held = 2,
     /// Mapping of UDP or ICMP.
-    Open = 3,
+    Open = 8,
     /// TCP, RFC 7857 section 2: a SYN from inside, no answer yet.
-    TcpInit = 4,
-    TcpEstablished = 5,
+    TcpInit = 9,
+    TcpEstablished = 10,
     /// FIN seen from inside.
-    TcpInsideFin = 6,
+    TcpInsideFin = 11,
     /// FIN seen from outside.
-    TcpOutsideFin = 7,
+    TcpOutsideFin = 12,
     /// FIN seen from both.
-    TcpClosing = 8,
+    TcpClosing = 13,
     /// After RST, or mid-stream packets without a SYN.
-    TcpTransitory = 9,
+    TcpTransitory = 14,
 }
 
 impl SlotState {
+    /// States from here on are mappings that translate packets: those with the highest bit.
+    pub const FIRST_LIVE: u64 = Self::Open as u64;
+
     /// From the lowest 4 bits of `bits`; unknown values are free.
     #[must_use]
     pub const fn from_bits(bits: u8) -> Self {
         match bits & 0xf {
             1 => Self::Tentative,
             2 => Self::Held,
-            3 => Self::Open,
-            4 => Self::TcpInit,
-            5 => Self::TcpEstablished,
-            6 => Self::TcpInsideFin,
-            7 => Self::TcpOutsideFin,
-            8 => Self::TcpClosing,
-            9 => Self::TcpTransitory,
+            8 => Self::Open,
+            9 => Self::TcpInit,
+            10 => Self::TcpEstablished,
+            11 => Self::TcpInsideFin,
+            12 => Self::TcpOutsideFin,
+            13 => Self::TcpClosing,
+            14 => Self::TcpTransitory,
             _ => Self::Free,
         }
     }
-    /// States from here on are mappings that translate packets.
-    pub const FIRST_LIVE: u64 = Self::Open as u64;
     /// Name in `cgn show mappings`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -64,35 +66,53 @@ impl SlotState {
     }
 }
 
-/// First word of a slot: bits 0-31 last seen (ticks), 32-35 [`SlotState`],
-/// 36-47 flags, 48-63 inside port. Zero is a free slot.
+/// First word of a slot, its *key*: bits 0-22 last seen (ticks, modulo 2^23), 23-27 flags, 28-43 the
+/// bucket's, see [`Detour`] and [`astray`], 44-47 [`SlotState`], 48-63 inside port. A free slot has
+/// nothing but the bucket's bits.
+///
+/// The inside port and the bit that says that a mapping is live are the highest ones, so that one
+/// comparison finds the mapping of a packet. Eight keys are a cache line: all that a packet of an established
+/// flow reads of it ([ADR 48](../../../docs/adr/0048-keys-and-peers.md)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotKey(pub u64);
 
 impl SlotKey {
     /// More than one remote endpoint uses this mapping, so the state of its
     /// first session says nothing about the others.
-    pub const SHARED: u64 = 1 << 36;
-    /// The mapping has talked to a port other than that of its first session,
-    /// so no short timer of that port holds for it.
-    pub const MANY_PORTS: u64 = 1 << 37;
+    pub const SHARED: u64 = 1 << 23;
+    /// Of UDP and ICMP: the peer is written, and no short timer of its port holds: it was none of those
+    /// ports, or the mapping has talked to another one since. So outbound packets need not look at it.
+    pub const PEER_KNOWN: u64 = 1 << 24;
     /// A further session did not fit into the table of sessions: the mapping
     /// lives as long as an established one.
-    pub const UNLISTED: u64 = 1 << 38;
+    pub const UNLISTED: u64 = 1 << 25;
     /// The mapping stands away from its home, and no [`Detour`] leads to it: it is
-    /// counted in the buckets between, see [`peer`].
-    pub const ASTRAY: u64 = 1 << 39;
+    /// counted in the buckets between, see [`astray`].
+    pub const ASTRAY: u64 = 1 << 26;
     /// The mapping log has the mapping's beginning, and not its end yet. Only the sweep sets it
     /// and takes it away, also from one in hold.
-    pub const LOGGED: u64 = 1 << 40;
-    const STATE: u64 = 0xf << 32;
-    /// The states that are live, by number.
-    const LIVE: u64 = 0xffff << SlotState::FIRST_LIVE & 0xffff;
+    pub const LOGGED: u64 = 1 << 27;
+    const SEEN_BITS: u32 = 23;
+    const SEEN: u64 = (1 << Self::SEEN_BITS) - 1;
+    const STATE_SHIFT: u32 = 44;
+    const STATE: u64 = 0xf << Self::STATE_SHIFT;
+    /// Inside port and the bit of the live states.
+    const IDENTITY_SHIFT: u32 = 47;
+    /// What is the bucket's, and not the mapping's.
+    const BUCKET: u64 = 0xffff << Detour::SHIFT;
 
     #[inline(always)]
     #[must_use]
     pub const fn new(inside_port: u16, state: SlotState, tick: u32) -> Self {
-        Self((inside_port as u64) << 48 | (state as u64) << 32 | tick as u64)
+        Self::of(inside_port, state as u64, tick)
+    }
+    /// The same with the number of the state: programs handle the number, for of each state by itself the
+    /// verifier would follow a way of its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(inside_port: u16, state: u64, tick: u32) -> Self {
+        let seen = tick as u64 & Self::SEEN;
+        Self((inside_port as u64) << 48 | state << Self::STATE_SHIFT | seen)
     }
     #[inline(always)]
     #[must_use]
@@ -103,41 +123,67 @@ impl SlotKey {
     #[inline(always)]
     #[must_use]
     pub const fn state(self) -> u64 {
-        (self.0 >> 32) & 0xf
+        (self.0 >> Self::STATE_SHIFT) & 0xf
     }
     #[inline(always)]
     #[must_use]
     pub const fn is_live(self) -> bool {
-        self.state() >= SlotState::FIRST_LIVE
+        self.0 >> Self::IDENTITY_SHIFT & 1 != 0
     }
     /// 1 if this is the live mapping of `inside_port`, else 0; without a branch.
     #[inline(always)]
     #[must_use]
     pub const fn is_live_mapping_of(self, inside_port: u16) -> u64 {
-        self.is_of(inside_port) & Self::LIVE >> self.state() & 1
+        let live = (inside_port as u64) << 1 | 1;
+        is_zero(self.0 >> Self::IDENTITY_SHIFT ^ live)
+    }
+    /// 1 if the inside port is this one, else 0; without a branch.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of(self, inside_port: u16) -> u64 {
+        is_zero(self.0 >> 48 ^ inside_port as u64)
     }
     /// 1 if this is the mapping of `inside_port`, tentative or live, else 0.
     #[inline(always)]
     #[must_use]
     pub const fn is_claim_to(self, inside_port: u16) -> u64 {
-        const CLAIM: u64 = SlotKey::LIVE | 1 << SlotState::Tentative as u64;
-        self.is_of(inside_port) & CLAIM >> self.state() & 1
-    }
-    /// 1 if the inside port is this one, else 0.
-    #[inline(always)]
-    const fn is_of(self, inside_port: u16) -> u64 {
-        let differs = (self.0 >> 48) ^ inside_port as u64;
-        differs.wrapping_sub(1) >> 63
+        const TENTATIVE: u64 = SlotState::Tentative as u64;
+        let tentative = (inside_port as u64) << 4 | TENTATIVE;
+        self.is_live_mapping_of(inside_port) | is_zero(self.0 >> Self::STATE_SHIFT ^ tentative)
     }
     #[inline(always)]
     #[must_use]
     pub const fn is_free(self) -> bool {
-        self.0 == 0
+        self.mapping().0 == 0
     }
+    /// 1 if it is not free, else 0; without a branch.
     #[inline(always)]
     #[must_use]
-    pub const fn last_seen(self) -> u32 {
-        self.0 as u32
+    pub const fn is_taken(self) -> u64 {
+        // Every state but the first one, 0, carries into the fifth bit.
+        (self.state() + 0xf) >> 4
+    }
+    /// Ticks since it was last seen. Negative for a stamp of a moment after `now` was read. What has
+    /// not been seen for 26 days looks as if it had been seen since: the sweep comes around
+    /// every few seconds.
+    #[inline(always)]
+    #[must_use]
+    pub const fn age(self, now: u32) -> i32 {
+        /// Stamps so far ahead are of packets that came meanwhile (4.6 minutes).
+        const AHEAD: u32 = 1 << 10;
+        let since = now.wrapping_sub(self.stamp()).wrapping_add(AHEAD) as u64 & Self::SEEN;
+        since as i32 - AHEAD as i32
+    }
+    /// Tick at which it was last seen.
+    #[must_use]
+    pub const fn last_seen(self, now: u32) -> u32 {
+        now.wrapping_sub(self.age(now) as u32)
+    }
+    /// The same, as far as the key has it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn stamp(self) -> u32 {
+        (self.0 & Self::SEEN) as u32
     }
     #[inline(always)]
     #[must_use]
@@ -156,17 +202,15 @@ impl SlotKey {
     }
     #[inline(always)]
     #[must_use]
-    pub const fn has_many_ports(self) -> bool {
-        self.0 & Self::MANY_PORTS != 0
+    pub const fn is_peer_known(self) -> bool {
+        self.0 & Self::PEER_KNOWN != 0
     }
     /// The same with the stamp `now`, if its state changes to `state` or its
     /// own stamp is old: a busy flow does not dirty its cache line per packet.
     #[inline(always)]
     #[must_use]
     pub const fn stamped(self, state: u64, now: u32) -> Self {
-        // Signed: a stamp may be of a moment after `now` was read.
-        let age = now.wrapping_sub(self.last_seen()) as i32;
-        if state != self.state() || age >= crate::limits::STAMP_TICKS as i32 {
+        if state != self.state() || self.age(now) >= STAMP_TICKS as i32 {
             self.with(state, now)
         } else {
             self
@@ -177,84 +221,119 @@ impl SlotKey {
     #[inline(always)]
     #[must_use]
     pub const fn removed(self) -> Self {
-        self.with(SlotState::Held as u64, self.last_seen())
+        self.with(SlotState::Held as u64, self.stamp())
     }
     /// The same mapping with another state (as a number) and last-seen tick.
     #[inline(always)]
     #[must_use]
     pub const fn with(self, state: u64, tick: u32) -> Self {
-        Self(self.0 & !(Self::STATE | 0xffff_ffff) | state << 32 | tick as u64)
+        let kept = self.0 & !(Self::STATE | Self::SEEN);
+        Self(kept | state << Self::STATE_SHIFT | tick as u64 & Self::SEEN)
+    }
+    /// The mapping alone, without what is the bucket's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mapping(self) -> Self {
+        Self(self.0 & !Self::BUCKET)
+    }
+    /// Puts the mapping `new` (none: zero) in the place of `old`, and keeps what is the bucket's. False if
+    /// `old` is not there, or another processor was quicker: perhaps only with a detour.
+    #[inline(always)]
+    #[must_use]
+    pub fn exchange(word: &Word, old: Self, new: Self) -> bool {
+        let seen = Self(word.load());
+        seen.mapping().0 == old.0 && word.replace(seen.0, seen.0 & Self::BUCKET | new.0)
     }
 }
 
-/// Second word of a slot: bits 0-31 remote address, 32-47 remote port of the
-/// first session. Bits 48-63 are the bucket's. In the others than the first slot
-/// they are a [`Detour`]. In the first slot they count the mappings that stand
-/// further on and have none: 58-63 *astray*, those that wanted this very bucket;
-/// 48-57 *overflow*, those that wanted it or one before it.
-pub mod peer {
-    /// Remote endpoint part.
-    pub const REMOTE: u64 = 0xffff_ffff_ffff;
-    /// One mapping more that is astray beyond this bucket.
-    pub const ONE_OVERFLOW: u64 = 1 << 48;
-    /// One mapping more that wanted this very bucket and has no detour.
-    pub const ONE_ASTRAY: u64 = 1 << ASTRAY;
-    /// With so many astray no further one is placed: the count has room for the
-    /// claims of a processor each, beyond.
-    pub const MOST_ASTRAY: u64 = 32;
-    const ASTRAY: u32 = 58;
+/// 1 if a number below 2^63 is 0, else 0; without a branch.
+#[inline(always)]
+const fn is_zero(number: u64) -> u64 {
+    number.wrapping_sub(1) >> 63
+}
 
+/// Second word of a slot, its *peer*: bits 0-31 remote address, 32-47 remote port of the first session; 0: it
+/// was not written yet, as of a UDP mapping that is not two seconds old where nobody asks for it. It stands in
+/// another line than the key: who touches it pays for that.
+pub mod peer {
+    /// The bits of a remote endpoint.
+    pub const REMOTE: u64 = 0xffff_ffff_ffff;
     /// Remote endpoint as a word.
     #[inline(always)]
     #[must_use]
     pub const fn remote(address: u32, port: u16) -> u64 {
         address as u64 | (port as u64) << 32
     }
+    /// True for the remote endpoint of the first session, also before it was written.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_first(peer: u64, remote: u64) -> bool {
+        peer == remote || peer == 0
+    }
+}
+
+/// The bucket's bits of its first key. They count the mappings that stand further on and have no
+/// [`Detour`]: bits 38-43 *astray*, those that wanted this very bucket; 28-37 *overflow*, those that
+/// wanted it or one before it.
+pub mod astray {
+    /// One mapping more that is astray beyond this bucket.
+    pub const ONE_OVERFLOW: u64 = 1 << OVERFLOW;
+    /// One mapping more that wanted this very bucket and has no detour.
+    pub const ONE_ASTRAY: u64 = 1 << ASTRAY;
+    /// With so many astray no further one is placed: the count has room for the
+    /// claims of a processor each, beyond.
+    pub const MOST_ASTRAY: u64 = 32;
+    const OVERFLOW: u32 = super::Detour::SHIFT;
+    const ASTRAY: u32 = OVERFLOW + 10;
+
     /// Mappings that are astray beyond this bucket.
     #[inline(always)]
     #[must_use]
-    pub const fn overflow(word: u64) -> u64 {
-        word >> 48 & ((1 << (ASTRAY - 48)) - 1)
+    pub const fn overflow(first_key: u64) -> u64 {
+        first_key >> OVERFLOW & ((1 << (ASTRAY - OVERFLOW)) - 1)
     }
     /// Those that wanted this very bucket and that no detour leads to.
     #[inline(always)]
     #[must_use]
-    pub const fn astray(word: u64) -> u64 {
-        word >> ASTRAY
+    pub const fn astray(first_key: u64) -> u64 {
+        first_key >> ASTRAY & 0x3f
     }
 }
 // A bucket is passed by the mappings of all slots but its own.
 const _: () =
-    assert!(crate::limits::MAX_BLOCK_PORTS as u64 <= peer::ONE_ASTRAY / peer::ONE_OVERFLOW);
+    assert!(crate::limits::MAX_BLOCK_PORTS as u64 <= astray::ONE_ASTRAY / astray::ONE_OVERFLOW);
 
-/// Where a mapping stands that wanted this bucket: bits 0-9 slot of the block,
-/// 10-15 tag of the mapping's hash, all inverted, so that 0 is none. It may lead to
-/// another mapping with that tag, or to none any more.
+/// The bucket's bits of its other keys. Where a mapping stands that wanted this bucket: bits 0-9 slot of the
+/// block, 10-15 tag of the mapping's hash, at most 62, all inverted, so that 0 is none and has the tag of
+/// none. It may lead to another mapping with that tag, or to none any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detour(pub u16);
 
 impl Detour {
     pub const NONE: Self = Self(0);
+    /// The slots of a bucket that keep one, a bit each: the first keeps the counts.
+    pub const SLOTS: u64 = 0xfe;
     const SLOT_BITS: u32 = 10;
-    const SHIFT: u32 = 48;
+    /// Where it stands in a key.
+    const SHIFT: u32 = 28;
 
-    /// To slot number `slot`; of `tag` only 6 bits count.
+    /// To slot number `slot`; `tag` is at most 62.
     #[inline(always)]
     #[must_use]
     pub const fn new(tag: u32, slot: u32) -> Self {
         Self(!((tag << Self::SLOT_BITS | slot) as u16))
     }
-    /// From the second word of a slot that is not the first of its bucket.
+    /// From the key of a slot that is not the first of its bucket.
     #[inline(always)]
     #[must_use]
-    pub const fn of(peer_word: u64) -> Self {
-        Self((peer_word >> Self::SHIFT) as u16)
+    pub const fn of(key: u64) -> Self {
+        Self((key >> Self::SHIFT) as u16)
     }
-    /// The second word of a slot with this detour in place of its own.
+    /// The key with this detour in place of its own.
     #[inline(always)]
     #[must_use]
-    pub const fn put_into(self, peer_word: u64) -> u64 {
-        peer_word & peer::REMOTE | (self.0 as u64) << Self::SHIFT
+    pub const fn put_into(self, key: u64) -> u64 {
+        key & !SlotKey::BUCKET | (self.0 as u64) << Self::SHIFT
     }
     #[inline(always)]
     #[must_use]
@@ -271,50 +350,49 @@ impl Detour {
     pub const fn slot(self) -> u32 {
         (!self.0) as u32 & ((1 << Self::SLOT_BITS) - 1)
     }
-    /// 1 if it is one and has this tag, else 0; without a branch.
+    /// 1 if it has this tag, else 0; without a branch.
     #[inline(always)]
     #[must_use]
     pub const fn has_tag(self, tag: u32) -> u64 {
-        let differs = (self.tag() ^ tag) as u64;
-        differs.wrapping_sub(1) >> 63 & ((self.0 as u64).wrapping_neg() >> 63)
+        is_zero((self.tag() ^ tag) as u64)
     }
-    /// 1 if the home bucket has a place for one more, else 0.
+    /// True if the home bucket has a place for one more.
     #[inline(always)]
     #[must_use]
-    pub fn has_place(home: &Line) -> u64 {
-        let is_taken = |at| (Self::of(home.peer_at(at).load()).0 as u64).wrapping_neg() >> 63;
-        (is_taken(1) & is_taken(2) & is_taken(3)) ^ 1
+    pub fn has_place(home: &Line) -> bool {
+        Self::NONE.places(home) != 0
     }
-    /// Writes it into the second word of the slots of its home bucket, where one
-    /// has a place for it.
+    /// The slots of its home bucket that keep it, a bit each.
     #[inline(always)]
-    pub fn leave_in(self, home: &Line) -> bool {
-        for at in 1..SLOTS_PER_BUCKET {
-            let word = home.peer_at(at);
+    fn places(self, home: &Line) -> u64 {
+        home.slots_where(|key| is_zero((Self::of(key).0 ^ self.0) as u64)) & Self::SLOTS
+    }
+    /// Writes `new` into a key of its home bucket, in its place; false if it is not there, or if others were
+    /// quicker every time.
+    #[inline(always)]
+    fn replace_by(self, new: Self, home: &Line) -> bool {
+        for _ in 0..2 {
+            let places = self.places(home);
+            if places == 0 {
+                return false;
+            }
+            let word = home.at(lowest(places));
             let old = word.load();
-            if !Self::of(old).is_some() && word.replace(old, self.put_into(old)) {
-                return self.is_some();
+            if Self::of(old).0 == self.0 && word.replace(old, new.put_into(old)) {
+                return true;
             }
         }
         false
+    }
+    /// Writes it into a key of its home bucket, where one has a place for it.
+    #[inline(always)]
+    pub fn leave_in(self, home: &Line) -> bool {
+        Self::NONE.replace_by(self, home)
     }
     /// Takes it out of its home bucket; false if it is not there.
     #[inline(always)]
     pub fn take_from(self, home: &Line) -> bool {
-        for at in 1..SLOTS_PER_BUCKET {
-            let word = home.peer_at(at);
-            // Once more, if lost to one that writes the remote endpoint.
-            for _ in 0..4 {
-                let old = word.load();
-                if !self.is_some() || Self::of(old).0 != self.0 {
-                    break;
-                }
-                if word.replace(old, Self::NONE.put_into(old)) {
-                    return true;
-                }
-            }
-        }
-        false
+        self.replace_by(Self::NONE, home)
     }
 }
 const _: () = assert!(crate::limits::MAX_BLOCK_PORTS <= 1 << Detour::SLOT_BITS);

@@ -131,7 +131,7 @@ mod tests {
             assert!(!std::mem::replace(&mut seen[usize::from(port)], true));
             assert_eq!(place_of(port), place);
             assert_eq!(place & 1, port & 1, "{place} -> {port}");
-            let (bucket, slot) = ((place - FIRST_PORT) / 4, (place - FIRST_PORT) % 4);
+            let (bucket, slot) = ((place - FIRST_PORT) / 8, (place - FIRST_PORT) % 8);
             let is_system = system_slots(u32::from(bucket)) >> slot & 1 == 1;
             assert_eq!(is_system, port < FIRST_PORT, "{place} -> {port}");
         }

@@ -2,7 +2,7 @@
 //! established flow is found here, and that of a new one opened here, without
 //! a look at anything else. Whatever is less simple is for [`super::open`].
 //!
-//! No branch depends on which of the four slots it is: that cannot be
+//! No branch depends on which of the eight slots it is: that cannot be
 //! predicted, and a wrong guess costs more than the arithmetic, above all
 //! while the line is still on its way from memory. And nothing here is a
 //! function of its own: a return costs as much as ten loads on processors
@@ -16,7 +16,7 @@ use super::quota;
 use super::search::{self, Candidate};
 use super::walk::{NO_SLOT, Request};
 use crate::layout::{
-    Detour, Line, OwnedBlock, SlotKey, Subscriber, SubscriberHead, bucket_line, buckets, peer,
+    Detour, Line, OwnedBlock, SlotKey, Subscriber, SubscriberHead, astray, buckets, lowest,
 };
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
@@ -27,7 +27,7 @@ const ANY: u64 = (1 << SLOTS_PER_BUCKET) - 1;
 
 /// Buckets that a new mapping goes past at most before it is opened in the general
 /// way. The verifier follows each of them.
-const NEAR: u32 = 16;
+const NEAR: u32 = 8;
 
 /// A flow's home bucket in its home block.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,7 @@ pub struct Home<'t> {
     first_line: u32,
     /// Number of the bucket.
     bucket: u32,
+    /// The bucket's keys.
     line: &'t Line,
 }
 
@@ -65,7 +66,7 @@ impl<'t> Home<'t> {
             return None; // given back since `head` was read
         }
         let shift = head.block_shift();
-        let first_line = bucket_line(block.slab_line(), protocol, shift);
+        let first_line = tables.parts().keys(block.slab_line(), protocol);
         let bucket = place.bucket(shift);
         Some(Self {
             head,
@@ -79,31 +80,46 @@ impl<'t> Home<'t> {
 
     /// External port and slot of the live mapping of `inside_port`, if it
     /// stands in this bucket or where the bucket says that it went.
+    ///
+    /// # Errors
+    /// Whether this tells that it stands nowhere: see [`Home::tells_all`].
     #[inline(always)]
     pub fn find<T: Tables + ?Sized>(
         &self,
         tables: &'t T,
         inside_port: u16,
-    ) -> Option<(u16, Slot<'t>)> {
+    ) -> Result<(u16, Slot<'t>), bool> {
         if let Some(at) = position(self.line, inside_port) {
-            let number = self.bucket * SLOTS_PER_BUCKET + at;
-            return self.slot(self.line, number, inside_port);
+            return self
+                .slot(tables, self.line, self.bucket, at, inside_port)
+                .ok_or(false);
         }
-        let number = detour(self.line, self.place.tag())?;
-        let line = tables.line(self.first_line + number / SLOTS_PER_BUCKET)?;
-        self.slot(line, number, inside_port)
+        let Some(number) = detour(self.line, self.place.tag()) else {
+            return Err(self.astray() == 0);
+        };
+        let (bucket, at) = (number / SLOTS_PER_BUCKET, number % SLOTS_PER_BUCKET);
+        let line = tables.line(self.first_line + bucket).ok_or(false)?;
+        self.slot(tables, line, bucket, at, inside_port)
+            .ok_or(false)
     }
 
-    /// Slot `number` of the block, if it still has the live mapping of
+    /// Slot `at` of a bucket of the block, if it still has the live mapping of
     /// `inside_port`: slots are not read all at one instant.
     #[inline(always)]
-    fn slot(&self, line: &'t Line, number: u32, inside_port: u16) -> Option<(u16, Slot<'t>)> {
-        let at = number % SLOTS_PER_BUCKET;
-        let key = SlotKey(line.key_at(at).load());
-        if key.is_live_mapping_of(inside_port) == 0 {
+    fn slot<T: Tables + ?Sized>(
+        &self,
+        tables: &T,
+        line: &'t Line,
+        bucket: u32,
+        at: u32,
+        inside_port: u16,
+    ) -> Option<(u16, Slot<'t>)> {
+        let peers = tables.parts().peers(self.first_line + bucket);
+        let slot = Slot::new(line, peers, at);
+        if slot.key.is_live_mapping_of(inside_port) == 0 {
             return None;
         }
-        Some((self.port_of(number), Slot { line, at, key }))
+        Some((self.port_of(bucket * SLOTS_PER_BUCKET + at), slot))
     }
 
     /// True if the mapping surely does not stand further on: of those that do,
@@ -122,19 +138,19 @@ impl<'t> Home<'t> {
     /// True if no claim to the inside port is seen in this bucket or from it.
     #[inline(always)]
     pub fn is_free_of(&self, inside_port: u16) -> bool {
-        self.tells_all() && claims_in(self.line, inside_port) == 0
+        self.tells_all() && claims(self.line, inside_port) == 0
     }
 
     #[inline(always)]
     fn has_room<T: Tables + ?Sized>(&self, tables: &T, protocol: Protocol) -> bool {
-        let head = tables.line(self.block.slab_line());
+        let head = tables.header(self.block.slab_line());
         head.is_some_and(|head| head.has_room(protocol))
     }
 
     /// Why a flow can have no mapping if it has none, where its only block is full.
     #[inline(always)]
     pub fn refusal<T: Tables + ?Sized>(&self, tables: &T, protocol: Protocol) -> Option<Reason> {
-        let head = tables.line(self.block.slab_line())?;
+        let head = tables.header(self.block.slab_line())?;
         if head.has_room(protocol) {
             return None;
         }
@@ -144,7 +160,7 @@ impl<'t> Home<'t> {
     /// Step 1: whether the mapping stands nowhere, and nobody is about to open it.
     #[inline(always)]
     pub fn is_clear<T: Tables + ?Sized>(&self, tables: &T, inside_port: u16) -> bool {
-        if claims_in(self.line, inside_port) != 0 {
+        if claims(self.line, inside_port) != 0 {
             return false;
         }
         if self.tells_all() {
@@ -166,8 +182,7 @@ impl<'t> Home<'t> {
     /// ([`Standing::leave_detour`]). None goes astray: that is for [`super::open`].
     #[inline(always)]
     pub fn claim<T: Tables + ?Sized>(&self, tables: &'t T, flow: Flow) -> Claim<'t> {
-        let shift = self.head.block_shift();
-        let Some(head) = tables.line(self.block.slab_line()) else {
+        let Some(head) = tables.header(self.block.slab_line()) else {
             return Claim::Lost;
         };
         // Of a block that is full, `refusal` has told before.
@@ -188,11 +203,9 @@ impl<'t> Home<'t> {
         let standing = Standing {
             flow,
             candidate: Candidate::new(self.block.slab_line(), slot, self.bucket, true),
-            shift,
             home: self.bucket,
             bucket,
-            tag: self.place.tag(),
-            stride: self.place.stride(),
+            place: self.place,
             head,
             line,
             astray: 0,
@@ -209,19 +222,20 @@ impl<'t> Home<'t> {
     #[inline(always)]
     fn nearest_free<T: Tables + ?Sized>(&self, tables: &'t T) -> Option<(u32, &'t Line, u32)> {
         let (mut bucket, mut line) = (self.bucket, self.line);
-        let mut free = free_slot(line, self.place.slot(), ANY);
-        if free.is_none() && Detour::has_place(line) == 0 {
-            return None;
-        }
         for _ in 0..NEAR {
-            let next = self.after(bucket);
-            if free.is_some() || next == self.bucket {
-                break;
+            if let Some(free) = free_slot(line, self.place.slot(), ANY) {
+                return Some((bucket, line, free));
             }
-            (bucket, line) = (next, tables.line(self.first_line + next)?);
-            free = free_slot(line, self.place.slot(), ANY);
+            if bucket == self.bucket && !Detour::has_place(line) {
+                return None;
+            }
+            bucket = self.after(bucket);
+            if bucket == self.bucket {
+                return None;
+            }
+            line = tables.line(self.first_line + bucket)?;
         }
-        Some((bucket, line, free?))
+        None
     }
 
     /// Step 3, where one look tells: whether the claim is known to be the only one.
@@ -235,10 +249,17 @@ impl<'t> Home<'t> {
         }
         // Its own claim is one, here or where a detour leads. If it was removed, `settle`
         // will notice.
-        let away = u64::from(claim.bucket != self.bucket);
-        self.astray() == 0
-            && detours(self.line, self.place.tag()) == away
-            && claims_in(self.line, claim.flow.inside_port) + away == 1
+        // Of one in hold, too: it is rare, and one comparison less for each slot.
+        let (detours, claims) = (
+            detours(self.line, self.place.tag()),
+            self.line
+                .slots_where(|key| SlotKey(key).is_of(claim.flow.inside_port)),
+        );
+        let (here, there) = match claim.bucket == self.bucket {
+            true => (claims, detours),
+            false => (detours, claims),
+        };
+        self.astray() | there == 0 && here & here.wrapping_sub(1) == 0
     }
 
     /// The bucket that is tried after this one, see [`Place::stride`].
@@ -250,7 +271,7 @@ impl<'t> Home<'t> {
     /// Mappings that wanted this bucket and are astray.
     #[inline(always)]
     fn astray(&self) -> u64 {
-        peer::astray(self.line.peer_at(0).load())
+        astray::astray(self.line.at(0).load())
     }
 }
 
@@ -377,74 +398,44 @@ pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow, clear: bool) -> Opened {
     }
 }
 
-/// Detours of the bucket with this tag.
+/// The slots of the bucket that keep a detour with this tag.
 #[inline(always)]
 fn detours(line: &Line, tag: u32) -> u64 {
-    let has_tag = |at| Detour::of(line.peer_at(at).load()).has_tag(tag);
-    has_tag(1) + has_tag(2) + has_tag(3)
+    line.slots_where(|key| Detour::of(key).has_tag(tag)) & Detour::SLOTS
 }
 
-/// Slots of the bucket with a claim to the inside port.
+/// The slots of the bucket with a claim to the inside port.
 #[inline(always)]
-fn claims_in(line: &Line, inside_port: u16) -> u64 {
-    let claim = |at| SlotKey(line.key_at(at).load()).is_claim_to(inside_port);
-    claim(0) + claim(1) + claim(2) + claim(3)
+fn claims(line: &Line, inside_port: u16) -> u64 {
+    line.slots_where(|key| SlotKey(key).is_claim_to(inside_port))
 }
 
 /// Number of the slot in this bucket with the live mapping of `inside_port`.
 #[inline(always)]
 fn position(line: &Line, inside_port: u16) -> Option<u32> {
-    let hit = |at| SlotKey(line.key_at(at).load()).is_live_mapping_of(inside_port);
-    let (first, second, third) = (hit(1), hit(2), hit(3));
-    if hit(0) | first | second | third == 0 {
-        return None;
-    }
-    Some((first + 2 * second + 3 * third) as u32 % SLOTS_PER_BUCKET)
+    let found = line.slots_where(|key| SlotKey(key).is_live_mapping_of(inside_port));
+    (found != 0).then(|| lowest(found))
 }
 
 /// Slot number that the first detour with this tag names.
 #[inline(always)]
 fn detour(line: &Line, tag: u32) -> Option<u32> {
-    let at = |at| Detour::of(line.peer_at(at).load());
-    let (first, second, third) = (at(1), at(2), at(3));
-    let hit = first.has_tag(tag);
-    let (hit_second, hit_third) = (second.has_tag(tag), third.has_tag(tag));
-    if hit | hit_second | hit_third == 0 {
+    let found = detours(line, tag);
+    if found == 0 {
         return None;
     }
-    let hit_second = hit_second & !hit;
-    let hit_third = hit_third & !hit & !hit_second;
-    let of = |detour: Detour, hit: u64| detour.slot() & (hit as u32).wrapping_neg();
-    Some(of(first, hit) | of(second, hit_second) | of(third, hit_third))
+    Some(Detour::of(line.at(lowest(found)).load()).slot())
 }
 
 /// A free slot of the bucket among those that are `wanted`, a bit each; the first from `start` on.
 #[inline(always)]
 pub(super) fn free_slot(line: &Line, start: u32, wanted: u64) -> Option<u32> {
-    /// Number of the lowest bit set in each number of four bits.
-    const LOWEST: u32 = {
-        let mut table = 0;
-        let mut bits: u32 = 1;
-        while bits < 16 {
-            table |= bits.trailing_zeros() << (2 * bits);
-            bits += 1;
-        }
-        table
-    };
-    let mut free = 0;
-    for at in 0..SLOTS_PER_BUCKET {
-        let key = line.key_at(at).load();
-        // The top bit of `key | -key` is 0 only for 0.
-        let taken = (key | key.wrapping_neg()) >> 63;
-        free |= (taken ^ 1) << at;
-    }
-    free &= wanted;
+    let free = line.slots_where(|key| SlotKey(key).is_taken() ^ 1) & wanted;
     if free == 0 {
         return None;
     }
-    let turned = (free | free << SLOTS_PER_BUCKET) >> start & 0xf;
-    let nearest = LOWEST >> (2 * turned) & 3;
-    Some((start + nearest) % SLOTS_PER_BUCKET)
+    let turned = (free | free << SLOTS_PER_BUCKET) >> start & ANY;
+    Some((start + lowest(turned)) % SLOTS_PER_BUCKET)
 }
 
 #[cfg(test)]

@@ -4,29 +4,77 @@ use super::next_hop::rows_of;
 use super::ports;
 use super::tcp_state;
 use crate::block::{block_of, first_port};
-use crate::layout::{BlockEntry, Features, Line, Rows, SlotKey, SlotState, bucket_line, peer};
+use crate::layout::{BlockEntry, Features, Line, Rows, SlotKey, SlotState, peer};
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::realm::NO_KEY;
 use crate::tables::Tables;
 use crate::verdict::{Direction, Protocol, Reason};
 use crate::wire::transport::{Transport, flag};
+use crate::word::Word;
 
-/// A slot as found: its line, its number in the line, and its first word.
+/// A slot as found, and its key as it was read.
 pub struct Slot<'a> {
-    pub line: &'a Line,
-    pub at: u32,
+    word: &'a Word,
     pub key: SlotKey,
+    pub peer: Peer,
 }
 
-impl Slot<'_> {
+/// Where the second word of a slot is, see [`peer`]: in another cache line, which the common packet
+/// does not touch. The number of the line times the slots of a bucket, and the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub u64);
+
+impl Peer {
+    /// The word; None if there is no such line.
     #[inline(always)]
-    fn word(&self) -> &crate::word::Word {
-        self.line.key_at(self.at)
+    #[must_use]
+    pub fn word<T: Tables + ?Sized>(self, tables: &T) -> Option<&Word> {
+        let line = tables.line((self.0 / u64::from(SLOTS_PER_BUCKET)) as u32)?;
+        Some(line.at(self.0 as u32 % SLOTS_PER_BUCKET))
     }
-    /// Its second word.
+    /// Writes the remote endpoint, if there is none.
     #[inline(always)]
-    pub fn peer(&self) -> &crate::word::Word {
-        self.line.peer_at(self.at)
+    pub fn write_first<T: Tables + ?Sized>(self, tables: &T, remote: u64) {
+        if let Some(word) = self.word(tables)
+            && word.load() == 0
+        {
+            word.store(remote);
+        }
+    }
+    /// Writes the remote endpoint.
+    #[inline(always)]
+    pub fn write<T: Tables + ?Sized>(self, tables: &T, remote: u64) {
+        if let Some(word) = self.word(tables) {
+            word.store(remote);
+        }
+    }
+    /// The remote endpoint; 0 if there is none.
+    #[inline(always)]
+    #[must_use]
+    pub fn read<T: Tables + ?Sized>(self, tables: &T) -> u64 {
+        self.word(tables).map_or(0, Word::load)
+    }
+}
+
+impl<'a> Slot<'a> {
+    /// Slot `at` of the bucket with these keys, whose peers are in line `peers`.
+    #[inline(always)]
+    pub fn new(keys: &'a Line, peers: u32, at: u32) -> Self {
+        let word = keys.at(at);
+        Self {
+            word,
+            key: SlotKey(word.load()),
+            peer: Peer(u64::from(peers) * u64::from(SLOTS_PER_BUCKET) + u64::from(at)),
+        }
+    }
+    /// True if the segment changes nothing but the stamp, and that is fresh: of which session it is need not
+    /// be known.
+    #[inline(always)]
+    fn is_settled(&self, flags: u8, now: u32) -> bool {
+        const ESTABLISHED: u64 = SlotState::TcpEstablished as u64;
+        flags & (flag::SYN | flag::FIN | flag::RST) == 0
+            && self.key.state() == ESTABLISHED
+            && self.key.stamped(ESTABLISHED, now) == self.key
     }
 }
 
@@ -36,14 +84,15 @@ pub fn by_port<'t, T: Tables + ?Sized>(
     tables: &'t T,
     slab_line: u32,
     protocol: Protocol,
-    block_shift: u32,
     offset: u32,
 ) -> Option<Slot<'t>> {
-    let first = bucket_line(slab_line, protocol, block_shift);
-    let line = tables.line(first + offset / SLOTS_PER_BUCKET)?;
-    let at = offset % SLOTS_PER_BUCKET;
-    let key = SlotKey(line.key_at(at).load());
-    key.is_live().then_some(Slot { line, at, key })
+    let parts = tables.parts();
+    let first = parts.keys(slab_line, protocol);
+    let number = first + offset / SLOTS_PER_BUCKET;
+    let line = tables.line(number)?;
+    let peers = parts.peers(number);
+    let slot = Slot::new(line, peers, offset % SLOTS_PER_BUCKET);
+    slot.key.is_live().then_some(slot)
 }
 
 /// The live mapping that has this port of the external address with these rows, and its
@@ -69,7 +118,7 @@ pub fn mapping_at<T: Tables + ?Sized>(
         return Err(Reason::NoMapping);
     }
     let offset = u32::from(place - first_port(number, shift));
-    let slot = by_port(tables, slab_line, protocol, shift, offset).ok_or(Reason::NoMapping)?;
+    let slot = by_port(tables, slab_line, protocol, offset).ok_or(Reason::NoMapping)?;
     Ok((slot, inside_address))
 }
 
@@ -110,7 +159,8 @@ pub fn by_external<T: Tables + ?Sized>(
 /// meanwhile: the packet then needs a new one.
 #[inline(always)]
 #[must_use]
-pub fn refresh_outbound(
+pub fn refresh_outbound<T: Tables + ?Sized>(
+    tables: &T,
     slot: &Slot,
     remote: u64,
     flags: Option<u8>,
@@ -119,16 +169,19 @@ pub fn refresh_outbound(
 ) -> bool {
     let mut new = slot.key.stamped(slot.key.state(), now);
     if let Some(flags) = flags {
-        let first_session = slot.peer().load() & peer::REMOTE == remote;
+        if slot.is_settled(flags, now) {
+            return true;
+        }
+        let first_session = peer::is_first(tables.peer(slot.peer), remote);
         if first_session {
             new = after_segment(slot.key, Direction::Outbound, flags, now);
         } else if tcp_state::is_answer(flags) {
             return true;
         } else if !slot.key.is_shared() {
-            new = another_session(slot, remote, flags, now, features);
+            new = another_session(tables, slot, remote, flags, now, features);
         }
-    } else if features.has(Features::SHORT_TIMERS) {
-        new = SlotKey(new.0 | many_ports(slot, remote));
+    } else if !slot.key.is_peer_known() {
+        new = SlotKey(new.0 | look_at_peer(tables, slot, remote, new != slot.key, features));
     }
     update(slot, new)
 }
@@ -147,7 +200,14 @@ const fn after_segment(key: SlotKey, direction: Direction, flags: u8, now: u32) 
 /// SYN takes its place; otherwise the mapping lives as long as an established
 /// one, or, with a table of sessions, as long as any of them.
 #[inline(never)]
-fn another_session(slot: &Slot, remote: u64, flags: u8, now: u32, features: Features) -> SlotKey {
+fn another_session<T: Tables + ?Sized>(
+    tables: &T,
+    slot: &Slot,
+    remote: u64,
+    flags: u8,
+    now: u32,
+    features: Features,
+) -> SlotKey {
     const CLOSING: u64 = SlotState::TcpClosing as u64;
     const TRANSITORY: u64 = SlotState::TcpTransitory as u64;
     let state = slot.key.state();
@@ -155,28 +215,52 @@ fn another_session(slot: &Slot, remote: u64, flags: u8, now: u32, features: Feat
         && (state == CLOSING || state == TRANSITORY)
         && !features.has(Features::SESSIONS)
     {
-        set_remote(slot.peer(), remote);
+        // Two that write at once: the later one's session is the first then.
+        slot.peer.write(tables, remote);
         return slot.key.with(SlotState::TcpInit as u64, now);
     }
     SlotKey(slot.key.with(state, now).0 | SlotKey::SHARED)
 }
 
-/// The flag of a mapping that talks to a further port.
+/// [`SlotKey::PEER_KNOWN`] if that holds from now on, else 0. Where nobody asks for peers they are written with
+/// the first stamp, two seconds after the mapping was opened: many do not live so long.
 #[inline(always)]
-fn many_ports(slot: &Slot, remote: u64) -> u64 {
+fn look_at_peer<T: Tables + ?Sized>(
+    tables: &T,
+    slot: &Slot,
+    remote: u64,
+    is_stamped: bool,
+    features: Features,
+) -> u64 {
     const PORT: u64 = 0xffff << 32;
-    if (slot.peer().load() ^ remote) & PORT != 0 {
-        SlotKey::MANY_PORTS
-    } else {
-        0
+    if features.has(Features::SHORT_TIMERS) {
+        let peer = tables.peer(slot.peer);
+        return match peer != 0 && (peer ^ remote) & PORT != 0 {
+            true => SlotKey::PEER_KNOWN,
+            false => 0,
+        };
     }
+    if !is_stamped || features.has(Features::SESSIONS) {
+        return 0;
+    }
+    tables.write_first_peer(slot.peer, remote);
+    SlotKey::PEER_KNOWN
 }
 
 /// Notes an inbound TCP segment.
 #[inline(always)]
 #[must_use]
-pub fn refresh_inbound_tcp(slot: &Slot, remote: u64, flags: u8, now: u32) -> bool {
-    let new = if slot.peer().load() & peer::REMOTE == remote {
+pub fn refresh_inbound_tcp<T: Tables + ?Sized>(
+    tables: &T,
+    slot: &Slot,
+    remote: u64,
+    flags: u8,
+    now: u32,
+) -> bool {
+    if slot.is_settled(flags, now) {
+        return true;
+    }
+    let new = if peer::is_first(tables.peer(slot.peer), remote) {
         after_segment(slot.key, Direction::Inbound, flags, now)
     } else if slot.key.is_shared() && !tcp_state::is_answer(flags) {
         slot.key.stamped(slot.key.state(), now)
@@ -199,11 +283,16 @@ pub fn refresh_inbound(slot: &Slot, now: u32) -> bool {
 /// another than the mapping's first remote endpoint. Of other protocols nobody can tell.
 #[inline(always)]
 #[must_use]
-pub fn comes_anew(slot: &Slot, transport: &Transport, remote: u64) -> bool {
+pub fn comes_anew<T: Tables + ?Sized>(
+    tables: &T,
+    slot: &Slot,
+    transport: &Transport,
+    remote: u64,
+) -> bool {
     let of_opening = flag::SYN | flag::ACK | flag::RST;
     transport.protocol == Protocol::Tcp
         && transport.flags & of_opening == flag::SYN
-        && slot.peer().load() & peer::REMOTE != remote
+        && tables.peer(slot.peer) != remote
 }
 
 /// Notes that a further session uses the mapping: [`SlotKey::SHARED`], and
@@ -220,22 +309,9 @@ pub fn share(slot: &Slot, flags: u64, now: u32) {
 /// Writes the first word; on a lost race, true if the mapping is still the same.
 #[inline(always)]
 fn update(slot: &Slot, new: SlotKey) -> bool {
-    if new == slot.key || slot.word().replace(slot.key.0, new.0) {
+    if new == slot.key || slot.word.replace(slot.key.0, new.0) {
         return true;
     }
-    let seen = SlotKey(slot.word().load());
+    let seen = SlotKey(slot.word.load());
     seen.is_live() && seen.inside_port() == slot.key.inside_port()
-}
-
-/// Writes the remote endpoint of the first session, leaving the bucket's
-/// overflow count alone. Gives up after a few lost races: the endpoint then
-/// belongs to another packet, which costs nothing but timing precision.
-#[inline(always)]
-pub fn set_remote(peer_word: &crate::word::Word, remote: u64) {
-    for _ in 0..4 {
-        let old = peer_word.load();
-        if peer_word.replace(old, old & !peer::REMOTE | remote) {
-            return;
-        }
-    }
 }

@@ -25,8 +25,7 @@ use super::tcp_state;
 use super::walk::Spill;
 use crate::event::Event;
 use crate::layout::{
-    Detour, Features, Line, SlotKey, SlotState, SubscriberHead, Used, bucket_line, buckets, header,
-    peer,
+    Detour, Features, Line, SlotKey, SlotState, SubscriberHead, Used, astray, buckets, header,
 };
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
@@ -45,8 +44,8 @@ pub struct Flow {
     pub inside_port: u16,
     /// Remote endpoint, see [`crate::layout::peer::remote`].
     pub remote: u64,
-    /// State of the mapping, if it is new; `Free`: the packet must open none.
-    pub state: SlotState,
+    /// Number of the [`SlotState`] of the mapping, if it is new; `Free`: the packet must open none.
+    pub state: u64,
     /// Now, in ticks.
     pub tick: u32,
 }
@@ -56,7 +55,7 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub const fn opens(self) -> bool {
-        !matches!(self.state, SlotState::Free)
+        self.state != SlotState::Free as u64
     }
     /// All but remote endpoint and tick, as one scalar: global BPF functions
     /// take no structs, and none that they do not use.
@@ -65,7 +64,7 @@ impl Flow {
     pub const fn pack(self) -> u64 {
         self.subscriber as u64
             | (self.protocol as u64) << 32
-            | (self.state as u64) << 40
+            | self.state << 40
             | (self.inside_port as u64) << 48
     }
     /// The inverse of [`Flow::pack`].
@@ -77,7 +76,7 @@ impl Flow {
             protocol: Protocol::from_number(a >> 32 & 0xff),
             inside_port: (a >> 48) as u16,
             remote,
-            state: SlotState::from_bits((a >> 40) as u8),
+            state: a >> 40 & 0xf,
             tick,
         }
     }
@@ -184,17 +183,16 @@ pub fn renew<T: Tables + ?Sized>(
     port: u16,
     slab_line: u32,
 ) -> bool {
-    let Some(head) = tables.line(slab_line) else {
+    let Some(head) = tables.header(slab_line) else {
         return false;
     };
     let block = head.0[header::BLOCK].load();
     let offset = u32::from(port.wrapping_sub(block as u16));
-    let shift = (block >> 16) as u32 & 0xff;
     let flags = (flow.protocol == Protocol::Tcp).then_some(flags);
-    match by_port(tables, slab_line, flow.protocol, shift, offset) {
+    match by_port(tables, slab_line, flow.protocol, offset) {
         Some(slot) if slot.key.inside_port() == flow.inside_port => {
             let features = features_of(tables, flow);
-            refresh_outbound(&slot, flow.remote, flags, flow.tick, features)
+            refresh_outbound(tables, &slot, flow.remote, flags, flow.tick, features)
         }
         _ => false,
     }
@@ -238,23 +236,29 @@ pub fn settle<T: Tables + ?Sized>(
     }
 }
 
+/// log2 of the ports of the block whose slab has this header line.
+///
+/// Read again wherever it is needed: a word of a line that is there anyway, where a value kept takes room
+/// on XDP's stack.
+#[inline(always)]
+fn shift_of(head: &Line) -> u32 {
+    (head.0[header::BLOCK].load() >> 16) as u32 & 0xff
+}
+
 /// Where a claim stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'t> {
     pub(super) flow: Flow,
     pub(super) candidate: Candidate,
-    /// log2 of the ports of the block.
-    pub(super) shift: u32,
     /// Bucket that the mapping wants.
     pub(super) home: u32,
     /// Bucket that it got.
     pub(super) bucket: u32,
-    /// See [`Place::tag`] and [`Place::stride`].
-    pub(super) tag: u32,
-    pub(super) stride: u32,
+    /// Of the mapping; at home any, for there is no detour and nothing is passed.
+    pub(super) place: Place,
     /// Header line of the slab.
     pub(super) head: &'t Line,
-    /// Line of that bucket.
+    /// Keys of that bucket.
     pub(super) line: &'t Line,
     /// [`SlotKey::ASTRAY`] if no detour will lead to it, else 0.
     pub(super) astray: u64,
@@ -268,28 +272,26 @@ impl<'t> Standing<'t> {
         flow: Flow,
         candidate: Candidate,
     ) -> Option<Self> {
-        let head = tables.line(candidate.slab_line())?;
-        let shift = (head.0[header::BLOCK].load() >> 16) as u32 & 0xff;
+        let head = tables.header(candidate.slab_line())?;
+        let shift = shift_of(head);
         let bucket = candidate.slot() / SLOTS_PER_BUCKET;
-        let (home, tag, stride) = if candidate.is_at_home() {
-            (bucket, 0, 1) // nothing is passed, and there is no detour
+        let (home, place) = if candidate.is_at_home() {
+            (bucket, Place(0))
         } else {
             let subscriber = tables.subscriber(flow.subscriber)?;
             let place = Place::new(subscriber.secret.load(), flow.protocol, flow.inside_port);
-            (place.bucket(shift), place.tag(), place.stride())
+            (place.bucket(shift), place)
         };
-        let first = bucket_line(candidate.slab_line(), flow.protocol, shift);
+        let first = tables.parts().keys(candidate.slab_line(), flow.protocol);
         let line = tables.line(first + bucket)?;
         // If it is ours, as it was claimed; if not, nothing will be changed.
-        let key = line.key_at(candidate.slot() % SLOTS_PER_BUCKET).load();
+        let key = line.at(candidate.slot() % SLOTS_PER_BUCKET).load();
         Some(Self {
             flow,
             candidate,
-            shift,
             home,
             bucket,
-            tag,
-            stride,
+            place,
             head,
             line,
             astray: key & SlotKey::ASTRAY,
@@ -306,9 +308,9 @@ impl<'t> Standing<'t> {
             let Some(home) = self.home_line(tables) else {
                 return false;
             };
-            if Detour::has_place(home) == 0 || !self.detour().is_some() {
+            if !Detour::has_place(home) {
                 self.astray = SlotKey::ASTRAY;
-                if peer::astray(home.peer_at(0).load()) >= peer::MOST_ASTRAY {
+                if astray::astray(home.at(0).load()) >= astray::MOST_ASTRAY {
                     return false;
                 }
             }
@@ -345,7 +347,7 @@ impl<'t> Standing<'t> {
     /// Claims the slot, if it is free.
     #[inline(always)]
     pub(super) fn mark(&self) -> bool {
-        self.word().replace(0, self.tentative().0)
+        SlotKey::exchange(self.word(), SlotKey(0), self.tentative())
     }
 
     /// Gives back what a claim took, but for the slot.
@@ -374,25 +376,37 @@ impl<'t> Standing<'t> {
         if self.is_away() && self.astray == 0 {
             // Its detour is taken away while the slot is nobody else's. Nobody
             // needs it: the claim counts no longer.
-            let removed = claim.removed().0;
-            let is_ours = self.word().replace(claim.0, removed) || self.word().load() == removed;
+            let removed = claim.removed();
+            let _ = SlotKey::exchange(self.word(), claim, removed);
+            let is_ours = SlotKey(self.word().load()).mapping() == removed;
             if is_ours && let Some(home) = self.home_line(tables) {
                 self.detour().take_from(home);
             }
         }
-        if self.word().replace(claim.0, 0) || self.word().replace(claim.removed().0, 0) {
-            self.give_back(tables);
+        // Again, if another left a detour here meanwhile. What is left after all is found by the sweep.
+        for _ in 0..2 {
+            let free = |claim| SlotKey::exchange(self.word(), claim, SlotKey(0));
+            if free(claim) || free(claim.removed()) {
+                self.give_back(tables);
+                return;
+            }
         }
     }
 
     /// Makes the claim live; false if it was removed.
     #[inline(always)]
     pub(super) fn go_live<T: Tables + ?Sized>(&self, tables: &T) -> bool {
-        // Nobody reads it before the mapping is live.
-        self.peer().store_low_48(self.flow.remote);
-        let claim = self.tentative();
-        if !self.word().replace(claim.0, self.live().0) {
+        if !SlotKey::exchange(self.word(), self.tentative(), self.live()) {
             return false;
+        }
+        let needed = Features::SESSIONS | Features::SHORT_TIMERS;
+        if matches!(self.flow.protocol, Protocol::Tcp) || tables.features().has(needed) {
+            // Last, for the line is cold, and whatever is locked waits for the stores before it. Until
+            // then it is 0, as the sweep left it.
+            let peers = tables.parts().peers(self.first_line(tables) + self.bucket);
+            if let Some(line) = tables.line(peers) {
+                line.at(self.candidate.slot()).store(self.flow.remote);
+            }
         }
         tables.count(|c| c.created(self.flow.protocol));
         self.watch_fill(tables);
@@ -422,28 +436,25 @@ impl<'t> Standing<'t> {
     }
     #[inline(always)]
     const fn detour(&self) -> Detour {
-        Detour::new(self.tag, self.candidate.slot())
+        Detour::new(self.place.tag(), self.candidate.slot())
     }
     #[inline(always)]
     fn home_line<T: Tables + ?Sized>(&self, tables: &'t T) -> Option<&'t Line> {
-        tables.line(self.first_line() + self.home)
+        tables.line(self.first_line(tables) + self.home)
     }
     #[inline(always)]
     const fn live(&self) -> SlotKey {
-        let state = self.flow.state as u64;
-        self.tentative().with(state, self.flow.tick)
+        self.tentative().with(self.flow.state, self.flow.tick)
     }
     #[inline(always)]
     fn word(&self) -> &Word {
-        self.line.key_at(self.candidate.slot() % SLOTS_PER_BUCKET)
+        self.line.at(self.candidate.slot() % SLOTS_PER_BUCKET)
     }
     #[inline(always)]
-    fn peer(&self) -> &Word {
-        self.line.peer_at(self.candidate.slot() % SLOTS_PER_BUCKET)
-    }
-    #[inline(always)]
-    fn first_line(&self) -> u32 {
-        bucket_line(self.candidate.slab_line(), self.flow.protocol, self.shift)
+    fn first_line<T: Tables + ?Sized>(&self, tables: &T) -> u32 {
+        tables
+            .parts()
+            .keys(self.candidate.slab_line(), self.flow.protocol)
     }
 
     /// Counts a mapping that is astray in (or out of) the buckets that it was placed
@@ -452,11 +463,11 @@ impl<'t> Standing<'t> {
     fn spill<T: Tables + ?Sized>(&self, tables: &T, placed: bool) {
         if self.astray != 0 {
             tables.spill(Spill {
-                first_line: self.first_line(),
-                mask: buckets(self.shift) - 1,
+                first_line: self.first_line(tables),
+                mask: buckets(shift_of(self.head)) - 1,
                 home: self.home,
                 bucket: self.bucket,
-                stride: self.stride,
+                stride: self.place.stride(),
                 placed,
             });
         }

@@ -40,20 +40,21 @@ impl Place {
     #[inline(always)]
     #[must_use]
     pub const fn stride(self) -> u32 {
-        (self.0 >> 8) as u32 & 0xff | 1
+        (self.0 >> 8) as u32 & 0x7f | 1
     }
     /// Slot in the bucket that is tried first.
     #[inline(always)]
     #[must_use]
     pub const fn slot(self) -> u32 {
-        (self.0 >> 16) as u32 & (SLOTS_PER_BUCKET - 1)
+        (self.0 >> 15) as u32 & (SLOTS_PER_BUCKET - 1)
     }
 
-    /// Six bits that tell mappings of one bucket apart, see [`crate::layout::Detour`].
+    /// Six bits that tell mappings of one bucket apart, at most 62, see [`crate::layout::Detour`].
     #[inline(always)]
     #[must_use]
     pub const fn tag(self) -> u32 {
-        (self.0 >> 58) as u32
+        let bits = (self.0 >> 58) as u32;
+        bits - ((bits + 1) >> 6)
     }
 
     /// Which of `count` blocks is tried first. A further block takes
@@ -108,7 +109,7 @@ mod tests {
         for shift in [6, 9, 10] {
             let mut cells = vec![0; 1 << shift];
             for place in places() {
-                cells[(place.bucket(shift) * 4 + place.slot()) as usize] += 1;
+                cells[(place.bucket(shift) * SLOTS_PER_BUCKET + place.slot()) as usize] += 1;
             }
             assert_uniform(&cells);
         }
@@ -116,14 +117,14 @@ mod tests {
 
     #[test]
     fn another_secret_gives_unrelated_places() {
-        let mut cells = vec![0; 128];
+        let mut cells = vec![0; 64];
         for port in 0..=u16::MAX {
             let a = Place::new(0x1111_2222_3333_4444, Protocol::Tcp, port).bucket(9);
             let b = Place::new(0x1111_2222_3333_4445, Protocol::Tcp, port).bucket(9);
-            cells[((a + 128 - b) % 128) as usize] += 1;
+            cells[((a + 64 - b) % 64) as usize] += 1;
         }
         // The most frequent difference would be common if secrets were related.
-        assert!(cells.iter().all(|c| *c < 65_536 / 128 * 2), "{cells:?}");
+        assert!(cells.iter().all(|c| *c < 65_536 / 64 * 2), "{cells:?}");
     }
 
     #[test]

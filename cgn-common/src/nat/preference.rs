@@ -15,7 +15,7 @@ use crate::verdict::Protocol;
 
 /// Buckets that are looked at, from the mapping's home on: what a new mapping costs stays
 /// bounded where one parity is used up. A block has at most half as many with ports below 1024.
-const NEAR: u32 = 16;
+const NEAR: u32 = 8;
 
 /// True if new mappings of the pool are not content with every free slot.
 #[inline(always)]
@@ -23,18 +23,18 @@ pub fn has_any<T: Tables + ?Sized>(tables: &T, pool: u8, protocol: Protocol) -> 
     Preference::of(tables, pool, protocol, 0) != Preference::ANY
 }
 
-/// What a mapping prefers, as slots of a bucket, a bit each: bits 0-3 those of its parity, 4-7 those
-/// that its class does not matter for, 8-11 those that have ports from 1024 on if they are wanted.
+/// What a mapping prefers, as slots of a bucket, a bit each: bits 0-7 those of its parity, 8-15 those
+/// that its class does not matter for, 16-23 those that have ports from 1024 on if they are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Preference(pub u16);
+pub struct Preference(pub u32);
 
 impl Preference {
     /// Every free slot will do.
-    pub const ANY: Self = Self(0x0ff);
-    const EVEN: u16 = 0b0101;
-    const PARITIES: u16 = 0x00f;
-    const CLASSES: u16 = 0xff0;
-    const OTHERS: u16 = 0xf00;
+    pub const ANY: Self = Self(0xffff);
+    const EVEN: u32 = 0b0101_0101;
+    const PARITIES: u32 = 0x00_00ff;
+    const CLASSES: u32 = 0xff_ff00;
+    const OTHERS: u32 = 0xff_0000;
 
     /// That of a mapping of this inside port.
     #[inline(always)]
@@ -73,8 +73,8 @@ impl Preference {
     #[inline(always)]
     const fn slots(self, bucket: u32) -> u64 {
         let bits = self.0 as u64;
-        let of_class = class::system_slots(bucket) ^ bits >> 8 | bits >> 4;
-        bits & of_class & 0xf
+        let of_class = class::system_slots(bucket) ^ bits >> 16 | bits >> 8;
+        bits & of_class & 0xff
     }
 }
 
@@ -108,7 +108,7 @@ impl Wanted {
             first_line: a as u32,
             shift: (a >> 32) as u32 & 0xf,
             place: Place(place),
-            preference: Preference((a >> 40) as u16),
+            preference: Preference((a >> 40) as u32),
         }
     }
 

@@ -5,9 +5,7 @@ use super::open::Flow;
 use super::place::Place;
 use super::preference::{Preference, Wanted};
 use super::walk::{Found, NO_SLOT, Request};
-use crate::layout::{
-    Limits, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, bucket_line,
-};
+use crate::layout::{Limits, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead};
 use crate::limits::{MAX_BLOCKS_PER_SUBSCRIBER, SLOTS_PER_BUCKET};
 use crate::tables::Tables;
 use crate::verdict::{Protocol, Reason};
@@ -262,7 +260,10 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
     fn walk(&self, block: OwnedBlock, skip: u32, want_free: bool) -> Found {
         let shift = self.head.block_shift();
         self.tables.walk(Request {
-            first_line: bucket_line(block.slab_line(), self.flow.protocol, shift),
+            first_line: self
+                .tables
+                .parts()
+                .keys(block.slab_line(), self.flow.protocol),
             shift,
             place: self.place,
             inside_port: self.flow.inside_port,
@@ -291,7 +292,10 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
         }
         let shift = self.head.block_shift();
         let found = self.tables.nearest_preferred(Wanted {
-            first_line: bucket_line(candidate.slab_line(), self.flow.protocol, shift),
+            first_line: self
+                .tables
+                .parts()
+                .keys(candidate.slab_line(), self.flow.protocol),
             shift,
             place: self.place,
             preference,
@@ -312,7 +316,7 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
     #[inline(always)]
     fn full(&self) -> Reason {
         let first = self.block(0);
-        match first.and_then(|block| self.tables.line(block.slab_line())) {
+        match first.and_then(|block| self.tables.header(block.slab_line())) {
             Some(line) => full(self.head, line.limits(), self.flow.protocol),
             None => Reason::Contended, // it was given back a moment ago
         }
@@ -321,7 +325,7 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
     /// A full block is seen from its counter.
     #[inline(always)]
     fn has_room(&self, block: OwnedBlock) -> bool {
-        match self.tables.line(block.slab_line()) {
+        match self.tables.header(block.slab_line()) {
             Some(head) => head.has_room(self.flow.protocol),
             None => false,
         }
@@ -333,12 +337,12 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
     /// claim for its own.
     #[inline(always)]
     fn remove(&self, other: Candidate) -> bool {
-        let shift = self.head.block_shift();
-        let first = bucket_line(other.slab_line(), self.flow.protocol, shift);
+        let parts = self.tables.parts();
+        let first = parts.keys(other.slab_line(), self.flow.protocol);
         let Some(line) = self.tables.line(first + other.slot() / SLOTS_PER_BUCKET) else {
             return false;
         };
-        let word = line.key_at(other.slot() % SLOTS_PER_BUCKET);
+        let word = line.at(other.slot() % SLOTS_PER_BUCKET);
         let key = SlotKey(word.load());
         key.inside_port() == self.flow.inside_port
             && key.state() == SlotState::Tentative as u64

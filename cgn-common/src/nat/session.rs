@@ -8,7 +8,8 @@
 //! (`sessions_full`); where anyone may answer, the packet is translated, and its
 //! mapping lives as long as an established one.
 
-use super::{lookup, quota, tcp_state};
+use super::lookup::{self, Peer};
+use super::{quota, tcp_state};
 use crate::layout::{
     Features, Filtering, Policy, Session, SessionKey, SlotKey, SlotState, peer, refusal_of,
 };
@@ -131,9 +132,14 @@ pub fn depart<T: Tables + ?Sized>(tables: &T, party: Party, external: u32) -> De
     let Some(slot) = lookup::by_external(tables, external, port, party.protocol) else {
         return Departure::Open; // it ended a moment ago
     };
-    let first = slot.peer().load() & peer::REMOTE;
+    let first = slot.peer.read(tables);
     if first == party.remote {
         return Departure::Open; // its state is in the slot
+    }
+    if first == 0 {
+        // Opened when nobody asked for sessions: this one is the first that is known.
+        slot.peer.write_first(tables, party.remote);
+        return Departure::Open;
     }
     let is_tcp = matches!(party.protocol, Protocol::Tcp);
     if is_tcp && tcp_state::is_answer(party.flags) {
@@ -148,12 +154,12 @@ pub fn depart<T: Tables + ?Sized>(tables: &T, party: Party, external: u32) -> De
     let mut noted = Departure::Open;
     let mut flags = SlotKey::SHARED;
     if party.is_by_address() && first as u32 != party.remote as u32 {
-        noted = note(tables, party, &party.address(), SlotState::Open);
+        noted = note(tables, party, &party.address(), SlotState::Open as u64);
     }
     if party.has_full_sessions() {
         let state = match is_tcp {
             true => tcp_state::first_of_further(party.flags),
-            false => SlotState::Open,
+            false => SlotState::Open as u64,
         };
         let session = note(tables, party, &party.session(), state);
         if !matches!(session, Departure::Open) {
@@ -172,15 +178,10 @@ pub fn depart<T: Tables + ?Sized>(tables: &T, party: Party, external: u32) -> De
     }
 }
 
-/// Refreshes or enters one session, if that is possible.
+/// Refreshes or enters one session, if that is possible; `first` is the number of its first state.
 #[inline(always)]
-fn note<T: Tables + ?Sized>(
-    tables: &T,
-    party: Party,
-    key: &SessionKey,
-    first: SlotState,
-) -> Departure {
-    let fresh = Session::new(party.external_port, first, party.tick);
+fn note<T: Tables + ?Sized>(tables: &T, party: Party, key: &SessionKey, first: u64) -> Departure {
+    let fresh = Session::of(party.external_port, first, party.tick);
     let seen = tables.session(key, |word| {
         if !renew(word, party, Direction::Outbound) {
             // Of an earlier mapping.
@@ -267,14 +268,14 @@ impl Arrival {
     }
 }
 
-/// Looks up the session of an inbound packet, and notes it there. `first` is
-/// the second word of the mapping's slot.
+/// Looks up the session of an inbound packet, and notes it there. `peer` is the mapping's.
 #[inline(always)]
-pub fn arrive<T: Tables + ?Sized>(tables: &T, party: Party, first: u64) -> Arrival {
+pub fn arrive<T: Tables + ?Sized>(tables: &T, party: Party, peer: Peer) -> Arrival {
+    let first = peer.read(tables);
     const BOTH: Arrival = Arrival::WHERE_NONE_IS_NOTED;
     let same_address = first as u32 == party.remote as u32;
     let is_icmp = matches!(party.protocol, Protocol::Icmp);
-    if first & peer::REMOTE == party.remote || is_icmp && same_address {
+    if first == party.remote || is_icmp && same_address {
         return BOTH;
     }
     let mut found = 0;
@@ -304,7 +305,10 @@ pub fn arrive<T: Tables + ?Sized>(tables: &T, party: Party, first: u64) -> Arriv
 
 /// True if a packet of `party` would be let in now; nothing is noted.
 #[must_use]
-pub fn admits<T: Tables + ?Sized>(tables: &T, party: Party, first: u64) -> bool {
+pub fn admits<T: Tables + ?Sized>(tables: &T, party: Party, peer: Peer) -> bool {
+    let first = peer.read(tables);
+    // A newcomer without an address is not who is not known.
+    let is_known = first != 0;
     let is_noted = |key: &SessionKey| {
         let port = tables.session(key, |word| Session(word.load()).external_port());
         port == Some(party.external_port)
@@ -312,12 +316,12 @@ pub fn admits<T: Tables + ?Sized>(tables: &T, party: Party, first: u64) -> bool 
     match party.filtering() {
         Filtering::EndpointIndependent => true,
         Filtering::AddressDependent => {
-            first as u32 == party.remote as u32 || is_noted(&party.address())
+            is_known && first as u32 == party.remote as u32 || is_noted(&party.address())
         }
         Filtering::AddressAndPortDependent => {
             // Of a newcomer no port is known yet, and 0 is also the key of a noted address.
             let has_port = party.remote >> 32 != 0;
-            first & peer::REMOTE == party.remote || has_port && is_noted(&party.session())
+            is_known && first == party.remote || has_port && is_noted(&party.session())
         }
     }
 }

@@ -95,18 +95,18 @@ pub const fn is_answer(flags: u8) -> bool {
     flags & flag::RST != 0
 }
 
-/// State of a new mapping whose first segment, from inside, has `flags`;
+/// State (its number) of a new mapping whose first segment, from inside, has `flags`;
 /// `Free` if it must not open one. A segment in mid-stream opens one if
 /// `midstream`: after a loss of state an established flow goes on. A RST opens
 /// none: it ends a connection that is not there.
 #[inline(always)]
 #[must_use]
-pub const fn first(flags: u8, midstream: bool) -> SlotState {
+pub const fn first(flags: u8, midstream: bool) -> u64 {
     // By arithmetic: of a branch for each, the verifier would follow all to the end.
     const MIDSTREAM: Row = openings(SlotState::TcpTransitory);
     const STRICT: Row = openings(SlotState::Free);
     let row = if midstream { MIDSTREAM } else { STRICT };
-    SlotState::from_bits((row >> (4 * opening(flags))) as u8)
+    row >> (4 * opening(flags)) & 0xf
 }
 
 /// SYN, RST and ACK of the flags, as a number of three bits in this order.
@@ -130,13 +130,13 @@ const fn openings(midstream: SlotState) -> Row {
     row
 }
 
-/// State of a further session whose first segment, from inside, has `flags`,
+/// State (its number) of a further session whose first segment, from inside, has `flags`,
 /// as [`first`]; but a SYN+ACK answers a SYN that an existing mapping let in.
 #[inline(always)]
 #[must_use]
-pub const fn first_of_further(flags: u8) -> SlotState {
+pub const fn first_of_further(flags: u8) -> u64 {
     match flags & (flag::SYN | flag::RST | flag::ACK) {
-        ANSWER => SlotState::TcpEstablished,
+        ANSWER => SlotState::TcpEstablished as u64,
         _ => first(flags, true),
     }
 }

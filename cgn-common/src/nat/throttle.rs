@@ -282,7 +282,7 @@ pub fn may_begin<T: Tables + ?Sized>(tables: &T, subscriber: u32, counted: bool)
 fn inside_of<T: Tables + ?Sized>(tables: &T, subscriber: u32) -> Option<u32> {
     let entry = tables.subscriber(subscriber)?;
     let block = OwnedBlock(entry.blocks[0].load());
-    let owner = tables.line(block.slab_line())?.0[header::OWNER].load() as u32;
+    let owner = tables.header(block.slab_line())?.0[header::OWNER].load() as u32;
     // 0: the block was taken back a moment ago.
     (owner != 0).then_some(owner)
 }

@@ -9,7 +9,7 @@
 //! nothing.
 
 use super::place::Place;
-use crate::layout::{Detour, SlotKey, SlotState, buckets, peer};
+use crate::layout::{Detour, SlotKey, SlotState, astray, buckets};
 use crate::limits::{MAX_BLOCK_PORTS, SLOTS_PER_BUCKET};
 use crate::tables::Tables;
 
@@ -140,7 +140,7 @@ pub fn visit<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
             // costs more stack than XDP has.
             let at = (turn + step + request.place.slot()) & (SLOTS_PER_BUCKET - 1);
             let slot = bucket * SLOTS_PER_BUCKET + at;
-            let key = SlotKey(line.0[(2 * at as usize) & 7].load());
+            let key = SlotKey(line.at(at).load());
             if key.is_free() {
                 if result & Found::FREE == 0 {
                     result |= Found::FREE | (slot as u64) << 32;
@@ -152,7 +152,7 @@ pub fn visit<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
                 return Found(result | Found::claim(key, slot));
             }
         }
-        if peer::overflow(line.0[1].load()) == 0 {
+        if astray::overflow(line.at(0).load()) == 0 {
             result |= Found::CHAIN_OVER;
         }
         if result & Found::CHAIN_OVER != 0 && (!request.want_free || result & Found::FREE != 0) {
@@ -170,7 +170,7 @@ pub fn follow<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
         return Found(0);
     };
     for at in 1..SLOTS_PER_BUCKET {
-        let detour = Detour::of(home.peer_at(at).load());
+        let detour = Detour::of(home.at(at).load());
         if detour.has_tag(request.place.tag()) == 0 || detour.slot() == request.skip {
             continue;
         }
@@ -178,7 +178,7 @@ pub fn follow<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
         let Some(line) = tables.line(request.first_line + slot / SLOTS_PER_BUCKET) else {
             continue;
         };
-        let key = SlotKey(line.key_at(slot % SLOTS_PER_BUCKET).load());
+        let key = SlotKey(line.at(slot % SLOTS_PER_BUCKET).load());
         if key.is_claim_to(request.inside_port) != 0 {
             return Found(Found::claim(key, slot));
         }
@@ -241,7 +241,7 @@ pub fn spill<T: Tables + ?Sized>(tables: &T, request: Spill) {
         let Some(line) = tables.line(request.first_line + at) else {
             break;
         };
-        line.0[1].add(passed(at, request.home).wrapping_mul(sign));
+        line.at(0).add(passed(at, request.home).wrapping_mul(sign));
     }
 }
 
@@ -252,5 +252,5 @@ pub fn spill<T: Tables + ?Sized>(tables: &T, request: Spill) {
 pub const fn passed(at: u32, home: u32) -> u64 {
     // Without a branch, of which the verifier would follow both sides in every bucket.
     let is_home = ((at ^ home) as u64).wrapping_sub(1) >> 63;
-    peer::ONE_OVERFLOW + is_home * peer::ONE_ASTRAY
+    astray::ONE_OVERFLOW + is_home * astray::ONE_ASTRAY
 }

@@ -148,7 +148,7 @@ fn sender_of<F: Frame, T: Tables>(
         protocol: error.protocol,
         inside_port: error.ports[1].get(),
         remote: 0,
-        state: SlotState::Open,
+        state: SlotState::Open as u64,
         tick: 0,
     };
     match tables.search(flow).outcome() {

@@ -54,7 +54,14 @@ fn send<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Reaso
     // Once more, since the stack of XDP has no room to keep it while a mapping is opened.
     let Departure { mut packet, hop } = way_out(frame, tables)?;
     let own = || realm::sender(frame, tables, source);
-    depart(tables, &packet, own, head.pool(), (external, port))?;
+    depart(
+        tables,
+        &packet.transport,
+        packet.ip.destination.get(),
+        own,
+        head.pool(),
+        (external, port),
+    )?;
     let (ip, link) = (packet.ip, packet.link);
     packet.ip = identify(frame, tables, &packet, (external, destination))?;
     // 6 translate

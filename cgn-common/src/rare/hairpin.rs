@@ -47,6 +47,17 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
         return Err(Reason::FirstPacket);
     }
     let sender = (head.external(), port);
+    if !transport.is_echo_reply() {
+        let own = || realm::sender(frame, tables, ip.source.get());
+        depart(
+            tables,
+            &transport,
+            ip.destination.get(),
+            own,
+            head.pool(),
+            sender,
+        )?;
+    }
     // Once more, since the stack of XDP has no room to keep it while a mapping is opened.
     let Delivery {
         mut packet,
@@ -55,10 +66,6 @@ pub fn hairpin<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict
         pool,
         hop,
     } = deliver(frame, tables)?;
-    if !packet.transport.is_echo_reply() {
-        let own = || realm::sender(frame, tables, packet.ip.source.get());
-        depart(tables, &packet, own, head.pool(), sender)?;
-    }
     // 3 filter: the receiver's mapping sees the sender's external endpoint
     let from = (Side::Inside, peer::remote(sender.0, sender.1));
     arrive(tables, &packet.transport, from, pool, &slot, inside_key)?;
@@ -106,12 +113,14 @@ fn deliver<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Delivery
         return Err(Reason::UnsupportedIcmp);
     }
     let rows = rows_of(tables, destination);
-    let (slot, inside_key) = lookup::mapping_at(
+    let (mut slot, inside_key) = lookup::mapping_at(
         tables,
         (destination, rows),
         transport.protocol,
         transport.destination_port,
     )?;
+    // Kept as one number: its parts, from which LLVM would make it late, have no room on XDP's stack.
+    slot.peer = core::hint::black_box(slot.peer);
     tables.note(Step::Port);
     let route_in = route_inside(tables, source, inside_key);
     let hop = leave(tables, route_in, Side::Inside, inside_key)?;
@@ -147,7 +156,7 @@ fn admits_newcomer<T: Tables>(tables: &T, delivery: &Delivery<'_>, external: u32
         policy: tables.policy(*pool),
         tick: tables.now(),
     };
-    tables.admits(party, slot.peer().load())
+    tables.admits(party, slot.peer)
 }
 
 #[inline(always)]

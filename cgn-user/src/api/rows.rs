@@ -115,9 +115,10 @@ pub struct MappingRow {
     pub inside_port: u16,
     pub external: Ipv4Addr,
     pub external_port: u16,
-    /// Remote endpoint of the first session; others may use the mapping, too.
-    pub remote: Ipv4Addr,
-    /// `null` for ICMP.
+    /// Remote endpoint of the first session; others may use the mapping, too. `null` for a UDP or ICMP
+    /// mapping of the last seconds where nothing but this would ask for it.
+    pub remote: Option<Ipv4Addr>,
+    /// `null` for ICMP, and without `remote`.
     pub remote_port: Option<u16>,
     /// `open` (UDP, ICMP), or the state of the first TCP session: `init`,
     /// `established`, `inside_fin`, `outside_fin`, `closing`, `transitory`.

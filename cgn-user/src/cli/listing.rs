@@ -141,9 +141,10 @@ impl Listed for MappingRow {
     const ONE: &'static str = "mapping";
 
     fn cells(&self) -> Vec<String> {
-        let remote = match self.remote_port {
-            Some(port) => format!("{}:{port}", self.remote),
-            None => self.remote.to_string(),
+        let remote = match (self.remote, self.remote_port) {
+            (Some(remote), Some(port)) => format!("{remote}:{port}"),
+            (Some(remote), None) => remote.to_string(),
+            (None, _) => "-".to_owned(),
         };
         let state = if self.shared { "shared" } else { &self.state };
         vec![
@@ -162,6 +163,11 @@ impl Listed for MappingRow {
         if rows.iter().any(|row| row.protocol == "icmp") {
             notes
                 .push("The number after an ICMP address is the identifier of the echo.".to_owned());
+        }
+        if rows.iter().any(|row| row.remote.is_none()) {
+            let note =
+                "-: of a UDP or ICMP mapping the first remote endpoint is noted after two seconds.";
+            notes.push(note.to_owned());
         }
         if rows.iter().any(|row| row.shared) {
             notes.push("shared: more than one remote endpoint uses this TCP mapping.".to_owned());

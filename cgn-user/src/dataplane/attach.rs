@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
-use cgn_common::layout::{self, BlockEntry, LAYOUT_VERSION, Line, MapSpec, Settings, Used, header};
+use cgn_common::layout::{
+    self, BlockEntry, LAYOUT_VERSION, Line, MapSpec, Parts, Settings, Used, header,
+};
 use cgn_common::verdict::Protocol;
 
 use super::load::{Dataplane, Entry, LoadError};
@@ -134,7 +136,8 @@ impl Pins {
         }
         let slabs = self.table::<Line>(&layout::SLABS, None)?;
         let used = self.used_blocks().into_iter();
-        let heads = used.filter_map(|(line, _)| slabs.get(line));
+        let parts = Parts::of_table(slabs.len() as u32);
+        let heads = used.filter_map(|(line, _)| slabs.get(parts.header(line)));
         let ports = heads.flat_map(|head| {
             let used = Used(head.0[header::USED].load());
             Protocol::ALL.map(|protocol| u64::from(used.of(protocol)))

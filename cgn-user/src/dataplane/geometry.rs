@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, page_of};
 use cgn_common::layout::{
-    FRAGMENTS, LAYOUT_VERSION, PAGE_SHIFT, Page, Policy, Rows, SESSIONS, SubscriberHead, slab_lines,
+    FRAGMENTS, LAYOUT_VERSION, PAGE_SHIFT, Page, Parts, Policy, Rows, SESSIONS, SubscriberHead,
+    buckets,
 };
 use cgn_common::nat::class;
 
@@ -132,11 +133,11 @@ impl Geometry {
         let mut rows = 0;
         let mut first_lines = Vec::new();
         // Line 0 is never a slab: 0 means "no slab" everywhere.
-        let mut lines = 1;
+        let mut lines = Parts::BUCKETS_PER_HEADER;
         for pool in &pools {
             rows += pool.address_count() * blocks_per_address(pool.block_shift);
             first_lines.push(lines);
-            lines += pool.max_blocks * slab_lines(pool.block_shift);
+            lines += pool.max_blocks * buckets(pool.block_shift);
         }
         Self {
             sizes: Sizes {
@@ -147,7 +148,7 @@ impl Geometry {
                     false => 1,
                 },
                 blocks: rows.max(1),
-                slab_lines: lines,
+                slab_lines: Parts(lines).lines(),
                 sessions: SESSIONS.entries,
                 datagrams: FRAGMENTS.entries,
                 prefix_lines: 1,
@@ -227,19 +228,19 @@ impl Geometry {
         u64::from(LAYOUT_VERSION) | u64::from(hash) << 32
     }
 
-    /// Header line of a slab.
+    /// First line of a slab in each of the [`Parts`] of the table.
     #[must_use]
     pub fn slab_line(&self, pool: u16, slab: u32) -> u32 {
         let shift = self.pools[usize::from(pool)].block_shift;
-        self.first_lines[usize::from(pool)] + slab * slab_lines(shift)
+        self.first_lines[usize::from(pool)] + slab * buckets(shift)
     }
 
-    /// Number of the slab in its pool, from its header line.
+    /// Number of the slab in its pool, from its first line.
     #[must_use]
     pub fn slab_of(&self, pool: u16, line: u32) -> Option<u32> {
         let shape = self.pools.get(usize::from(pool))?;
         let offset = line.checked_sub(self.first_lines[usize::from(pool)])?;
-        let lines = slab_lines(shape.block_shift);
+        let lines = buckets(shape.block_shift);
         (offset % lines == 0 && offset / lines < shape.max_blocks).then_some(offset / lines)
     }
 

@@ -5,9 +5,7 @@
 use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, first_port};
-use cgn_common::layout::{
-    BlockEntry, Limits, OwnedBlock, Rows, SubscriberHead, Used, header, slab_lines,
-};
+use cgn_common::layout::{BlockEntry, Limits, OwnedBlock, Rows, SubscriberHead, Used, header};
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::verdict::Protocol;
 
@@ -86,7 +84,7 @@ pub fn give(
     // 1. An empty slab with its header: nobody knows of it yet.
     clear(memory, line, shape.block_shift);
     let word = |at: usize, value: u64| {
-        if let Some(head) = memory.slabs.get(line) {
+        if let Some(head) = memory.header(line) {
             head.0[at].store(value);
         }
     };
@@ -164,7 +162,7 @@ pub fn limit(memory: &Memory, geometry: &Geometry, inside: InsideKey, subscriber
     let allowance = geometry.groups.allowance(inside);
     let limits = limits_of(geometry, &allowance, external, &used, head.block_shift());
     for ((line, _), limits) in blocks.iter().zip(limits) {
-        if let Some(head) = memory.slabs.get(*line)
+        if let Some(head) = memory.header(*line)
             && head.limits() != limits
         {
             head.0[header::LIMITS].store(limits.0);
@@ -190,7 +188,7 @@ fn limits_of(
 /// packet may have opened a mapping at any moment before.
 pub fn take(memory: &Memory, geometry: &Geometry, grant: &Grant) -> bool {
     let line = geometry.slab_line(grant.pool, grant.slab);
-    let Some(head) = memory.slabs.get(line) else {
+    let Some(head) = memory.header(line) else {
         return false;
     };
     // From here on nobody can open a mapping in it.
@@ -234,7 +232,7 @@ pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
             // Whoever is the newest block now may ask for the next one.
             for block in memory.owned_blocks(index).take(count - 1) {
                 let line = OwnedBlock(block.load()).slab_line();
-                if let Some(head) = memory.slabs.get(line) {
+                if let Some(head) = memory.header(line) {
                     head.0[header::REQUESTED].store(0);
                 }
             }
@@ -290,7 +288,7 @@ pub fn renew(memory: &Memory, geometry: &Geometry, inside: InsideKey, subscriber
     let allowance = geometry.groups.allowance(inside);
     let is_last = count > 0 && is_last(&allowance, count, shape);
     for block in memory.owned_blocks(subscriber).take(count) {
-        if let Some(head) = memory.slabs.get(OwnedBlock(block.load()).slab_line()) {
+        if let Some(head) = memory.header(OwnedBlock(block.load()).slab_line()) {
             head.0[header::WATERMARK].store(u64::from(shape.watermark_ports));
             head.0[header::REQUESTED].store(u64::from(is_last));
         }
@@ -344,7 +342,7 @@ fn use_of_blocks(memory: &Memory, subscriber: u32) -> impl Iterator<Item = (u32,
     let blocks = memory.owned_blocks(subscriber).take(count as usize);
     blocks.filter_map(|block| {
         let line = OwnedBlock(block.load()).slab_line();
-        let used = Used(memory.slabs.get(line)?.0[header::USED].load());
+        let used = Used(memory.header(line)?.0[header::USED].load());
         Some((line, Protocol::ALL.map(|protocol| used.of(protocol))))
     })
 }
@@ -364,7 +362,7 @@ fn row_of(memory: &Memory, geometry: &Geometry, grant: &Grant) -> Option<u32> {
 }
 
 fn clear(memory: &Memory, line: u32, block_shift: u32) {
-    for at in line..line + slab_lines(block_shift) {
+    for at in memory.parts.lines_of(line, block_shift).flatten() {
         if let Some(line) = memory.slabs.get(at) {
             for word in &line.0 {
                 word.store(0);

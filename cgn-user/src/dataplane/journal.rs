@@ -7,9 +7,7 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{
-    Session as Word, SessionKey, SlotKey, SlotState, Used, bucket_line, buckets, header,
-};
+use cgn_common::layout::{Session as Word, SessionKey, SlotKey, SlotState, Used, buckets, header};
 use cgn_common::limits::SLOTS_PER_BUCKET;
 use cgn_common::verdict::Protocol;
 
@@ -46,12 +44,14 @@ pub struct Slab<'m> {
     pub logged: Logged,
     pub external: Ipv4Addr,
     pub whose: Whose,
+    /// In ticks.
+    pub now: u32,
 }
 
 impl Slab<'_> {
     /// Appends its news.
     pub fn look(&self, news: &mut Vec<News>) {
-        let Some(head) = self.memory.slabs.get(self.line) else {
+        let Some(head) = self.memory.header(self.line) else {
             return;
         };
         let used = Used(head.0[header::USED].load());
@@ -67,7 +67,7 @@ impl Slab<'_> {
     fn look_at(&self, protocol: Protocol, block: u64, news: &mut Vec<News>) {
         let (first_port, shift) = (block as u16, (block >> 16) as u32 & 0xff);
         let (realm, inside) = self.whose;
-        let first_line = bucket_line(self.line, protocol, shift);
+        let first_line = self.memory.parts.keys(self.line, protocol);
         for slot in 0..buckets(shift) * SLOTS_PER_BUCKET {
             let (number, at) = (
                 first_line + slot / SLOTS_PER_BUCKET,
@@ -76,13 +76,20 @@ impl Slab<'_> {
             let Some(line) = self.memory.slabs.get(number) else {
                 return;
             };
-            let key = SlotKey(line.key_at(at).load());
+            let key = SlotKey(line.at(at).load());
             let begins = key.is_live() && !key.is_logged() && self.logged != Logged::Nothing;
             let ends = key.state() == SlotState::Held as u64 && key.is_logged();
             if !begins && !ends {
                 continue;
             }
-            let remote = line.peer_at(at).load();
+            let Some(peers) = self.memory.slabs.get(self.memory.parts.peers(number)) else {
+                return;
+            };
+            let remote = peers.at(at).load();
+            let has_peer = remote != 0;
+            if begins && self.logged == Logged::Sessions && !has_peer && key.age(self.now) < 2 {
+                continue; // it may be being written just now
+            }
             let session = Session {
                 external: self.external,
                 external_port: first_port + slot as u16,
@@ -90,7 +97,7 @@ impl Slab<'_> {
                 realm,
                 inside,
                 inside_port: key.inside_port(),
-                remote: (self.logged == Logged::Sessions).then(|| Remote {
+                remote: (self.logged == Logged::Sessions && has_peer).then(|| Remote {
                     address: Ipv4Addr::from_bits(remote as u32),
                     port: (remote >> 32) as u16,
                 }),
@@ -100,7 +107,7 @@ impl Slab<'_> {
                     true => Event::Open(session),
                     false => Event::Close(session),
                 },
-                tick: key.last_seen(),
+                tick: key.last_seen(self.now),
                 place: Place::Slot(number, at, key),
             });
         }
@@ -119,9 +126,15 @@ pub fn is_news(key: &SessionKey, word: Word, logged: Logged, is_over: bool) -> b
     }
 }
 
-/// The news of such an entry, of a mapping at `external`.
+/// The news of such an entry, of a mapping at `external`. `now` in ticks.
 #[must_use]
-pub fn of_entry(key: &SessionKey, word: Word, external: Ipv4Addr, (realm, inside): Whose) -> News {
+pub fn of_entry(
+    key: &SessionKey,
+    word: Word,
+    external: Ipv4Addr,
+    (realm, inside): Whose,
+    now: u32,
+) -> News {
     let session = Session {
         external,
         external_port: word.external_port(),
@@ -139,7 +152,7 @@ pub fn of_entry(key: &SessionKey, word: Word, external: Ipv4Addr, (realm, inside
             true => Event::Close(session),
             false => Event::Open(session),
         },
-        tick: word.last_seen(),
+        tick: word.last_seen(now),
         place: Place::Entry(*key, word),
     }
 }
@@ -159,7 +172,7 @@ impl News {
     pub fn settle(&self, memory: &Memory) -> Option<u32> {
         match self.place {
             Place::Slot(line, at, key) => {
-                self.mark(memory.slabs.get(line)?.key_at(at), key);
+                self.mark(memory.slabs.get(line)?.at(at), key);
                 None
             }
             Place::Entry(key, word) => {

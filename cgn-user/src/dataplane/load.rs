@@ -15,7 +15,7 @@ use aya::programs::{ProgramError, ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use cgn_common::counters::{Counters, RealmDrops};
 use cgn_common::layout::{
-    self, Constants, Features, Hits, Link, MapSpec, RareProgram, VlanKey, VlanRole,
+    self, Constants, Features, Hits, Link, MapSpec, Parts, RareProgram, VlanKey, VlanRole,
 };
 pub use cgn_common::path::Entry;
 
@@ -153,7 +153,10 @@ impl Dataplane {
         renewed: &[&MapSpec],
     ) -> Result<Self, LoadError> {
         let mut loader = EbpfLoader::new();
-        let written = Element(*constants);
+        let written = Element(Constants {
+            parts: Parts::of_table(sizes.slab_lines),
+            ..*constants
+        });
         // An object of an older version, as benches load them, has nothing that could be on.
         let must_exist = *constants != Constants::PLAIN;
         loader.override_global("CONSTANTS", &written, must_exist);
@@ -602,6 +605,7 @@ fn map_memory(ebpf: &Ebpf, sizes: Sizes, constants: &Constants) -> Result<Memory
         newcomers_ipv6: table(ebpf, &layout::NEWCOMERS_IPV6, sizes.newcomers_ipv6)?,
         flows_ipv6: table(ebpf, &layout::FLOWS_IPV6, sizes.flows_ipv6)?,
         constants: *constants,
+        parts: Parts::of_table(sizes.slab_lines),
     })
 }
 

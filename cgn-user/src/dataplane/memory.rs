@@ -13,8 +13,8 @@ use bytemuck::Pod;
 use cgn_common::block::page_of;
 use cgn_common::layout::{
     Access, BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, Newcomers,
-    NewcomersIpv6, NextHopEntry, PAGES, Page, Punts, Quota, RealmLine, RouteLine, Scattering,
-    Settings, Subscriber, Unsolicited,
+    NewcomersIpv6, NextHopEntry, PAGES, Page, Parts, Punts, Quota, RealmLine, RouteLine,
+    Scattering, Settings, Subscriber, Unsolicited,
 };
 use cgn_common::nat::{class, scatter};
 use cgn_common::word::Word;
@@ -272,6 +272,8 @@ pub struct Memory {
     pub flows_ipv6: Table<Word>,
     /// What the programs were loaded with.
     pub constants: Constants,
+    /// How `slabs` is divided.
+    pub parts: Parts,
 }
 
 impl Memory {
@@ -307,7 +309,14 @@ impl Memory {
             newcomers_ipv6: Table::zeroed(sizes.newcomers_ipv6 as usize)?,
             flows_ipv6: Table::zeroed(sizes.flows_ipv6 as usize)?,
             constants: Constants::PLAIN,
+            parts: Parts::of_table(sizes.slab_lines),
         })
+    }
+
+    /// Header line of a slab.
+    #[must_use]
+    pub fn header(&self, slab_line: u32) -> Option<&Line> {
+        self.slabs.get(self.parts.header(slab_line))
     }
 
     /// The words that hold the blocks of the subscriber with this index, see

@@ -5,9 +5,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{
-    Policy, Session, SessionKey, SlotKey, Used, bucket_line, buckets, header,
-};
+use cgn_common::layout::{Policy, Session, SessionKey, SlotKey, Used, buckets, header};
 use cgn_common::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use cgn_common::verdict::Protocol;
 
@@ -89,7 +87,7 @@ impl Pass {
     /// After a whole pass: mappings of this slab without further sessions are
     /// not shared any more.
     pub fn unshare(&self, memory: &Memory, slab_line: u32, policy: Policy) {
-        let Some(head) = memory.slabs.get(slab_line) else {
+        let Some(head) = memory.header(slab_line) else {
             return;
         };
         let used = Used(head.0[header::USED].load());
@@ -102,12 +100,12 @@ impl Pass {
             if used.of(protocol) == 0 || !policy.notes_sessions(protocol) {
                 continue;
             }
-            let first_line = bucket_line(slab_line, protocol, shift);
+            let first_line = memory.parts.keys(slab_line, protocol);
             for slot in 0..buckets(shift) * SLOTS_PER_BUCKET {
                 let Some(line) = memory.slabs.get(first_line + slot / SLOTS_PER_BUCKET) else {
                     break;
                 };
-                let word = line.key_at(slot % SLOTS_PER_BUCKET);
+                let word = line.at(slot % SLOTS_PER_BUCKET);
                 let key = SlotKey(word.load());
                 let port = memory.port_of(pool, external, first_port + slot as u16);
                 let mapping = (protocol as u16, inside, key.inside_port(), port);
@@ -121,7 +119,7 @@ impl Pass {
 
     /// True if sessions of this mapping would have been seen.
     fn is_alone(&self, key: SlotKey) -> bool {
-        let age = self.began.wrapping_sub(key.last_seen()) as i32;
+        let age = key.age(self.began);
         key.is_live() && key.is_shared() && key.0 & SlotKey::UNLISTED == 0 && age >= MARGIN as i32
     }
 }
@@ -135,6 +133,5 @@ fn is_over(key: &SessionKey, session: Session, now: u32, timers: &Timers) -> boo
         _ => timers.icmp,
     };
     // A packet may have stamped it a moment after `now` was read.
-    let idle = now.wrapping_sub(session.last_seen()) as i32;
-    idle.max(0) as u32 >= timeout + STAMP_TICKS
+    session.age(now).max(0) as u32 >= timeout + STAMP_TICKS
 }

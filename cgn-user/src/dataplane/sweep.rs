@@ -2,12 +2,13 @@
 //! mappings, and frees their ports when the hold is over. No timer per flow.
 
 use cgn_common::layout::{
-    Detour, Line, SlotKey, SlotState, Subscriber, Used, bucket_line, buckets, header, peer,
+    Detour, Line, SlotKey, SlotState, Subscriber, Used, astray, buckets, header,
 };
 use cgn_common::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use cgn_common::nat::place::Place;
 use cgn_common::nat::walk;
 use cgn_common::verdict::Protocol;
+use cgn_common::word::Word;
 
 use super::memory::Memory;
 
@@ -116,7 +117,7 @@ impl Swept {
 #[must_use]
 pub fn sweep_slab(memory: &Memory, slab_line: u32, now: u32, timers: &Timers) -> Swept {
     let mut swept = Swept::default();
-    let Some(head) = memory.slabs.get(slab_line) else {
+    let Some(head) = memory.header(slab_line) else {
         return swept;
     };
     let used = Used(head.0[header::USED].load());
@@ -133,7 +134,7 @@ pub fn sweep_slab(memory: &Memory, slab_line: u32, now: u32, timers: &Timers) ->
                 subscriber,
                 protocol,
                 shift,
-                first_line: bucket_line(slab_line, protocol, shift),
+                first_line: memory.parts.keys(slab_line, protocol),
             };
             part.sweep(now, timers, &mut swept);
         }
@@ -157,14 +158,14 @@ impl Part<'_> {
             let Some(line) = self.memory.slabs.get(self.first_line + bucket) else {
                 return;
             };
-            for at in 0..SLOTS_PER_BUCKET as usize {
-                let key = SlotKey(line.0[2 * at].load());
+            for at in 0..SLOTS_PER_BUCKET {
+                let key = SlotKey(line.at(at).load());
                 if !key.is_free() {
                     self.visit(bucket, line, at, key, now, timers, swept);
                 }
             }
             let detours = self.drop_stale_detours(bucket, line);
-            swept.overflow[self.protocol as usize] += detours + peer::astray(line.0[1].load());
+            swept.overflow[self.protocol as usize] += detours + astray::astray(line.at(0).load());
         }
     }
 
@@ -173,7 +174,7 @@ impl Part<'_> {
         &self,
         bucket: u32,
         line: &Line,
-        at: usize,
+        at: u32,
         key: SlotKey,
         now: u32,
         timers: &Timers,
@@ -182,12 +183,10 @@ impl Part<'_> {
         let number = self.protocol as usize;
         swept.logged += u32::from(key.is_logged());
         // A packet may have stamped the slot a moment after `now` was read.
-        let idle = now.wrapping_sub(key.last_seen()) as i32;
-        let idle = idle.max(0) as u32;
-        let word = &line.0[2 * at];
+        let idle = key.age(now).max(0) as u32;
+        let word = line.at(at);
         if key.is_live() {
-            let remote = line.0[2 * at + 1].load();
-            let over = idle >= timeout(key, remote, self.protocol, timers) + STAMP_TICKS
+            let over = idle >= self.timeout(bucket, at, key, timers) + STAMP_TICKS
                 && (key.is_logged() || timers.logged == Logged::Nothing);
             let held = key.with(SlotState::Held as u64, now);
             // A packet that refreshes it meanwhile wins.
@@ -219,21 +218,22 @@ impl Part<'_> {
     /// Frees a slot in hold, whose detour nobody needs any more. What one that was
     /// astray counted is taken back afterwards, so that at every moment the counts
     /// cover at least what is there.
-    fn free(&self, bucket: u32, line: &Line, at: usize, key: SlotKey) {
-        let peer_word = &line.0[2 * at + 1];
-        let remote = peer_word.load();
-        let _ = peer_word.replace(remote, remote & !peer::REMOTE);
+    fn free(&self, bucket: u32, line: &Line, at: u32, key: SlotKey) {
+        // The next mapping has none until it says so: see `Standing::go_live`.
+        if let Some(peer) = self.peer(bucket, at) {
+            peer.store(0);
+        }
         let secret = self.subscriber.secret.load();
         let place = Place::new(secret, self.protocol, key.inside_port());
         let home = place.bucket(self.shift);
-        let slot = bucket * SLOTS_PER_BUCKET + at as u32;
+        let slot = bucket * SLOTS_PER_BUCKET + at;
         if home != bucket
             && !key.is_astray()
             && let Some(line) = self.memory.slabs.get(self.first_line + home)
         {
             Detour::new(place.tag(), slot).take_from(line);
         }
-        if !line.0[2 * at].replace(key.0, 0) {
+        if !SlotKey::exchange(line.at(at), key.mapping(), SlotKey(0)) {
             return;
         }
         if key.is_astray() {
@@ -241,7 +241,7 @@ impl Part<'_> {
             let mut at = home;
             while at != bucket {
                 if let Some(line) = self.memory.slabs.get(self.first_line + at) {
-                    line.0[1].add(walk::passed(at, home).wrapping_neg());
+                    line.at(0).add(walk::passed(at, home).wrapping_neg());
                 }
                 at = (at + place.stride()) & mask;
             }
@@ -257,17 +257,43 @@ impl Part<'_> {
     fn drop_stale_detours(&self, home: u32, line: &Line) -> u64 {
         let mut left = 0;
         for at in 1..SLOTS_PER_BUCKET {
-            let word = line.peer_at(at);
+            let word = line.at(at);
             let old = word.load();
             let detour = Detour::of(old);
             if detour.is_some() && self.leads_home(detour, home) {
                 left += 1;
             } else if detour.is_some() {
-                // A packet that writes the remote endpoint meanwhile wins, until the next sweep.
+                // A packet of the mapping there wins, until the next sweep.
                 let _ = word.replace(old, Detour::NONE.put_into(old));
             }
         }
         left
+    }
+
+    /// The second word of a slot.
+    fn peer(&self, bucket: u32, at: u32) -> Option<&Word> {
+        let line = self.memory.parts.peers(self.first_line + bucket);
+        Some(self.memory.slabs.get(line)?.at(at))
+    }
+
+    /// Idle ticks after which the mapping ends.
+    fn timeout(&self, bucket: u32, at: u32, key: SlotKey, timers: &Timers) -> u32 {
+        match self.protocol {
+            // Only where it may matter, another line is read.
+            Protocol::Udp if timers.short_udp_ports == PortSet::NONE || key.is_peer_known() => {
+                timers.udp
+            }
+            Protocol::Udp => {
+                let remote = self.peer(bucket, at).map_or(0, Word::load);
+                match timers.short_udp_ports.has((remote >> 32) as u16) {
+                    true => timers.short_udp,
+                    false => timers.udp,
+                }
+            }
+            Protocol::Icmp => timers.icmp,
+            Protocol::Tcp if key.is_shared() => timers.tcp_established,
+            Protocol::Tcp => tcp_timeout(key.state(), timers),
+        }
     }
 
     fn leads_home(&self, detour: Detour, home: u32) -> bool {
@@ -275,28 +301,10 @@ impl Part<'_> {
         let Some(line) = self.memory.slabs.get(line) else {
             return false;
         };
-        let key = SlotKey(line.key_at(detour.slot() % SLOTS_PER_BUCKET).load());
+        let key = SlotKey(line.at(detour.slot() % SLOTS_PER_BUCKET).load());
         let secret = self.subscriber.secret.load();
         let place = Place::new(secret, self.protocol, key.inside_port());
         !key.is_free() && place.bucket(self.shift) == home && place.tag() == detour.tag()
-    }
-}
-
-/// Idle ticks after which the mapping ends.
-fn timeout(key: SlotKey, peer_word: u64, protocol: Protocol, timers: &Timers) -> u32 {
-    match protocol {
-        Protocol::Udp => {
-            let port = (peer_word >> 32) as u16;
-            let is_short = !key.has_many_ports() && timers.short_udp_ports.has(port);
-            if is_short {
-                timers.short_udp
-            } else {
-                timers.udp
-            }
-        }
-        Protocol::Icmp => timers.icmp,
-        Protocol::Tcp if key.is_shared() => timers.tcp_established,
-        Protocol::Tcp => tcp_timeout(key.state(), timers),
     }
 }
 

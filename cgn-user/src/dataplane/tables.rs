@@ -11,8 +11,9 @@ use cgn_common::event::Event;
 use cgn_common::frame::Frame;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, HALVES_PER_LINE,
-    Held, Hits, Line, Newcomers, NewcomersIpv6, NextHopEntry, Page, Policy, Quota, ROUTES_PER_LINE,
-    Role, Scattering, SessionKey, Settings, Side, SixRd, Subscriber, Unsolicited, VlanKey,
+    Held, Hits, Line, Newcomers, NewcomersIpv6, NextHopEntry, Page, Parts, Policy, Quota,
+    ROUTES_PER_LINE, Role, Scattering, SessionKey, Settings, Side, SixRd, Subscriber, Unsolicited,
+    VlanKey,
 };
 use cgn_common::nat::{home, open, search, throttle};
 use cgn_common::realm::{self, is_key_here};
@@ -179,6 +180,10 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     }
     fn line(&self, index: u32) -> Option<&Line> {
         self.memory.slabs.get(index)
+    }
+
+    fn parts(&self) -> Parts {
+        self.memory.parts
     }
     fn route_summary(&self, address: u32) -> u16 {
         let network = address >> 16;

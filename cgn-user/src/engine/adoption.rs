@@ -199,7 +199,7 @@ fn has_block(state: &State, subscriber: u32, line: u32) -> bool {
 
 /// A block that was being taken back when the daemon died: no mapping can be opened in it.
 fn is_closed(state: &State, line: u32) -> bool {
-    let head = state.memory.slabs.get(line);
+    let head = state.memory.header(line);
     head.is_none_or(|head| head.0[header::USED].load() & Used::CLOSED != 0)
 }
 

@@ -116,7 +116,7 @@ impl Sweeper {
                 self.step = Step::Sessions(Pass::new(now));
             }
             Step::Sessions(pass) => self.look_at_sessions(state, keeper, pass, now),
-            Step::News(next) => self.look_for_news(state, keeper, next),
+            Step::News(next) => self.look_for_news(state, keeper, next, now),
             Step::Slabs(next) => self.sweep_slabs(state, keeper, next, now),
         }
         self.busy += start.elapsed();
@@ -128,7 +128,7 @@ impl Sweeper {
     fn look_at_sessions(&mut self, state: &State, keeper: &mut Keeper, mut pass: Pass, now: u32) {
         let timers = |inside| self.timers_of(state, InsideKey::from_bits(inside));
         let advanced = pass.advance(&state.memory.sessions, now, timers);
-        self.tell_of_sessions(state, keeper, &mut pass);
+        self.tell_of_sessions(state, keeper, &mut pass, now);
         for inside in mem::take(&mut pass.ended) {
             let subscriber = state.geometry.subscriber_index(Ipv4Addr::from_bits(inside));
             if let Some(quota) = subscriber.and_then(|index| state.memory.quotas.get(index)) {
@@ -160,7 +160,7 @@ impl Sweeper {
     }
 
     /// Tells the log what the pass found.
-    fn tell_of_sessions(&self, state: &State, keeper: &mut Keeper, pass: &mut Pass) {
+    fn tell_of_sessions(&self, state: &State, keeper: &mut Keeper, pass: &mut Pass, now: u32) {
         let external = |inside| {
             let index = state
                 .geometry
@@ -174,7 +174,13 @@ impl Sweeper {
         let news: Vec<News> = found
             .filter_map(|(key, word)| {
                 let whose = state.in_log(InsideKey::from_bits(key.inside));
-                Some(journal::of_entry(&key, word, external(key.inside)?, whose))
+                Some(journal::of_entry(
+                    &key,
+                    word,
+                    external(key.inside)?,
+                    whose,
+                    now,
+                ))
             })
             .collect();
         let ended = keeper.journal(&news);
@@ -184,7 +190,7 @@ impl Sweeper {
     }
 
     /// Tells the log of mappings that began or ended, before the sweep ends or frees more.
-    fn look_for_news(&mut self, state: &State, keeper: &mut Keeper, first: usize) {
+    fn look_for_news(&mut self, state: &State, keeper: &mut Keeper, first: usize, now: u32) {
         let start = Instant::now();
         let mut news = Vec::new();
         self.step = Step::Slabs(0);
@@ -198,6 +204,7 @@ impl Sweeper {
                 logged,
                 external: grant.external,
                 whose: state.in_log(grant.inside),
+                now,
             };
             slab.look(&mut news);
             if start.elapsed() >= SLICE || news.len() >= MOST_NEWS {
@@ -247,8 +254,7 @@ impl Sweeper {
             }
             let is_empty = state
                 .memory
-                .slabs
-                .get(line)
+                .header(line)
                 .is_some_and(|head| head.0[header::USED].load() == 0);
             granted.empty_since = match granted.empty_since {
                 _ if !is_empty => None,

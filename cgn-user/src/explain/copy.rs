@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cgn_common::block::{block_of, page_of};
 use cgn_common::layout::{
-    BlockEntry, OwnedBlock, RULES, Rows, Side, SubscriberHead, THROTTLED_LENGTHS, slab_lines,
+    BlockEntry, OwnedBlock, RULES, Rows, Side, SubscriberHead, THROTTLED_LENGTHS,
 };
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::nat::throttle;
@@ -153,8 +153,9 @@ impl Copy<'_> {
             .copy_from(&self.live.quotas, index..index + 1);
         for block in self.own.owned_blocks(index).take(count) {
             let first = OwnedBlock(block.load()).slab_line();
-            let lines = first..first + slab_lines(head.block_shift());
-            self.own.slabs.copy_from(&self.live.slabs, lines);
+            for lines in self.own.parts.lines_of(first, head.block_shift()) {
+                self.own.slabs.copy_from(&self.live.slabs, lines);
+            }
         }
     }
 

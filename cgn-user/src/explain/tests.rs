@@ -174,7 +174,12 @@ fn nothing_of_it_is_seen_in_the_tables_of_the_daemon() {
         assert_eq!(words(&state.memory), before, "{packet}");
     }
     // The look is fine enough: a change of one word is seen.
-    state.memory.slabs.get(1).unwrap().0[0].add(1);
+    state
+        .memory
+        .header(state.geometry.slab_line(0, 0))
+        .unwrap()
+        .0[0]
+        .add(1);
     assert_ne!(words(&state.memory), before);
 }
 

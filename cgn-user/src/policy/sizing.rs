@@ -125,8 +125,8 @@ mod tests {
         let need = LOAD.need(10_000);
         assert_eq!(need.max_blocks, 11_000, "a tenth more than they have");
         assert_eq!(need.addresses, 88, "of 126 blocks: 87.3");
-        // A line of 64 bytes, and 3 * 128 lines of four slots.
-        assert_eq!(need.memory_bytes, 11_000 * 385 * 64 + 10_000 * 32);
+        // Of three protocols 64 lines of eight keys and as many of peers, and a header line for every eight.
+        assert_eq!(need.memory_bytes, 11_000 * (384 + 8) * 64 + 10_000 * 32);
         assert_eq!(need.mappings, 1_000_000);
         assert_eq!(need.mappings_per_second, 10_000, "twice 43,200 a day each");
         assert!((need.gbit_per_second - 20.0).abs() < 1e-9);

@@ -172,7 +172,7 @@ pub fn is_admitted<T: Tables>(frame: &[u8], tables: &T) -> bool {
         policy: tables.policy(rows.pool()),
         tick: tables.now(),
     };
-    session::admits(tables, party, slot.peer().load())
+    session::admits(tables, party, slot.peer)
 }
 
 #[cfg(test)]

@@ -54,7 +54,8 @@ impl Goal {
 /// with the share of its block's header line.
 #[must_use]
 pub fn bytes_per_port(density: Density) -> (f64, f64) {
-    let slot = size_of::<Line>() as f64 / f64::from(SLOTS_PER_BUCKET);
+    // A line of keys, and one of peers.
+    let slot = 2.0 * size_of::<Line>() as f64 / f64::from(SLOTS_PER_BUCKET);
     let slab = f64::from(slab_lines(density.block_shift)) * size_of::<Line>() as f64;
     let ports = f64::from(1_u32 << density.block_shift) * Protocol::ALL.len() as f64;
     (slot, slab / ports)

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, bail};
 use cgn_common::block::{block_of, blocks_per_address, first_port};
-use cgn_common::layout::{Line, NextHop, Side, SlotState, bucket_line, buckets, header, peer};
+use cgn_common::layout::{Line, NextHop, Side, SlotState, buckets, header, peer};
 use cgn_common::limits::{MAX_BLOCK_PORTS, SLOTS_PER_BUCKET};
 use cgn_common::nat::open::{self, Flow};
 use cgn_common::nat::search::Candidate;
@@ -177,14 +177,14 @@ impl World {
                 Direction::Inbound => row,
             };
             let (_, lines) = self.lines(memory, row);
+            let peers = buckets(self.density.block_shift);
             let layout = row % LAYOUTS as u32;
             for number in 0..flows {
                 let slot = u32::from(self.slots[(layout * flows + number) as usize]);
-                let line = lines[(slot / SLOTS_PER_BUCKET) as usize];
-                let word = line.peer_at(slot % SLOTS_PER_BUCKET);
+                let line = lines[(peers + slot / SLOTS_PER_BUCKET) as usize];
                 let flow = u64::from(first) * u64::from(flows) + u64::from(number);
                 let end = peer::remote(remote(flow), super::plan::REMOTE_PORT);
-                word.store(word.load() & !peer::REMOTE | end);
+                line.at(slot).store(end);
             }
         }
     }
@@ -233,7 +233,7 @@ impl World {
             protocol: PROTOCOL,
             inside_port: FIRST_INSIDE_PORT + number as u16,
             remote: peer::remote(remote(u64::from(number)), super::plan::REMOTE_PORT),
-            state: SlotState::Open,
+            state: SlotState::Open as u64,
             tick: 0,
         };
         let Ok(port) = open::open(&tables, flow, 0, Candidate::NONE) else {
@@ -361,11 +361,12 @@ impl World {
         }
     }
 
-    /// Header and bucket lines of a row's slab.
+    /// Header line of a row's slab, and those of its buckets' keys and peers.
     fn lines<'m>(&self, memory: &'m Memory, row: u32) -> (&'m Line, Vec<&'m Line>) {
         let shift = self.density.block_shift;
         let slab = self.geometry.slab_line(0, self.slab_of_row[row as usize]);
-        let first = bucket_line(slab, PROTOCOL, shift);
+        let keys = memory.parts.keys(slab, PROTOCOL);
+        let peers = memory.parts.peers(keys);
         let line = |at| {
             memory
                 .slabs
@@ -373,8 +374,11 @@ impl World {
                 .expect("the table was sized by the geometry")
         };
         (
-            line(slab),
-            (first..first + buckets(shift)).map(line).collect(),
+            memory.header(slab).expect("as above"),
+            (keys..keys + buckets(shift))
+                .chain(peers..peers + buckets(shift))
+                .map(line)
+                .collect(),
         )
     }
 }

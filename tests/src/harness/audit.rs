@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use cgn_common::layout::{
-    Detour, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, Used, bucket_line, buckets,
-    header, peer,
+    Detour, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, Used, astray, buckets,
+    header,
 };
+use cgn_common::limits::SLOTS_PER_BUCKET;
 use cgn_common::nat::place::Place;
 use cgn_common::verdict::Protocol;
 use cgn_user::dataplane::memory::Memory;
@@ -104,9 +105,12 @@ impl<'a> Part<'a> {
     }
 
     fn key(&self, slot: u32) -> Option<SlotKey> {
-        let first = bucket_line(self.block.slab_line(), self.protocol, self.shift);
-        let line = self.memory.slabs.get(first + slot / 4)?;
-        Some(SlotKey(line.0[2 * (slot % 4) as usize].load()))
+        let first = self
+            .memory
+            .parts
+            .keys(self.block.slab_line(), self.protocol);
+        let line = self.memory.slabs.get(first + slot / SLOTS_PER_BUCKET)?;
+        Some(SlotKey(line.at(slot % SLOTS_PER_BUCKET).load()))
     }
 
     fn keys(&self) -> impl Iterator<Item = (u32, SlotKey)> {
@@ -119,12 +123,15 @@ impl<'a> Part<'a> {
 
     /// The detours of a bucket that lead somewhere.
     fn detours(&self, bucket: u32) -> Vec<Detour> {
-        let first = bucket_line(self.block.slab_line(), self.protocol, self.shift);
+        let first = self
+            .memory
+            .parts
+            .keys(self.block.slab_line(), self.protocol);
         let Some(line) = self.memory.slabs.get(first + bucket) else {
             return Vec::new();
         };
-        (1..4)
-            .map(|at| Detour::of(line.peer_at(at).load()))
+        (1..SLOTS_PER_BUCKET)
+            .map(|at| Detour::of(line.at(at).load()))
             .filter(|detour| detour.is_some())
             .collect()
     }
@@ -134,7 +141,7 @@ impl<'a> Part<'a> {
         let what = format!("{:?} in slab {line}", self.protocol);
         let mut used = 0;
         let mut spilled = vec![0_u64; buckets(self.shift) as usize];
-        let mut astray = spilled.clone();
+        let mut gone = spilled.clone();
         for (slot, key) in self.keys().filter(|(_, key)| !key.is_free()) {
             used += 1;
             if key.state() == SlotState::Tentative as u64 {
@@ -149,7 +156,7 @@ impl<'a> Part<'a> {
             let place = Place::new(self.secret, self.protocol, key.inside_port());
             let mut bucket = place.bucket(self.shift);
             let detour = Detour::new(place.tag(), slot);
-            let is_away = bucket != slot / 4;
+            let is_away = bucket != slot / SLOTS_PER_BUCKET;
             let has_detour = self.detours(bucket).contains(&detour);
             if key.is_astray() && !is_away {
                 found.push(format!("{what}: slot {slot} is said to be astray, at home"));
@@ -157,22 +164,22 @@ impl<'a> Part<'a> {
             if is_away && !key.is_astray() && !has_detour {
                 found.push(format!("{what}: nothing leads to slot {slot}"));
             }
-            astray[bucket as usize] += u64::from(key.is_astray());
-            while key.is_astray() && bucket != slot / 4 {
+            gone[bucket as usize] += u64::from(key.is_astray());
+            while key.is_astray() && bucket != slot / SLOTS_PER_BUCKET {
                 spilled[bucket as usize] += 1;
                 bucket = (bucket + place.stride()) % buckets(self.shift);
             }
         }
-        let head = self.memory.slabs.get(line).expect("a slab");
+        let head = self.memory.header(line).expect("a slab");
         let stated = Used(head.0[header::USED].load());
         if stated.of(self.protocol) != used || stated.closed() {
             found.push(format!("{what}: {used} in use, {stated:?} stated"));
         }
-        let first = bucket_line(line, self.protocol, self.shift);
-        for (bucket, counted) in (0..).zip(spilled.into_iter().zip(astray)) {
+        let first = self.memory.parts.keys(line, self.protocol);
+        for (bucket, counted) in (0..).zip(spilled.into_iter().zip(gone)) {
             let line = self.memory.slabs.get(first + bucket).expect("a bucket");
-            let word = line.0[1].load();
-            let stated = (peer::overflow(word), peer::astray(word));
+            let word = line.at(0).load();
+            let stated = (astray::overflow(word), astray::astray(word));
             if stated != counted {
                 found.push(format!(
                     "{what}: bucket {bucket}: (passed, astray) are {counted:?}, stated {stated:?}"

@@ -14,7 +14,8 @@ pub mod world;
 use std::net::Ipv4Addr;
 
 use cgn_common::counters::Counters;
-use cgn_common::layout::{OwnedBlock, SlotKey, SubscriberHead, bucket_line};
+use cgn_common::layout::{OwnedBlock, SlotKey, SubscriberHead};
+use cgn_common::limits::SLOTS_PER_BUCKET;
 use cgn_common::verdict::{Effect, Protocol, Reason};
 use cgn_user::dataplane::load::Entry;
 use cgn_user::dataplane::memory::Memory;
@@ -195,12 +196,12 @@ pub fn slots(
     let mut found = Vec::new();
     for block in memory.owned_blocks(index).take(head.block_count() as usize) {
         let block = OwnedBlock(block.load());
-        let first = bucket_line(block.slab_line(), protocol, head.block_shift());
+        let first = memory.parts.keys(block.slab_line(), protocol);
         for slot in 0..1_u32 << head.block_shift() {
-            let Some(line) = memory.slabs.get(first + slot / 4) else {
+            let Some(line) = memory.slabs.get(first + slot / SLOTS_PER_BUCKET) else {
                 continue;
             };
-            let key = SlotKey(line.0[2 * (slot % 4) as usize].load());
+            let key = SlotKey(line.at(slot % SLOTS_PER_BUCKET).load());
             if !key.is_free() {
                 let mapping = Mapping {
                     external: (
@@ -209,7 +210,7 @@ pub fn slots(
                     ),
                     state: key.state(),
                     shared: key.is_shared(),
-                    last_seen: key.last_seen(),
+                    last_seen: key.stamp(),
                 };
                 found.push((key.inside_port(), mapping));
             }

@@ -45,7 +45,7 @@ fn one_of_all_who_claim_a_slot_at_once_gets_it() {
         protocol: Protocol::Udp,
         inside_port,
         remote: 1,
-        state: SlotState::Open,
+        state: SlotState::Open as u64,
         tick: 9,
     };
     let counted = Counted::default();

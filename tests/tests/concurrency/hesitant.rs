@@ -10,7 +10,7 @@ use cgn_common::event::Event;
 use cgn_common::frame::Frame;
 use cgn_common::layout::{
     Access, BlockEntry, Datagram, External, Features, FragmentKey, FurtherBlocks, Line, Newcomers,
-    NewcomersIpv6, NextHopEntry, Page, Policy, Quota, Role, Scattering, SessionKey, SixRd,
+    NewcomersIpv6, NextHopEntry, Page, Parts, Policy, Quota, Role, Scattering, SessionKey, SixRd,
     Subscriber, Unsolicited, VlanKey,
 };
 use cgn_common::nat::{open, search, walk};
@@ -101,6 +101,9 @@ impl Tables for Hesitant<'_> {
     }
     fn further_blocks(&self, index: u32) -> Option<&FurtherBlocks> {
         self.tables.further_blocks(index)
+    }
+    fn parts(&self) -> Parts {
+        self.tables.parts()
     }
     fn scattering(&self, index: u32) -> Option<&Scattering> {
         self.tables.scattering(index)

@@ -6,9 +6,8 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::thread;
 
-use cgn_common::layout::{
-    Detour, OwnedBlock, SlotKey, SlotState, SubscriberHead, Used, bucket_line, header,
-};
+use cgn_common::layout::{Detour, OwnedBlock, SlotKey, SlotState, SubscriberHead, Used, header};
+use cgn_common::limits::SLOTS_PER_BUCKET;
 use cgn_common::nat::home::{Claim, Home};
 use cgn_common::nat::open::{self, Flow, Standing, TRIES};
 use cgn_common::nat::place::Place;
@@ -16,7 +15,7 @@ use cgn_common::nat::search::{self, Candidate, Outcome};
 use cgn_common::tables::Tables as _;
 use cgn_common::verdict::{Protocol, Reason};
 use cgn_tests::harness::audit;
-use cgn_tests::harness::world::{FixedRoutes, POOL, World, subscriber};
+use cgn_tests::harness::world::{FixedRoutes, POOL, SMALL_SHIFT, World, subscriber};
 use cgn_user::dataplane::install::{self, Grant};
 use cgn_user::dataplane::memory::Memory;
 use cgn_user::dataplane::sweep::{Logged, PortSet, Timers, sweep_slab};
@@ -135,8 +134,8 @@ impl<'a> Processor<'a> {
             return At::Search;
         };
         match home.find(tables, port) {
-            Some((port, _)) => At::Done(Ok(port)),
-            None => At::Clear(home),
+            Ok((port, _)) => At::Done(Ok(port)),
+            Err(_) => At::Clear(home),
         }
     }
 
@@ -214,7 +213,7 @@ impl<'a> Scene<'a> {
         match self.event {
             Event::HoldEnds => self.hold_home_slots(3, NOW - 6),
             Event::HomeFull { detours } => {
-                self.hold_home_slots(4, NOW);
+                self.hold_home_slots(SLOTS_PER_BUCKET, NOW);
                 self.leave_detours(detours);
             }
             _ => {}
@@ -226,12 +225,15 @@ impl<'a> Scene<'a> {
             .expect("the block is free");
     }
 
-    fn hold_home_slots(&self, slots: usize, since: u32) {
+    fn hold_home_slots(&self, slots: u32, since: u32) {
         let subscriber = self.memory().subscribers.get(self.index).expect("known");
         let shift = SubscriberHead(subscriber.head.load()).block_shift();
         let block = OwnedBlock(subscriber.blocks[0].load());
-        let first = bucket_line(block.slab_line(), self.flow.protocol, shift);
-        let head = self.memory().slabs.get(block.slab_line()).expect("a slab");
+        let first = self
+            .memory()
+            .parts
+            .keys(block.slab_line(), self.flow.protocol);
+        let head = self.memory().header(block.slab_line()).expect("a slab");
         let mut held = 0;
         for port in 1000..=u16::MAX {
             let place = Place::new(subscriber.secret.load(), self.flow.protocol, port);
@@ -241,7 +243,8 @@ impl<'a> Scene<'a> {
                     .slabs
                     .get(first + place.bucket(shift))
                     .expect("in it");
-                line.0[2 * held].store(SlotKey::new(port, SlotState::Held, since).0);
+                line.at(held)
+                    .store(SlotKey::new(port, SlotState::Held, since).0);
                 head.0[header::USED].add(Used::one(self.flow.protocol));
                 held += 1;
             }
@@ -253,7 +256,10 @@ impl<'a> Scene<'a> {
         let subscriber = self.memory().subscribers.get(self.index).expect("known");
         let shift = SubscriberHead(subscriber.head.load()).block_shift();
         let block = OwnedBlock(subscriber.blocks[0].load());
-        let first = bucket_line(block.slab_line(), self.flow.protocol, shift);
+        let first = self
+            .memory()
+            .parts
+            .keys(block.slab_line(), self.flow.protocol);
         let home = first + self.place().bucket(shift);
         let home = self.memory().slabs.get(home).expect("in it");
         for slot in 0..detours {
@@ -340,8 +346,10 @@ impl<'a> Scene<'a> {
             .collect();
         processors.sort();
         processors.hash(&mut hash);
-        let first = self.world.geometry.slab_line(0, 8);
-        for line in first..self.world.geometry.slab_line(0, 10) {
+        let parts = self.memory().parts;
+        let slabs = [8, 9].map(|slab| self.world.geometry.slab_line(0, slab));
+        let lines = slabs.map(|slab| parts.lines_of(slab, SMALL_SHIFT).flatten());
+        for line in lines.into_iter().flatten() {
             let line = self.memory().slabs.get(line).expect("in the table");
             line.0.iter().for_each(|word| word.load().hash(&mut hash));
         }
@@ -368,7 +376,7 @@ fn explore(processors: usize, event: Event, at_home: bool) -> usize {
         protocol: Protocol::Udp,
         inside_port: (0..=u16::MAX).find(wanders).expect("half of them do"),
         remote: 1,
-        state: SlotState::Open,
+        state: SlotState::Open as u64,
         tick: NOW,
     };
     let scene = Scene {

@@ -1,6 +1,6 @@
 //! Blocks that move in their subscriber's line while a processor looks at them.
 
-use cgn_common::layout::{SlotKey, SlotState, Used, bucket_line, header};
+use cgn_common::layout::{SlotKey, SlotState, Used, header};
 use cgn_common::nat::open::{self, Flow};
 use cgn_common::nat::place::Place;
 use cgn_common::nat::search::{self, Outcome};
@@ -48,7 +48,7 @@ fn a_mapping_in_a_block_that_moved_past_is_not_overlooked() {
             .find(|port| place(*port).block(2) == 1 && place(*port).block(3) == 1)
             .expect("a third of them do"),
         remote: 1,
-        state: SlotState::Open,
+        state: SlotState::Open as u64,
         tick: 100,
     };
     for slab in [8, 9] {
@@ -62,11 +62,11 @@ fn a_mapping_in_a_block_that_moved_past_is_not_overlooked() {
     // A rival's mapping of the same port, in the last block.
     let slab = world.geometry.slab_line(0, 10);
     let bucket =
-        bucket_line(slab, flow.protocol, SMALL_SHIFT) + place(flow.inside_port).bucket(SMALL_SHIFT);
+        memory.parts.keys(slab, flow.protocol) + place(flow.inside_port).bucket(SMALL_SHIFT);
     let rival = SlotKey::new(flow.inside_port, SlotState::Open, 100);
     let line = |at| memory.slabs.get(at).expect("in the table");
-    line(bucket).key_at(0).store(rival.0);
-    line(slab).0[header::USED].add(Used::one(flow.protocol));
+    line(bucket).at(0).store(rival.0);
+    memory.header(slab).expect("a slab").0[header::USED].add(Used::one(flow.protocol));
 
     let (memory, world) = (&memory, &world);
     *tables.meanwhile.borrow_mut() = Some(Box::new(move || {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{Filtering, SlotState as S};
+use cgn_common::layout::{Filtering, SlotKey, SlotState as S};
 use cgn_common::limits::STAMP_TICKS;
 use cgn_common::verdict::Protocol;
 use cgn_tests::packets::flag;
@@ -47,7 +47,8 @@ pub struct Segment {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     inside: Endpoint,
-    remote: Endpoint,
+    /// Of the first session, as far as it is known.
+    remote: Option<Endpoint>,
     state: S,
     shared: bool,
     last_seen: u32,
@@ -143,7 +144,11 @@ impl Reference {
         self.entries
             .iter()
             .filter(|(k, e)| mine(k, e))
-            .map(|((_, x), e)| (x.1, e.inside.1, e.state as u64, e.shared, e.last_seen))
+            .map(|((_, x), e)| {
+                // As far as a key has the tick.
+                let seen = SlotKey::new(0, S::Free, e.last_seen).stamp();
+                (x.1, e.inside.1, e.state as u64, e.shared, seen)
+            })
             .collect()
     }
 
@@ -161,9 +166,10 @@ impl Reference {
             Protocol::Tcp => S::TcpTransitory,
             Protocol::Udp | Protocol::Icmp => S::Open,
         };
+        let is_asked_for = self.filtering != Filtering::EndpointIndependent;
         let entry = Entry {
             inside,
-            remote: by.remote,
+            remote: (protocol == Protocol::Tcp || is_asked_for).then_some(by.remote),
             state,
             shared: false,
             last_seen: now,
@@ -178,16 +184,27 @@ impl Reference {
     /// Any packet from inside refreshes (RFC 4787 REQ-6), but for a RST that
     /// may be an answer (RFC 7857 section 7.1).
     pub fn refresh_out(&mut self, inside: Endpoint, protocol: Protocol, by: Segment, now: u32) {
+        let is_asked_for = self.filtering != Filtering::EndpointIndependent;
         let Some(entry) = self.live(inside, protocol) else {
             return;
         };
         let before = (entry.state, entry.shared);
         if protocol != Protocol::Tcp {
+            let seen = entry.last_seen;
             entry.stamp(before, now);
+            if entry.remote.is_none() && seen != entry.last_seen && !is_asked_for {
+                entry.remote = Some(by.remote);
+            }
+            return;
+        }
+        // Whose segment it is matters only if it begins or ends something, or when the stamp is old.
+        let goes_on = by.flags & (flag::SYN | flag::FIN | flag::RST) == 0;
+        let is_fresh = now.wrapping_sub(entry.last_seen) < STAMP_TICKS;
+        if goes_on && is_fresh && entry.state == S::TcpEstablished {
             return;
         }
         let is_reset = by.flags & flag::RST != 0;
-        if entry.remote == by.remote {
+        if entry.remote == Some(by.remote) {
             entry.state = after(entry.state, true, by.flags);
             if is_reset && before.0 == entry.state {
                 return;
@@ -197,7 +214,7 @@ impl Reference {
         } else if !entry.shared {
             let over = matches!(entry.state, S::TcpClosing | S::TcpTransitory);
             if over && by.flags & flag::SYN != 0 {
-                entry.remote = by.remote;
+                entry.remote = Some(by.remote);
                 entry.state = S::TcpInit;
             } else {
                 entry.shared = true;
@@ -211,7 +228,7 @@ impl Reference {
         let Some(entry) = self.live(inside, protocol) else {
             return;
         };
-        let first = entry.remote == by.remote;
+        let first = entry.remote == Some(by.remote);
         if protocol == Protocol::Tcp && (first || entry.shared) {
             let before = (entry.state, entry.shared);
             if first {
@@ -244,10 +261,11 @@ impl Reference {
         let (Some(external), Some(entry)) = (external, self.live(inside, protocol)) else {
             return;
         };
-        if entry.remote == to {
+        let first = *entry.remote.get_or_insert(to);
+        if first == to {
             return;
         }
-        let is_noted = port != 0 || entry.remote.0 != to.0;
+        let is_noted = port != 0 || first.0 != to.0;
         let before = (entry.state, entry.shared);
         entry.shared = true;
         if before != (entry.state, entry.shared) {
@@ -271,10 +289,12 @@ impl Reference {
         let has_sent = |to| self.sessions.get(&(number, inside, to)) == Some(&external.1);
         match self.filtering_of(protocol) {
             Filtering::EndpointIndependent => true,
-            Filtering::AddressDependent => entry.remote.0 == from.0 || has_sent((from.0, 0)),
+            Filtering::AddressDependent => {
+                entry.remote.is_some_and(|first| first.0 == from.0) || has_sent((from.0, 0))
+            }
             // The port of one who has none yet is 0, which is here that of a noted address.
             Filtering::AddressAndPortDependent => {
-                entry.remote == from || from.1 != 0 && has_sent(from)
+                entry.remote == Some(from) || from.1 != 0 && has_sent(from)
             }
         }
     }

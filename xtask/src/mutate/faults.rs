@@ -95,8 +95,8 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "a port in hold still has its owner",
         "cgn-common/src/nat/lookup.rs",
-        "«key.is_live()».then_some(Slot",
-        "!key.is_free()",
+        "«slot.key.is_live()».then_some(slot)",
+        "!slot.key.is_free()",
     ),
     fault(
         "a RST to another than the first remote endpoint keeps a mapping alive",
@@ -509,7 +509,7 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "a mapping ends while a packet refreshes it",
         "cgn-user/src/dataplane/sweep.rs",
-        "let over = «idle >= timeout(key, remote, self.protocol, timers) + STAMP_TICKS»",
-        "idle >= timeout(key, remote, self.protocol, timers)",
+        "let over = «idle >= self.timeout(bucket, at, key, timers) + STAMP_TICKS»",
+        "idle >= self.timeout(bucket, at, key, timers)",
     ),
 ];

@@ -156,8 +156,8 @@ const OPENINGS: [(&str, u8, SlotState, SlotState, SlotState); 8] = [
 #[test]
 fn what_a_first_segment_opens() {
     for (what, flags, lenient, strict, further) in OPENINGS {
-        assert_eq!(first(flags, true), lenient, "{what}");
-        assert_eq!(first(flags, false), strict, "{what}");
-        assert_eq!(first_of_further(flags), further, "{what}");
+        assert_eq!(first(flags, true), lenient as u64, "{what}");
+        assert_eq!(first(flags, false), strict as u64, "{what}");
+        assert_eq!(first_of_further(flags), further as u64, "{what}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{SlotKey, SlotState, Used, bucket_line, header, peer};
+use cgn_common::layout::{SlotKey, SlotState, Used, header};
 use cgn_common::limits::{SLOTS_PER_BUCKET, TICK_SHIFT};
 use cgn_common::verdict::Protocol;
 
@@ -61,7 +61,7 @@ impl View<'_> {
         now: u32,
         rows: &mut Vec<MappingRow>,
     ) -> Option<u32> {
-        let head = self.memory.slabs.get(block.slab_line)?;
+        let head = self.memory.header(block.slab_line)?;
         let used = Used(head.0[header::USED].load());
         let wanted = selection.external_port;
         let offsets = match wanted {
@@ -96,19 +96,21 @@ impl View<'_> {
 
     /// Both words of a slot with a live mapping, of one moment.
     fn read_slot(self, block: &Owned, protocol: Protocol, offset: u32) -> Option<Seen> {
-        let first = bucket_line(block.slab_line, protocol, block.shift);
-        let line = self.memory.slabs.get(first + offset / SLOTS_PER_BUCKET)?;
-        let at = 2 * (offset % SLOTS_PER_BUCKET) as usize;
+        let first = self.memory.parts.keys(block.slab_line, protocol);
+        let (number, at) = (first + offset / SLOTS_PER_BUCKET, offset % SLOTS_PER_BUCKET);
+        let slabs = &self.memory.slabs;
+        let word = slabs.get(number)?.at(at);
+        let peer = slabs.get(self.memory.parts.peers(number))?.at(at);
         let mut tries = TRIES;
         loop {
-            let key = SlotKey(line.0[at].load());
+            let key = SlotKey(word.load());
             if !key.is_live() {
                 return None;
             }
-            let peer = line.0[at + 1].load();
+            let peer = peer.load();
             tries -= 1;
             // A busy mapping changes its tick: what differs then is only that.
-            if tries == 0 || SlotKey(line.0[at].load()) == key {
+            if tries == 0 || SlotKey(word.load()) == key {
                 return Some(Seen { key, peer });
             }
         }
@@ -122,8 +124,8 @@ impl View<'_> {
         seen: Seen,
         now: u32,
     ) -> MappingRow {
-        let remote = seen.peer & peer::REMOTE;
-        let remote_port = (remote >> 32) as u16;
+        let remote = (seen.peer != 0).then_some(seen.peer);
+        let has_port = protocol != Protocol::Icmp;
         let who = self.geometry.realms.who(block.inside);
         MappingRow {
             protocol: protocol.name().to_owned(),
@@ -136,8 +138,8 @@ impl View<'_> {
                 block.external,
                 block.first_place + offset as u16,
             ),
-            remote: Ipv4Addr::from_bits(remote as u32),
-            remote_port: (protocol != Protocol::Icmp).then_some(remote_port),
+            remote: remote.map(|peer| Ipv4Addr::from_bits(peer as u32)),
+            remote_port: remote.filter(|_| has_port).map(|peer| (peer >> 32) as u16),
             state: SlotState::from_bits(seen.key.state() as u8)
                 .name()
                 .to_owned(),
@@ -151,6 +153,6 @@ impl View<'_> {
 /// Whole seconds since the slot's tick. A packet may have stamped it a moment
 /// after `now` was read.
 fn idle_secs(key: SlotKey, now: u32) -> u64 {
-    let ticks = (now.wrapping_sub(key.last_seen()) as i32).max(0);
+    let ticks = key.age(now).max(0);
     ((ticks as u64) << TICK_SHIFT) / 1_000_000_000
 }

@@ -214,7 +214,7 @@ impl<'a> View<'a> {
     }
 
     fn log_sequence(self, slab_line: u32) -> Option<u64> {
-        let head = self.memory.slabs.get(slab_line)?;
+        let head = self.memory.header(slab_line)?;
         Some(head.0[header::LOG_SEQUENCE].load())
     }
 }

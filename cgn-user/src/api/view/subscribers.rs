@@ -90,7 +90,7 @@ impl<'a> View<'a> {
             }
             let mut used = [0; 3];
             for block in &blocks[..count] {
-                let head = self.memory.slabs.get(block.slab_line())?;
+                let head = self.memory.header(block.slab_line())?;
                 let ports = ports_used(Used(head.0[header::USED].load()));
                 used.iter_mut()
                     .zip(ports)

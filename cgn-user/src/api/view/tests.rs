@@ -198,7 +198,7 @@ fn mappings_tell_both_endpoints_the_first_remote_one_and_how_long_they_are_idle(
             inside_port: 50_000,
             external: [203, 0, 113, 2].into(),
             external_port: tcp.external_port,
-            remote: SERVER,
+            remote: Some(SERVER),
             remote_port: Some(443),
             state: "init".into(),
             shared: false,

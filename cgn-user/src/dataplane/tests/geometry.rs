@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, page_of};
-use cgn_common::layout::{Rows, SubscriberHead, slab_lines};
+use cgn_common::layout::{Parts, Rows, SubscriberHead, buckets};
 
 use super::{addr, installed, pool, small, subscribers};
 
@@ -194,7 +194,8 @@ fn slabs_of_all_pools_lie_one_after_the_other() {
         pool(&[("203.0.113.2", "203.0.113.2")], 10),
     ];
     let (geometry, memory) = installed(pools, vec![subscribers("100.64.0.1", "100.64.0.1", 1)]);
-    let mut next = 1;
+    let mut next = Parts::BUCKETS_PER_HEADER;
+    let mut lines = BTreeSet::new();
     for (number, shape) in (0..).zip(&geometry.pools) {
         for slab in 0..shape.max_blocks {
             let line = geometry.slab_line(number, slab);
@@ -202,11 +203,16 @@ fn slabs_of_all_pools_lie_one_after_the_other() {
             assert_eq!(geometry.slab_of(number, line), Some(slab));
             assert_eq!(geometry.slab_of(number, line + 1), None);
             assert_eq!(geometry.slab_of(1 - number, line), None, "another pool's");
-            next = line + slab_lines(shape.block_shift);
+            next = line + buckets(shape.block_shift);
+            for line in memory.parts.lines_of(line, shape.block_shift).flatten() {
+                assert!(lines.insert(line), "line {line} has two owners");
+                assert!(memory.slabs.get(line).is_some());
+            }
         }
     }
-    assert_eq!(geometry.sizes.slab_lines, next);
-    assert_eq!(memory.slabs.len(), next as usize);
+    assert_eq!(geometry.sizes.slab_lines, Parts(next).lines());
+    assert_eq!(memory.slabs.len(), Parts(next).lines() as usize);
+    assert_eq!(memory.parts, Parts(next), "from the number of lines");
     assert_eq!(geometry.slab_of(2, 1), None, "there is no third pool");
     assert_eq!(geometry.pool_of(addr("100.64.0.1")), Some(1));
 }

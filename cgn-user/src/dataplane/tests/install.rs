@@ -41,7 +41,7 @@ fn a_given_block_is_seen_from_both_sides() {
     assert!(head.has(SubscriberHead::VALID) && !head.has(SubscriberHead::REFUSED));
     assert_eq!(blocks, [(line, first_port(5, 6))]);
     assert_eq!(owner_of(&memory, 5), (line, INSIDE));
-    let slab = &memory.slabs.get(line).expect("a slab").0;
+    let slab = &memory.header(line).expect("a slab").0;
     let index = geometry.subscriber_index(INSIDE).expect("known");
     assert_eq!(slab[header::USED].load(), 0);
     assert_eq!(slab[header::OWNER].load() as u32, INSIDE.to_bits());
@@ -68,7 +68,7 @@ fn the_use_of_each_of_six_blocks_is_told() {
     let lines: Vec<_> = (0..6).map(|slab| geometry.slab_line(0, slab)).collect();
     for (number, line) in (0..6).zip(&lines) {
         give(&memory, &geometry, &grant(number), 0, 0).expect("free");
-        let slab = memory.slabs.get(*line).expect("a slab");
+        let slab = memory.header(*line).expect("a slab");
         let used = u64::from(number + 1) * Used::one(Protocol::Udp);
         slab.0[header::USED].store(used);
     }
@@ -96,7 +96,7 @@ fn what_a_group_may_is_shared_out_over_all_blocks() {
     for number in 0..6 {
         give(&memory, &geometry, &grant(number), 0, 0).expect("free");
         let limits = (0..=u32::from(number)).map(|slab| {
-            let slab = memory.slabs.get(geometry.slab_line(0, slab));
+            let slab = memory.header(geometry.slab_line(0, slab));
             slab.expect("a slab").limits()
         });
         let (udp, tcp) = limits.fold((0, 0), |(udp, tcp), limits| {
@@ -117,7 +117,7 @@ fn six_blocks_can_be_had_and_the_last_one_asks_for_no_more() {
         let last = number == 5;
         assert_eq!(blocks.len(), usize::from(number) + 1);
         assert_eq!(head.has(SubscriberHead::REFUSED), last, "block {number}");
-        let slab = memory.slabs.get(geometry.slab_line(0, u32::from(number)));
+        let slab = memory.header(geometry.slab_line(0, u32::from(number)));
         let requested = slab.expect("a slab").0[header::REQUESTED].load();
         assert_eq!(requested, u64::from(last), "block {number}");
     }
@@ -208,8 +208,7 @@ fn blocks_are_taken_in_any_order_and_the_others_stay() {
         assert_eq!(head.external(), EXTERNAL.to_bits());
         assert_eq!(owner_of(&memory, u32::from(taken)).0, 0);
         let slab = memory
-            .slabs
-            .get(geometry.slab_line(0, u32::from(taken)))
+            .header(geometry.slab_line(0, u32::from(taken)))
             .expect("a slab");
         assert!(
             Used(slab.0[header::USED].load()).closed(),
@@ -230,7 +229,7 @@ fn blocks_are_taken_in_any_order_and_the_others_stay() {
 fn a_block_in_use_is_not_taken_but_can_be_withdrawn() {
     let (geometry, memory) = small();
     give(&memory, &geometry, &grant(0), 0, 0).expect("free");
-    let slab = memory.slabs.get(geometry.slab_line(0, 0)).expect("a slab");
+    let slab = memory.header(geometry.slab_line(0, 0)).expect("a slab");
     slab.0[header::USED].add(Used::one(cgn_common::verdict::Protocol::Udp));
     assert!(!take(&memory, &geometry, &grant(0)), "a mapping is in it");
     assert!(
@@ -259,7 +258,7 @@ fn a_block_given_back_lifts_the_refusal_and_the_next_may_be_asked_for() {
     let (head, blocks) = line_of(&memory, &geometry);
     assert!(!head.has(SubscriberHead::REFUSED));
     for (line, _) in blocks {
-        let slab = memory.slabs.get(line).expect("a slab");
+        let slab = memory.header(line).expect("a slab");
         assert_eq!(slab.0[header::REQUESTED].load(), 0);
     }
 }

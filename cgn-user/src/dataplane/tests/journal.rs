@@ -2,10 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{
-    Session as Word, SessionKey, SlotKey, SlotState, Used, bucket_line, header, peer,
-};
-use cgn_common::limits::STAMP_TICKS;
+use cgn_common::layout::{Session as Word, SessionKey, SlotKey, SlotState, Used, header, peer};
+use cgn_common::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use cgn_common::nat::place::Place;
 use cgn_common::verdict::Protocol;
 
@@ -53,13 +51,17 @@ impl Mapped {
         let secret = memory.subscribers.get(index).expect("there").secret.load();
         let line = geometry.slab_line(0, 0);
         let place = Place::new(secret, Protocol::Udp, 40_000);
-        let number = bucket_line(line, Protocol::Udp, 6) + place.bucket(6);
+        let number = memory.parts.keys(line, Protocol::Udp) + place.bucket(6);
         let bucket = memory.slabs.get(number).expect("in the slab");
         bucket
-            .key_at(2)
+            .at(2)
             .store(SlotKey::new(40_000, SlotState::Open, 5000).0);
-        bucket.peer_at(2).store(peer::remote(0x0808_0404, 53));
-        let head = memory.slabs.get(line).expect("a slab");
+        let peers = memory
+            .slabs
+            .get(memory.parts.peers(number))
+            .expect("in the slab");
+        peers.at(2).store(peer::remote(0x0808_0404, 53));
+        let head = memory.header(line).expect("a slab");
         head.0[header::USED].add(Used::one(Protocol::Udp));
         Self {
             memory,
@@ -70,7 +72,7 @@ impl Mapped {
 
     fn key(&self) -> SlotKey {
         let line = self.memory.slabs.get(self.at.0).expect("in the slab");
-        SlotKey(line.key_at(self.at.1).load())
+        SlotKey(line.at(self.at.1).load())
     }
 
     fn news(&self, logged: Logged) -> Vec<News> {
@@ -81,6 +83,7 @@ impl Mapped {
             logged,
             external: EXTERNAL,
             whose: WHOSE,
+            now: 5010,
         };
         slab.look(&mut news);
         news
@@ -91,8 +94,10 @@ impl Mapped {
     }
 
     fn session(&self, remote: Option<Remote>) -> Session {
-        let slot = (self.at.0 - bucket_line(self.line, Protocol::Udp, 6)) * 4 + self.at.1;
-        let head = self.memory.slabs.get(self.line).expect("a slab");
+        let slot = (self.at.0 - self.memory.parts.keys(self.line, Protocol::Udp))
+            * SLOTS_PER_BUCKET
+            + self.at.1;
+        let head = self.memory.header(self.line).expect("a slab");
         Session {
             external: EXTERNAL,
             external_port: head.0[header::BLOCK].load() as u16 + slot as u16,
@@ -174,11 +179,11 @@ fn a_packet_that_comes_between_keeps_what_it_wrote() {
     let mapped = Mapped::new();
     let news = mapped.news(Logged::Mappings);
     let line = mapped.memory.slabs.get(mapped.at.0).expect("in the slab");
-    line.key_at(2)
+    line.at(2)
         .store(mapped.key().with(SlotState::Open as u64, 5009).0 | SlotKey::SHARED);
     let _ = news[0].settle(&mapped.memory);
     let key = mapped.key();
-    assert!(key.is_logged() && key.is_shared() && key.last_seen() == 5009);
+    assert!(key.is_logged() && key.is_shared() && key.last_seen(5010) == 5009);
 }
 
 #[test]
@@ -254,7 +259,7 @@ fn entries_of_the_table_of_sessions_are_news_as_long_as_the_log_does_not_know_th
     };
     assert!(memory.sessions.enter(&key(53), fresh.0));
     assert_eq!(
-        of_entry(&key(53), fresh, EXTERNAL, WHOSE).settle(&memory),
+        of_entry(&key(53), fresh, EXTERNAL, WHOSE, 5010).settle(&memory),
         None
     );
     assert_eq!(memory.sessions.all().expect("readable"), [(key(53), known)]);
@@ -267,7 +272,7 @@ fn entries_of_the_table_of_sessions_are_news_as_long_as_the_log_does_not_know_th
             .is_some()
     );
     assert_eq!(
-        of_entry(&key(53), known, EXTERNAL, WHOSE).settle(&memory),
+        of_entry(&key(53), known, EXTERNAL, WHOSE, 5010).settle(&memory),
         None
     );
     let anew = Word(later.0 & !SlotKey::LOGGED);
@@ -280,7 +285,7 @@ fn entries_of_the_table_of_sessions_are_news_as_long_as_the_log_does_not_know_th
             .is_some()
     );
     assert_eq!(
-        of_entry(&key(53), last, EXTERNAL, WHOSE).settle(&memory),
+        of_entry(&key(53), last, EXTERNAL, WHOSE, 5010).settle(&memory),
         Some(INSIDE.to_bits())
     );
     assert_eq!(memory.sessions.all().expect("readable"), []);

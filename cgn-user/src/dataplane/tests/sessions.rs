@@ -1,8 +1,6 @@
 //! The table of sessions and its sweep, short timers, and the limit of holds.
 
-use cgn_common::layout::{
-    Filtering, Policy, Session, SessionKey, SlotKey, SlotState, bucket_line, peer,
-};
+use cgn_common::layout::{Filtering, Policy, Session, SessionKey, SlotKey, SlotState, peer};
 use cgn_common::limits::STAMP_TICKS;
 use cgn_common::verdict::Protocol;
 
@@ -102,23 +100,26 @@ impl World {
         let (geometry, memory) = small();
         give(&memory, &geometry, &grant(0), 0, 0).expect("free");
         let line = geometry.slab_line(0, 0);
-        let head = memory.slabs.get(line).expect("a slab");
+        let head = memory.header(line).expect("a slab");
         let used = cgn_common::layout::Used::one(protocol);
         head.0[cgn_common::layout::header::USED].add(used);
         let world = Self { memory, line };
-        let slot = world.slot(protocol);
-        slot.0[0].store(key.0);
-        slot.0[1].store(peer::remote(0x0101_0101, remote_port));
+        let parts = world.memory.parts;
+        let keys = parts.keys(line, protocol);
+        let slabs = &world.memory.slabs;
+        let peers = slabs.get(parts.peers(keys)).expect("in the slab");
+        peers.at(0).store(peer::remote(0x0101_0101, remote_port));
+        world.slot(protocol).at(0).store(key.0);
         world
     }
 
     fn slot(&self, protocol: Protocol) -> &cgn_common::layout::Line {
-        let line = bucket_line(self.line, protocol, 6);
+        let line = self.memory.parts.keys(self.line, protocol);
         self.memory.slabs.get(line).expect("in the slab")
     }
 
     fn key(&self, protocol: Protocol) -> SlotKey {
-        SlotKey(self.slot(protocol).0[0].load())
+        SlotKey(self.slot(protocol).at(0).load())
     }
 }
 
@@ -179,7 +180,7 @@ fn a_mapping_without_further_sessions_is_timed_by_its_first_again() {
         assert!(whole.expect("readable"));
         pass.unshare(&world.memory, world.line, policy);
         assert_eq!(world.key(TCP).is_shared(), is_shared, "{sentence}");
-        assert_eq!(world.key(TCP).last_seen(), seen, "{sentence}");
+        assert_eq!(world.key(TCP).stamp(), seen, "{sentence}");
     }
 }
 
@@ -191,7 +192,7 @@ fn short_timers_hold_for_mappings_that_talk_to_such_ports_only() {
         ..TIMERS
     };
     let open = SlotKey::new(5000, SlotState::Open, 50);
-    let many = SlotKey(open.0 | SlotKey::MANY_PORTS);
+    let many = SlotKey(open.0 | SlotKey::PEER_KNOWN);
     for (sentence, key, port, timeout) in [
         ("DNS.", open, 53, timers.short_udp),
         ("The last well-known port.", open, 1023, timers.short_udp),

@@ -264,7 +264,7 @@ impl Keeper {
             .iter()
             .find(|(line, _)| *line == event.slab_line)
             .and_then(|(_, used)| used.iter().max().copied())?;
-        let head = memory.slabs.get(event.slab_line)?;
+        let head = memory.header(event.slab_line)?;
         head.0[header::WATERMARK].store((u64::from(most) + ports / 16).min(ports));
         head.0[header::REQUESTED].store(0);
         None

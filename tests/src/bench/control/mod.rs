@@ -66,7 +66,7 @@ pub fn bytes() -> [(&'static str, u64); 3] {
     [
         ("subscriber", u64::from(subscriber)),
         ("block of 64 ports", u64::from(block)),
-        ("mapping", u64::from(layout::SLABS.value_bytes) / slots),
+        ("mapping", 2 * u64::from(layout::SLABS.value_bytes) / slots),
     ]
 }
 

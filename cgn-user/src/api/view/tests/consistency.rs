@@ -57,7 +57,7 @@ fn a_damaged_header_gives_a_row_and_no_panic() {
     let mut cgn = Fixture::new();
     let grant = cgn.give(HOME, [203, 0, 113, 2], 5);
     let line = cgn.geometry.slab_line(grant.pool, grant.slab);
-    let head = cgn.memory.slabs.get(line).unwrap();
+    let head = cgn.memory.header(line).unwrap();
     head.0[header::ALLOCATED_MS].store(u64::MAX);
     assert_eq!(cgn.view().blocks(ALL, WHOLE).rows.len(), 1);
 }
