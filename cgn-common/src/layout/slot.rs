@@ -92,8 +92,12 @@ impl SlotKey {
     /// The mapping log has the mapping's beginning, and not its end yet. Only the sweep sets it
     /// and takes it away, also from one in hold.
     pub const LOGGED: u64 = 1 << 27;
-    const SEEN_BITS: u32 = 23;
-    const SEEN: u64 = (1 << Self::SEEN_BITS) - 1;
+    const SEEN: u64 = (1 << 23) - 1;
+    /// Stamps so many ticks ahead are of packets that came since `now` was read (4.6 minutes).
+    const AHEAD: u32 = 1 << 10;
+    /// What has not been seen for more ticks (26 days) looks as if it had been seen since. Timers are
+    /// shorter, and the sweep comes around every few seconds.
+    pub const MOST_AGE: u32 = Self::SEEN as u32 - Self::AHEAD;
     const STATE_SHIFT: u32 = 44;
     const STATE: u64 = 0xf << Self::STATE_SHIFT;
     /// Inside port and the bit of the live states.
@@ -163,16 +167,13 @@ impl SlotKey {
         // Every state but the first one, 0, carries into the fifth bit.
         (self.state() + 0xf) >> 4
     }
-    /// Ticks since it was last seen. Negative for a stamp of a moment after `now` was read. What has
-    /// not been seen for 26 days looks as if it had been seen since: the sweep comes around
-    /// every few seconds.
+    /// Ticks since it was last seen, up to [`Self::MOST_AGE`]. Negative for a stamp of a moment after
+    /// `now` was read.
     #[inline(always)]
     #[must_use]
     pub const fn age(self, now: u32) -> i32 {
-        /// Stamps so far ahead are of packets that came meanwhile (4.6 minutes).
-        const AHEAD: u32 = 1 << 10;
-        let since = now.wrapping_sub(self.stamp()).wrapping_add(AHEAD) as u64 & Self::SEEN;
-        since as i32 - AHEAD as i32
+        let ahead = now.wrapping_sub(self.stamp()).wrapping_add(Self::AHEAD);
+        (ahead as u64 & Self::SEEN) as i32 - Self::AHEAD as i32
     }
     /// Tick at which it was last seen.
     #[must_use]
@@ -396,3 +397,92 @@ impl Detour {
     }
 }
 const _: () = assert!(crate::limits::MAX_BLOCK_PORTS <= 1 << Detour::SLOT_BITS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORT: u16 = 40_000;
+
+    #[test]
+    fn an_age_is_right_wherever_the_ticks_and_their_23_bits_turn_over() {
+        let most = SlotKey::MOST_AGE as i32;
+        for seen in [0, 5, 1 << 22, (1 << 23) - 1, 1 << 23, 1 << 31, u32::MAX - 3] {
+            for age in [-1023, -1, 0, 1, 8, 27_000, most] {
+                let key = SlotKey::new(PORT, SlotState::Open, seen);
+                let now = seen.wrapping_add_signed(age);
+                assert_eq!(key.age(now), age, "seen at {seen}");
+                assert_eq!(key.last_seen(now), seen);
+            }
+        }
+    }
+
+    #[test]
+    fn a_mapping_is_found_by_its_port_while_it_is_live_whatever_the_bucket_keeps() {
+        use SlotState as S;
+        let live = [
+            S::Open,
+            S::TcpInit,
+            S::TcpEstablished,
+            S::TcpClosing,
+            S::TcpTransitory,
+        ];
+        let cases = live.map(|state| (state, 1, 1));
+        for (state, is_live, is_claim) in
+            cases
+                .into_iter()
+                .chain([(S::Tentative, 0, 1), (S::Held, 0, 0), (S::Free, 0, 0)])
+        {
+            for detour in [Detour::NONE, Detour::new(0, 0), Detour::new(62, 1023)] {
+                let key = SlotKey(detour.put_into(SlotKey::new(PORT, state, 77).0));
+                let what = format!("{state:?} {detour:?}");
+                assert_eq!(key.is_live(), is_live == 1, "{what}");
+                assert_eq!(key.is_live_mapping_of(PORT), is_live, "{what}");
+                assert_eq!(key.is_live_mapping_of(PORT + 1), 0, "{what}");
+                assert_eq!(key.is_claim_to(PORT), is_claim, "{what}");
+                assert_eq!(key.is_claim_to(0), 0, "{what}");
+                assert_eq!(key.is_taken(), u64::from(state != S::Free), "{what}");
+                assert_eq!(SlotState::from_bits(key.state() as u8), state, "{what}");
+                assert_eq!(
+                    (Detour::of(key.0), key.inside_port()),
+                    (detour, PORT),
+                    "{what}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn mapping_and_bucket_change_their_parts_of_a_key_and_leave_the_others() {
+        let detour = Detour::new(62, 1023);
+        let word = Word::new(detour.put_into(0));
+        assert!(SlotKey(word.load()).is_free(), "a detour takes no slot");
+        let claim = SlotKey::new(PORT, SlotState::Tentative, 9);
+        let live = claim.with(SlotState::Open as u64, 9);
+        assert!(SlotKey::exchange(&word, SlotKey(0), claim));
+        assert!(!SlotKey::exchange(&word, SlotKey(0), claim), "it is taken");
+        assert!(SlotKey::exchange(&word, claim, live));
+        assert_eq!(SlotKey(word.load()).mapping(), live);
+        assert_eq!(Detour::of(word.load()), detour, "all the time");
+        word.store(Detour::NONE.put_into(word.load()));
+        assert_eq!(word.load(), live.0, "the mapping is as it was");
+        word.add(astray::ONE_OVERFLOW + astray::ONE_ASTRAY);
+        let counts = (astray::overflow(word.load()), astray::astray(word.load()));
+        assert_eq!((counts, SlotKey(word.load()).mapping()), ((1, 1), live));
+        assert!(SlotKey::exchange(&word, live, SlotKey(0)));
+        word.add((astray::ONE_OVERFLOW + astray::ONE_ASTRAY).wrapping_neg());
+        assert_eq!(word.load(), 0);
+    }
+
+    #[test]
+    fn a_home_bucket_has_a_place_for_seven_detours() {
+        let line = Line::default();
+        for slot in 0..7 {
+            assert!(Detour::has_place(&line) && Detour::new(3, slot).leave_in(&line));
+        }
+        assert!(!Detour::has_place(&line) && !Detour::new(3, 7).leave_in(&line));
+        assert!(!Detour::new(3, 7).take_from(&line), "it is not there");
+        assert!(Detour::new(3, 4).take_from(&line) && Detour::has_place(&line));
+        assert_eq!(line.at(0).load(), 0, "the first key keeps the counts");
+    }
+}

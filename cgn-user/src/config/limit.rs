@@ -1,6 +1,7 @@
 //! The least and greatest value of every number in the configuration.
 
-use cgn_common::limits::{MAX_BLOCK_PORTS, MAX_BLOCKS_PER_SUBSCRIBER, MIN_BLOCK_PORTS};
+use cgn_common::layout::SlotKey;
+use cgn_common::limits::{MAX_BLOCK_PORTS, MAX_BLOCKS_PER_SUBSCRIBER, MIN_BLOCK_PORTS, ticks};
 
 use super::fault::Fault;
 
@@ -55,6 +56,8 @@ pub const BLOCKS_PER_SUBSCRIBER: Limit = Limit::new(1, MAX_BLOCKS_PER_SUBSCRIBER
 pub const WATERMARK_PERCENT: Limit = Limit::new(50, 99, "percent");
 /// `pool[..].max_blocks`; the pool's own number of blocks limits it further.
 pub const MAX_BLOCKS: Limit = Limit::new(1, u32::MAX, "blocks, no more than the pool has");
+// Slots know for how long they have not been used.
+const _: () = assert!(ticks(WEEK_SECS as u64) < SlotKey::MOST_AGE);
 /// `timeouts.udp_secs`
 pub const UDP_SECS: Limit = Limit::new(120, WEEK_SECS, "seconds, RFC 4787 REQ-5");
 /// `timeouts.icmp_secs`

@@ -161,6 +161,7 @@ impl Part<'_> {
             for at in 0..SLOTS_PER_BUCKET {
                 let key = SlotKey(line.at(at).load());
                 if !key.is_free() {
+                    let key = self.know_peer(bucket, line, at, key, timers);
                     self.visit(bucket, line, at, key, now, timers, swept);
                 }
             }
@@ -274,6 +275,33 @@ impl Part<'_> {
     fn peer(&self, bucket: u32, at: u32) -> Option<&Word> {
         let line = self.memory.parts.peers(self.first_line + bucket);
         Some(self.memory.slabs.get(line)?.at(at))
+    }
+
+    /// The key, marked where short timers are on and the peer's port has none: packets need not look at that
+    /// any more.
+    fn know_peer(
+        &self,
+        bucket: u32,
+        line: &Line,
+        at: u32,
+        key: SlotKey,
+        timers: &Timers,
+    ) -> SlotKey {
+        let ports = &timers.short_udp_ports;
+        let is_udp = self.protocol == Protocol::Udp && key.is_live();
+        if !is_udp || key.is_peer_known() || *ports == PortSet::NONE {
+            return key;
+        }
+        let remote = self.peer(bucket, at).map_or(0, Word::load);
+        let known = SlotKey(key.0 | SlotKey::PEER_KNOWN);
+        // A packet that changes it meanwhile wins, until the next sweep.
+        match remote != 0
+            && !ports.has((remote >> 32) as u16)
+            && line.at(at).replace(key.0, known.0)
+        {
+            true => known,
+            false => key,
+        }
     }
 
     /// Idle ticks after which the mapping ends.

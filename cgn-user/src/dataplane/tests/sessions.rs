@@ -206,6 +206,8 @@ fn short_timers_hold_for_mappings_that_talk_to_such_ports_only() {
         let end = 50 + timeout + STAMP_TICKS;
         let swept = sweep_slab(&world.memory, world.line, end - 1, &timers);
         assert_eq!(swept.live[1], 1, "{sentence}: not yet");
+        let is_known = timeout == timers.udp;
+        assert_eq!(world.key(UDP).is_peer_known(), is_known, "{sentence}");
         let swept = sweep_slab(&world.memory, world.line, end, &timers);
         assert_eq!(swept.expired[1], 1, "{sentence}");
     }
