@@ -249,12 +249,12 @@ impl<'t> Home<'t> {
         }
         // Its own claim is one, here or where a detour leads. If it was removed, `settle`
         // will notice.
-        // Of one in hold, too: it is rare, and one comparison less for each slot.
-        let (detours, claims) = (
-            detours(self.line, self.place.tag()),
-            self.line
-                .slots_where(|key| SlotKey(key).is_of(claim.flow.inside_port)),
-        );
+        // One look for both. A port in hold counts, too: it is rare, and one comparison less.
+        let (tag, port) = (self.place.tag(), claim.flow.inside_port);
+        let both = self.line.slots_where(|key| {
+            Detour::of(key).has_tag(tag) | SlotKey(key).is_of(port) << SLOTS_PER_BUCKET
+        });
+        let (detours, claims) = (both & Detour::SLOTS, both >> SLOTS_PER_BUCKET);
         let (here, there) = match claim.bucket == self.bucket {
             true => (claims, detours),
             false => (detours, claims),
@@ -427,20 +427,45 @@ fn detour(line: &Line, tag: u32) -> Option<u32> {
     Some(Detour::of(line.at(lowest(found)).load()).slot())
 }
 
-/// A free slot of the bucket among those that are `wanted`, a bit each; the first from `start` on.
+/// A free slot of the bucket among those that are `wanted`, a bit each: of the slots `start ^ 0`, `start ^ 1`, ... the
+/// first. In this order no slot is oftener the next one after a taken one than others, as it would be
+/// if all went to the neighbour: who knows a port learns little of the next (RFC 6056).
 #[inline(always)]
 pub(super) fn free_slot(line: &Line, start: u32, wanted: u64) -> Option<u32> {
     let free = line.slots_where(|key| SlotKey(key).is_taken() ^ 1) & wanted;
     if free == 0 {
         return None;
     }
-    let turned = (free | free << SLOTS_PER_BUCKET) >> start & ANY;
-    Some((start + lowest(turned)) % SLOTS_PER_BUCKET)
+    Some(lowest(exchanged(free, start)) ^ start)
+}
+
+/// The eight bits, each at its number `^ start`.
+#[inline(always)]
+const fn exchanged(bits: u64, start: u32) -> u64 {
+    /// Swaps what is `apart`, of the pairs whose lower one is in `lower`, if `is_wanted` is 1.
+    const fn swapped(bits: u64, lower: u64, apart: u32, is_wanted: u32) -> u64 {
+        let differ = (bits ^ bits >> apart) & lower & (is_wanted as u64).wrapping_neg();
+        bits ^ differ ^ differ << apart
+    }
+    let bits = swapped(bits, 0b0101_0101, 1, start & 1);
+    let bits = swapped(bits, 0b0011_0011, 2, start >> 1 & 1);
+    swapped(bits, 0b0000_1111, 4, start >> 2 & 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bits_are_exchanged_with_those_at_the_other_numbers() {
+        for bits in 0..=ANY {
+            for start in 0..SLOTS_PER_BUCKET {
+                let slots = (0..SLOTS_PER_BUCKET).filter(|at| bits >> (at ^ start) & 1 == 1);
+                let expected: u64 = slots.map(|at| 1 << at).sum();
+                assert_eq!(exchanged(bits, start), expected, "{bits:#010b} {start}");
+            }
+        }
+    }
 
     #[test]
     fn what_was_opened_is_told_apart_whatever_its_numbers_are() {

@@ -138,7 +138,7 @@ pub fn visit<T: Tables + ?Sized>(tables: &T, request: Request) -> Found {
         for turn in 0..SLOTS_PER_BUCKET {
             // `step` keeps LLVM from computing all turns before the loop, which
             // costs more stack than XDP has.
-            let at = (turn + step + request.place.slot()) & (SLOTS_PER_BUCKET - 1);
+            let at = turn ^ (step + request.place.slot()) & (SLOTS_PER_BUCKET - 1);
             let slot = bucket * SLOTS_PER_BUCKET + at;
             let key = SlotKey(line.at(at).load());
             if key.is_free() {

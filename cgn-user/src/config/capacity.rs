@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use cgn_common::block::block_of;
+use cgn_common::layout::{Line, slab_lines};
 use cgn_common::nat::class;
 
 use super::address::Ipv4Set;
@@ -15,12 +16,6 @@ use crate::realms::FIRST_NAME;
 
 /// How many ports of an external address are given out, for each protocol: 1024 to 65535.
 pub const PORTS_PER_ADDRESS: u32 = cgn_common::limits::USABLE_PORTS;
-/// TCP, UDP and ICMP each have a port space of their own.
-pub const PORT_SPACES: u64 = 3;
-/// Bytes of the slot of one mapping.
-pub const SLOT_BYTES: u64 = 16;
-/// Bytes that a block has besides its slots.
-pub const BLOCK_HEADER_BYTES: u64 = 64;
 /// `max_blocks` of a pool that has more blocks and does not say.
 pub const DEFAULT_MAX_BLOCKS: u32 = 16384;
 
@@ -85,7 +80,8 @@ impl Pool {
 
     /// Bytes of memory for one allocated block with its slots.
     pub fn block_bytes(&self) -> u64 {
-        BLOCK_HEADER_BYTES + PORT_SPACES * u64::from(self.block_ports) * SLOT_BYTES
+        let lines = slab_lines(self.block_ports.trailing_zeros());
+        u64::from(lines) * size_of::<Line>() as u64
     }
 
     /// Bytes of memory for all blocks that can be allocated at once.

@@ -79,7 +79,7 @@ fn chase(lines_a_page: usize, pages: usize) -> f64 {
 /// A row for each number of lines.
 #[must_use]
 pub fn table(reads: &[Read]) -> String {
-    let mut text = String::from("ns a read     ");
+    let mut text = String::from("ns a read      ");
     for pages in PAGES {
         let _ = write!(text, "{:>14}", format!("{pages} pages"));
     }

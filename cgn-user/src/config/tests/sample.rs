@@ -149,10 +149,10 @@ fn blocks_and_memory() {
     // Block size, blocks per address, bytes per block.
     let cases = [
         (64, 1008, 3136),
-        (128, 504, 6208),
-        (256, 252, 12352),
-        (512, 126, 24640),
-        (1024, 63, 49216),
+        (128, 504, 6272),
+        (256, 252, 12544),
+        (512, 126, 25088),
+        (1024, 63, 50176),
     ];
     for (block_ports, blocks, bytes) in cases {
         let text = base_with("block_ports = 512", &format!("block_ports = {block_ports}"));
@@ -185,11 +185,11 @@ fn the_capacity_prints_what_each_pool_has() {
     let capacity = Config::parse(BASE).expect("valid").config.capacity();
     assert_eq!(
         capacity.to_string(),
-        "pool residential: 17 addresses for 256 subscribers, 2142 blocks of 512 ports, 2142 at once, 50.3 MiB of slots\n\
-         pool business: 7 addresses for 256 subscribers, 882 blocks of 512 ports, 882 at once, 20.7 MiB of slots\n\
-         slot memory of all pools: 71.1 MiB"
+        "pool residential: 17 addresses for 256 subscribers, 2142 blocks of 512 ports, 2142 at once, 51.2 MiB of slots\n\
+         pool business: 7 addresses for 256 subscribers, 882 blocks of 512 ports, 882 at once, 21.1 MiB of slots\n\
+         slot memory of all pools: 72.4 MiB"
     );
-    assert_eq!(capacity.slot_bytes(), (2142 + 882) * 24640);
+    assert_eq!(capacity.slot_bytes(), (2142 + 882) * 25088);
 }
 
 #[test]
