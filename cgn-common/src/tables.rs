@@ -360,8 +360,8 @@ pub trait Tables {
     }
     /// See [`lookup::Peer::write_first`].
     #[inline(always)]
-    fn write_first_peer(&self, peer: lookup::Peer, remote: u64) {
-        peer.write_first(self, remote);
+    fn write_first_peer(&self, peer: lookup::Peer, remote: u64) -> bool {
+        peer.write_first(self, remote)
     }
     /// See [`lookup::Peer::read`].
     #[inline(always)]

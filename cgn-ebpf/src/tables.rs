@@ -695,8 +695,8 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
-    fn write_first_peer(&self, peer: Peer, remote: u64) {
-        cgn_write_first_peer(peer.0, remote);
+    fn write_first_peer(&self, peer: Peer, remote: u64) -> bool {
+        cgn_write_first_peer(peer.0, remote) != 0
     }
 
     #[inline(always)]
@@ -880,8 +880,7 @@ extern "C" fn cgn_depart(a: u64, b: u64, c: u64, external: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cgn_write_first_peer(peer: u64, remote: u64) -> u64 {
-    Peer(peer).write_first(&DETACHED, remote);
-    0
+    u64::from(Peer(peer).write_first(&DETACHED, remote))
 }
 
 #[unsafe(no_mangle)]

@@ -82,7 +82,8 @@ pub const fn buckets(block_shift: u32) -> u32 {
 /// How `SLABS` is divided: keys of TCP, UDP and ICMP; peers of the same; headers. In each of the first six
 /// every block has a line for each bucket, one block after the other, and the first of those is what a slab is
 /// known by. So what packets of established flows read of all blocks lies together, on fewer
-/// pages than if each block had its own in one piece, whose translation a packet would wait for ([ADR 48](../../../docs/adr/0048-keys-and-peers.md)).
+/// pages than if each block had its own in one piece, whose translation a packet would wait for
+/// ([ADR 48](../../../docs/adr/0048-keys-and-peers.md)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Parts(pub u32);

@@ -32,14 +32,12 @@ impl Peer {
         let line = tables.line((self.0 / u64::from(SLOTS_PER_BUCKET)) as u32)?;
         Some(line.at(self.0 as u32 % SLOTS_PER_BUCKET))
     }
-    /// Writes the remote endpoint, if there is none.
+    /// Writes the remote endpoint, if there is none. False if there is one: another packet may have
+    /// written it just now.
     #[inline(always)]
-    pub fn write_first<T: Tables + ?Sized>(self, tables: &T, remote: u64) {
-        if let Some(word) = self.word(tables)
-            && word.load() == 0
-        {
-            word.store(remote);
-        }
+    pub fn write_first<T: Tables + ?Sized>(self, tables: &T, remote: u64) -> bool {
+        self.word(tables)
+            .is_some_and(|word| word.replace(0, remote))
     }
     /// Writes the remote endpoint.
     #[inline(always)]
@@ -243,7 +241,8 @@ fn look_at_peer<T: Tables + ?Sized>(
     if !is_stamped || features.has(Features::SESSIONS) {
         return 0;
     }
-    tables.write_first_peer(slot.peer, remote);
+    // Whoever wrote it: it is known.
+    let _ = tables.write_first_peer(slot.peer, remote);
     SlotKey::PEER_KNOWN
 }
 

@@ -136,9 +136,12 @@ pub fn depart<T: Tables + ?Sized>(tables: &T, party: Party, external: u32) -> De
     if first == party.remote {
         return Departure::Open; // its state is in the slot
     }
-    if first == 0 {
-        // Opened when nobody asked for sessions: this one is the first that is known.
-        slot.peer.write_first(tables, party.remote);
+    // Opened when nobody asked for sessions: this one is the first that is known. Not for the log,
+    // which may have the mapping already, without it: there it is one more.
+    if first == 0
+        && !party.policy.has(Policy::LOGGED_SESSIONS)
+        && slot.peer.write_first(tables, party.remote)
+    {
         return Departure::Open;
     }
     let is_tcp = matches!(party.protocol, Protocol::Tcp);

@@ -50,8 +50,18 @@ pub fn measure(rounds: usize) -> Vec<Read> {
     sizes.map(read).collect()
 }
 
-/// Nanoseconds a read, in a round trip over all lines.
+/// Nanoseconds a read, in round trips over all lines.
 fn chase(lines_a_page: usize, pages: usize) -> f64 {
+    let (memory, first) = ring(lines_a_page, pages);
+    let follow = |start: usize, reads: u32| (0..reads).fold(start, |at, _| memory[at].0);
+    let warm = black_box(follow(first, (pages * lines_a_page) as u32));
+    let start = Instant::now();
+    black_box(follow(warm, READS));
+    start.elapsed().as_nanos() as f64 / f64::from(READS)
+}
+
+/// Whole pages, some lines of which lead from one to the next and back to the first, which is told.
+fn ring(lines_a_page: usize, pages: usize) -> (Vec<Line>, usize) {
     let mut memory = vec![Line::default(); pages * LINES];
     // In other places of each page, or they would share few sets of the caches.
     let mut order: Vec<usize> = (0..pages * lines_a_page)
@@ -69,11 +79,7 @@ fn chase(lines_a_page: usize, pages: usize) -> f64 {
     for (from, to) in order.iter().zip(order.iter().cycle().skip(1)) {
         memory[*from] = Line(*to);
     }
-    let follow = |start: usize, reads: u32| (0..reads).fold(start, |at, _| memory[at].0);
-    let warm = black_box(follow(order[0], order.len() as u32));
-    let start = Instant::now();
-    black_box(follow(warm, READS));
-    start.elapsed().as_nanos() as f64 / f64::from(READS)
+    (memory, order[0])
 }
 
 /// A row for each number of lines.
@@ -107,6 +113,23 @@ pub fn json(reads: &[Read]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_round_trip_reads_so_many_lines_of_every_page_and_each_once() {
+        for lines_a_page in LINES_A_PAGE {
+            let (memory, first) = ring(lines_a_page, 32);
+            let mut read = vec![0; memory.len()];
+            let last = (0..32 * lines_a_page).fold(first, |at, _| {
+                read[at] += 1;
+                memory[at].0
+            });
+            assert_eq!(last, first, "{lines_a_page}: and back");
+            assert!(read.iter().all(|times| *times <= 1));
+            for page in read.chunks(LINES) {
+                assert_eq!(page.iter().sum::<usize>(), lines_a_page);
+            }
+        }
+    }
 
     #[test]
     fn a_table_has_a_row_for_each_number_of_lines() {

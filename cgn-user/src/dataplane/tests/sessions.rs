@@ -1,7 +1,13 @@
 //! The table of sessions and its sweep, short timers, and the limit of holds.
 
-use cgn_common::layout::{Filtering, Policy, Session, SessionKey, SlotKey, SlotState, peer};
-use cgn_common::limits::STAMP_TICKS;
+use std::collections::HashMap;
+
+use cgn_common::layout::{
+    Features, Filtering, Policy, Session, SessionKey, SlotKey, SlotState, header, peer,
+};
+use cgn_common::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
+use cgn_common::nat::lookup::Peer;
+use cgn_common::nat::session::{Departure, Party, depart};
 use cgn_common::verdict::Protocol;
 
 use super::super::install::give;
@@ -9,6 +15,8 @@ use super::super::memory::Memory;
 use super::super::session_sweep::Pass;
 use super::super::sessions::Sessions;
 use super::super::sweep::{Logged, PortSet, Timers, sweep_slab};
+use super::super::tables::{Counted, UserTables};
+use super::floods::Nowhere;
 use super::{INSIDE, grant, small};
 
 /// All different, so that a wrong one is seen.
@@ -227,5 +235,53 @@ fn beyond_the_most_held_a_port_is_free_at_once() {
         let seen = (swept.held, swept.newly_held, swept.unheld);
         assert_eq!(seen, (held, held, unheld));
         assert_eq!(world.key(UDP).is_free(), room == 0);
+    }
+}
+
+/// Policies that ask for sessions come with a reload; a UDP mapping of the moment before has no peer.
+#[test]
+fn of_a_mapping_whose_peer_nobody_asked_for_the_next_session_is_the_first_but_for_the_log() {
+    const UDP: Protocol = Protocol::Udp;
+    let anyone = Filtering::EndpointIndependent;
+    let by_address = Policy::new(Filtering::AddressDependent, anyone, 0);
+    let by_port = Policy::new(Filtering::AddressAndPortDependent, anyone, 0);
+    let logged = Policy::new(anyone, anyone, Policy::LOGGED_SESSIONS);
+    let remotes = [peer::remote(0x0808_0404, 53), peer::remote(0x0808_0808, 53)];
+    for (sentence, policy, first, noted) in [
+        ("By address.", by_address, remotes[0], 1),
+        ("By address and port.", by_port, remotes[0], 1),
+        ("The log has the mapping, without it.", logged, 0, 2),
+    ] {
+        let mut world = World::new(UDP, SlotKey::new(5000, SlotState::Open, 50), 80);
+        let peer = Peer(
+            u64::from(
+                world
+                    .memory
+                    .parts
+                    .peers(world.memory.parts.keys(world.line, UDP)),
+            ) * u64::from(SLOTS_PER_BUCKET),
+        );
+        world.memory.constants.pools[0] = policy;
+        world.memory.constants.features = Features(Features::SESSIONS);
+        let (vlans, counted) = (HashMap::new(), Counted::default());
+        let tables = UserTables::new(&world.memory, &Nowhere, &vlans, &counted);
+        peer.word(&tables).expect("in the slab").store(0);
+        let block = world.memory.header(world.line).expect("a slab").0[header::BLOCK].load();
+        for remote in remotes {
+            let party = Party {
+                protocol: UDP,
+                inside: (INSIDE.to_bits(), 5000),
+                external_port: block as u16,
+                remote,
+                flags: 0,
+                policy,
+                tick: 51,
+            };
+            let departure = depart(&tables, party, grant(0).external.to_bits());
+            assert_eq!(departure, Departure::Open, "{sentence}");
+        }
+        assert_eq!(peer.read(&tables), first, "{sentence}");
+        let all = world.memory.sessions.all().expect("readable");
+        assert_eq!(all.len(), noted, "{sentence}");
     }
 }
