@@ -9,7 +9,7 @@ use crate::ipv6::{flows, prefixes};
 use crate::layout::{
     Access, BlockEntry, Datagram, End, External, Features, FragmentKey, FurtherBlocks, Held, Line,
     NEAR_BLOCKS, Newcomers, NewcomersIpv6, NextHopEntry, OwnedBlock, Page, Parts, Policy, Quota,
-    Role, Scattering, SessionKey, Side, SixRd, Subscriber, Unsolicited, VlanKey,
+    Role, Room, Scattering, SessionKey, Side, SixRd, Subscriber, Unsolicited, VlanKey,
 };
 use crate::nat::{
     fragment, home, lookup, open, preference, quota, scatter, search, session, throttle, walk,
@@ -98,6 +98,12 @@ pub trait Tables {
     #[inline(always)]
     fn header(&self, slab_line: u32) -> Option<&Line> {
         self.line(self.parts().header(slab_line))
+    }
+    /// How full a block is.
+    #[inline(always)]
+    fn room(&self, slab_line: u32) -> Option<Room<'_>> {
+        let (line, first) = self.parts().room(slab_line);
+        Some(Room::new(self.line(line)?, first))
     }
 
     /// Runs `f` on the [`crate::layout::Session`] with this key; None if there is none.

@@ -8,6 +8,7 @@
 //! | `quota` | what subscribers may do, and were refused |
 //! | `block` | external addresses, their blocks, and how these are scattered |
 //! | `slab`, `slot` | the memory of a block, and of a mapping |
+//! | `room` | how full a block is |
 //! | `next_hop` | routes and next hops |
 //! | `interface` | sides, VLANs |
 //! | `realm` | inside networks with equal addresses |
@@ -34,6 +35,7 @@ mod maps;
 mod next_hop;
 mod quota;
 mod realm;
+mod room;
 mod session;
 mod slab;
 mod slot;
@@ -50,6 +52,7 @@ pub use maps::*;
 pub use next_hop::*;
 pub use quota::*;
 pub use realm::*;
+pub use room::*;
 pub use session::*;
 pub use slab::*;
 pub use slot::*;
@@ -58,7 +61,7 @@ pub use subscriber::*;
 use crate::word::Word;
 
 /// Version of this folder. Pinned tables of another version are not adopted.
-pub const LAYOUT_VERSION: u32 = 16;
+pub const LAYOUT_VERSION: u32 = 17;
 
 /// One element of `SETTINGS`: what user space tells every packet.
 #[repr(C, align(64))]

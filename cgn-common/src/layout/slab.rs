@@ -9,13 +9,15 @@ use crate::limits::{MIN_BLOCK_PORTS, SLOTS_PER_BUCKET};
 use crate::verdict::Protocol;
 use crate::word::Word;
 
-/// One cache line of `SLABS`. A slab serves one block: a header line, and of TCP, UDP and ICMP a line with the
-/// keys of each bucket, and one with the peers of each. They stand apart, see [`Parts`].
+/// One cache line of `SLABS`. A slab serves one block: a header line, a [`Room`](super::Room), and of TCP, UDP and ICMP a line
+/// with the keys of each bucket, and one with the peers of each. They stand apart, see [`Parts`].
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Line(pub [Word; 8]);
 
 impl Line {
+    const WORDS: u32 = 8;
+
     /// Of a bucket: the key of slot `at`, see [`SlotKey`](super::SlotKey); of its other line the peer, see
     /// [`peer`](super::peer).
     #[inline(always)]
@@ -34,42 +36,15 @@ impl Line {
         }
         found
     }
-    /// Of a slab's header: whether the block has a free port of `protocol`. A
-    /// full block is seen from here, without a look at its slots.
-    #[inline(always)]
-    #[must_use]
-    pub fn has_room(&self, protocol: Protocol) -> bool {
-        Used(self.0[header::USED].load()).has_room(protocol, self.limits())
-    }
-    /// Of a slab's header: how many ports may be in use.
-    #[inline(always)]
-    #[must_use]
-    pub fn limits(&self) -> Limits {
-        Limits(self.0[header::LIMITS].load())
-    }
-    /// Of a slab's header: counts one more port of `protocol` in use. False,
-    /// and nothing counted, if the block has none or is closed.
-    #[inline(always)]
-    #[must_use]
-    pub fn take_port(&self, protocol: Protocol) -> bool {
-        let before = Used(self.0[header::USED].add(Used::one(protocol)));
-        let taken = before.has_room(protocol, self.limits());
-        if !taken {
-            self.give_port(protocol);
-        }
-        taken
-    }
-    /// Of a slab's header: one port of `protocol` less in use.
-    #[inline(always)]
-    pub fn give_port(&self, protocol: Protocol) {
-        self.0[header::USED].add(Used::one(protocol).wrapping_neg());
-    }
 }
 
-/// Lines of `SLABS` for a block of `1 << block_shift` ports.
+/// Bytes of `SLABS` for a block of `1 << block_shift` ports.
 #[must_use]
-pub const fn slab_lines(block_shift: u32) -> u32 {
-    Parts(buckets(block_shift)).lines()
+pub const fn slab_bytes(block_shift: u32) -> u32 {
+    const LINE: u32 = size_of::<Line>() as u32;
+    let headers = buckets(block_shift) / Parts::BUCKETS_PER_HEADER;
+    let lines = 2 * Parts::PROTOCOLS * buckets(block_shift) + headers;
+    lines * LINE + headers * LINE / Parts::ROOMS_PER_LINE
 }
 
 /// Buckets of one protocol in a slab.
@@ -79,7 +54,7 @@ pub const fn buckets(block_shift: u32) -> u32 {
     (1 << block_shift) / SLOTS_PER_BUCKET
 }
 
-/// How `SLABS` is divided: keys of TCP, UDP and ICMP; peers of the same; headers. In each of the first six
+/// How `SLABS` is divided: keys of TCP, UDP and ICMP; peers of the same; headers; rooms. In each of the first six
 /// every block has a line for each bucket, one block after the other, and the first of those is what a slab is
 /// known by. So what packets of established flows read of all blocks lies together, on fewer
 /// pages than if each block had its own in one piece, whose translation a packet would wait for
@@ -92,18 +67,22 @@ impl Parts {
     const PROTOCOLS: u32 = 3;
     /// Every block has as many buckets, or a multiple of them, for one header.
     pub const BUCKETS_PER_HEADER: u32 = buckets(MIN_BLOCK_PORTS.trailing_zeros());
+    const ROOMS_PER_LINE: u32 = 4;
 
     /// Those of a table with so many lines.
     #[must_use]
     pub const fn of_table(lines: u32) -> Self {
-        const UNIT: u32 = Parts(Parts::BUCKETS_PER_HEADER).lines();
-        Self(lines / UNIT * Self::BUCKETS_PER_HEADER)
+        /// With so many headers all parts fill their lines.
+        const HEADERS: u32 = Parts::ROOMS_PER_LINE;
+        const LINES: u32 = Parts(HEADERS * Parts::BUCKETS_PER_HEADER).lines();
+        let headers = lines as u64 * HEADERS as u64 / LINES as u64;
+        Self(headers as u32 * Self::BUCKETS_PER_HEADER)
     }
     /// Lines of the whole table.
-    #[inline(always)]
     #[must_use]
     pub const fn lines(self) -> u32 {
-        2 * Self::PROTOCOLS * self.0 + self.0 / Self::BUCKETS_PER_HEADER
+        let headers = self.0 / Self::BUCKETS_PER_HEADER;
+        self.header(0) + headers + headers.div_ceil(Self::ROOMS_PER_LINE)
     }
     /// Line with the keys of the first bucket of `protocol` of a slab.
     #[inline(always)]
@@ -117,7 +96,8 @@ impl Parts {
     pub const fn peers(self, keys: u32) -> u32 {
         Self::PROTOCOLS * self.0 + keys
     }
-    /// All lines of a slab: its header, and one range in each of the other parts.
+    /// All lines of a slab that are its own: its header, and one range in each of the other parts. Its room is in a
+    /// line that others have a part of.
     pub fn lines_of(self, slab_line: u32, block_shift: u32) -> impl Iterator<Item = Range<u32>> {
         let header = self.header(slab_line);
         let parts = (0..2 * Self::PROTOCOLS).map(move |part| {
@@ -131,6 +111,18 @@ impl Parts {
     #[must_use]
     pub const fn header(self, slab_line: u32) -> u32 {
         2 * Self::PROTOCOLS * self.0 + slab_line / Self::BUCKETS_PER_HEADER
+    }
+    /// Line with the [`Room`](super::Room) of a slab, and the first of its words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn room(self, slab_line: u32) -> (u32, u32) {
+        let number = slab_line / Self::BUCKETS_PER_HEADER;
+        let first = self.header(self.0);
+        let words = Line::WORDS / Self::ROOMS_PER_LINE;
+        (
+            first + number / Self::ROOMS_PER_LINE,
+            number % Self::ROOMS_PER_LINE * words,
+        )
     }
 }
 
@@ -155,99 +147,18 @@ pub const fn lowest(bits: u64) -> u32 {
     SHIFTS >> (4 * number as u32) & 7
 }
 
-/// Words of a slab's header line.
+/// Words of a slab's header line: what control plane and slow path know of the block. Packets of the fast path read
+/// none of it.
 pub mod header {
-    /// Ports in use (mappings and ports in hold), see [`super::Used`].
-    pub const USED: usize = 0;
     /// Bits 0-31 inside address, 32-63 external address.
-    pub const OWNER: usize = 1;
+    pub const OWNER: usize = 0;
     /// Bits 0-15 first port, 16-23 log2 of ports, 24-31 pool, 32-63 subscriber index.
-    pub const BLOCK: usize = 2;
+    pub const BLOCK: usize = 1;
     /// Unix time of the allocation in milliseconds.
-    pub const ALLOCATED_MS: usize = 3;
+    pub const ALLOCATED_MS: usize = 2;
     /// Sequence number of the allocation's log record.
-    pub const LOG_SEQUENCE: usize = 4;
-    /// 1 when the next block has been requested (fill watermark).
-    pub const REQUESTED: usize = 5;
-    /// Mappings at which the next block is requested.
-    pub const WATERMARK: usize = 6;
-    /// See [`super::Limits`].
-    pub const LIMITS: usize = 7;
+    pub const LOG_SEQUENCE: usize = 3;
 }
-
-/// First word of a slab header: three counters of 20 bits, one a protocol,
-/// and a bit that closes the block for new mappings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Used(pub u64);
-
-impl Used {
-    /// No new mapping may be opened in this block.
-    pub const CLOSED: u64 = 1 << 63;
-
-    /// One port of `protocol`.
-    #[inline(always)]
-    #[must_use]
-    pub const fn one(protocol: Protocol) -> u64 {
-        1 << (20 * protocol as u32)
-    }
-    #[inline(always)]
-    #[must_use]
-    pub const fn of(self, protocol: Protocol) -> u32 {
-        (self.0 >> (20 * protocol as u32)) as u32 & 0xf_ffff
-    }
-    /// True if one more port of `protocol` may be taken.
-    #[inline(always)]
-    #[must_use]
-    pub const fn has_room(self, protocol: Protocol, limits: Limits) -> bool {
-        !self.closed() && self.of(protocol) < limits.of(protocol)
-    }
-    #[inline(always)]
-    #[must_use]
-    pub const fn closed(self) -> bool {
-        self.0 & Self::CLOSED != 0
-    }
-}
-
-/// Last word of a slab header: how many ports of each protocol may be in use in the
-/// block, in 20 bits each as in [`Used`], at most all that it has. Bits 60-62: the
-/// subscriber may have no more of that protocol, so that a further block would
-/// bring none.
-///
-/// The limit of a subscriber is thus the sum over its blocks, and costs a packet
-/// nothing: the word lies beside the count that it is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits(pub u64);
-
-impl Limits {
-    const CAPPED: u32 = 60;
-    /// No port more, and no further block.
-    pub const NOTHING: Self = Self::new([0; 3], [true; 3]);
-
-    /// By protocol: the most ports in use, and whether no further ones may be had.
-    #[must_use]
-    pub const fn new(most: [u32; 3], capped: [bool; 3]) -> Self {
-        let mut word = 0;
-        let mut at = 0;
-        while at < 3 {
-            word |=
-                (most[at] as u64) << (20 * at) | (capped[at] as u64) << (Self::CAPPED + at as u32);
-            at += 1;
-        }
-        Self(word)
-    }
-    #[inline(always)]
-    #[must_use]
-    pub const fn of(self, protocol: Protocol) -> u32 {
-        Used(self.0).of(protocol)
-    }
-    /// True if a further block would bring no port of `protocol`.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_capped(self, protocol: Protocol) -> bool {
-        self.0 >> (Self::CAPPED + protocol as u32) & 1 != 0
-    }
-}
-const _: () = assert!(crate::limits::MAX_BLOCK_PORTS < 1 << 20);
 
 #[cfg(test)]
 mod tests {
@@ -257,6 +168,20 @@ mod tests {
     fn the_lowest_bit_of_every_byte_is_found() {
         for bits in 1..1 << SLOTS_PER_BUCKET {
             assert_eq!(lowest(bits), bits.trailing_zeros(), "{bits:#010b}");
+        }
+    }
+
+    #[test]
+    fn a_table_is_divided_as_whoever_sized_it_meant_and_every_slab_has_a_room_in_it() {
+        for slabs in 1..50 {
+            let parts = Parts(slabs * Parts::BUCKETS_PER_HEADER);
+            assert_eq!(Parts::of_table(parts.lines()), parts, "{slabs} slabs");
+            let rooms = (0..slabs).map(|slab| parts.room(slab * Parts::BUCKETS_PER_HEADER));
+            let mut rooms: Vec<_> = rooms.collect();
+            assert_eq!(rooms[0], (parts.header(parts.0), 0), "behind the headers");
+            assert_eq!(rooms.last().map(|(line, _)| line + 1), Some(parts.lines()));
+            rooms.dedup();
+            assert_eq!(rooms.len(), slabs as usize, "each its own");
         }
     }
 }

@@ -143,18 +143,18 @@ impl<'t> Home<'t> {
 
     #[inline(always)]
     fn has_room<T: Tables + ?Sized>(&self, tables: &T, protocol: Protocol) -> bool {
-        let head = tables.header(self.block.slab_line());
-        head.is_some_and(|head| head.has_room(protocol))
+        let room = tables.room(self.block.slab_line());
+        room.is_some_and(|room| room.has_room(protocol))
     }
 
     /// Why a flow can have no mapping if it has none, where its only block is full.
     #[inline(always)]
     pub fn refusal<T: Tables + ?Sized>(&self, tables: &T, protocol: Protocol) -> Option<Reason> {
-        let head = tables.header(self.block.slab_line())?;
-        if head.has_room(protocol) {
+        let room = tables.room(self.block.slab_line())?;
+        if room.has_room(protocol) {
             return None;
         }
-        Some(search::full(self.head, head.limits(), protocol))
+        Some(search::full(self.head, room.limits(), protocol))
     }
 
     /// Step 1: whether the mapping stands nowhere, and nobody is about to open it.
@@ -182,13 +182,9 @@ impl<'t> Home<'t> {
     /// ([`Standing::leave_detour`]). None goes astray: that is for [`super::open`].
     #[inline(always)]
     pub fn claim<T: Tables + ?Sized>(&self, tables: &'t T, flow: Flow) -> Claim<'t> {
-        let Some(head) = tables.header(self.block.slab_line()) else {
+        let Some(room) = tables.room(self.block.slab_line()) else {
             return Claim::Lost;
         };
-        // Of a block that is full, `refusal` has told before.
-        if !head.has_room(flow.protocol) {
-            return Claim::Lost;
-        }
         let Some((bucket, line, slot)) = self.nearest_free(tables) else {
             return Claim::Lost;
         };
@@ -196,7 +192,8 @@ impl<'t> Home<'t> {
         if !quota::may_open(tables, flow.subscriber, flow.tick) {
             return Claim::Limited;
         }
-        if !head.take_port(flow.protocol) {
+        // Seldom: of a block that is full, `refusal` has told before.
+        if !room.take_port(flow.protocol) {
             return Claim::Lost;
         }
         let slot = bucket * SLOTS_PER_BUCKET + slot;
@@ -206,14 +203,14 @@ impl<'t> Home<'t> {
             home: self.bucket,
             bucket,
             place: self.place,
-            head,
+            room,
             line,
             astray: 0,
         };
         if standing.mark() {
             return Claim::Slot(standing);
         }
-        head.give_port(flow.protocol);
+        room.give_port(flow.protocol);
         Claim::Lost
     }
 
@@ -444,7 +441,8 @@ pub(super) fn free_slot(line: &Line, start: u32, wanted: u64) -> Option<u32> {
 const fn exchanged(bits: u64, start: u32) -> u64 {
     /// Swaps what is `apart`, of the pairs whose lower one is in `lower`, if `is_wanted` is 1.
     const fn swapped(bits: u64, lower: u64, apart: u32, is_wanted: u32) -> u64 {
-        let differ = (bits ^ bits >> apart) & lower & (is_wanted as u64).wrapping_neg();
+        // A product, for of a mask LLVM makes a branch, and that cannot be predicted.
+        let differ = (bits ^ bits >> apart) & (lower * is_wanted as u64);
         bits ^ differ ^ differ << apart
     }
     let bits = swapped(bits, 0b0101_0101, 1, start & 1);

@@ -25,7 +25,7 @@ use super::tcp_state;
 use super::walk::Spill;
 use crate::event::Event;
 use crate::layout::{
-    Detour, Features, Line, SlotKey, SlotState, SubscriberHead, Used, astray, buckets, header,
+    Detour, Features, Line, Room, SlotKey, SlotState, SubscriberHead, astray, buckets, header,
 };
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
@@ -236,13 +236,13 @@ pub fn settle<T: Tables + ?Sized>(
     }
 }
 
-/// log2 of the ports of the block whose slab has this header line.
+/// log2 of the ports of the block with this slab; None if there is none.
 ///
-/// Read again wherever it is needed: a word of a line that is there anyway, where a value kept takes room
-/// on XDP's stack.
+/// Read again wherever it is needed, for that is seldom, and a value kept takes room on XDP's stack.
 #[inline(always)]
-fn shift_of(head: &Line) -> u32 {
-    (head.0[header::BLOCK].load() >> 16) as u32 & 0xff
+fn shift_of<T: Tables + ?Sized>(tables: &T, slab_line: u32) -> Option<u32> {
+    let head = tables.header(slab_line)?;
+    Some((head.0[header::BLOCK].load() >> 16) as u32 & 0xff)
 }
 
 /// Where a claim stands.
@@ -256,8 +256,8 @@ pub struct Standing<'t> {
     pub(super) bucket: u32,
     /// Of the mapping; at home any, for there is no detour and nothing is passed.
     pub(super) place: Place,
-    /// Header line of the slab.
-    pub(super) head: &'t Line,
+    /// Of the block.
+    pub(super) room: Room<'t>,
     /// Keys of that bucket.
     pub(super) line: &'t Line,
     /// [`SlotKey::ASTRAY`] if no detour will lead to it, else 0.
@@ -272,15 +272,16 @@ impl<'t> Standing<'t> {
         flow: Flow,
         candidate: Candidate,
     ) -> Option<Self> {
-        let head = tables.header(candidate.slab_line())?;
-        let shift = shift_of(head);
         let bucket = candidate.slot() / SLOTS_PER_BUCKET;
         let (home, place) = if candidate.is_at_home() {
             (bucket, Place(0))
         } else {
             let subscriber = tables.subscriber(flow.subscriber)?;
             let place = Place::new(subscriber.secret.load(), flow.protocol, flow.inside_port);
-            (place.bucket(shift), place)
+            (
+                place.bucket(shift_of(tables, candidate.slab_line())?),
+                place,
+            )
         };
         let first = tables.parts().keys(candidate.slab_line(), flow.protocol);
         let line = tables.line(first + bucket)?;
@@ -292,7 +293,7 @@ impl<'t> Standing<'t> {
             home,
             bucket,
             place,
-            head,
+            room: tables.room(candidate.slab_line())?,
             line,
             astray: key & SlotKey::ASTRAY,
         })
@@ -315,7 +316,7 @@ impl<'t> Standing<'t> {
                 }
             }
         }
-        if !self.head.take_port(self.flow.protocol) {
+        if !self.room.take_port(self.flow.protocol) {
             return false;
         }
         self.spill(tables, true);
@@ -354,7 +355,7 @@ impl<'t> Standing<'t> {
     #[inline(always)]
     pub(super) fn give_back<T: Tables + ?Sized>(&self, tables: &T) {
         self.spill(tables, false);
-        self.head.give_port(self.flow.protocol);
+        self.room.give_port(self.flow.protocol);
     }
 
     /// Step 4: makes the claim live if it is `alone` and was not removed; else
@@ -362,7 +363,7 @@ impl<'t> Standing<'t> {
     #[inline(always)]
     pub fn settle<T: Tables + ?Sized>(&self, tables: &T, alone: bool) -> Settled {
         if alone && self.go_live(tables) {
-            return self.settled();
+            return self.settled(tables);
         }
         self.give_up(tables);
         Settled::LOST
@@ -414,8 +415,11 @@ impl<'t> Standing<'t> {
     }
     /// The external port of a claim that is live.
     #[inline(always)]
-    pub(super) fn settled(&self) -> Settled {
-        let first_port = self.head.0[header::BLOCK].load() as u16;
+    fn settled<T: Tables + ?Sized>(&self, tables: &T) -> Settled {
+        let Some(head) = tables.header(self.candidate.slab_line()) else {
+            return Settled::LOST; // never: the slab was there when it was claimed
+        };
+        let first_port = head.0[header::BLOCK].load() as u16;
         Settled::live(first_port.wrapping_add(self.candidate.slot() as u16))
     }
     /// The slot.
@@ -461,10 +465,12 @@ impl<'t> Standing<'t> {
     /// beyond.
     #[inline(always)]
     fn spill<T: Tables + ?Sized>(&self, tables: &T, placed: bool) {
-        if self.astray != 0 {
+        if self.astray != 0
+            && let Some(shift) = shift_of(tables, self.candidate.slab_line())
+        {
             tables.spill(Spill {
                 first_line: self.first_line(tables),
-                mask: buckets(shift_of(self.head)) - 1,
+                mask: buckets(shift) - 1,
                 home: self.home,
                 bucket: self.bucket,
                 stride: self.place.stride(),
@@ -476,22 +482,20 @@ impl<'t> Standing<'t> {
     /// Requests the next block when the newest one is nearly full.
     #[inline(always)]
     fn watch_fill<T: Tables + ?Sized>(&self, tables: &T) {
-        let head = &self.head.0;
-        let used = Used(head[header::USED].load()).of(self.flow.protocol);
+        let slab_line = self.candidate.slab_line();
         if self.candidate.is_newest()
-            && u64::from(used) >= head[header::WATERMARK].load()
-            && head[header::REQUESTED].load() == 0
-            && head[header::REQUESTED].replace(0, 1)
+            && self.room.is_to_request(self.flow.protocol)
+            && let Some(head) = tables.header(slab_line)
         {
             let requested = tables.request_block(Event {
                 version: Event::VERSION,
                 subscriber: self.flow.subscriber,
-                slab_line: self.candidate.slab_line(),
-                inside: head[header::OWNER].load() as u32,
+                slab_line,
+                inside: head.0[header::OWNER].load() as u32,
             });
             if !requested {
                 // The ring is full: the next mapping asks again.
-                head[header::REQUESTED].store(0);
+                self.room.take_back_request();
             }
         }
     }

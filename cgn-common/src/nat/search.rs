@@ -316,8 +316,8 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
     #[inline(always)]
     fn full(&self) -> Reason {
         let first = self.block(0);
-        match first.and_then(|block| self.tables.header(block.slab_line())) {
-            Some(line) => full(self.head, line.limits(), self.flow.protocol),
+        match first.and_then(|block| self.tables.room(block.slab_line())) {
+            Some(room) => full(self.head, room.limits(), self.flow.protocol),
             None => Reason::Contended, // it was given back a moment ago
         }
     }
@@ -325,10 +325,8 @@ impl<'a, T: Tables + ?Sized> Scope<'a, T> {
     /// A full block is seen from its counter.
     #[inline(always)]
     fn has_room(&self, block: OwnedBlock) -> bool {
-        match self.tables.header(block.slab_line()) {
-            Some(head) => head.has_room(self.flow.protocol),
-            None => false,
-        }
+        let room = self.tables.room(block.slab_line());
+        room.is_some_and(|room| room.has_room(self.flow.protocol))
     }
 
     /// Removes another's tentative claim of this inside port. The slot is not

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use cgn_common::block::block_of;
-use cgn_common::layout::{Line, slab_lines};
+use cgn_common::layout::slab_bytes;
 use cgn_common::nat::class;
 
 use super::address::Ipv4Set;
@@ -80,8 +80,7 @@ impl Pool {
 
     /// Bytes of memory for one allocated block with its slots.
     pub fn block_bytes(&self) -> u64 {
-        let lines = slab_lines(self.block_ports.trailing_zeros());
-        u64::from(lines) * size_of::<Line>() as u64
+        u64::from(slab_bytes(self.block_ports.trailing_zeros()))
     }
 
     /// Bytes of memory for all blocks that can be allocated at once.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
 use cgn_common::layout::{
-    self, BlockEntry, LAYOUT_VERSION, Line, MapSpec, Parts, Settings, Used, header,
+    self, BlockEntry, LAYOUT_VERSION, Line, MapSpec, Parts, Room, Settings, Used,
 };
 use cgn_common::verdict::Protocol;
 
@@ -137,9 +137,10 @@ impl Pins {
         let slabs = self.table::<Line>(&layout::SLABS, None)?;
         let used = self.used_blocks().into_iter();
         let parts = Parts::of_table(slabs.len() as u32);
-        let heads = used.filter_map(|(line, _)| slabs.get(parts.header(line)));
-        let ports = heads.flat_map(|head| {
-            let used = Used(head.0[header::USED].load());
+        let ports = used.flat_map(|(line, _)| {
+            let (line, first) = parts.room(line);
+            let room = slabs.get(line).map(|line| Room::new(line, first));
+            let used = room.map_or(Used::NONE, Room::used);
             Protocol::ALL.map(|protocol| u64::from(used.of(protocol)))
         });
         Some(ports.sum())

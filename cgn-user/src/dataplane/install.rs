@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 
 use cgn_common::block::{blocks_per_address, first_port};
-use cgn_common::layout::{BlockEntry, Limits, OwnedBlock, Rows, SubscriberHead, Used, header};
+use cgn_common::layout::{BlockEntry, Limits, OwnedBlock, Room, Rows, SubscriberHead, header};
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::verdict::Protocol;
 
@@ -101,7 +101,6 @@ pub fn give(
     );
     word(header::ALLOCATED_MS, now_ms);
     word(header::LOG_SEQUENCE, log_sequence);
-    word(header::WATERMARK, u64::from(shape.watermark_ports));
     let allowance = geometry.groups.allowance(grant.inside);
     let others = use_of_blocks(memory, index).map(|(_, used)| used);
     let used: Vec<_> = others.chain([[0; 3]]).collect();
@@ -112,10 +111,11 @@ pub fn give(
         &used,
         shape.block_shift,
     );
-    word(header::LIMITS, limits.last().map_or(0, |limits| limits.0));
     // The last block that a subscriber may have requests no further one.
     let is_last = is_last(&allowance, count + 1, shape);
-    word(header::REQUESTED, u64::from(is_last));
+    if let (Some(room), Some(limits)) = (memory.room(line), limits.last()) {
+        room.begin(limits.requesting_at(shape.watermark_ports, is_last));
+    }
     // 2. Inbound packets find it; it has no mapping yet.
     row.0.store(BlockEntry::pack(line, grant.inside.to_bits()));
     // 3. Outbound packets find it and open mappings.
@@ -162,10 +162,8 @@ pub fn limit(memory: &Memory, geometry: &Geometry, inside: InsideKey, subscriber
     let allowance = geometry.groups.allowance(inside);
     let limits = limits_of(geometry, &allowance, external, &used, head.block_shift());
     for ((line, _), limits) in blocks.iter().zip(limits) {
-        if let Some(head) = memory.header(*line)
-            && head.limits() != limits
-        {
-            head.0[header::LIMITS].store(limits.0);
+        if let Some(room) = memory.room(*line) {
+            room.set_limits(|old| limits.requesting_as(old));
         }
     }
 }
@@ -188,11 +186,8 @@ fn limits_of(
 /// packet may have opened a mapping at any moment before.
 pub fn take(memory: &Memory, geometry: &Geometry, grant: &Grant) -> bool {
     let line = geometry.slab_line(grant.pool, grant.slab);
-    let Some(head) = memory.header(line) else {
-        return false;
-    };
     // From here on nobody can open a mapping in it.
-    if !head.0[header::USED].replace(0, Used::CLOSED) {
+    if !memory.room(line).is_some_and(Room::close) {
         return false;
     }
     withdraw(memory, geometry, grant);
@@ -232,8 +227,8 @@ pub fn withdraw(memory: &Memory, geometry: &Geometry, grant: &Grant) {
             // Whoever is the newest block now may ask for the next one.
             for block in memory.owned_blocks(index).take(count - 1) {
                 let line = OwnedBlock(block.load()).slab_line();
-                if let Some(head) = memory.header(line) {
-                    head.0[header::REQUESTED].store(0);
+                if let Some(room) = memory.room(line) {
+                    room.set_limits(|limits| limits.requested(false));
                 }
             }
         }
@@ -288,9 +283,8 @@ pub fn renew(memory: &Memory, geometry: &Geometry, inside: InsideKey, subscriber
     let allowance = geometry.groups.allowance(inside);
     let is_last = count > 0 && is_last(&allowance, count, shape);
     for block in memory.owned_blocks(subscriber).take(count) {
-        if let Some(head) = memory.header(OwnedBlock(block.load()).slab_line()) {
-            head.0[header::WATERMARK].store(u64::from(shape.watermark_ports));
-            head.0[header::REQUESTED].store(u64::from(is_last));
+        if let Some(room) = memory.room(OwnedBlock(block.load()).slab_line()) {
+            room.set_limits(|limits| limits.requesting_at(shape.watermark_ports, is_last));
         }
     }
     limit(memory, geometry, inside, subscriber);
@@ -342,7 +336,7 @@ fn use_of_blocks(memory: &Memory, subscriber: u32) -> impl Iterator<Item = (u32,
     let blocks = memory.owned_blocks(subscriber).take(count as usize);
     blocks.filter_map(|block| {
         let line = OwnedBlock(block.load()).slab_line();
-        let used = Used(memory.header(line)?.0[header::USED].load());
+        let used = memory.room(line)?.used();
         Some((line, Protocol::ALL.map(|protocol| used.of(protocol))))
     })
 }

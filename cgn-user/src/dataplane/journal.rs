@@ -7,7 +7,7 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{Session as Word, SessionKey, SlotKey, SlotState, Used, buckets, header};
+use cgn_common::layout::{Session as Word, SessionKey, SlotKey, SlotState, buckets, header};
 use cgn_common::limits::SLOTS_PER_BUCKET;
 use cgn_common::verdict::Protocol;
 
@@ -51,10 +51,14 @@ pub struct Slab<'m> {
 impl Slab<'_> {
     /// Appends its news.
     pub fn look(&self, news: &mut Vec<News>) {
-        let Some(head) = self.memory.header(self.line) else {
+        let slab = self
+            .memory
+            .header(self.line)
+            .zip(self.memory.room(self.line));
+        let Some((head, room)) = slab else {
             return;
         };
-        let used = Used(head.0[header::USED].load());
+        let used = room.used();
         let block = head.0[header::BLOCK].load();
         for protocol in Protocol::ALL {
             if used.of(protocol) != 0 {

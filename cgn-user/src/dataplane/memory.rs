@@ -13,7 +13,7 @@ use bytemuck::Pod;
 use cgn_common::block::page_of;
 use cgn_common::layout::{
     Access, BlockEntry, Constants, External, FragmentKey, FurtherBlocks, Line, Newcomers,
-    NewcomersIpv6, NextHopEntry, PAGES, Page, Parts, Punts, Quota, RealmLine, RouteLine,
+    NewcomersIpv6, NextHopEntry, PAGES, Page, Parts, Punts, Quota, RealmLine, Room, RouteLine,
     Scattering, Settings, Subscriber, Unsolicited,
 };
 use cgn_common::nat::{class, scatter};
@@ -317,6 +317,13 @@ impl Memory {
     #[must_use]
     pub fn header(&self, slab_line: u32) -> Option<&Line> {
         self.slabs.get(self.parts.header(slab_line))
+    }
+
+    /// How full the block with a slab is.
+    #[must_use]
+    pub fn room(&self, slab_line: u32) -> Option<Room<'_>> {
+        let (line, first) = self.parts.room(slab_line);
+        Some(Room::new(self.slabs.get(line)?, first))
     }
 
     /// The words that hold the blocks of the subscriber with this index, see

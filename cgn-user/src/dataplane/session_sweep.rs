@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{Policy, Session, SessionKey, SlotKey, Used, buckets, header};
+use cgn_common::layout::{Policy, Session, SessionKey, SlotKey, buckets, header};
 use cgn_common::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use cgn_common::verdict::Protocol;
 
@@ -87,10 +87,11 @@ impl Pass {
     /// After a whole pass: mappings of this slab without further sessions are
     /// not shared any more.
     pub fn unshare(&self, memory: &Memory, slab_line: u32, policy: Policy) {
-        let Some(head) = memory.header(slab_line) else {
+        let slab = memory.header(slab_line).zip(memory.room(slab_line));
+        let Some((head, room)) = slab else {
             return;
         };
-        let used = Used(head.0[header::USED].load());
+        let used = room.used();
         let block = head.0[header::BLOCK].load();
         let (first_port, shift) = (block as u16, (block >> 16) as u32 & 0xff);
         let owner = head.0[header::OWNER].load();

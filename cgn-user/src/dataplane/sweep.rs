@@ -2,7 +2,7 @@
 //! mappings, and frees their ports when the hold is over. No timer per flow.
 
 use cgn_common::layout::{
-    Detour, Line, SlotKey, SlotState, Subscriber, Used, astray, buckets, header,
+    Detour, Line, Room, SlotKey, SlotState, Subscriber, astray, buckets, header,
 };
 use cgn_common::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use cgn_common::nat::place::Place;
@@ -117,10 +117,11 @@ impl Swept {
 #[must_use]
 pub fn sweep_slab(memory: &Memory, slab_line: u32, now: u32, timers: &Timers) -> Swept {
     let mut swept = Swept::default();
-    let Some(head) = memory.header(slab_line) else {
+    let slab = memory.header(slab_line).zip(memory.room(slab_line));
+    let Some((head, room)) = slab else {
         return swept;
     };
-    let used = Used(head.0[header::USED].load());
+    let used = room.used();
     let block = head.0[header::BLOCK].load();
     let Some(subscriber) = memory.subscribers.get((block >> 32) as u32) else {
         return swept;
@@ -130,7 +131,7 @@ pub fn sweep_slab(memory: &Memory, slab_line: u32, now: u32, timers: &Timers) ->
         if used.of(protocol) != 0 {
             let part = Part {
                 memory,
-                head,
+                room,
                 subscriber,
                 protocol,
                 shift,
@@ -145,7 +146,7 @@ pub fn sweep_slab(memory: &Memory, slab_line: u32, now: u32, timers: &Timers) ->
 /// The buckets of one protocol in one slab.
 struct Part<'a> {
     memory: &'a Memory,
-    head: &'a Line,
+    room: Room<'a>,
     subscriber: &'a Subscriber,
     protocol: Protocol,
     shift: u32,
@@ -247,7 +248,7 @@ impl Part<'_> {
                 at = (at + place.stride()) & mask;
             }
         }
-        self.head.0[header::USED].add(Used::one(self.protocol).wrapping_neg());
+        self.room.give_port(self.protocol);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use cgn_common::block::{blocks_per_address, first_port};
-use cgn_common::layout::{OwnedBlock, Rows, Used, header};
+use cgn_common::layout::{OwnedBlock, Rows};
 use cgn_common::limits::FIRST_PORT;
 use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
@@ -199,8 +199,8 @@ fn has_block(state: &State, subscriber: u32, line: u32) -> bool {
 
 /// A block that was being taken back when the daemon died: no mapping can be opened in it.
 fn is_closed(state: &State, line: u32) -> bool {
-    let head = state.memory.header(line);
-    head.is_none_or(|head| head.0[header::USED].load() & Used::CLOSED != 0)
+    let room = state.memory.room(line);
+    room.is_none_or(|room| room.used().is_closed())
 }
 
 type Key = (Ipv4Addr, u16);

@@ -5,7 +5,7 @@ use std::mem;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use cgn_common::layout::{Features, Quota, SubscriberHead, header};
+use cgn_common::layout::{Features, Quota, SubscriberHead, Used};
 
 use super::keeper::Keeper;
 use crate::dataplane::install;
@@ -254,8 +254,8 @@ impl Sweeper {
             }
             let is_empty = state
                 .memory
-                .header(line)
-                .is_some_and(|head| head.0[header::USED].load() == 0);
+                .room(line)
+                .is_some_and(|room| room.used() == Used::NONE);
             granted.empty_since = match granted.empty_since {
                 _ if !is_empty => None,
                 None => Some(now),

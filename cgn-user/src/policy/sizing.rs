@@ -1,7 +1,7 @@
 //! What a number of subscribers needs: addresses, memory, rates and room for the log
 //! (`cgn advise sizing`). Pure arithmetic; what it assumes is said beside each figure.
 
-use cgn_common::layout::{Subscriber, slab_lines};
+use cgn_common::layout::{Subscriber, slab_bytes};
 use cgn_common::limits::USABLE_PORTS;
 use serde::Serialize;
 
@@ -76,7 +76,7 @@ impl Load {
         let shift = self.block_ports.trailing_zeros();
         let per_address = u64::from(USABLE_PORTS >> shift);
         let max_blocks = up(count * self.blocks * SPARE);
-        let slab_bytes = u64::from(slab_lines(shift)) * 64;
+        let slab_bytes = u64::from(slab_bytes(shift));
         let packets = count * self.kbit * 1000.0 / 8.0 / self.packet_bytes;
         let records = count * self.events;
         let record_bits = ((DATAGRAM_BYTES + ipfix::BLOCK_BYTES) * 8) as f64;
@@ -125,8 +125,11 @@ mod tests {
         let need = LOAD.need(10_000);
         assert_eq!(need.max_blocks, 11_000, "a tenth more than they have");
         assert_eq!(need.addresses, 88, "of 126 blocks: 87.3");
-        // Of three protocols 64 lines of eight keys and as many of peers, and a header line for every eight.
-        assert_eq!(need.memory_bytes, 11_000 * (384 + 8) * 64 + 10_000 * 32);
+        // Of three protocols 64 lines of eight keys and as many of peers, and for every eight a header line and a room.
+        assert_eq!(
+            need.memory_bytes,
+            11_000 * ((384 + 8) * 64 + 8 * 16) + 10_000 * 32
+        );
         assert_eq!(need.mappings, 1_000_000);
         assert_eq!(need.mappings_per_second, 10_000, "twice 43,200 a day each");
         assert!((need.gbit_per_second - 20.0).abs() < 1e-9);

@@ -1,6 +1,6 @@
 //! The table, the goals and the JSON of `bench micro`.
 
-use cgn_common::layout::{Line, slab_lines};
+use cgn_common::layout::{Line, slab_bytes};
 use cgn_common::limits::SLOTS_PER_BUCKET;
 use cgn_common::verdict::Protocol;
 use serde_json::{Value, json};
@@ -51,12 +51,12 @@ impl Goal {
 }
 
 /// Bytes of slot memory per usable port and protocol: of the slot itself, and
-/// with the share of its block's header line.
+/// with the share of its block's header and room.
 #[must_use]
 pub fn bytes_per_port(density: Density) -> (f64, f64) {
     // A line of keys, and one of peers.
     let slot = 2.0 * size_of::<Line>() as f64 / f64::from(SLOTS_PER_BUCKET);
-    let slab = f64::from(slab_lines(density.block_shift)) * size_of::<Line>() as f64;
+    let slab = f64::from(slab_bytes(density.block_shift));
     let ports = f64::from(1_u32 << density.block_shift) * Protocol::ALL.len() as f64;
     (slot, slab / ports)
 }
@@ -242,7 +242,7 @@ pub fn verdicts(rows: &[Row]) -> String {
     }
     for density in [FEW, MANY] {
         text.push_str(&format!(
-            "        with the block's header line, in a block of {} ports: {:.2} bytes\n",
+            "        with the block's header and room, in a block of {} ports: {:.2} bytes\n",
             1 << density.block_shift,
             bytes_per_port(density).1
         ));

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, bail};
 use cgn_common::block::{block_of, blocks_per_address, first_port};
-use cgn_common::layout::{Line, NextHop, Side, SlotState, buckets, header, peer};
+use cgn_common::layout::{Line, NextHop, Room, Side, SlotState, Used, buckets, peer};
 use cgn_common::limits::{MAX_BLOCK_PORTS, SLOTS_PER_BUCKET};
 use cgn_common::nat::open::{self, Flow};
 use cgn_common::nat::search::Candidate;
@@ -129,11 +129,11 @@ impl World {
     /// Ends all mappings.
     pub fn clear(&self, memory: &Memory) {
         for row in 0..self.rows() {
-            let (head, lines) = self.lines(memory, row);
+            let (room, lines) = self.lines(memory, row);
             for word in lines.iter().flat_map(|line| &line.0) {
                 word.store(0);
             }
-            head.0[header::USED].store(0);
+            room.set_used(Used::NONE);
         }
     }
 
@@ -198,13 +198,13 @@ impl World {
         let layouts = self.layouts();
         for row in layouts..self.rows() {
             let (model, model_lines) = self.lines(memory, row % LAYOUTS as u32);
-            let (head, lines) = self.lines(memory, row);
+            let (room, lines) = self.lines(memory, row);
             for (to, from) in lines.iter().zip(model_lines) {
                 for (to, from) in to.0.iter().zip(&from.0) {
                     to.store(from.load());
                 }
             }
-            head.0[header::USED].store(model.0[header::USED].load());
+            room.set_used(model.used());
         }
     }
 
@@ -361,8 +361,8 @@ impl World {
         }
     }
 
-    /// Header line of a row's slab, and those of its buckets' keys and peers.
-    fn lines<'m>(&self, memory: &'m Memory, row: u32) -> (&'m Line, Vec<&'m Line>) {
+    /// Room of a row's block, and the lines of its buckets' keys and peers.
+    fn lines<'m>(&self, memory: &'m Memory, row: u32) -> (Room<'m>, Vec<&'m Line>) {
         let shift = self.density.block_shift;
         let slab = self.geometry.slab_line(0, self.slab_of_row[row as usize]);
         let keys = memory.parts.keys(slab, PROTOCOL);
@@ -374,7 +374,7 @@ impl World {
                 .expect("the table was sized by the geometry")
         };
         (
-            memory.header(slab).expect("as above"),
+            memory.room(slab).expect("as above"),
             (keys..keys + buckets(shift))
                 .chain(peers..peers + buckets(shift))
                 .map(line)

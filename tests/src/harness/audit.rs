@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use cgn_common::layout::{
-    Detour, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, Used, astray, buckets,
-    header,
+    Detour, OwnedBlock, SlotKey, SlotState, Subscriber, SubscriberHead, astray, buckets,
 };
 use cgn_common::limits::SLOTS_PER_BUCKET;
 use cgn_common::nat::place::Place;
@@ -170,9 +169,8 @@ impl<'a> Part<'a> {
                 bucket = (bucket + place.stride()) % buckets(self.shift);
             }
         }
-        let head = self.memory.header(line).expect("a slab");
-        let stated = Used(head.0[header::USED].load());
-        if stated.of(self.protocol) != used || stated.closed() {
+        let stated = self.memory.room(line).expect("a slab").used();
+        if stated.of(self.protocol) != used || stated.is_closed() {
             found.push(format!("{what}: {used} in use, {stated:?} stated"));
         }
         let first = self.memory.parts.keys(line, self.protocol);

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::thread;
 
-use cgn_common::layout::{Detour, OwnedBlock, SlotKey, SlotState, SubscriberHead, Used, header};
+use cgn_common::layout::{Detour, OwnedBlock, SlotKey, SlotState, SubscriberHead};
 use cgn_common::limits::SLOTS_PER_BUCKET;
 use cgn_common::nat::home::{Claim, Home};
 use cgn_common::nat::open::{self, Flow, Standing, TRIES};
@@ -233,7 +233,7 @@ impl<'a> Scene<'a> {
             .memory()
             .parts
             .keys(block.slab_line(), self.flow.protocol);
-        let head = self.memory().header(block.slab_line()).expect("a slab");
+        let room = self.memory().room(block.slab_line()).expect("a slab");
         let mut held = 0;
         for port in 1000..=u16::MAX {
             let place = Place::new(subscriber.secret.load(), self.flow.protocol, port);
@@ -245,7 +245,7 @@ impl<'a> Scene<'a> {
                     .expect("in it");
                 line.at(held)
                     .store(SlotKey::new(port, SlotState::Held, since).0);
-                head.0[header::USED].add(Used::one(self.flow.protocol));
+                assert!(room.take_port(self.flow.protocol));
                 held += 1;
             }
         }
@@ -349,7 +349,8 @@ impl<'a> Scene<'a> {
         let parts = self.memory().parts;
         let slabs = [8, 9].map(|slab| self.world.geometry.slab_line(0, slab));
         let lines = slabs.map(|slab| parts.lines_of(slab, SMALL_SHIFT).flatten());
-        for line in lines.into_iter().flatten() {
+        let rooms = slabs.map(|slab| parts.room(slab).0);
+        for line in lines.into_iter().flatten().chain(rooms) {
             let line = self.memory().slabs.get(line).expect("in the table");
             line.0.iter().for_each(|word| word.load().hash(&mut hash));
         }

@@ -1,6 +1,6 @@
 //! Blocks that move in their subscriber's line while a processor looks at them.
 
-use cgn_common::layout::{SlotKey, SlotState, Used, header};
+use cgn_common::layout::{SlotKey, SlotState};
 use cgn_common::nat::open::{self, Flow};
 use cgn_common::nat::place::Place;
 use cgn_common::nat::search::{self, Outcome};
@@ -66,7 +66,8 @@ fn a_mapping_in_a_block_that_moved_past_is_not_overlooked() {
     let rival = SlotKey::new(flow.inside_port, SlotState::Open, 100);
     let line = |at| memory.slabs.get(at).expect("in the table");
     line(bucket).at(0).store(rival.0);
-    memory.header(slab).expect("a slab").0[header::USED].add(Used::one(flow.protocol));
+    let room = memory.room(slab).expect("a slab");
+    assert!(room.take_port(flow.protocol));
 
     let (memory, world) = (&memory, &world);
     *tables.meanwhile.borrow_mut() = Some(Box::new(move || {

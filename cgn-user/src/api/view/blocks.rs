@@ -33,7 +33,7 @@ impl View<'_> {
     /// None if it changed hands while it was read.
     pub(super) fn block_row(self, block: &Owned) -> Option<BlockRow> {
         let head = self.memory.header(block.slab_line)?;
-        let used = Used(head.0[header::USED].load());
+        let used = self.memory.room(block.slab_line)?.used();
         let who = self.geometry.realms.who(block.inside);
         let Ranges { ports, system } = block.ranges()?;
         let row = BlockRow {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{SlotKey, SlotState, Used, header};
+use cgn_common::layout::{SlotKey, SlotState};
 use cgn_common::limits::{SLOTS_PER_BUCKET, TICK_SHIFT};
 use cgn_common::verdict::Protocol;
 
@@ -61,8 +61,7 @@ impl View<'_> {
         now: u32,
         rows: &mut Vec<MappingRow>,
     ) -> Option<u32> {
-        let head = self.memory.header(block.slab_line)?;
-        let used = Used(head.0[header::USED].load());
+        let used = self.memory.room(block.slab_line)?.used();
         let wanted = selection.external_port;
         let offsets = match wanted {
             Some(port) => {

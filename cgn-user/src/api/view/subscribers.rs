@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{OwnedBlock, Refused, SubscriberHead, Used, header, refusal_of};
+use cgn_common::layout::{OwnedBlock, Refused, SubscriberHead, refusal_of};
 use cgn_common::limits::MAX_BLOCKS_PER_SUBSCRIBER;
 use cgn_common::limits::TICK_SHIFT;
 use cgn_common::verdict::Reason;
@@ -90,8 +90,7 @@ impl<'a> View<'a> {
             }
             let mut used = [0; 3];
             for block in &blocks[..count] {
-                let head = self.memory.header(block.slab_line())?;
-                let ports = ports_used(Used(head.0[header::USED].load()));
+                let ports = ports_used(self.memory.room(block.slab_line())?.used());
                 used.iter_mut()
                     .zip(ports)
                     .for_each(|(sum, ports)| *sum += ports);

@@ -43,7 +43,6 @@ fn a_given_block_is_seen_from_both_sides() {
     assert_eq!(owner_of(&memory, 5), (line, INSIDE));
     let slab = &memory.header(line).expect("a slab").0;
     let index = geometry.subscriber_index(INSIDE).expect("known");
-    assert_eq!(slab[header::USED].load(), 0);
     assert_eq!(slab[header::OWNER].load() as u32, INSIDE.to_bits());
     assert_eq!(
         (slab[header::OWNER].load() >> 32) as u32,
@@ -57,7 +56,8 @@ fn a_given_block_is_seen_from_both_sides() {
     assert_eq!((block >> 32) as u32, index);
     assert_eq!(slab[header::ALLOCATED_MS].load(), 1234);
     assert_eq!(slab[header::LOG_SEQUENCE].load(), 77);
-    assert_eq!(slab[header::WATERMARK].load(), 48);
+    let room = memory.room(line).expect("a slab");
+    assert_eq!((room.used(), room.limits().watermark()), (Used::NONE, 48));
     assert_eq!(ports_used(&memory, index), [(line, [0; 3])]);
 }
 
@@ -68,9 +68,8 @@ fn the_use_of_each_of_six_blocks_is_told() {
     let lines: Vec<_> = (0..6).map(|slab| geometry.slab_line(0, slab)).collect();
     for (number, line) in (0..6).zip(&lines) {
         give(&memory, &geometry, &grant(number), 0, 0).expect("free");
-        let slab = memory.header(*line).expect("a slab");
-        let used = u64::from(number + 1) * Used::one(Protocol::Udp);
-        slab.0[header::USED].store(used);
+        let room = memory.room(*line).expect("a slab");
+        room.set_used(Used(u64::from(number + 1) * Used::one(Protocol::Udp)));
     }
     let index = geometry.subscriber_index(INSIDE).expect("known");
     let told: Vec<_> = (1..=6).map(|udp| [0, udp, 0]).collect();
@@ -96,8 +95,8 @@ fn what_a_group_may_is_shared_out_over_all_blocks() {
     for number in 0..6 {
         give(&memory, &geometry, &grant(number), 0, 0).expect("free");
         let limits = (0..=u32::from(number)).map(|slab| {
-            let slab = memory.header(geometry.slab_line(0, slab));
-            slab.expect("a slab").limits()
+            let room = memory.room(geometry.slab_line(0, slab));
+            room.expect("a slab").limits()
         });
         let (udp, tcp) = limits.fold((0, 0), |(udp, tcp), limits| {
             let of = |protocol| limits.of(protocol);
@@ -117,9 +116,9 @@ fn six_blocks_can_be_had_and_the_last_one_asks_for_no_more() {
         let last = number == 5;
         assert_eq!(blocks.len(), usize::from(number) + 1);
         assert_eq!(head.has(SubscriberHead::REFUSED), last, "block {number}");
-        let slab = memory.header(geometry.slab_line(0, u32::from(number)));
-        let requested = slab.expect("a slab").0[header::REQUESTED].load();
-        assert_eq!(requested, u64::from(last), "block {number}");
+        let room = memory.room(geometry.slab_line(0, u32::from(number)));
+        let limits = room.expect("a slab").limits();
+        assert_eq!(limits.has_requested(), last, "block {number}");
     }
     let seventh = give(&memory, &geometry, &grant(6), 0, 0);
     assert_eq!(seventh, Err(InstallError::TooManyBlocks(INSIDE.into())));
@@ -207,20 +206,17 @@ fn blocks_are_taken_in_any_order_and_the_others_stay() {
         assert_eq!(blocks, left, "without {taken}");
         assert_eq!(head.external(), EXTERNAL.to_bits());
         assert_eq!(owner_of(&memory, u32::from(taken)).0, 0);
-        let slab = memory
-            .header(geometry.slab_line(0, u32::from(taken)))
+        let room = memory
+            .room(geometry.slab_line(0, u32::from(taken)))
             .expect("a slab");
-        assert!(
-            Used(slab.0[header::USED].load()).closed(),
-            "no packet in flight may use it"
-        );
+        assert!(room.used().is_closed(), "no packet in flight may use it");
         assert!(
             !take(&memory, &geometry, &grant(taken)),
             "it is not theirs any more"
         );
         // It can be given again, empty and open.
         give(&memory, &geometry, &grant(taken), 0, 0).expect("free again");
-        assert_eq!(slab.0[header::USED].load(), 0);
+        assert_eq!(room.used(), Used::NONE);
         assert_eq!(line_of(&memory, &geometry).1.len(), 3);
     }
 }
@@ -229,13 +225,10 @@ fn blocks_are_taken_in_any_order_and_the_others_stay() {
 fn a_block_in_use_is_not_taken_but_can_be_withdrawn() {
     let (geometry, memory) = small();
     give(&memory, &geometry, &grant(0), 0, 0).expect("free");
-    let slab = memory.header(geometry.slab_line(0, 0)).expect("a slab");
-    slab.0[header::USED].add(Used::one(cgn_common::verdict::Protocol::Udp));
+    let room = memory.room(geometry.slab_line(0, 0)).expect("a slab");
+    assert!(room.take_port(Protocol::Udp));
     assert!(!take(&memory, &geometry, &grant(0)), "a mapping is in it");
-    assert!(
-        !Used(slab.0[header::USED].load()).closed(),
-        "and it stays open"
-    );
+    assert!(!room.used().is_closed(), "and it stays open");
     assert_eq!(owner_of(&memory, 0).1, INSIDE);
     withdraw(&memory, &geometry, &grant(0));
     let (head, blocks) = line_of(&memory, &geometry);
@@ -258,8 +251,8 @@ fn a_block_given_back_lifts_the_refusal_and_the_next_may_be_asked_for() {
     let (head, blocks) = line_of(&memory, &geometry);
     assert!(!head.has(SubscriberHead::REFUSED));
     for (line, _) in blocks {
-        let slab = memory.header(line).expect("a slab");
-        assert_eq!(slab.0[header::REQUESTED].load(), 0);
+        let room = memory.room(line).expect("a slab");
+        assert!(!room.limits().has_requested());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use cgn_common::layout::{Session as Word, SessionKey, SlotKey, SlotState, Used, header, peer};
+use cgn_common::layout::{Session as Word, SessionKey, SlotKey, SlotState, header, peer};
 use cgn_common::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use cgn_common::nat::place::Place;
 use cgn_common::verdict::Protocol;
@@ -61,8 +61,8 @@ impl Mapped {
             .get(memory.parts.peers(number))
             .expect("in the slab");
         peers.at(2).store(peer::remote(0x0808_0404, 53));
-        let head = memory.header(line).expect("a slab");
-        head.0[header::USED].add(Used::one(Protocol::Udp));
+        let room = memory.room(line).expect("a slab");
+        assert!(room.take_port(Protocol::Udp));
         Self {
             memory,
             line,

@@ -108,9 +108,7 @@ impl World {
         let (geometry, memory) = small();
         give(&memory, &geometry, &grant(0), 0, 0).expect("free");
         let line = geometry.slab_line(0, 0);
-        let head = memory.header(line).expect("a slab");
-        let used = cgn_common::layout::Used::one(protocol);
-        head.0[cgn_common::layout::header::USED].add(used);
+        assert!(memory.room(line).expect("a slab").take_port(protocol));
         let world = Self { memory, line };
         let parts = world.memory.parts;
         let keys = parts.keys(line, protocol);

@@ -1,4 +1,4 @@
-use cgn_common::layout::{Detour, Line, SlotKey, SlotState, Used, astray, buckets, header, peer};
+use cgn_common::layout::{Detour, Line, SlotKey, SlotState, Used, astray, buckets, peer};
 use cgn_common::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use cgn_common::nat::place::Place;
 use cgn_common::verdict::Protocol;
@@ -58,7 +58,7 @@ impl Slab {
     }
 
     fn used(&self) -> Used {
-        Used(self.memory.header(self.line).expect("a slab").0[header::USED].load())
+        self.memory.room(self.line).expect("a slab").used()
     }
 
     fn home(&self, protocol: Protocol, port: u16) -> u32 {
@@ -101,8 +101,8 @@ impl Slab {
         line.at(free).add(key.0);
         self.peer(protocol, (bucket, free))
             .store(peer::remote(0x0808_0808, 53));
-        let head = self.memory.header(self.line).expect("a slab");
-        head.0[header::USED].add(Used::one(protocol));
+        let room = self.memory.room(self.line).expect("a slab");
+        assert!(room.take_port(protocol));
         (bucket, free)
     }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cgn_common::layout::{Features, header, refusal_of};
+use cgn_common::layout::{Features, refusal_of};
 use cgn_common::nat::quota;
 use cgn_common::verdict::Reason;
 use foldhash::{HashSet, HashSetExt as _};
@@ -259,14 +259,14 @@ impl Keeper {
         if policy::blocks::wants_next(&used, shape.watermark_ports) {
             return Some(inside);
         }
-        let ports = 1_u64 << shape.block_shift;
+        let ports = 1 << shape.block_shift;
         let most = blocks
             .iter()
             .find(|(line, _)| *line == event.slab_line)
             .and_then(|(_, used)| used.iter().max().copied())?;
-        let head = memory.header(event.slab_line)?;
-        head.0[header::WATERMARK].store((u64::from(most) + ports / 16).min(ports));
-        head.0[header::REQUESTED].store(0);
+        let watermark = (most + ports / 16).min(ports);
+        let room = memory.room(event.slab_line)?;
+        room.set_limits(|limits| limits.requesting_at(watermark, false));
         None
     }
 }

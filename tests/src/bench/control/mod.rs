@@ -61,7 +61,7 @@ pub fn bytes() -> [(&'static str, u64); 3] {
     let subscriber = layout::SUBSCRIBERS.value_bytes
         + layout::FURTHER_BLOCKS.value_bytes
         + layout::QUOTAS.value_bytes;
-    let block = layout::BLOCKS.value_bytes + layout::slab_lines(6) * layout::SLABS.value_bytes;
+    let block = layout::BLOCKS.value_bytes + layout::slab_bytes(6);
     let slots = u64::from(cgn_common::limits::SLOTS_PER_BUCKET);
     [
         ("subscriber", u64::from(subscriber)),
