@@ -526,7 +526,7 @@ fn find_or_open<T: Tables>(
         tick,
     };
     let mut claim = search::Candidate::NONE;
-    if let Some(home) = Home::new(tables, index, subscriber, head, protocol, inside_port) {
+    if let Some(home) = Home::of(tables, index, subscriber, head, protocol, inside_port) {
         match home.find(tables, inside_port) {
             Ok((port, slot)) => {
                 if lookup::refresh_outbound(tables, &slot, remote, flags, tick, features) {
@@ -542,15 +542,16 @@ fn find_or_open<T: Tables>(
                 {
                     return Err(reason);
                 }
-                let mut opened = tables.open_at_home(flow, is_clear);
+                let mut opened = tables.open_at_home(flow, home.known(), is_clear);
                 if opened.is_unclear() && tables.is_clear(flow) {
-                    opened = tables.open_at_home(flow, true);
+                    opened = tables.open_at_home(flow, home.known(), true);
                 }
                 if opened.is_limited() {
                     return Err(Reason::MappingRate);
                 }
                 let live = opened.live();
                 if live.is_some() {
+                    home.write_peer(tables, flow, live.slot());
                     open::note_opened(tables, index);
                     return Ok(home.port_of(live.slot()));
                 }

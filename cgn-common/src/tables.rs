@@ -316,8 +316,8 @@ pub trait Tables {
     }
     /// See [`home::open`].
     #[inline(always)]
-    fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
-        home::open(self, flow, clear)
+    fn open_at_home(&self, flow: open::Flow, known: home::Known, clear: bool) -> home::Opened {
+        home::open(self, flow, known, clear)
     }
     /// See [`search::search`].
     #[inline(always)]

@@ -647,10 +647,11 @@ impl Tables for XdpTables {
     }
 
     #[inline(always)]
-    fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
+    fn open_at_home(&self, flow: open::Flow, known: home::Known, clear: bool) -> home::Opened {
         self.note(Step::OpenAtHome);
         let tick = u64::from(flow.tick) | u64::from(clear) << 32;
-        home::Opened(cgn_open_at_home(flow.pack(), flow.remote, tick))
+        let (place, head, block) = known.pack();
+        home::Opened(cgn_open_at_home(flow.pack(), tick, place, head, block))
     }
 
     #[inline(always)]
@@ -818,12 +819,10 @@ extern "C" fn cgn_is_clear(flow: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn cgn_open_at_home(flow: u64, remote: u64, tick: u64) -> u64 {
-    let (flow, clear) = (
-        open::Flow::unpack(flow, remote, tick as u32),
-        tick >> 32 != 0,
-    );
-    home::open(&DETACHED, flow, clear).0
+extern "C" fn cgn_open_at_home(flow: u64, tick: u64, place: u64, head: u64, block: u64) -> u64 {
+    let (flow, clear) = (open::Flow::unpack(flow, 0, tick as u32), tick >> 32 != 0);
+    let known = home::Known::unpack(place, head, block);
+    home::open(&DETACHED, flow, known, clear).0
 }
 
 #[unsafe(no_mangle)]

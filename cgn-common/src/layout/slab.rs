@@ -147,8 +147,7 @@ pub const fn lowest(bits: u64) -> u32 {
     SHIFTS >> (4 * number as u32) & 7
 }
 
-/// Words of a slab's header line: what control plane and slow path know of the block. Packets of the fast path read
-/// none of it.
+/// Words of a slab's header line: whose the block is. Packets of the fast path read it only to request a block, or to walk.
 pub mod header {
     /// Bits 0-31 inside address, 32-63 external address.
     pub const OWNER: usize = 0;

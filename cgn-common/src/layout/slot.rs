@@ -1,7 +1,7 @@
 //! Slots: what is known of one mapping, in two words that stand apart.
 
 use super::slab::{Line, lowest};
-use crate::limits::STAMP_TICKS;
+use crate::limits::{SLOTS_PER_BUCKET, STAMP_TICKS};
 use crate::word::Word;
 
 /// State of a slot.
@@ -140,12 +140,6 @@ impl SlotKey {
     pub const fn is_live_mapping_of(self, inside_port: u16) -> u64 {
         let live = (inside_port as u64) << 1 | 1;
         is_zero(self.0 >> Self::IDENTITY_SHIFT ^ live)
-    }
-    /// 1 if the inside port is this one, else 0; without a branch.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_of(self, inside_port: u16) -> u64 {
-        is_zero(self.0 >> 48 ^ inside_port as u64)
     }
     /// 1 if this is the mapping of `inside_port`, tentative or live, else 0.
     #[inline(always)]
@@ -305,7 +299,7 @@ const _: () =
     assert!(crate::limits::MAX_BLOCK_PORTS as u64 <= astray::ONE_ASTRAY / astray::ONE_OVERFLOW);
 
 /// The bucket's bits of its other keys. Where a mapping stands that wanted this bucket: bits 0-9 slot of the
-/// block, 10-15 tag of the mapping's hash, at most 62, all inverted, so that 0 is none and has the tag of
+/// block, 10-15 tag of the mapping's hash, never 0, so that 0 is none and has the tag of
 /// none. It may lead to another mapping with that tag, or to none any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detour(pub u16);
@@ -317,12 +311,13 @@ impl Detour {
     const SLOT_BITS: u32 = 10;
     /// Where it stands in a key.
     const SHIFT: u32 = 28;
+    const TAG_SHIFT: u32 = Self::SHIFT + Self::SLOT_BITS;
 
-    /// To slot number `slot`; `tag` is at most 62.
+    /// To slot number `slot`; `tag` is 1 to 63.
     #[inline(always)]
     #[must_use]
     pub const fn new(tag: u32, slot: u32) -> Self {
-        Self(!((tag << Self::SLOT_BITS | slot) as u16))
+        Self((tag << Self::SLOT_BITS | slot) as u16)
     }
     /// From the key of a slot that is not the first of its bucket.
     #[inline(always)]
@@ -344,18 +339,39 @@ impl Detour {
     #[inline(always)]
     #[must_use]
     pub const fn tag(self) -> u32 {
-        (!self.0) as u32 >> Self::SLOT_BITS
+        self.0 as u32 >> Self::SLOT_BITS
     }
     #[inline(always)]
     #[must_use]
     pub const fn slot(self) -> u32 {
-        (!self.0) as u32 & ((1 << Self::SLOT_BITS) - 1)
+        self.0 as u32 & ((1 << Self::SLOT_BITS) - 1)
     }
     /// 1 if it has this tag, else 0; without a branch.
     #[inline(always)]
     #[must_use]
     pub const fn has_tag(self, tag: u32) -> u64 {
         is_zero((self.tag() ^ tag) as u64)
+    }
+    /// Counts the keys of a mapping's home bucket that have not its inside port, and the detours there that have not its tag.
+    ///
+    /// Both at once: a field of the difference is 0 where they are the same, and else the sum with as many ones as
+    /// it has bits carries into the bit to its left.
+    #[inline(always)]
+    #[must_use]
+    pub fn others_in(home: &Line, inside_port: u16, tag: u32) -> Others {
+        const PORT: u64 = 0xffff << 47;
+        const TAG: u64 = 0x3f << (Detour::TAG_SHIFT - 1);
+        const CARRIES: u64 = Others::ONE_PORT | Others::ONE_TAG;
+        let wanted = (inside_port as u64) << 48 | (tag as u64) << Self::TAG_SHIFT;
+        let mut others = 0;
+        for at in 0..SLOTS_PER_BUCKET {
+            let differs = (home.at(at).load() ^ wanted) >> 1;
+            // The first key has no detour, but counts.
+            let fields = if at == 0 { PORT } else { PORT | TAG };
+            let carries = ((differs & fields) + fields) >> (Self::TAG_SHIFT + 5);
+            others += carries & CARRIES;
+        }
+        Others(others)
     }
     /// True if the home bucket has a place for one more.
     #[inline(always)]
@@ -398,6 +414,23 @@ impl Detour {
 }
 const _: () = assert!(crate::limits::MAX_BLOCK_PORTS <= 1 << Detour::SLOT_BITS);
 
+/// What is not of a mapping in its home bucket: bits 0-3 detours with other tags, 20-23 keys of other inside ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Others(u64);
+
+impl Others {
+    const ONE_TAG: u64 = 1;
+    const ONE_PORT: u64 = 1 << 20;
+
+    /// All but so many keys that have its port, and detours that have its tag.
+    #[inline(always)]
+    #[must_use]
+    pub const fn than(keys: u64, detours: u64) -> Self {
+        const SLOTS: u64 = SLOTS_PER_BUCKET as u64;
+        Self((SLOTS - keys) * Self::ONE_PORT + (SLOTS - 1 - detours) * Self::ONE_TAG)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,7 +466,7 @@ mod tests {
                 .into_iter()
                 .chain([(S::Tentative, 0, 1), (S::Held, 0, 0), (S::Free, 0, 0)])
         {
-            for detour in [Detour::NONE, Detour::new(0, 0), Detour::new(62, 1023)] {
+            for detour in [Detour::NONE, Detour::new(1, 0), Detour::new(63, 1023)] {
                 let key = SlotKey(detour.put_into(SlotKey::new(PORT, state, 77).0));
                 let what = format!("{state:?} {detour:?}");
                 assert_eq!(key.is_live(), is_live == 1, "{what}");
@@ -454,7 +487,7 @@ mod tests {
 
     #[test]
     fn mapping_and_bucket_change_their_parts_of_a_key_and_leave_the_others() {
-        let detour = Detour::new(62, 1023);
+        let detour = Detour::new(63, 1023);
         let word = Word::new(detour.put_into(0));
         assert!(SlotKey(word.load()).is_free(), "a detour takes no slot");
         let claim = SlotKey::new(PORT, SlotState::Tentative, 9);
@@ -472,6 +505,48 @@ mod tests {
         assert!(SlotKey::exchange(&word, live, SlotKey(0)));
         word.add((astray::ONE_OVERFLOW + astray::ONE_ASTRAY).wrapping_neg());
         assert_eq!(word.load(), 0);
+    }
+
+    #[test]
+    fn keys_of_another_port_and_detours_of_another_tag_are_counted() {
+        let ports = [0, 1, PORT, PORT ^ 1, 0xffff];
+        let states = [
+            SlotState::Free,
+            SlotState::Tentative,
+            SlotState::TcpTransitory,
+        ];
+        for (number, (port, tag)) in ports
+            .iter()
+            .flat_map(|p| [1, 2, 32, 63].map(|t| (*p, t)))
+            .enumerate()
+        {
+            let line = Line::default();
+            let (mut keys, mut detours) = (0, 0);
+            for at in 0..SLOTS_PER_BUCKET {
+                let nth = number + at as usize;
+                let own = ports[nth % ports.len()];
+                let key = SlotKey::new(own, states[nth % 3], 0x7f_ffff);
+                let detour = match nth % 4 {
+                    0 => Detour::NONE,
+                    1 => Detour::new(tag, 1023),
+                    _ => Detour::new(tag % 63 + 1, 0),
+                };
+                keys += u64::from(own == port);
+                detours += u64::from(at > 0 && detour.tag() == tag);
+                let counts = astray::ONE_ASTRAY * u64::from(tag);
+                line.at(at).store(if at > 0 {
+                    detour.put_into(key.0)
+                } else {
+                    key.0 | counts
+                });
+            }
+            let others = Detour::others_in(&line, port, tag);
+            assert_eq!(
+                others,
+                Others::than(keys, detours),
+                "port {port}, tag {tag}"
+            );
+        }
     }
 
     #[test]

@@ -9,14 +9,14 @@
 //! that guard against speculative returns.
 
 use super::lookup::Slot;
-use super::open::{Flow, Standing};
+use super::open::{self, Flow, Standing};
 use super::place::Place;
 use super::preference;
 use super::quota;
 use super::search::{self, Candidate};
 use super::walk::{NO_SLOT, Request};
 use crate::layout::{
-    Detour, Line, OwnedBlock, SlotKey, Subscriber, SubscriberHead, astray, buckets, lowest,
+    Detour, Line, Others, OwnedBlock, SlotKey, Subscriber, SubscriberHead, astray, buckets, lowest,
 };
 use crate::limits::SLOTS_PER_BUCKET;
 use crate::tables::Tables;
@@ -44,10 +44,39 @@ pub struct Home<'t> {
     line: &'t Line,
 }
 
+/// Where the home of a flow is: what is read and worked out on the way there.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    pub place: Place,
+    /// The subscriber's, as it was read.
+    pub head: SubscriberHead,
+    /// Its only block, or the one that the place chooses.
+    pub block: OwnedBlock,
+}
+
+impl Known {
+    /// As three scalars, like [`Request::pack`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(self) -> (u64, u64, u64) {
+        (self.place.0, self.head.0, self.block.0)
+    }
+    /// The inverse of [`Known::pack`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack(place: u64, head: u64, block: u64) -> Self {
+        Self {
+            place: Place(place),
+            head: SubscriberHead(head),
+            block: OwnedBlock(block),
+        }
+    }
+}
+
 impl<'t> Home<'t> {
     /// None if the subscriber has no block.
     #[inline(always)]
-    pub fn new<T: Tables + ?Sized>(
+    pub fn of<T: Tables + ?Sized>(
         tables: &'t T,
         index: u32,
         subscriber: &Subscriber,
@@ -65,9 +94,17 @@ impl<'t> Home<'t> {
         if block.slab_line() == 0 {
             return None; // given back since `head` was read
         }
-        let shift = head.block_shift();
+        Self::new(tables, Known { place, head, block }, protocol)
+    }
+
+    #[inline(always)]
+    fn new<T: Tables + ?Sized>(
+        tables: &'t T,
+        Known { place, head, block }: Known,
+        protocol: Protocol,
+    ) -> Option<Self> {
         let first_line = tables.parts().keys(block.slab_line(), protocol);
-        let bucket = place.bucket(shift);
+        let bucket = place.bucket(head.block_shift());
         Some(Self {
             head,
             place,
@@ -76,6 +113,22 @@ impl<'t> Home<'t> {
             bucket,
             line: tables.line(first_line + bucket)?,
         })
+    }
+
+    /// What tells where it is.
+    #[inline(always)]
+    pub const fn known(&self) -> Known {
+        Known {
+            place: self.place,
+            head: self.head,
+            block: self.block,
+        }
+    }
+
+    /// Writes the peer of a mapping that was opened in this block, in slot `slot`, see [`Standing::write_peer`].
+    #[inline(always)]
+    pub fn write_peer<T: Tables + ?Sized>(&self, tables: &T, flow: Flow, slot: u32) {
+        open::write_peer(tables, flow, self.first_line, slot);
     }
 
     /// External port and slot of the live mapping of `inside_port`, if it
@@ -246,17 +299,13 @@ impl<'t> Home<'t> {
         }
         // Its own claim is one, here or where a detour leads. If it was removed, `settle`
         // will notice.
-        // One look for both. A port in hold counts, too: it is rare, and one comparison less.
-        let (tag, port) = (self.place.tag(), claim.flow.inside_port);
-        let both = self.line.slots_where(|key| {
-            Detour::of(key).has_tag(tag) | SlotKey(key).is_of(port) << SLOTS_PER_BUCKET
-        });
-        let (detours, claims) = (both & Detour::SLOTS, both >> SLOTS_PER_BUCKET);
-        let (here, there) = match claim.bucket == self.bucket {
-            true => (claims, detours),
-            false => (detours, claims),
+        // A port in hold counts, too: it is rare, and one comparison less.
+        let others = Detour::others_in(self.line, claim.flow.inside_port, self.place.tag());
+        let own = match claim.bucket == self.bucket {
+            true => Others::than(1, 0),
+            false => Others::than(0, 1),
         };
-        self.astray() | there == 0 && here & here.wrapping_sub(1) == 0
+        self.astray() == 0 && others == own
     }
 
     /// The bucket that is tried after this one, see [`Place::stride`].
@@ -343,12 +392,11 @@ impl Opened {
 fn only_home<T: Tables + ?Sized>(tables: &T, flow: Flow) -> Option<Home<'_>> {
     let subscriber = tables.subscriber(flow.subscriber)?;
     let head = SubscriberHead(subscriber.head.load());
-    // Nor where not every free slot will do.
-    if head.block_count() != 1 || preference::has_any(tables, head.pool(), flow.protocol) {
+    if head.block_count() != 1 {
         return None;
     }
     let (protocol, inside_port) = (flow.protocol, flow.inside_port);
-    Home::new(
+    Home::of(
         tables,
         flow.subscriber,
         subscriber,
@@ -367,12 +415,16 @@ pub fn is_clear<T: Tables + ?Sized>(tables: &T, flow: Flow) -> bool {
     }
 }
 
-/// All steps of [`super::open`] for a subscriber with one block, if the home
+/// All steps of [`super::open`] for a subscriber with one block, which is `known`, if the home
 /// bucket tells that the mapping stands nowhere, or if that is `clear`; no
-/// further than step 2 if rivals are about.
+/// further than step 2 if rivals are about. Its peer is still to be written: [`Home::write_peer`].
 #[inline(always)]
-pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow, clear: bool) -> Opened {
-    let Some(home) = only_home(tables, flow) else {
+pub fn open<T: Tables + ?Sized>(tables: &T, flow: Flow, known: Known, clear: bool) -> Opened {
+    // Where not every free slot will do, it takes a search.
+    if preference::has_any(tables, known.head.pool(), flow.protocol) {
+        return Opened::LOST;
+    }
+    let Some(home) = Home::new(tables, known, flow.protocol) else {
         return Opened::LOST;
     };
     if !clear && !home.tells_all() {
@@ -436,18 +488,16 @@ pub(super) fn free_slot(line: &Line, start: u32, wanted: u64) -> Option<u32> {
     Some(lowest(exchanged(free, start)) ^ start)
 }
 
-/// The eight bits, each at its number `^ start`.
+/// The eight bits, each at its number `^ start`: halves, quarters and neighbours change places, or do not.
 #[inline(always)]
 const fn exchanged(bits: u64, start: u32) -> u64 {
-    /// Swaps what is `apart`, of the pairs whose lower one is in `lower`, if `is_wanted` is 1.
-    const fn swapped(bits: u64, lower: u64, apart: u32, is_wanted: u32) -> u64 {
-        // A product, for of a mask LLVM makes a branch, and that cannot be predicted.
-        let differ = (bits ^ bits >> apart) & (lower * is_wanted as u64);
-        bits ^ differ ^ differ << apart
+    /// Shifts those in `lower` to the left and the others to the right.
+    const fn shifted(bits: u64, lower: u64, by: u32) -> u64 {
+        (bits & lower) << by | (bits & !lower) >> by
     }
-    let bits = swapped(bits, 0b0101_0101, 1, start & 1);
-    let bits = swapped(bits, 0b0011_0011, 2, start >> 1 & 1);
-    swapped(bits, 0b0000_1111, 4, start >> 2 & 1)
+    let bits = shifted(bits, 0b0101_0101, start & 1);
+    let bits = shifted(bits, 0b0011_0011, start & 2);
+    shifted(bits, 0b0000_1111, start & 4)
 }
 
 #[cfg(test)]

@@ -245,6 +245,22 @@ fn shift_of<T: Tables + ?Sized>(tables: &T, slab_line: u32) -> Option<u32> {
     Some((head.0[header::BLOCK].load() >> 16) as u32 & 0xff)
 }
 
+/// Writes the peer of a mapping that has just been opened in slot `slot` of the slab part that begins with keys in line
+/// `first_line`, where somebody asks for it before its first stamp.
+///
+/// The last of all, for the line is cold, and whatever is locked waits for the stores before it. Until
+/// then it is 0, as the sweep left it.
+#[inline(always)]
+pub fn write_peer<T: Tables + ?Sized>(tables: &T, flow: Flow, first_line: u32, slot: u32) {
+    let needed = Features::SESSIONS | Features::SHORT_TIMERS;
+    if matches!(flow.protocol, Protocol::Tcp) || tables.features().has(needed) {
+        let peers = tables.parts().peers(first_line + slot / SLOTS_PER_BUCKET);
+        if let Some(line) = tables.line(peers) {
+            line.at(slot).store(flow.remote);
+        }
+    }
+}
+
 /// Where a claim stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'t> {
@@ -363,6 +379,12 @@ impl<'t> Standing<'t> {
     #[inline(always)]
     pub fn settle<T: Tables + ?Sized>(&self, tables: &T, alone: bool) -> Settled {
         if alone && self.go_live(tables) {
+            write_peer(
+                tables,
+                self.flow,
+                self.first_line(tables),
+                self.candidate.slot(),
+            );
             return self.settled(tables);
         }
         self.give_up(tables);
@@ -399,15 +421,6 @@ impl<'t> Standing<'t> {
     pub(super) fn go_live<T: Tables + ?Sized>(&self, tables: &T) -> bool {
         if !SlotKey::exchange(self.word(), self.tentative(), self.live()) {
             return false;
-        }
-        let needed = Features::SESSIONS | Features::SHORT_TIMERS;
-        if matches!(self.flow.protocol, Protocol::Tcp) || tables.features().has(needed) {
-            // Last, for the line is cold, and whatever is locked waits for the stores before it. Until
-            // then it is 0, as the sweep left it.
-            let peers = tables.parts().peers(self.first_line(tables) + self.bucket);
-            if let Some(line) = tables.line(peers) {
-                line.at(self.candidate.slot()).store(self.flow.remote);
-            }
         }
         tables.count(|c| c.created(self.flow.protocol));
         self.watch_fill(tables);

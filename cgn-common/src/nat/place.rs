@@ -49,12 +49,13 @@ impl Place {
         (self.0 >> 15) as u32 & (SLOTS_PER_BUCKET - 1)
     }
 
-    /// Six bits that tell mappings of one bucket apart, at most 62, see [`crate::layout::Detour`].
+    /// Six bits that tell mappings of one bucket apart, never 0, see [`crate::layout::Detour`].
     #[inline(always)]
     #[must_use]
     pub const fn tag(self) -> u32 {
-        let bits = (self.0 >> 58) as u32;
-        bits - ((bits + 1) >> 6)
+        let bits = self.0 >> 58;
+        let is_zero = bits.wrapping_sub(1) >> 63;
+        (bits + is_zero) as u32
     }
 
     /// Which of `count` blocks is tried first. A further block takes

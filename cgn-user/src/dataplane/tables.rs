@@ -347,9 +347,9 @@ impl<R: Routing> Tables for UserTables<'_, R> {
     fn ingress(&self) -> u32 {
         self.ingress.get()
     }
-    fn open_at_home(&self, flow: open::Flow, clear: bool) -> home::Opened {
+    fn open_at_home(&self, flow: open::Flow, known: home::Known, clear: bool) -> home::Opened {
         self.note(Step::OpenAtHome);
-        home::open(self, flow, clear)
+        home::open(self, flow, known, clear)
     }
     fn search(&self, flow: open::Flow) -> search::Searched {
         self.note(Step::Searched);

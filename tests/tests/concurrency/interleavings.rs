@@ -123,7 +123,7 @@ impl<'a> Processor<'a> {
         let subscriber = tables.subscriber(self.flow.subscriber).expect("known");
         let head = SubscriberHead(subscriber.head.load());
         let (protocol, port) = (self.flow.protocol, self.flow.inside_port);
-        let Some(home) = Home::new(
+        let Some(home) = Home::of(
             tables,
             self.flow.subscriber,
             subscriber,
@@ -263,7 +263,7 @@ impl<'a> Scene<'a> {
         let home = first + self.place().bucket(shift);
         let home = self.memory().slabs.get(home).expect("in it");
         for slot in 0..detours {
-            let other = self.place().tag() ^ 1;
+            let other = self.place().tag() % 63 + 1;
             assert!(Detour::new(other, slot).leave_in(home), "a place");
         }
     }

@@ -148,11 +148,11 @@ fn the_reader_and_serde_agree() {
 fn blocks_and_memory() {
     // Block size, blocks per address, bytes per block.
     let cases = [
-        (64, 1008, 3136),
-        (128, 504, 6272),
-        (256, 252, 12544),
-        (512, 126, 25088),
-        (1024, 63, 50176),
+        (64, 1008, 3152),
+        (128, 504, 6304),
+        (256, 252, 12608),
+        (512, 126, 25216),
+        (1024, 63, 50432),
     ];
     for (block_ports, blocks, bytes) in cases {
         let text = base_with("block_ports = 512", &format!("block_ports = {block_ports}"));
@@ -185,11 +185,11 @@ fn the_capacity_prints_what_each_pool_has() {
     let capacity = Config::parse(BASE).expect("valid").config.capacity();
     assert_eq!(
         capacity.to_string(),
-        "pool residential: 17 addresses for 256 subscribers, 2142 blocks of 512 ports, 2142 at once, 51.2 MiB of slots\n\
-         pool business: 7 addresses for 256 subscribers, 882 blocks of 512 ports, 882 at once, 21.1 MiB of slots\n\
-         slot memory of all pools: 72.4 MiB"
+        "pool residential: 17 addresses for 256 subscribers, 2142 blocks of 512 ports, 2142 at once, 51.5 MiB of slots\n\
+         pool business: 7 addresses for 256 subscribers, 882 blocks of 512 ports, 882 at once, 21.2 MiB of slots\n\
+         slot memory of all pools: 72.7 MiB"
     );
-    assert_eq!(capacity.slot_bytes(), (2142 + 882) * 25088);
+    assert_eq!(capacity.slot_bytes(), (2142 + 882) * 25216);
 }
 
 #[test]
