@@ -65,10 +65,17 @@ impl<'t> Room<'t> {
     #[inline(always)]
     #[must_use]
     pub fn is_to_request(self, protocol: Protocol) -> bool {
-        let limits = self.limits();
-        self.used().of(protocol) >= limits.watermark()
-            && !limits.has_requested()
-            && self.limits.replace(limits.0, limits.requested(true).0)
+        // Again, if the control plane changed the limits meanwhile.
+        for _ in 0..2 {
+            let limits = self.limits();
+            if self.used().of(protocol) < limits.watermark() || limits.has_requested() {
+                return false;
+            }
+            if self.limits.replace(limits.0, limits.requested(true).0) {
+                return true;
+            }
+        }
+        false
     }
     /// The next block could not be requested: whoever opens the next mapping tries again.
     #[inline(always)]

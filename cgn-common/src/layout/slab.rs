@@ -147,7 +147,7 @@ pub const fn lowest(bits: u64) -> u32 {
     SHIFTS >> (4 * number as u32) & 7
 }
 
-/// Words of a slab's header line: whose the block is. Packets of the fast path read it only to request a block, or to walk.
+/// Words of a slab's header line: whose the block is. What is common in the fast path reads none of it.
 pub mod header {
     /// Bits 0-31 inside address, 32-63 external address.
     pub const OWNER: usize = 0;
@@ -178,6 +178,7 @@ mod tests {
             let rooms = (0..slabs).map(|slab| parts.room(slab * Parts::BUCKETS_PER_HEADER));
             let mut rooms: Vec<_> = rooms.collect();
             assert_eq!(rooms[0], (parts.header(parts.0), 0), "behind the headers");
+            assert!(rooms.iter().all(|(_, word)| word % 2 == 0), "of two words");
             assert_eq!(rooms.last().map(|(line, _)| line + 1), Some(parts.lines()));
             rooms.dedup();
             assert_eq!(rooms.len(), slabs as usize, "each its own");

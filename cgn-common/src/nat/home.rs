@@ -125,7 +125,7 @@ impl<'t> Home<'t> {
         }
     }
 
-    /// Writes the peer of a mapping that was opened in this block, in slot `slot`, see [`Standing::write_peer`].
+    /// Writes the peer of a mapping that was opened in this block, in slot `slot`, see [`open::write_peer`].
     #[inline(always)]
     pub fn write_peer<T: Tables + ?Sized>(&self, tables: &T, flow: Flow, slot: u32) {
         open::write_peer(tables, flow, self.first_line, slot);
@@ -238,6 +238,10 @@ impl<'t> Home<'t> {
         let Some(room) = tables.room(self.block.slab_line()) else {
             return Claim::Lost;
         };
+        // Of a block that is full, `refusal` has told before.
+        if !room.has_room(flow.protocol) {
+            return Claim::Lost;
+        }
         let Some((bucket, line, slot)) = self.nearest_free(tables) else {
             return Claim::Lost;
         };
@@ -245,7 +249,6 @@ impl<'t> Home<'t> {
         if !quota::may_open(tables, flow.subscriber, flow.tick) {
             return Claim::Limited;
         }
-        // Seldom: of a block that is full, `refusal` has told before.
         if !room.take_port(flow.protocol) {
             return Claim::Lost;
         }

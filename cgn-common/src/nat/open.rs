@@ -255,7 +255,13 @@ pub fn write_peer<T: Tables + ?Sized>(tables: &T, flow: Flow, first_line: u32, s
     let needed = Features::SESSIONS | Features::SHORT_TIMERS;
     if matches!(flow.protocol, Protocol::Tcp) || tables.features().has(needed) {
         let peers = tables.parts().peers(first_line + slot / SLOTS_PER_BUCKET);
-        if let Some(line) = tables.line(peers) {
+        let Some(line) = tables.line(peers) else {
+            return;
+        };
+        if tables.features().has(Features::SESSIONS) {
+            // Another packet may have found the mapping, and written its own: it counts on that.
+            let _ = line.at(slot).replace(0, flow.remote);
+        } else {
             line.at(slot).store(flow.remote);
         }
     }
@@ -374,11 +380,11 @@ impl<'t> Standing<'t> {
         self.room.give_port(self.flow.protocol);
     }
 
-    /// Step 4: makes the claim live if it is `alone` and was not removed; else
-    /// gives up everything that [`Standing::claim`] took.
+    /// Step 4: makes the claim live if it is `alone`, in a block of its subscriber and was not removed;
+    /// else gives up everything that [`Standing::claim`] took.
     #[inline(always)]
     pub fn settle<T: Tables + ?Sized>(&self, tables: &T, alone: bool) -> Settled {
-        if alone && self.go_live(tables) {
+        if alone && self.is_in_ours(tables) && self.go_live(tables) {
             write_peer(
                 tables,
                 self.flow,
@@ -389,6 +395,13 @@ impl<'t> Standing<'t> {
         }
         self.give_up(tables);
         Settled::LOST
+    }
+
+    /// True if the block is its subscriber's, and was not taken and given to another since the flow was told of it.
+    #[inline(always)]
+    fn is_in_ours<T: Tables + ?Sized>(&self, tables: &T) -> bool {
+        let head = tables.header(self.candidate.slab_line());
+        head.is_some_and(|head| (head.0[header::BLOCK].load() >> 32) as u32 == self.flow.subscriber)
     }
 
     /// Frees the slot, and gives back what the claim took. Whoever empties the slot

@@ -1,7 +1,7 @@
 //! Limits of subscribers that are more than a count of ports: new mappings a second
 //! (RFC 6888 REQ-4c), further sessions (REQ-5), and what was refused when.
 //!
-//! How many *mappings* one may have costs nothing to know: it stands in the header
+//! How many *mappings* one may have costs nothing to know: it stands in the room
 //! of each block, see [`crate::layout::Limits`].
 
 use crate::block::page_of;

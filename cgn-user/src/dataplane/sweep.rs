@@ -221,7 +221,7 @@ impl Part<'_> {
     /// astray counted is taken back afterwards, so that at every moment the counts
     /// cover at least what is there.
     fn free(&self, bucket: u32, line: &Line, at: u32, key: SlotKey) {
-        // The next mapping has none until it says so: see `Standing::go_live`.
+        // The next mapping has none until it says so: see `open::write_peer`.
         if let Some(peer) = self.peer(bucket, at) {
             peer.store(0);
         }

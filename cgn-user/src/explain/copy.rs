@@ -156,9 +156,10 @@ impl Copy<'_> {
             for lines in self.own.parts.lines_of(first, head.block_shift()) {
                 self.own.slabs.copy_from(&self.live.slabs, lines);
             }
-            // With those of a few others: nobody looks at them.
-            let (room, _) = self.own.parts.room(first);
-            self.own.slabs.copy_from(&self.live.slabs, room..room + 1);
+            if let (Some(own), Some(live)) = (self.own.room(first), self.live.room(first)) {
+                own.begin(live.limits());
+                own.set_used(live.used());
+            }
         }
     }
 

@@ -44,7 +44,7 @@ impl Allowance {
             .map(|most| most.is_some_and(|most| u64::from(most) <= room))
     }
 
-    /// What the header of each block says, whose `ports` ports are in use like this. The
+    /// What the room of each block says, whose `ports` ports are in use like this. The
     /// limits of a protocol add up to the subscriber's. What is free of it goes to the
     /// older blocks first. Beyond it nothing is free anywhere.
     #[must_use]
