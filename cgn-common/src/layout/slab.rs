@@ -41,10 +41,9 @@ impl Line {
 /// Bytes of `SLABS` for a block of `1 << block_shift` ports.
 #[must_use]
 pub const fn slab_bytes(block_shift: u32) -> u32 {
-    const LINE: u32 = size_of::<Line>() as u32;
-    let headers = buckets(block_shift) / Parts::BUCKETS_PER_HEADER;
-    let lines = 2 * Parts::PROTOCOLS * buckets(block_shift) + headers;
-    lines * LINE + headers * LINE / Parts::ROOMS_PER_LINE
+    // So many blocks fill all their lines.
+    let blocks = Parts::ROOMS_PER_LINE;
+    Parts(blocks * buckets(block_shift)).lines() * size_of::<Line>() as u32 / blocks
 }
 
 /// Buckets of one protocol in a slab.
